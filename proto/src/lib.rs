@@ -1,0 +1,16 @@
+//! The wire of Foreshadow, `foreshadow.v1`: generated messages and services, and the one place
+//! where what comes in is checked for range ([`convert`]).
+
+pub mod convert;
+
+/// Messages, clients and servers of `foreshadow.v1`, generated from `proto/foreshadow/v1/*.proto`.
+#[allow(clippy::all, missing_debug_implementations)]
+pub mod v1 {
+    include!("generated/foreshadow.v1.rs");
+}
+
+/// The encoded descriptors of `foreshadow.v1`, for server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!("generated/foreshadow.v1.bin");
+
+/// Revision of the wire this build speaks.
+pub const PROTOCOL: u32 = 1;

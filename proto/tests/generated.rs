@@ -1,0 +1,62 @@
+//! The generated code is committed so that nobody needs a protobuf compiler and every change of
+//! the wire shows in review. This test regenerates it and compares;
+//! `FORESHADOW_REGENERATE=1 cargo test -p foreshadow-proto --test generated` writes it anew.
+
+use std::fs;
+use std::path::Path;
+
+const PROTOS: [&str; 2] = ["foreshadow/v1/agent.proto", "foreshadow/v1/predict.proto"];
+
+/// Messages that REST answers with as JSON.
+const QUERIED: [&str; 10] = [
+    "PredictCapacityRequest",
+    "PredictCapacityResponse",
+    "MetricNeed",
+    "QuantileDemand",
+    "WatchForecastRequest",
+    "Forecast",
+    "QuantilePath",
+    "ListGroupsRequest",
+    "ListGroupsResponse",
+    "Group",
+];
+
+#[test]
+fn generated_code_is_what_the_proto_files_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let committed = root.join("src/generated");
+    let fresh = tempfile::tempdir().expect("a temporary directory");
+    let descriptors = protox::compile(PROTOS, [root.join("proto")]).expect("the proto files compile");
+    let mut configuration = tonic_prost_build::configure();
+    // What programs query has one definition for gRPC and REST alike.
+    for message in QUERIED {
+        let path = format!(".foreshadow.v1.{message}");
+        configuration = configuration
+            .type_attribute(&path, "#[derive(serde::Serialize, serde::Deserialize)]")
+            .type_attribute(&path, "#[cfg_attr(feature = \"schema\", derive(utoipa::ToSchema))]");
+    }
+    configuration
+        .out_dir(fresh.path())
+        .file_descriptor_set_path(fresh.path().join("foreshadow.v1.bin"))
+        .compile_fds(descriptors.clone())
+        .expect("code is generated");
+    let encoded = {
+        use prost::Message as _;
+        descriptors.encode_to_vec()
+    };
+    fs::write(fresh.path().join("foreshadow.v1.bin"), encoded).expect("descriptors are written");
+
+    for name in ["foreshadow.v1.rs", "foreshadow.v1.bin"] {
+        let made = fs::read(fresh.path().join(name)).expect("generated file");
+        let target = committed.join(name);
+        if std::env::var_os("FORESHADOW_REGENERATE").is_some() {
+            fs::write(&target, &made).expect("the committed file is writable");
+        }
+        let kept = fs::read(&target).unwrap_or_default();
+        assert!(
+            made == kept,
+            "{} is out of date: run FORESHADOW_REGENERATE=1 cargo test -p foreshadow-proto --test generated",
+            target.display()
+        );
+    }
+}
