@@ -1,1 +1,11 @@
-//! placeholder
+//! The aggregator. Read it in the order of the data:
+//! [`ingest`] takes samples in, [`store`] makes them durable, [`observe`] knows which instance is
+//! in which mode, [`shadow`] keeps the sessions of detached instances, [`rounds`] turns samples
+//! into demand, forecast and plan, [`api`] shows all of it. [`supervise`] starts and ends them.
+
+pub mod clock;
+pub mod live;
+pub mod observe;
+pub mod rounds;
+pub mod shadow;
+pub mod store;

@@ -1,0 +1,92 @@
+//! What the latest round of every group found, for whoever asks: REST, gRPC, the demo's view.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use foreshadow_proto::convert::{self, Id};
+use foreshadow_proto::v1;
+use serde::Serialize;
+use tokio::sync::watch;
+
+/// One group after its latest round. Immutable; a new round publishes a new one.
+#[derive(Debug, Clone)]
+pub struct GroupReport {
+    pub summary: v1::Group,
+    /// By metric.
+    pub forecasts: BTreeMap<String, v1::Forecast>,
+    /// The latest plan as the API shows it.
+    pub plan: Option<Arc<serde_json::Value>>,
+    /// Answers capacity questions from the evidence of this round.
+    pub evidence: Arc<dyn AnswersCapacity>,
+}
+
+/// Capacity at a time from fixed evidence.
+pub trait AnswersCapacity: fmt::Debug + Send + Sync {
+    /// `at` in seconds since the Unix epoch or `None` for now; `confidence` checked or the policy's.
+    fn capacity_at(&self, at: Option<i64>, confidence: Option<f64>) -> Result<v1::PredictCapacityResponse, PredictError>;
+}
+
+/// Why a capacity question has no answer.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PredictError {
+    #[error("group: is missing")]
+    NoGroup,
+    #[error("group: {0:?} is not known; GET /groups lists the known ones")]
+    UnknownGroup(String),
+    #[error("{0}")]
+    Confidence(String),
+    #[error("at: {at} is in the past (now is {now})")]
+    Past { at: i64, now: i64 },
+    #[error("at: {at} is beyond the forecast, which ends at {until}")]
+    BeyondHorizon { at: i64, until: i64 },
+}
+
+/// The latest report of every group. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Board(Arc<RwLock<BTreeMap<Id, watch::Sender<Arc<GroupReport>>>>>);
+
+impl Board {
+    /// Replaces a group's report and wakes its watchers.
+    pub fn publish(&self, group: &Id, report: GroupReport) {
+        let report = Arc::new(report);
+        let mut groups = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match groups.get(group) {
+            Some(sender) => drop(sender.send_replace(report)),
+            None => drop(groups.insert(group.clone(), watch::Sender::new(report))),
+        }
+    }
+
+    /// Every known group, by name.
+    pub fn reports(&self) -> Vec<Arc<GroupReport>> {
+        let groups = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        groups.values().map(|sender| sender.borrow().clone()).collect()
+    }
+
+    pub fn report(&self, group: &Id) -> Option<Arc<GroupReport>> {
+        self.watch(group).map(|receiver| receiver.borrow().clone())
+    }
+
+    /// Follows a group's reports.
+    pub fn watch(&self, group: &Id) -> Option<watch::Receiver<Arc<GroupReport>>> {
+        let groups = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        groups.get(group).map(watch::Sender::subscribe)
+    }
+
+    /// The one validation of a capacity question, for REST and gRPC alike.
+    pub fn predict(&self, asked: &v1::PredictCapacityRequest) -> Result<v1::PredictCapacityResponse, PredictError> {
+        if asked.group.is_empty() {
+            return Err(PredictError::NoGroup);
+        }
+        let unknown = || PredictError::UnknownGroup(asked.group.clone());
+        let group = Id::new("group", &asked.group).map_err(|_| unknown())?;
+        let report = self.report(&group).ok_or_else(unknown)?;
+        let confidence = match asked.confidence {
+            0.0 => None,
+            given => Some(convert::confidence(given).map_err(PredictError::Confidence)?),
+        };
+        let at = (asked.at_seconds != 0).then_some(asked.at_seconds);
+        report.evidence.capacity_at(at, confidence)
+    }
+}

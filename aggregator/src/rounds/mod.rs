@@ -1,0 +1,5 @@
+//! One round per group and step: samples → demand → forecast → plan.
+
+mod board;
+
+pub use board::{AnswersCapacity, Board, GroupReport, PredictError};

@@ -1,0 +1,35 @@
+//! Shadow sessions: the leases under which detached instances go on reporting.
+
+use foreshadow_proto::convert::Id;
+use serde::{Deserialize, Serialize};
+
+/// Who took the instance out of its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A journalled Detach of this installation.
+    Ours,
+    /// A human, a deploy, the cloud: measured, never touched.
+    Foreign,
+}
+
+/// One detached instance under measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ShadowSession {
+    pub session: i64,
+    #[schema(value_type = String)]
+    pub instance: Id,
+    #[schema(value_type = String)]
+    pub group: Id,
+    pub instance_type: Option<String>,
+    pub origin: Origin,
+    /// Seconds since the Unix epoch.
+    pub started: i64,
+    /// End of the lease, seconds since the Unix epoch.
+    pub until: i64,
+    /// When the session ended, `None` while open.
+    pub ended: Option<i64>,
+    pub reason: String,
+    /// Price of the instance while it stands in shadow, per hour, where the configuration knows it.
+    pub price_per_hour: Option<f64>,
+}

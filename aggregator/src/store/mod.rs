@@ -1,0 +1,131 @@
+//! What is durable: samples, their acknowledgement ranges and the minute rollups.
+//!
+//! `append` returns after the samples are fsynced, together with the interval set that makes a
+//! repeated sample a no-op. Nothing is acknowledged before it returns, nothing after it failed.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use foreshadow_proto::convert::{Id, Sample, StreamId};
+use serde::{Deserialize, Serialize};
+
+/// Identifies one store for its whole life: 16 random bytes, made when it is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreId(pub [u8; 16]);
+
+/// Samples of one stream, as they came in after the range check.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    pub instance: Id,
+    pub stream: StreamId,
+    pub boot_id: Id,
+    pub samples: Vec<Sample>,
+    /// Samples that passed no range check: counted as handled, so that they are never asked for.
+    pub rejected: Vec<u64>,
+    /// What the agent says it had to drop in this stream.
+    pub dropped_total: u64,
+}
+
+/// A stored sample with its key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stored {
+    pub instance: Id,
+    #[serde(serialize_with = "stream_as_hex", deserialize_with = "stream_from_hex")]
+    pub stream: StreamId,
+    pub sample: Sample,
+}
+
+/// Demand of one group and metric in one minute, before the idle baseline is taken off.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Minute {
+    pub group: Id,
+    /// `cpu`, `network_in`, …: the planner's metric names.
+    pub metric: String,
+    /// Start of the minute, seconds since the Unix epoch.
+    pub start: i64,
+    /// Σ wᵢuᵢ over serving instances, mean of the minute, utilisation-points.
+    pub gross_mean: f64,
+    /// The same, highest ten seconds of the minute.
+    pub gross_maximum: f64,
+    /// Σ wᵢ over serving instances: gross − baseline × weight is demand.
+    pub weight: f64,
+    pub serving: u32,
+    pub reporting: u32,
+    /// Fewer than 90 % reported or a reading was saturated: demand was at least this.
+    pub lower_bound: bool,
+}
+
+/// What `readyz` and the metrics say of the store.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct StoreHealth {
+    /// Why nothing can be acknowledged now; `None` while all is well.
+    pub refusing: Option<String>,
+    pub samples: u64,
+    pub bytes: u64,
+    pub oldest_micros: Option<i64>,
+    pub newest_micros: Option<i64>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was stored and nothing may be acknowledged; the sender keeps its samples.
+    #[error("store refuses writes: {reason}")]
+    Refused { reason: String, retry_after: Duration },
+    #[error("store at {path}: {problem}")]
+    Open { path: String, problem: String },
+    #[error("stored data cannot be read: {0}")]
+    Corrupt(String),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// Where samples are kept. Implementations: the embedded store, and InfluxDB behind it.
+#[async_trait]
+pub trait SampleStore: fmt::Debug + Send + Sync + 'static {
+    fn id(&self) -> StoreId;
+
+    /// Stores what is not stored yet. On return it is durable, and the ranges of this stream that
+    /// are now held are returned (rejected sequences included: they are settled too).
+    async fn append(&self, arrival: Arrival) -> Result<Vec<RangeInclusive<u64>>, StoreError>;
+
+    /// Ranges of a stream the store holds.
+    async fn held(&self, instance: &Id, stream: StreamId) -> Result<Vec<RangeInclusive<u64>>, StoreError>;
+
+    /// Samples of one instance with `from <= wall < to` (µs since the epoch), by time.
+    async fn samples(&self, instance: &Id, from: i64, to: i64) -> Result<Vec<Stored>, StoreError>;
+
+    /// Instances that have samples with `from <= wall < to` (µs).
+    async fn instances(&self, from: i64, to: i64) -> Result<Vec<Id>, StoreError>;
+
+    /// Writes rollups; a minute written again replaces the former one.
+    async fn put_minutes(&self, minutes: &[Minute]) -> Result<(), StoreError>;
+
+    /// Rollups of a group and metric with `from <= start < to` (s), by time; gaps are absent.
+    async fn minutes(&self, group: &Id, metric: &str, from: i64, to: i64) -> Result<Vec<Minute>, StoreError>;
+
+    /// Forms hour chunks and drops what is past its retention; called every minute.
+    async fn maintain(&self, now_micros: i64) -> Result<(), StoreError>;
+
+    async fn health(&self) -> StoreHealth;
+}
+
+fn stream_as_hex<S: serde::Serializer>(stream: &StreamId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(stream)
+}
+
+fn stream_from_hex<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<StreamId, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let mut bytes = [0; 16];
+    if text.len() != 32 {
+        return Err(serde::de::Error::custom("stream: 32 hexadecimal digits"));
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = text
+            .get(at * 2..at * 2 + 2)
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+            .ok_or_else(|| serde::de::Error::custom("stream: 32 hexadecimal digits"))?;
+    }
+    Ok(StreamId(bytes))
+}
