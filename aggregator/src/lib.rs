@@ -4,6 +4,7 @@
 //! into demand, forecast and plan, [`api`] shows all of it. [`supervise`] starts and ends them.
 
 pub mod clock;
+pub mod config;
 pub mod live;
 pub mod observe;
 pub mod rounds;
