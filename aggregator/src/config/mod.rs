@@ -1,1 +1,442 @@
+//! `foreshadow.toml`: read, checked as a whole, printed back.
+//!
+//! Precedence: flags > environment (`FORESHADOW_*`) > file > defaults. A file may tighten what the
+//! product does, never loosen it: modes beyond `observe` are given by an explicit call.
+
 pub mod reader;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use foreshadow_proto::convert::Id;
+use serde::Serialize;
+
+use reader::{Fault, Reader, Section, want};
+
+/// Everything the aggregator can be told. Secrets are paths of files, never values.
+#[derive(Debug, Clone, Serialize, Default)]
+pub struct Config {
+    pub listen: Listen,
+    pub identity: Identity,
+    pub store: Store,
+    pub inventory: Inventory,
+    pub agents: Agents,
+    pub forecast: Forecast,
+    pub shadow: Shadow,
+    /// By group name; groups that are not named get the defaults.
+    pub groups: BTreeMap<Id, Group>,
+}
+
+/// `[listen]`: one port for gRPC and REST.
+#[derive(Debug, Clone, Serialize)]
+pub struct Listen {
+    pub address: SocketAddr,
+    /// PEM files; both or none.
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    /// Plain text beyond loopback, although tokens travel in it.
+    pub insecure: bool,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 7070)), certificate: None, key: None, insecure: false }
+    }
+}
+
+/// `[identity]`.
+#[derive(Debug, Clone, Serialize, Default)]
+pub struct Identity {
+    /// File with token hashes and roles; without it every caller has every role, on loopback only.
+    pub tokens: Option<PathBuf>,
+}
+
+/// `[store]`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Store {
+    pub directory: PathBuf,
+    pub raw_retention_hours: u32,
+    pub minute_retention_days: u32,
+    pub influxdb: Option<InfluxDb>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("foreshadow-data"),
+            raw_retention_hours: 48,
+            minute_retention_days: 450,
+            influxdb: None,
+        }
+    }
+}
+
+/// `[store.influxdb]`: an InfluxDB 2 that gets every sample as well.
+#[derive(Debug, Clone, Serialize)]
+pub struct InfluxDb {
+    pub url: String,
+    pub organisation: String,
+    pub bucket: String,
+    pub token_file: PathBuf,
+}
+
+/// `[inventory]`: who belongs to which group.
+#[derive(Debug, Clone, Serialize)]
+pub struct Inventory {
+    pub interval_seconds: u32,
+    /// A static inventory file.
+    pub file: Option<PathBuf>,
+    pub aws: Option<Aws>,
+    /// How long an instance may warm up without an agent before it counts as serving.
+    pub warm_up_seconds: u32,
+    /// How long a detached instance drains before its measurements count as idle.
+    pub drain_seconds: u32,
+}
+
+impl Default for Inventory {
+    fn default() -> Self {
+        Self { interval_seconds: 30, file: None, aws: None, warm_up_seconds: 600, drain_seconds: 300 }
+    }
+}
+
+/// `[inventory.aws]`: Auto Scaling groups by name.
+#[derive(Debug, Clone, Serialize, Default)]
+pub struct Aws {
+    pub groups: Vec<String>,
+    pub region: Option<String>,
+}
+
+/// `[agents]`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Agents {
+    pub interval_seconds: u32,
+    pub shadow_interval_seconds: u32,
+}
+
+impl Default for Agents {
+    fn default() -> Self {
+        Self { interval_seconds: 1, shadow_interval_seconds: 1 }
+    }
+}
+
+/// `[forecast]`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Forecast {
+    pub step_seconds: u32,
+    pub horizon_hours: u32,
+}
+
+impl Default for Forecast {
+    fn default() -> Self {
+        Self { step_seconds: 300, horizon_hours: 24 }
+    }
+}
+
+/// `[shadow]`: what holds until `PUT /shadow/config` says otherwise.
+#[derive(Debug, Clone, Serialize)]
+pub struct Shadow {
+    pub default_seconds: u32,
+    pub maximum_seconds: u32,
+    /// By instance type.
+    pub instance_types: BTreeMap<String, u32>,
+    /// By instance type.
+    pub prices_per_hour: BTreeMap<String, f64>,
+}
+
+impl Default for Shadow {
+    fn default() -> Self {
+        Self {
+            default_seconds: 3_600,
+            maximum_seconds: 86_400,
+            instance_types: BTreeMap::new(),
+            prices_per_hour: BTreeMap::new(),
+        }
+    }
+}
+
+/// `[group.NAME]`: the policy of one group. Absent fields take the planner's defaults.
+#[derive(Debug, Clone, Serialize, Default)]
+pub struct Group {
+    pub minimum: Option<u32>,
+    pub maximum: Option<u32>,
+    pub confidence: Option<f64>,
+    /// Percent, by metric: `cpu`, `network_in`, `network_out`, `memory`.
+    pub targets: BTreeMap<String, f64>,
+    /// Capacity by instance type relative to the reference type.
+    pub weights: BTreeMap<String, f64>,
+    /// Bits per second by instance type; a network target needs it.
+    pub bandwidth_bits: BTreeMap<String, f64>,
+    pub launch_lead_seconds: Option<u32>,
+    pub reattach_lead_seconds: Option<u32>,
+    pub shadow_seconds: Option<u32>,
+    pub late_cost_per_instance_hour: Option<f64>,
+}
+
+/// Metrics a target can be given for.
+const METRICS: [&str; 4] = ["cpu", "memory", "network_in", "network_out"];
+
+impl Config {
+    /// Reads and checks a file. Every fault is in the error, not the first alone.
+    pub fn load(path: &Path) -> Result<Self, Vec<Fault>> {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&name, &text),
+            Err(error) => {
+                Err(vec![Fault { file: name, line: 0, key: String::new(), problem: format!("cannot be read: {error}") }])
+            }
+        }
+    }
+
+    /// Reads and checks the text of a file called `name`.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Vec<Fault>> {
+        let mut reader = Reader::new(name, text);
+        let mut config = Self::default();
+        if let Some(document) = reader.document() {
+            let mut root = Section::root(&document);
+            config.listen = listen(&mut reader, &mut root);
+            config.identity = identity(&mut reader, &mut root);
+            config.store = store(&mut reader, &mut root);
+            config.inventory = inventory(&mut reader, &mut root);
+            config.agents = agents(&mut reader, &mut root);
+            config.forecast = forecast(&mut reader, &mut root);
+            config.shadow = shadow(&mut reader, &mut root);
+            for (group, section) in root.sections(&mut reader, "group") {
+                let policy = self::group(&mut reader, section, config.shadow.maximum_seconds);
+                match Id::new("group", &group) {
+                    Ok(id) => drop(config.groups.insert(id, policy)),
+                    Err(error) => reader.fault(0, &format!("group.{group}"), error.to_string()),
+                }
+            }
+            root.finish(&mut reader);
+        }
+        if reader.faults.is_empty() { Ok(config) } else { Err(reader.faults) }
+    }
+}
+
+fn path(value: &toml_edit::Value) -> Result<PathBuf, String> {
+    want::text(value).map(PathBuf::from)
+}
+
+fn listen(reader: &mut Reader, root: &mut Section<'_>) -> Listen {
+    let mut read = Listen::default();
+    let mut section = root.section(reader, "listen");
+    section.set(reader, "address", &mut read.address, want::parsed);
+    read.certificate = section.get(reader, "certificate", path);
+    read.key = section.get(reader, "key", path);
+    section.set(reader, "insecure", &mut read.insecure, want::boolean);
+    match (&read.certificate, &read.key) {
+        (Some(_), None) => section.fault(reader, "certificate", "needs listen.key beside it"),
+        (None, Some(_)) => section.fault(reader, "key", "needs listen.certificate beside it"),
+        _ => {}
+    }
+    section.finish(reader);
+    read
+}
+
+fn identity(reader: &mut Reader, root: &mut Section<'_>) -> Identity {
+    let mut section = root.section(reader, "identity");
+    let tokens = section.get(reader, "tokens", path);
+    section.finish(reader);
+    Identity { tokens }
+}
+
+fn store(reader: &mut Reader, root: &mut Section<'_>) -> Store {
+    let mut read = Store::default();
+    let mut section = root.section(reader, "store");
+    section.set(reader, "directory", &mut read.directory, path);
+    section.set(reader, "raw_retention_hours", &mut read.raw_retention_hours, want::count(2..=8_760));
+    section.set(reader, "minute_retention_days", &mut read.minute_retention_days, want::count(1..=3_650));
+    let mut influx = section.section(reader, "influxdb");
+    if influx.is_present() {
+        let url = influx.get(reader, "url", |value| {
+            want::text(value).and_then(|url| {
+                if url.starts_with("http://") || url.starts_with("https://") {
+                    Ok(url)
+                } else {
+                    Err(format!("{url:?}: must start with http:// or https://"))
+                }
+            })
+        });
+        let organisation = influx.get(reader, "organisation", want::text);
+        let bucket = influx.get(reader, "bucket", want::text);
+        let token_file = influx.get(reader, "token_file", path);
+        let absent = |there: bool, key: &str, reader: &mut Reader| {
+            if !there && influx.line_of(reader, key) == influx.line_of(reader, "") {
+                influx.fault(reader, key, "is missing");
+            }
+        };
+        absent(url.is_some(), "url", reader);
+        absent(organisation.is_some(), "organisation", reader);
+        absent(bucket.is_some(), "bucket", reader);
+        absent(token_file.is_some(), "token_file", reader);
+        if let (Some(url), Some(organisation), Some(bucket), Some(token_file)) =
+            (url, organisation, bucket, token_file)
+        {
+            read.influxdb = Some(InfluxDb { url, organisation, bucket, token_file });
+        }
+    }
+    influx.finish(reader);
+    section.finish(reader);
+    read
+}
+
+fn inventory(reader: &mut Reader, root: &mut Section<'_>) -> Inventory {
+    let mut read = Inventory::default();
+    let mut section = root.section(reader, "inventory");
+    section.set(reader, "interval_seconds", &mut read.interval_seconds, want::count(5..=3_600));
+    section.set(reader, "warm_up_seconds", &mut read.warm_up_seconds, want::count(0..=7_200));
+    section.set(reader, "drain_seconds", &mut read.drain_seconds, want::count(0..=7_200));
+    read.file = section.get(reader, "file", path);
+    let mut aws = section.section(reader, "aws");
+    if aws.is_present() {
+        let groups = aws.get(reader, "groups", want::texts);
+        if groups.as_ref().is_none_or(Vec::is_empty) {
+            aws.fault(reader, "groups", "name at least one Auto Scaling group; an empty list means none, never all");
+        }
+        let region = aws.get(reader, "region", want::text);
+        read.aws = Some(Aws { groups: groups.unwrap_or_default(), region });
+    }
+    aws.finish(reader);
+    section.finish(reader);
+    read
+}
+
+fn agents(reader: &mut Reader, root: &mut Section<'_>) -> Agents {
+    let mut read = Agents::default();
+    let mut section = root.section(reader, "agents");
+    section.set(reader, "interval_seconds", &mut read.interval_seconds, want::count(1..=60));
+    section.set(reader, "shadow_interval_seconds", &mut read.shadow_interval_seconds, want::count(1..=60));
+    section.finish(reader);
+    read
+}
+
+fn forecast(reader: &mut Reader, root: &mut Section<'_>) -> Forecast {
+    let mut read = Forecast::default();
+    let mut section = root.section(reader, "forecast");
+    section.set(reader, "step_seconds", &mut read.step_seconds, |value| {
+        want::count(60..=3_600)(value).and_then(|step| {
+            if step % 60 == 0 && 86_400 % step == 0 {
+                Ok(step)
+            } else {
+                Err(format!("{step} must be whole minutes and divide a day"))
+            }
+        })
+    });
+    section.set(reader, "horizon_hours", &mut read.horizon_hours, want::count(1..=168));
+    section.finish(reader);
+    read
+}
+
+fn shadow(reader: &mut Reader, root: &mut Section<'_>) -> Shadow {
+    let mut read = Shadow::default();
+    let mut section = root.section(reader, "shadow");
+    section.set(reader, "maximum_seconds", &mut read.maximum_seconds, want::count(60..=604_800));
+    section.set(reader, "default_seconds", &mut read.default_seconds, want::count(60..=604_800));
+    if read.default_seconds > read.maximum_seconds {
+        let problem = format!("{} is above shadow.maximum_seconds = {}", read.default_seconds, read.maximum_seconds);
+        section.fault(reader, "default_seconds", problem);
+    }
+    let most = read.maximum_seconds;
+    let durations = section.map(reader, "instance_types", |_, value| want::count(60..=most)(value));
+    read.instance_types = durations.unwrap_or_default().into_iter().collect();
+    let prices = section.map(reader, "prices_per_hour", |_, value| want::number(0.0..=10_000.0)(value));
+    read.prices_per_hour = prices.unwrap_or_default().into_iter().collect();
+    section.finish(reader);
+    read
+}
+
+fn group(reader: &mut Reader, mut section: Section<'_>, longest_shadow: u32) -> Group {
+    let mut read = Group {
+        minimum: section.get(reader, "minimum", want::count(0..=100_000)),
+        maximum: section.get(reader, "maximum", want::count(0..=100_000)),
+        confidence: section.get(reader, "confidence", want::number(0.5..=0.999)),
+        launch_lead_seconds: section.get(reader, "launch_lead_seconds", want::count(1..=7_200)),
+        reattach_lead_seconds: section.get(reader, "reattach_lead_seconds", want::count(1..=7_200)),
+        shadow_seconds: section.get(reader, "shadow_seconds", want::count(60..=longest_shadow)),
+        late_cost_per_instance_hour: section.get(
+            reader,
+            "late_cost_per_instance_hour",
+            want::number(0.0..=1_000_000.0),
+        ),
+        ..Group::default()
+    };
+    if let (Some(minimum), Some(maximum)) = (read.minimum, read.maximum)
+        && minimum > maximum
+    {
+        let path = section.path_of("maximum");
+        section.fault(reader, "minimum", format!("{minimum} is above {path} = {maximum}"));
+    }
+    let targets = section.map(reader, "targets", |metric, value| {
+        if METRICS.contains(&metric) {
+            want::number(1.0..=95.0)(value)
+        } else {
+            Err(format!("unknown metric; known: {}", METRICS.join(", ")))
+        }
+    });
+    read.targets = targets.unwrap_or_default().into_iter().collect();
+    let weights = section.map(reader, "weights", |_, value| want::number(0.01..=100.0)(value));
+    read.weights = weights.unwrap_or_default().into_iter().collect();
+    let bandwidth = section.map(reader, "bandwidth_bits", |_, value| want::number(1e6..=1e13)(value));
+    read.bandwidth_bits = bandwidth.unwrap_or_default().into_iter().collect();
+    if read.bandwidth_bits.is_empty() && read.targets.keys().any(|metric| metric.starts_with("network")) {
+        section.fault(reader, "targets", "a network target needs bandwidth_bits by instance type");
+    }
+    let mode = section.get(reader, "mode", want::text);
+    if let Some(mode) = mode
+        && mode != "observe"
+    {
+        let problem = format!("{mode:?}: a file can only tighten to \"observe\"; this version acts on no group");
+        section.fault(reader, "mode", problem);
+    }
+    section.finish(reader);
+    read
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(text: &str) -> Vec<String> {
+        Config::parse("f.toml", text).expect_err("faults").iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        let config = Config::parse("f.toml", "").expect("defaults");
+        assert!(config.listen.address.ip().is_loopback());
+        assert!(config.groups.is_empty());
+    }
+
+    #[test]
+    fn contradictions_and_typos_are_all_listed() {
+        let found = faults(
+            "[listen]\naddress = \"nowhere\"\nkey = \"k.pem\"\n\
+             [shadow]\ndefault_seconds = 7200\nmaximum_seconds = 3600\n\
+             [group.web]\nminimun = 1\nminimum = 5\nmaximum = 2\nconfidence = 1.5\ntargets = { cpu = 0, disk = 3 }\n\
+             mode = \"full\"\n[inventory.aws]\ngroups = []\n",
+        );
+        for part in [
+            "f.toml:2: listen.address",
+            "f.toml:3: listen.key: needs",
+            "f.toml:5: shadow.default_seconds: 7200 is above",
+            "f.toml:8: group.web.minimun: unknown key; did you mean \"minimum\"?",
+            "f.toml:9: group.web.minimum: 5 is above group.web.maximum = 2",
+            "f.toml:11: group.web.confidence: 1.5 is not in",
+            "f.toml:12: group.web.targets.cpu: 0 is not in",
+            "f.toml:12: group.web.targets.disk: unknown metric",
+            "f.toml:13: group.web.mode",
+            "f.toml:15: inventory.aws.groups: name at least one",
+        ] {
+            assert!(found.iter().any(|fault| fault.starts_with(part)), "{part} in {found:#?}");
+        }
+    }
+
+    #[test]
+    fn influxdb_names_what_is_missing() {
+        let found = faults("[store.influxdb]\nurl = \"ftp://x\"\nbucket = \"b\"\n");
+        assert!(found.iter().any(|fault| fault.contains("store.influxdb.url") && fault.contains("http")), "{found:?}");
+        assert!(found.iter().any(|fault| fault.contains("store.influxdb.token_file: is missing")), "{found:?}");
+        assert!(!found.iter().any(|fault| fault.contains("url: is missing")), "{found:?}");
+    }
+}
