@@ -1,6 +1,6 @@
 //! One round per group and step: samples → demand → forecast → plan.
 
 mod board;
-mod coverage;
+mod slices;
 
 pub use board::{AnswersCapacity, Board, GroupReport, PredictError};

@@ -1,0 +1,160 @@
+//! The idle baseline b: what an instance uses when it does nothing. It is dangerous, since a b near
+//! the target asks for nobody, so it is bounded on every side and zero in doubt.
+
+use serde::{Deserialize, Serialize};
+
+/// Shadows needed before their median counts.
+pub const SHADOWS_NEEDED: usize = 3;
+/// A regression must agree with the shadows this closely, points.
+pub const AGREEMENT_POINTS: f64 = 3.0;
+/// b may move this much in an hour, points.
+pub const POINTS_PER_HOUR: f64 = 1.0;
+
+/// The baseline in use, with where it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
+pub struct Baseline {
+    /// Points; 0 while there is no evidence.
+    pub points: f64,
+    /// Median utilisation of the shadows.
+    pub from_shadows: Option<f64>,
+    pub shadows: u32,
+    /// Intercept of utilisation over traffic, serving instances.
+    pub from_regression: Option<f64>,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Measured {
+    /// Mean utilisation of each shadow that is past draining and silent, points.
+    pub shadows: Vec<f64>,
+    /// Intercept of [`regression`].
+    pub regression: Option<f64>,
+    /// Utilisation of the serving instances, points.
+    pub serving: Vec<f64>,
+}
+
+/// Why b is zero although something was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doubt {
+    /// Fewer than three shadows, and no regression to agree with.
+    TooFewShadows,
+    /// Shadows and regression are more than three points apart.
+    Disagreement,
+    /// Nothing serving reports: no cap can be set.
+    NoServing,
+}
+
+/// Bounds what was measured: the next baseline from the previous one, `hours` later.
+pub fn bounded(previous: &Baseline, measured: &Measured, target: f64, hours: f64) -> (Baseline, Option<Doubt>) {
+    let shadows = clean(&measured.shadows);
+    let from_shadows = quantile(&shadows, 0.5);
+    let from_regression = measured.regression.filter(|points| points.is_finite() && *points >= 0.0);
+    let evidence = |points| Baseline {
+        points,
+        from_shadows,
+        shadows: u32::try_from(shadows.len()).unwrap_or(u32::MAX),
+        from_regression,
+    };
+    let wanted = match (from_shadows, from_regression) {
+        (Some(idle), Some(intercept)) if (idle - intercept).abs() <= AGREEMENT_POINTS => idle.min(intercept),
+        (Some(_), Some(_)) if !shadows.is_empty() => return (evidence(0.0), Some(Doubt::Disagreement)),
+        (Some(idle), None) if shadows.len() >= SHADOWS_NEEDED => idle,
+        (None, None) => return (evidence(0.0), None),
+        _ => return (evidence(0.0), Some(Doubt::TooFewShadows)),
+    };
+    let Some(lowest) = quantile(&clean(&measured.serving), 0.05) else {
+        return (evidence(0.0), Some(Doubt::NoServing));
+    };
+    let cap = lowest.min(target / 2.0).max(0.0);
+    let most = previous.points + POINTS_PER_HOUR * hours.clamp(0.0, 1.0);
+    // Downwards it may go at once: a lower b only buys.
+    (evidence(wanted.min(cap).min(most).max(0.0)), None)
+}
+
+/// Intercept of utilisation over traffic by least squares: `(traffic, utilisation)` per serving
+/// instance and minute. `None` when the traffic hardly varies.
+pub fn regression(points: &[(f64, f64)]) -> Option<f64> {
+    let points: Vec<_> = points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+    if points.len() < 30 {
+        return None;
+    }
+    #[allow(clippy::cast_precision_loss, reason = "few points")]
+    let count = points.len() as f64;
+    let mean_x = points.iter().map(|(x, _)| x).sum::<f64>() / count;
+    let mean_y = points.iter().map(|(_, y)| y).sum::<f64>() / count;
+    let spread = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum::<f64>();
+    // Without variation of a fifth of the mean the line may point anywhere.
+    if mean_x <= 0.0 || (spread / count).sqrt() < 0.2 * mean_x {
+        return None;
+    }
+    let slope = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum::<f64>() / spread;
+    let intercept = mean_y - slope * mean_x;
+    (slope > 0.0 && intercept >= 0.0).then_some(intercept)
+}
+
+fn clean(values: &[f64]) -> Vec<f64> {
+    let mut values: Vec<f64> = values.iter().copied().filter(|v| v.is_finite() && (0.0..=100.0).contains(v)).collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    sorted.get((q * last as f64).floor() as usize).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after_long(measured: &Measured) -> (Baseline, Option<Doubt>) {
+        let mut baseline = Baseline::default();
+        let mut doubt = None;
+        for _ in 0..100 {
+            (baseline, doubt) = bounded(&baseline, measured, 60.0, 1.0);
+        }
+        (baseline, doubt)
+    }
+
+    #[test]
+    fn three_shadows_count_and_two_do_not() {
+        let serving = vec![50.0; 20];
+        let (three, none) = after_long(&Measured { shadows: vec![8.0; 3], regression: None, serving: serving.clone() });
+        assert_eq!((three.points, none), (8.0, None));
+        let (two, doubt) = after_long(&Measured { shadows: vec![8.0; 2], regression: None, serving });
+        assert_eq!((two.points, doubt), (0.0, Some(Doubt::TooFewShadows)));
+    }
+
+    #[test]
+    fn disagreement_is_zero() {
+        let measured = Measured { shadows: vec![8.0; 5], regression: Some(20.0), serving: vec![50.0; 20] };
+        assert_eq!(after_long(&measured).1, Some(Doubt::Disagreement));
+        assert_eq!(after_long(&measured).0.points, 0.0);
+    }
+
+    #[test]
+    fn it_is_capped_by_serving_and_by_half_the_target() {
+        let low = Measured { shadows: vec![40.0; 3], regression: None, serving: vec![12.0; 20] };
+        assert_eq!(after_long(&low).0.points, 12.0);
+        let high = Measured { shadows: vec![55.0; 3], regression: None, serving: vec![90.0; 20] };
+        assert_eq!(after_long(&high).0.points, 30.0);
+    }
+
+    #[test]
+    fn it_rises_a_point_an_hour_and_one_wild_shadow_moves_nothing() {
+        let measured = Measured { shadows: vec![8.0, 8.0, 8.0, 100.0], regression: None, serving: vec![50.0; 20] };
+        let (first, _) = bounded(&Baseline::default(), &measured, 60.0, 0.5);
+        assert_eq!(first.points, 0.5);
+        assert_eq!(after_long(&measured).0.points, 8.0);
+    }
+
+    #[test]
+    fn the_intercept_is_found_only_where_traffic_varies() {
+        let varied: Vec<_> = (1..=60).map(|x| (f64::from(x), 7.0 + 0.5 * f64::from(x))).collect();
+        assert!((regression(&varied).expect("a line") - 7.0).abs() < 1e-9);
+        let flat: Vec<_> = (1..=60).map(|x| (100.0 + f64::from(x % 2), 50.0)).collect();
+        assert_eq!(regression(&flat), None);
+    }
+}

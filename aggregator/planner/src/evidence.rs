@@ -1,0 +1,130 @@
+//! Everything a plan is made from, with its age and completeness. Nothing in it is a guess: what
+//! is not known is absent.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::baseline::{Baseline, Doubt};
+use crate::demand::{Demand, InstanceMode};
+use crate::policy::Metric;
+
+/// What is known of a group at one time.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    pub inventory: Inventory,
+    /// By metric; only metrics that were measured.
+    pub metrics: BTreeMap<Metric, MetricEvidence>,
+    pub conditions: Conditions,
+}
+
+/// Who is in the group.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Inventory {
+    /// Every page was read and every source answered.
+    pub complete: bool,
+    pub age_seconds: u32,
+    pub instances: Vec<Instance>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    pub id: String,
+    pub instance_type: Option<String>,
+    pub zone: Option<String>,
+    pub mode: InstanceMode,
+    /// Since when it is in this mode.
+    pub since: i64,
+    /// Protected from scale-in.
+    pub protected: bool,
+    /// A shadow of ours that could be re-attached: probe green, versions equal, lease open.
+    pub fit_to_reattach: bool,
+}
+
+/// One metric of a group.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct MetricEvidence {
+    /// Present demand; absent while nothing serving reports.
+    pub demand: Option<Demand>,
+    pub age_seconds: u32,
+    pub baseline: Baseline,
+    pub baseline_doubt: Option<Doubt>,
+    pub forecast: Option<Forecast>,
+}
+
+/// Quantile paths of net demand: the highest one-minute demand within each step.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Forecast {
+    /// Start of the first step.
+    pub start: i64,
+    pub step_seconds: u32,
+    /// Ascending.
+    pub levels: Vec<f64>,
+    /// `[level][step]`, points.
+    pub paths: Vec<Vec<f64>>,
+    pub model: String,
+    pub trained_at: i64,
+    /// In [0, 1].
+    pub trust: f64,
+    /// Share of past demand below the upper quantile that is provisioned for.
+    pub measured_coverage: Option<f64>,
+    pub nominal_coverage: f64,
+}
+
+impl Forecast {
+    /// Number of steps.
+    pub fn steps(&self) -> usize {
+        self.paths.first().map_or(0, Vec::len)
+    }
+
+    /// End of the last step.
+    pub fn until(&self) -> i64 {
+        self.start + i64::from(self.step_seconds) * i64::try_from(self.steps()).unwrap_or_default()
+    }
+
+    /// Index of the step that holds `at`; the first step also answers for the time before it.
+    pub fn step_of(&self, at: i64) -> Option<usize> {
+        let offset = (at - self.start).max(0).checked_div(i64::from(self.step_seconds))?;
+        usize::try_from(offset).ok().filter(|step| *step < self.steps())
+    }
+
+    /// Demand at a step and quantile, linear between levels and flat outside them, points.
+    pub fn demand(&self, step: usize, quantile: f64) -> Option<f64> {
+        let at = |index: usize| Some((*self.levels.get(index)?, *self.paths.get(index)?.get(step)?));
+        let above = self.levels.iter().position(|level| *level >= quantile - 1e-12);
+        let value = match above {
+            None => at(self.levels.len().checked_sub(1)?)?.1,
+            Some(0) => at(0)?.1,
+            Some(index) => {
+                let (low, from) = at(index - 1)?;
+                let (high, to) = at(index)?;
+                from + (to - from) * (quantile - low) / (high - low)
+            }
+        };
+        value.is_finite().then_some(value)
+    }
+
+    /// Highest demand at the quantile over the steps that overlap `[from, to)`. `None` when the
+    /// window is not wholly within the forecast.
+    pub fn highest(&self, from: i64, to: i64, quantile: f64) -> Option<f64> {
+        let (first, last) = (self.step_of(from)?, self.step_of((to - 1).max(from))?);
+        (first..=last).map(|step| self.demand(step, quantile)).try_fold(0.0, |most, value| Some(f64::max(most, value?)))
+    }
+}
+
+/// What else is going on. The default is that nothing is.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Conditions {
+    pub started_seconds_ago: u32,
+    pub paused: bool,
+    pub deploying: bool,
+    pub foreign_scale_in: bool,
+    pub not_owner: bool,
+    pub clock_jumped: bool,
+    pub launches_failing: bool,
+    pub agents_unauthenticated: bool,
+    /// The group is known from its agents' claim alone.
+    pub claimed: bool,
+    /// Share of all groups that want to scale in now, and whether that is too many.
+    pub common_cause: bool,
+}

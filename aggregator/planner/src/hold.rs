@@ -1,0 +1,135 @@
+//! Typed reasons for not acting. Each says, in words a tired operator reads once, what is the
+//! matter; none of them ever stops a scale-out that present demand asks for unless it says so.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::baseline::Doubt;
+use crate::policy::Metric;
+
+/// Why something is not done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "hold", rename_all_fields = "snake_case")]
+pub enum Hold {
+    /// Nothing serving has reported: absent is not zero.
+    NoEvidence { metric: Metric },
+    StaleSamples { metric: Metric, age_seconds: u32, fresh_seconds: u32 },
+    Incomplete { metric: Metric, reporting: u32, serving: u32 },
+    Saturated { metric: Metric },
+    StaleInventory { age_seconds: u32 },
+    PartialInventory,
+    NoForecast { metric: Metric },
+    LowTrust { metric: Metric, trust: f64, minimum: f64 },
+    ShortHorizon { metric: Metric },
+    WarmUp { seconds_left: u32 },
+    Surprise { metric: Metric, demand: f64, expected_at_least: f64 },
+    BaselineInDoubt { metric: Metric, doubt: Doubt },
+    WithoutBaseline { metric: Metric, need: u32 },
+    Paused,
+    NotOwner,
+    Deploying,
+    ForeignScaleIn,
+    ClockJump,
+    CommonCause,
+    LaunchesFailing,
+    UnauthenticatedEvidence,
+    ClaimedGroup,
+    AtMinimum { minimum: u32 },
+    AtMaximum { maximum: u32, wanted: u32 },
+    LaunchCapped { wanted: u32, allowed: u32 },
+    Protected { instances: u32 },
+    Warming { instances: u32 },
+}
+
+impl Hold {
+    /// The bare word, for lists, labels and metrics.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::NoEvidence { .. } => "NoEvidence",
+            Self::StaleSamples { .. } => "StaleSamples",
+            Self::Incomplete { .. } => "Incomplete",
+            Self::Saturated { .. } => "Saturated",
+            Self::StaleInventory { .. } => "StaleInventory",
+            Self::PartialInventory => "PartialInventory",
+            Self::NoForecast { .. } => "NoForecast",
+            Self::LowTrust { .. } => "LowTrust",
+            Self::ShortHorizon { .. } => "ShortHorizon",
+            Self::WarmUp { .. } => "WarmUp",
+            Self::Surprise { .. } => "Surprise",
+            Self::BaselineInDoubt { .. } => "BaselineInDoubt",
+            Self::WithoutBaseline { .. } => "WithoutBaseline",
+            Self::Paused => "Paused",
+            Self::NotOwner => "NotOwner",
+            Self::Deploying => "Deploying",
+            Self::ForeignScaleIn => "ForeignScaleIn",
+            Self::ClockJump => "ClockJump",
+            Self::CommonCause => "CommonCause",
+            Self::LaunchesFailing => "LaunchesFailing",
+            Self::UnauthenticatedEvidence => "UnauthenticatedEvidence",
+            Self::ClaimedGroup => "ClaimedGroup",
+            Self::AtMinimum { .. } => "AtMinimum",
+            Self::AtMaximum { .. } => "AtMaximum",
+            Self::LaunchCapped { .. } => "LaunchCapped",
+            Self::Protected { .. } => "Protected",
+            Self::Warming { .. } => "Warming",
+        }
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEvidence { metric } => write!(f, "no serving instance reports {metric}; absent is not zero"),
+            Self::StaleSamples { metric, age_seconds, fresh_seconds } => {
+                write!(f, "the newest {metric} is {age_seconds} s old (fresh is {fresh_seconds} s)")
+            }
+            Self::Incomplete { metric, reporting, serving } => {
+                write!(f, "only {reporting} of {serving} serving instances report {metric}: demand is a lower bound")
+            }
+            Self::Saturated { metric } => write!(f, "an instance is saturated in {metric}: it may want more"),
+            Self::StaleInventory { age_seconds } => write!(f, "the inventory is {age_seconds} s old"),
+            Self::PartialInventory => f.write_str("the inventory is partial: a source or a page is missing"),
+            Self::NoForecast { metric } => write!(f, "no forecast of {metric} yet"),
+            Self::LowTrust { metric, trust, minimum } => {
+                write!(f, "trust in the {metric} forecast is {trust:.2}, below {minimum:.2}")
+            }
+            Self::ShortHorizon { metric } => write!(f, "the {metric} forecast ends before the shadow window does"),
+            Self::WarmUp { seconds_left } => {
+                write!(f, "started moments ago: no scale-in for another {seconds_left} s")
+            }
+            Self::Surprise { metric, demand, expected_at_least } => write!(
+                f,
+                "{metric} demand {demand:.0} is below what the forecast thought possible ({expected_at_least:.0}): \
+                 low load, or something broke?"
+            ),
+            Self::BaselineInDoubt { metric, doubt } => {
+                let why = match doubt {
+                    Doubt::TooFewShadows => "too few shadows",
+                    Doubt::Disagreement => "shadows and regression disagree",
+                    Doubt::NoServing => "nothing serving reports",
+                };
+                write!(f, "the idle {metric} baseline is taken as zero: {why}")
+            }
+            Self::WithoutBaseline { metric, need } => {
+                write!(f, "without the idle {metric} baseline {need} instances are needed: no further down")
+            }
+            Self::Paused => f.write_str("paused by an operator"),
+            Self::NotOwner => f.write_str("another installation owns this group"),
+            Self::Deploying => f.write_str("a deploy or instance refresh is running"),
+            Self::ForeignScaleIn => f.write_str("a policy of the provider scales this group in as well"),
+            Self::ClockJump => f.write_str("the clock jumped"),
+            Self::CommonCause => f.write_str("too many groups want to scale in at once: a common cause?"),
+            Self::LaunchesFailing => f.write_str("launches fail: nothing is taken away meanwhile"),
+            Self::UnauthenticatedEvidence => f.write_str("agents are not authenticated"),
+            Self::ClaimedGroup => f.write_str("known from its agents alone, no inventory source has it: observed only"),
+            Self::AtMinimum { minimum } => write!(f, "at the minimum of {minimum}"),
+            Self::AtMaximum { maximum, wanted } => write!(f, "{wanted} wanted, but the maximum is {maximum}"),
+            Self::LaunchCapped { wanted, allowed } => {
+                write!(f, "{wanted} more wanted, {allowed} allowed in one plan")
+            }
+            Self::Protected { instances } => write!(f, "{instances} instance(s) are protected from scale-in"),
+            Self::Warming { instances } => write!(f, "{instances} instance(s) are still warming up"),
+        }
+    }
+}

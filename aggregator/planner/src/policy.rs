@@ -1,0 +1,198 @@
+//! What the user wants of a group.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A metric that can drive capacity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    Cpu,
+    /// Not load divided by n: counts only where the policy gives it a target.
+    Memory,
+    NetworkIn,
+    NetworkOut,
+}
+
+impl Metric {
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::Memory, Self::NetworkIn, Self::NetworkOut];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::NetworkIn => "network_in",
+            Self::NetworkOut => "network_out",
+        }
+    }
+
+    /// Whether the metric is a share of the type's bandwidth.
+    pub const fn is_network(self) -> bool {
+        matches!(self, Self::NetworkIn | Self::NetworkOut)
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Metric {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = || Self::ALL.map(Self::as_str).join(", ");
+        Self::ALL.into_iter().find(|metric| metric.as_str() == text).ok_or_else(|| format!("known metrics: {}", known()))
+    }
+}
+
+/// How far Foreshadow may go in a group, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Plans are made and shown, nothing is done.
+    #[default]
+    Observe,
+    /// May launch and re-attach.
+    ScaleOut,
+    /// May also detach and terminate.
+    Full,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Observe => "observe",
+            Self::ScaleOut => "scale-out",
+            Self::Full => "full",
+        })
+    }
+}
+
+/// The policy of one group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    pub group: String,
+    pub mode: Mode,
+    pub minimum: u32,
+    pub maximum: u32,
+    /// One-sided quantile that is provisioned for.
+    pub confidence: f64,
+    /// Points an instance may be used, by metric. Only metrics named here drive capacity.
+    pub targets: BTreeMap<Metric, f64>,
+    /// Capacity of an instance type relative to the reference type; 1 for types not named.
+    pub weights: BTreeMap<String, f64>,
+    /// Bits per second an instance type can carry, each way.
+    pub bandwidth_bits: BTreeMap<String, f64>,
+    /// Launch call → ready, until it is measured.
+    pub launch_lead_seconds: u32,
+    /// Re-attach call → healthy, until it is measured.
+    pub reattach_lead_seconds: u32,
+    /// Evidence older than this is stale.
+    pub fresh_seconds: u32,
+    /// No scale-in for this long after the aggregator started.
+    pub warm_up_seconds: u32,
+    /// How far scale-in must look ahead: what is detached must not be needed within it.
+    pub shadow_window_seconds: u32,
+    /// A plan older than this is not carried out.
+    pub valid_seconds: u32,
+    /// Below this trust scale-in holds.
+    pub minimum_trust: f64,
+    /// Most instances one plan may add, as a share of those serving (at least 4).
+    pub launch_share: f64,
+}
+
+/// A field of a policy that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PolicyProblem {
+    pub field: &'static str,
+    pub problem: String,
+}
+
+impl Policy {
+    /// The defaults: observe, CPU at 60 %, nine times in ten.
+    pub fn new(group: impl Into<String>) -> Self {
+        Self {
+            group: group.into(),
+            mode: Mode::Observe,
+            minimum: 1,
+            maximum: 1_000,
+            confidence: 0.90,
+            targets: BTreeMap::from([(Metric::Cpu, 60.0)]),
+            weights: BTreeMap::new(),
+            bandwidth_bits: BTreeMap::new(),
+            launch_lead_seconds: 300,
+            reattach_lead_seconds: 60,
+            fresh_seconds: 120,
+            warm_up_seconds: 600,
+            shadow_window_seconds: 3_600,
+            valid_seconds: 60,
+            minimum_trust: 0.2,
+            launch_share: 1.0,
+        }
+    }
+
+    /// Weight of an instance type for a metric: by bandwidth for network, by capacity otherwise.
+    /// `None` when the type's bandwidth is not known.
+    pub fn weight(&self, metric: Metric, instance_type: Option<&str>) -> Option<f64> {
+        if metric.is_network() {
+            let reference = self.bandwidth_bits.values().copied().reduce(f64::max)?;
+            let own = self.bandwidth_bits.get(instance_type?)?;
+            return Some(own / reference);
+        }
+        Some(instance_type.and_then(|name| self.weights.get(name)).copied().unwrap_or(1.0))
+    }
+
+    /// Every field that contradicts itself or another.
+    pub fn problems(&self) -> Vec<PolicyProblem> {
+        let mut problems = Vec::new();
+        let mut wrong = |field, problem| problems.push(PolicyProblem { field, problem });
+        if self.minimum > self.maximum {
+            wrong("minimum", format!("{} is above maximum = {}", self.minimum, self.maximum));
+        }
+        if !(0.5..=0.999).contains(&self.confidence) {
+            wrong("confidence", format!("{} is not in [0.5, 0.999]", self.confidence));
+        }
+        for (metric, target) in &self.targets {
+            if !(1.0..=95.0).contains(target) {
+                wrong("targets", format!("{metric} = {target} is not in 1 to 95 %"));
+            }
+            if metric.is_network() && self.bandwidth_bits.is_empty() {
+                wrong("bandwidth_bits", format!("the target for {metric} needs the bandwidth of each instance type"));
+            }
+        }
+        if self.weights.values().any(|weight| !(weight.is_finite() && *weight > 0.0)) {
+            wrong("weights", "must be above zero".to_owned());
+        }
+        if !(0.0..=1.0).contains(&self.minimum_trust) {
+            wrong("minimum_trust", format!("{} is not in [0, 1]", self.minimum_trust));
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_have_no_problems_and_contradictions_are_all_named() {
+        assert_eq!(Policy::new("web").problems(), []);
+        let mut policy = Policy::new("web");
+        policy.minimum = 9;
+        policy.maximum = 3;
+        policy.confidence = 1.5;
+        policy.targets.insert(Metric::NetworkIn, 0.0);
+        let fields: Vec<_> = policy.problems().into_iter().map(|problem| problem.field).collect();
+        assert_eq!(fields, ["minimum", "confidence", "targets", "bandwidth_bits"]);
+    }
+
+    #[test]
+    fn modes_are_ordered_by_power() {
+        assert!(Mode::Observe < Mode::ScaleOut && Mode::ScaleOut < Mode::Full);
+    }
+}

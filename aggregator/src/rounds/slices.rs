@@ -1,0 +1,178 @@
+//! Samples of one instance as time-weighted means of ten-second slices.
+//!
+//! A sample speaks for the time it covers, not for the instant it was made: an agent that samples
+//! every minute fills six slices, one that samples every second fills each by ten. What is not
+//! covered is absent, never zero.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use foreshadow_proto::convert::Sample;
+
+/// Length of a slice, µs. The highest slice of a minute is the minute's maximum.
+pub const SLICE_MICROS: i64 = 10_000_000;
+/// Slices in a minute.
+pub const SLICES_PER_MINUTE: i64 = 6;
+/// Longest time one sample may speak for, µs: two slow intervals. After a suspended host or a long
+/// stall the reading is an average over the gap and says little about any minute in it.
+const LONGEST_COVER_MICROS: i64 = 120_000_000;
+
+/// What of a sample feeds demand and the idle baseline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Percent of all processors.
+    Cpu,
+    /// Percent of total memory.
+    Memory,
+    /// Bits per second.
+    NetworkIn,
+    /// Bits per second.
+    NetworkOut,
+    /// Packets per second, both ways: the share of traffic, for the idle baseline.
+    Packets,
+}
+
+const SIGNALS: [Signal; 5] = [Signal::Cpu, Signal::Memory, Signal::NetworkIn, Signal::NetworkOut, Signal::Packets];
+
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Weighted {
+    sum: f64,
+    micros: f64,
+}
+
+/// One instance's latest slices.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceSlices {
+    /// By slice number since the Unix epoch.
+    slices: BTreeMap<i64, [Weighted; SIGNALS.len()]>,
+}
+
+impl InstanceSlices {
+    /// Adds a sample and returns the slices it spoke for.
+    #[allow(clippy::cast_precision_loss, reason = "overlaps are below a minute, byte counts below 2^53")]
+    pub fn add(&mut self, sample: &Sample) -> Range<i64> {
+        let to = sample.wall_micros;
+        let from = to - (i64::from(sample.covers_millis) * 1_000).min(LONGEST_COVER_MICROS);
+        let touched = from.div_euclid(SLICE_MICROS)..(to - 1).div_euclid(SLICE_MICROS) + 1;
+        for slice in touched.clone() {
+            let start = slice * SLICE_MICROS;
+            let overlap = (to.min(start + SLICE_MICROS) - from.max(start)) as f64;
+            let signals = self.slices.entry(slice).or_default();
+            for (weighted, signal) in signals.iter_mut().zip(SIGNALS) {
+                if let Some(value) = read(signal, sample) {
+                    weighted.sum += value * overlap;
+                    weighted.micros += overlap;
+                }
+            }
+        }
+        touched
+    }
+
+    /// Mean over slices; `None` when less than half of the time is covered.
+    #[allow(clippy::cast_precision_loss, reason = "a few slices in µs are far below 2^53")]
+    pub fn mean(&self, signal: Signal, slices: Range<i64>) -> Option<f64> {
+        let wanted = ((slices.end - slices.start) * SLICE_MICROS) as f64;
+        let mut whole = Weighted::default();
+        for signals in self.slices.range(slices).map(|(_, signals)| signals) {
+            let weighted = signals.get(signal as usize).copied().unwrap_or_default();
+            whole.sum += weighted.sum;
+            whole.micros += weighted.micros;
+        }
+        (whole.micros > 0.0 && whole.micros * 2.0 >= wanted).then(|| whole.sum / whole.micros)
+    }
+
+    /// Forgets slices before `first`.
+    pub fn forget_before(&mut self, first: i64) {
+        self.slices = self.slices.split_off(&first);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.slices.is_empty()
+    }
+}
+
+/// Slices of the minute that starts at `start` (seconds since the epoch).
+pub fn slices_of_minute(start: i64) -> Range<i64> {
+    let first = start.div_euclid(10);
+    first..first + SLICES_PER_MINUTE
+}
+
+#[allow(clippy::cast_precision_loss, reason = "memory sizes are below 2^53 bytes")]
+fn read(signal: Signal, sample: &Sample) -> Option<f64> {
+    match signal {
+        Signal::Cpu => sample.cpu_percent,
+        Signal::Memory => match (sample.memory_used_bytes, sample.memory_total_bytes) {
+            (Some(used), Some(total)) if total > 0 => Some(100.0 * used as f64 / total as f64),
+            _ => None,
+        },
+        Signal::NetworkIn => sample.network.map(|network| 8.0 * network.in_bytes),
+        Signal::NetworkOut => sample.network.map(|network| 8.0 * network.out_bytes),
+        Signal::Packets => sample.network.map(|network| network.in_packets + network.out_packets),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 1_800_000_000;
+
+    fn sample(at_seconds: i64, covers_millis: u32, cpu: f64) -> Sample {
+        Sample {
+            sequence: 1,
+            wall_micros: (MINUTE + at_seconds) * 1_000_000,
+            monotonic_micros: 0,
+            covers_millis,
+            cpu_percent: Some(cpu),
+            cpu_busiest_percent: None,
+            cpu_steal_percent: None,
+            memory_used_bytes: None,
+            memory_total_bytes: None,
+            network: None,
+        }
+    }
+
+    #[test]
+    fn second_samples_give_slices_and_mean() {
+        let mut instance = InstanceSlices::default();
+        for second in 1..=60 {
+            instance.add(&sample(second, 1_000, if second <= 10 { 90.0 } else { 30.0 }));
+        }
+        let minute = slices_of_minute(MINUTE);
+        assert_eq!(instance.mean(Signal::Cpu, minute.start..minute.start + 1), Some(90.0));
+        assert_eq!(instance.mean(Signal::Cpu, minute.start + 1..minute.start + 2), Some(30.0));
+        assert_eq!(instance.mean(Signal::Cpu, minute.clone()), Some(40.0));
+        assert_eq!(instance.mean(Signal::Memory, minute), None, "absent is not zero");
+    }
+
+    #[test]
+    fn a_slow_agent_fills_the_minute_it_covers() {
+        let mut instance = InstanceSlices::default();
+        let touched = instance.add(&sample(60, 60_000, 50.0));
+        assert_eq!(touched, slices_of_minute(MINUTE));
+        assert_eq!(instance.mean(Signal::Cpu, touched.end - 1..touched.end), Some(50.0));
+    }
+
+    #[test]
+    fn less_than_half_is_absent() {
+        let mut instance = InstanceSlices::default();
+        instance.add(&sample(20, 20_000, 50.0));
+        assert_eq!(instance.mean(Signal::Cpu, slices_of_minute(MINUTE)), None);
+    }
+
+    #[test]
+    fn a_suspended_host_speaks_for_two_minutes_at_most() {
+        let touched = InstanceSlices::default().add(&sample(0, 3_000_000, 1.0));
+        assert_eq!(touched.end - touched.start, 12);
+    }
+
+    #[test]
+    fn forgetting_keeps_what_is_newer() {
+        let mut instance = InstanceSlices::default();
+        let old = instance.add(&sample(10, 10_000, 5.0));
+        let new = instance.add(&sample(20, 10_000, 7.0));
+        instance.forget_before(new.start);
+        assert_eq!(instance.mean(Signal::Cpu, old), None);
+        assert_eq!(instance.mean(Signal::Cpu, new), Some(7.0));
+    }
+}
