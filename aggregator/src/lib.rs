@@ -9,4 +9,6 @@ pub mod live;
 pub mod observe;
 pub mod rounds;
 pub mod shadow;
+pub mod sql;
 pub mod store;
+pub mod telemetry;

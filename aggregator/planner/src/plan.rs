@@ -158,7 +158,7 @@ fn count(evidence: &Evidence, mode: InstanceMode) -> u32 {
 }
 
 /// Mean weight of the serving instances for a metric; 1 when none serves.
-pub(crate) fn mean_weight(policy: &Policy, evidence: &Evidence, metric: Metric) -> f64 {
+fn mean_weight(policy: &Policy, evidence: &Evidence, metric: Metric) -> f64 {
     let weights: Vec<f64> = evidence
         .inventory
         .instances
@@ -175,9 +175,15 @@ pub(crate) fn mean_weight(policy: &Policy, evidence: &Evidence, metric: Metric) 
 }
 
 /// The baseline in use for a metric, kept below half the target whatever the evidence says.
-pub(crate) fn baseline_points(metric: &MetricEvidence, target: f64) -> f64 {
+fn baseline_points(metric: &MetricEvidence, target: f64) -> f64 {
     let points = metric.baseline.points;
     if points.is_finite() { points.clamp(0.0, target / 2.0) } else { 0.0 }
+}
+
+/// Instances of the serving mean weight that carry a net demand of `metric`, points.
+pub fn need_of(policy: &Policy, evidence: &Evidence, metric: Metric, target: f64, demand: f64) -> u32 {
+    let baseline = evidence.metrics.get(&metric).map_or(0.0, |found| baseline_points(found, target));
+    capacity::need(demand, target, baseline, mean_weight(policy, evidence, metric))
 }
 
 fn metric_needs(now: i64, policy: &Policy, evidence: &Evidence, metric: Metric, target: f64) -> MetricNeeds {
@@ -186,7 +192,7 @@ fn metric_needs(now: i64, policy: &Policy, evidence: &Evidence, metric: Metric, 
     };
     let weight = mean_weight(policy, evidence, metric);
     let baseline = baseline_points(found, target);
-    let need = |demand: f64| capacity::need(demand, target, baseline, weight);
+    let need = |demand: f64| need_of(policy, evidence, metric, target, demand);
     let forecast = found.forecast.as_ref();
     let lead = i64::from(policy.launch_lead_seconds);
     let ahead = forecast.and_then(|path| {

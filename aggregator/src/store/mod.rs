@@ -3,6 +3,11 @@
 //! `append` returns after the samples are fsynced, together with the interval set that makes a
 //! repeated sample a no-op. Nothing is acknowledged before it returns, nothing after it failed.
 
+mod columns;
+mod embedded;
+mod held;
+pub(crate) mod sql;
+
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -10,6 +15,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use foreshadow_proto::convert::{Id, Sample, StreamId};
 use serde::{Deserialize, Serialize};
+
+pub use embedded::{Embedded, Options};
 
 /// Identifies one store for its whole life: 16 random bytes, made when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

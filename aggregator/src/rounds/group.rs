@@ -1,0 +1,328 @@
+//! One group's round: what was measured goes in, a report with forecast and plan comes out. No IO
+//! and no clock, so that the demo's simulated group runs the very same code.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forecast::{Champion, Options};
+use foreshadow_proto::v1;
+use planner::baseline::{self, Baseline, Doubt, Measured};
+use planner::demand::{Demand, InstanceMode};
+use planner::evidence::{Conditions, Evidence, Forecast, Inventory, MetricEvidence};
+use planner::plan::{Memory, Plan};
+use planner::policy::{Metric, Policy};
+
+use super::history::History;
+use super::{AnswersCapacity, GroupReport, PredictError};
+use crate::store::Minute;
+
+/// The selection of models runs this often; forecasts in between keep its weights.
+const SELECT_EVERY_SECONDS: i64 = 3_600;
+/// While history is short each new quarter of an hour says a lot.
+const SELECT_YOUNG_EVERY_SECONDS: i64 = 900;
+/// History below this is young.
+const YOUNG_MINUTES: usize = 2 * 1_440;
+
+/// What one group is, measured now.
+#[derive(Debug, Clone, Default)]
+pub struct Measurements {
+    pub inventory: Inventory,
+    pub conditions: Conditions,
+    /// Present demand by metric with its age in seconds.
+    pub present: BTreeMap<Metric, (Demand, u32)>,
+    /// What idle and serving instances use, by metric.
+    pub idle: BTreeMap<Metric, Measured>,
+}
+
+/// One group between rounds.
+#[derive(Debug)]
+pub struct GroupRound {
+    policy: Policy,
+    options: Options,
+    simulated: bool,
+    metrics: BTreeMap<Metric, MetricRound>,
+    memory: Memory,
+}
+
+#[derive(Debug, Default)]
+struct MetricRound {
+    history: History,
+    baseline: Baseline,
+    doubt: Option<Doubt>,
+    baseline_at: Option<i64>,
+    champion: Option<Champion>,
+    selected_at: i64,
+    forecast: Option<Arc<forecast::Forecast>>,
+    /// Why there is no forecast, for people.
+    refused: Option<String>,
+}
+
+impl GroupRound {
+    pub fn new(policy: Policy, options: Options, simulated: bool, generation: u64) -> Self {
+        let metrics = policy.targets.keys().map(|metric| (*metric, MetricRound::default())).collect();
+        Self { policy, options, simulated, metrics, memory: Memory { generation } }
+    }
+
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Takes minutes in, in any order.
+    pub fn take(&mut self, minutes: &[Minute]) {
+        for minute in minutes {
+            let metric = minute.metric.parse::<Metric>().ok();
+            if let Some(round) = metric.and_then(|metric| self.metrics.get_mut(&metric)) {
+                round.history.put(minute);
+            }
+        }
+    }
+
+    /// Renews the forecasts whose step has passed. Costs CPU: run it off the async threads.
+    pub fn forecast(&mut self, now: i64) {
+        let step = i64::from(self.options.step_seconds);
+        for round in self.metrics.values_mut() {
+            let begun = now - now.rem_euclid(step);
+            if round.forecast.as_ref().is_some_and(|forecast| forecast.start >= begun) {
+                continue;
+            }
+            let series = round.history.series(&round.baseline, self.options.step_seconds);
+            let every =
+                if round.history.measured() < YOUNG_MINUTES { SELECT_YOUNG_EVERY_SECONDS } else { SELECT_EVERY_SECONDS };
+            let due = round.champion.is_none() || now - round.selected_at >= every;
+            let selected = if due { Some(forecast::select(&series, &self.options)) } else { None };
+            match selected {
+                Some(Ok(champion)) => {
+                    round.champion = Some(champion);
+                    round.selected_at = now;
+                }
+                Some(Err(error)) => {
+                    round.refused = Some(error.to_string());
+                    // What was selected before still forecasts; only nothing at all forecasts nothing.
+                }
+                None => {}
+            }
+            let Some(champion) = &round.champion else {
+                round.forecast = None;
+                continue;
+            };
+            match forecast::forecast(&series, champion, &self.options) {
+                Ok(forecast) => {
+                    round.refused = None;
+                    round.forecast = Some(Arc::new(forecast));
+                }
+                Err(error) => {
+                    round.refused = Some(error.to_string());
+                    round.forecast = None;
+                }
+            }
+        }
+    }
+
+    /// Plans from what is measured now.
+    pub fn run(&mut self, now: i64, measured: Measurements) -> (Plan, GroupReport) {
+        self.move_baselines(now, &measured.idle);
+        let evidence = self.evidence(measured);
+        let (plan, memory) = planner::plan(now, &self.policy, &evidence, &self.memory);
+        self.memory = memory;
+        let report = self.report(now, evidence, &plan);
+        (plan, report)
+    }
+
+    fn move_baselines(&mut self, now: i64, idle: &BTreeMap<Metric, Measured>) {
+        for (metric, round) in &mut self.metrics {
+            let (Some(found), Some(target)) = (idle.get(metric), self.policy.targets.get(metric)) else { continue };
+            // The first reading starts the clock: b never jumps from nothing.
+            let last = *round.baseline_at.get_or_insert(now);
+            #[allow(clippy::cast_precision_loss, reason = "seconds between rounds")]
+            let hours = (now - last).max(0) as f64 / 3_600.0;
+            (round.baseline, round.doubt) = baseline::bounded(&round.baseline, found, *target, hours);
+            round.baseline_at = Some(now);
+        }
+    }
+
+    fn evidence(&self, measured: Measurements) -> Evidence {
+        let metrics = self.metrics.iter().map(|(metric, round)| {
+            let present = measured.present.get(metric);
+            let found = MetricEvidence {
+                demand: present.map(|(demand, _)| *demand),
+                age_seconds: present.map_or(0, |(_, age)| *age),
+                baseline: round.baseline,
+                baseline_doubt: round.doubt,
+                forecast: round.forecast.as_deref().map(|forecast| planner_forecast(forecast, self.policy.confidence)),
+            };
+            (*metric, found)
+        });
+        let metrics = metrics.collect();
+        Evidence { inventory: measured.inventory, metrics, conditions: measured.conditions }
+    }
+
+    fn report(&self, now: i64, evidence: Evidence, plan: &Plan) -> GroupReport {
+        let count = |mode| {
+            let instances = evidence.inventory.instances.iter().filter(|instance| instance.mode == mode).count();
+            u32::try_from(instances).unwrap_or(u32::MAX)
+        };
+        let reporting = evidence.metrics.values().filter_map(|found| found.demand).map(|demand| demand.reporting).max();
+        let holds: Vec<String> = plan.holds.iter().map(ToString::to_string).collect();
+        let summary = v1::Group {
+            name: self.policy.group.clone(),
+            mode: self.policy.mode.to_string(),
+            warming: count(InstanceMode::Warming),
+            serving: count(InstanceMode::Serving),
+            draining: count(InstanceMode::Draining),
+            shadow: count(InstanceMode::Shadow),
+            reporting: reporting.unwrap_or_default(),
+            need_now: plan.need_now,
+            need_ahead: plan.need_ahead,
+            holds: holds.clone(),
+            simulated: self.simulated,
+        };
+        let forecasts = self.metrics.iter().filter_map(|(metric, round)| {
+            let forecast = round.forecast.as_deref()?;
+            Some((metric.to_string(), self.wire_forecast(*metric, forecast)))
+        });
+        let mut shown = serde_json::to_value(plan).unwrap_or_default();
+        if let Some(object) = shown.as_object_mut() {
+            object.insert("simulated".to_owned(), self.simulated.into());
+            object.insert("holds_in_words".to_owned(), holds.into());
+        }
+        GroupReport {
+            summary,
+            forecasts: forecasts.collect(),
+            plan: Some(Arc::new(shown)),
+            evidence: Arc::new(Answers {
+                now,
+                policy: self.policy.clone(),
+                plan: plan.clone(),
+                evidence,
+                refused: self
+                    .metrics
+                    .iter()
+                    .filter_map(|(metric, round)| Some((*metric, round.refused.clone()?)))
+                    .collect(),
+                simulated: self.simulated,
+            }),
+        }
+    }
+
+    fn wire_forecast(&self, metric: Metric, forecast: &forecast::Forecast) -> v1::Forecast {
+        let paths = forecast.levels.iter().zip(&forecast.paths);
+        let (measured_coverage, nominal_coverage) = nearest_coverage(forecast);
+        v1::Forecast {
+            group: self.policy.group.clone(),
+            metric: metric.to_string(),
+            start_seconds: forecast.start,
+            step_seconds: forecast.step_seconds,
+            paths: paths.map(|(level, path)| v1::QuantilePath { quantile: *level, demand: path.clone() }).collect(),
+            model: forecast.model.clone(),
+            trained_seconds: forecast.trained_at,
+            trust: forecast.trust.score,
+            measured_coverage,
+            nominal_coverage,
+            simulated: self.simulated,
+        }
+    }
+}
+
+/// Coverage of the nearest band that was measured.
+fn nearest_coverage(forecast: &forecast::Forecast) -> (Option<f64>, f64) {
+    let measured = forecast.coverage.iter().find(|band| band.measured.is_some());
+    let band = measured.or_else(|| forecast.coverage.first());
+    band.map_or((None, 0.0), |band| (band.measured, band.nominal))
+}
+
+/// The forecast crate's result in the planner's words; the two crates know nothing of each other.
+fn planner_forecast(forecast: &forecast::Forecast, _confidence: f64) -> Forecast {
+    let (measured_coverage, nominal_coverage) = nearest_coverage(forecast);
+    Forecast {
+        start: forecast.start,
+        step_seconds: forecast.step_seconds,
+        levels: forecast.levels.clone(),
+        paths: forecast.paths.clone(),
+        model: forecast.model.clone(),
+        trained_at: forecast.trained_at,
+        trust: forecast.trust.score,
+        measured_coverage,
+        nominal_coverage,
+    }
+}
+
+/// Capacity questions answered from one round's evidence.
+#[derive(Debug)]
+struct Answers {
+    now: i64,
+    policy: Policy,
+    plan: Plan,
+    evidence: Evidence,
+    refused: BTreeMap<Metric, String>,
+    simulated: bool,
+}
+
+/// Below this a time is "now": a question travels for a moment.
+const NOW_SLACK_SECONDS: i64 = 300;
+
+impl AnswersCapacity for Answers {
+    fn capacity_at(&self, at: Option<i64>, confidence: Option<f64>) -> Result<v1::PredictCapacityResponse, PredictError> {
+        let at = at.unwrap_or(self.now);
+        let confidence = confidence.unwrap_or(self.policy.confidence);
+        if at < self.now - NOW_SLACK_SECONDS {
+            return Err(PredictError::Past { at, now: self.now });
+        }
+        let mut holds: Vec<String> = self.plan.holds.iter().map(ToString::to_string).collect();
+        holds.extend(self.refused.iter().map(|(metric, why)| format!("{metric} is not forecast: {why}")));
+        let mut metrics = Vec::new();
+        let (mut step_seconds, mut trust) = (0, f64::INFINITY);
+        for (metric, target) in &self.policy.targets {
+            let Some(found) = self.evidence.metrics.get(metric) else { continue };
+            let Some(path) = &found.forecast else {
+                trust = 0.0;
+                continue;
+            };
+            if at >= path.until() {
+                return Err(PredictError::BeyondHorizon { at, until: path.until() });
+            }
+            let Some(step) = path.step_of(at) else { continue };
+            let need = |demand: f64| planner::plan::need_of(&self.policy, &self.evidence, *metric, *target, demand);
+            let Some(demand) = path.demand(step, confidence) else { continue };
+            let quantiles = path.levels.iter().filter_map(|level| {
+                let demand = path.demand(step, *level)?;
+                Some(v1::QuantileDemand { quantile: *level, demand, need: need(demand) })
+            });
+            metrics.push(v1::MetricNeed {
+                metric: metric.to_string(),
+                demand,
+                need: need(demand),
+                quantiles: quantiles.collect(),
+                model: path.model.clone(),
+                measured_coverage: path.measured_coverage,
+                nominal_coverage: path.nominal_coverage,
+            });
+            step_seconds = path.step_seconds;
+            trust = trust.min(path.trust);
+        }
+        // Without a forecast the present need is all that can be said, and only of now.
+        let is_now = at <= self.now + NOW_SLACK_SECONDS;
+        let ahead = metrics.iter().map(|metric| metric.need).max();
+        let need_now = self.plan.need_now;
+        let need = if is_now { ahead.max(need_now) } else { ahead };
+        let bounded = need.map(|need| need.clamp(self.policy.minimum, self.policy.maximum.max(self.policy.minimum)));
+        let binding = metrics.iter().max_by(|a, b| a.need.cmp(&b.need).then_with(|| b.metric.cmp(&a.metric)));
+        Ok(v1::PredictCapacityResponse {
+            group: self.policy.group.clone(),
+            at_seconds: at,
+            step_seconds,
+            confidence,
+            need: bounded,
+            serving: self.plan.serving,
+            need_now,
+            binding_metric: binding
+                .map(|metric| metric.metric.clone())
+                .or_else(|| self.plan.binding.map(|metric| metric.to_string()))
+                .unwrap_or_default(),
+            trust: if trust.is_finite() { trust } else { 0.0 },
+            metrics,
+            holds,
+            simulated: self.simulated,
+        })
+    }
+}
+

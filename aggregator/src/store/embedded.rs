@@ -1,0 +1,461 @@
+//! The embedded store: SQLite through sqlx, series as compressed blobs.
+//!
+//! One writer owns all writes of samples. It takes everything that came in since its last commit,
+//! drops what the interval sets hold already, writes one tick and the sets in one transaction, and
+//! answers when SQLite says that it is on the disk (WAL, `synchronous = FULL`). A commit that fails
+//! acknowledges nothing and forgets what it had learned; the next one tries anew.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, TryLockError};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use foreshadow_proto::convert::{Id, StreamId};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Row, SqliteConnection, SqlitePool};
+use tokio::sync::{mpsc, oneshot};
+
+use super::columns::{pack, unpack};
+use super::held::Held;
+use super::{Arrival, Minute, SampleStore, StoreError, StoreHealth, StoreId, Stored, sql};
+use crate::clock::Clock;
+
+/// Arrivals that may wait for a commit. Agents hold what is not acknowledged, so a short queue
+/// loses nothing and keeps memory flat.
+const QUEUE: usize = 4_096;
+/// Most samples in one tick: bounds the time and memory of one commit.
+const TICK_SAMPLES: usize = 50_000;
+/// Commits start at least this far apart, so that many agents share one fsync.
+const COMMIT_SPACING: Duration = Duration::from_millis(100);
+/// What a refused sender waits before it tries again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Samples arrive this late at most before a tick is folded into chunks, µs.
+const SETTLE_MICROS: i64 = 600_000_000;
+const HOUR_MICROS: i64 = 3_600_000_000;
+/// Interval sets are kept this long after a stream's last sample: longer than any agent's spool.
+const STREAM_KEPT_MICROS: i64 = 14 * 24 * HOUR_MICROS;
+
+/// Where and how long.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub directory: PathBuf,
+    pub raw_retention: Duration,
+    pub minute_retention: Duration,
+}
+
+type Answer = oneshot::Sender<Result<Vec<RangeInclusive<u64>>, StoreError>>;
+
+/// A handle on the store. Cheap to clone; the store closes when the last one is dropped.
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    id: StoreId,
+    pool: SqlitePool,
+    queue: mpsc::Sender<(Arrival, Answer)>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: Options,
+    file: PathBuf,
+    refusing: Mutex<Option<String>>,
+    duplicates: AtomicU64,
+    /// Held as long as the store is open: two processes on one directory would both acknowledge.
+    _lock: File,
+}
+
+impl Embedded {
+    /// Opens or creates the store and starts its writer. `random` makes the id of a new store.
+    pub async fn open(options: Options, clock: Arc<dyn Clock>, random: [u8; 16]) -> Result<Self, StoreError> {
+        let problem = |path: &Path, problem: String| StoreError::Open { path: path.display().to_string(), problem };
+        let directory = options.directory.clone();
+        fs::create_dir_all(&directory).map_err(|error| problem(&directory, error.to_string()))?;
+        let lock_path = directory.join("lock");
+        let lock = File::create(&lock_path).map_err(|error| problem(&lock_path, error.to_string()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(problem(&directory, "another foreshadow process uses this directory".to_owned()));
+            }
+            Err(TryLockError::Error(error)) => return Err(problem(&lock_path, error.to_string())),
+        }
+        let file = directory.join("foreshadow.db");
+        let connect = SqliteConnectOptions::new()
+            .filename(&file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10));
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(connect)
+            .await
+            .map_err(|error| problem(&file, error.to_string()))?;
+        sqlx::migrate!().run(&pool).await.map_err(|error| problem(&file, error.to_string()))?;
+        let id = match sqlx::query(sql::STORE_ID).fetch_optional(&pool).await? {
+            Some(row) => {
+                let bytes: Vec<u8> = row.try_get(0)?;
+                let bytes = bytes.try_into().map_err(|_| StoreError::Corrupt("the store's id".to_owned()))?;
+                StoreId(bytes)
+            }
+            None => {
+                let create = sqlx::query(sql::STORE_CREATE).bind(random.to_vec()).bind(clock.wall_micros());
+                create.execute(&pool).await?;
+                StoreId(random)
+            }
+        };
+        let last_tick: i64 = sqlx::query_scalar(sql::TICK_LAST).fetch_one(&pool).await?;
+        let (queue, arrivals) = mpsc::channel(QUEUE);
+        let shared = Arc::new(Shared {
+            options,
+            file,
+            refusing: Mutex::new(None),
+            duplicates: AtomicU64::new(0),
+            _lock: lock,
+        });
+        let writer = Writer { pool: pool.clone(), clock, shared: shared.clone(), streams: HashMap::new(), last_tick };
+        tokio::spawn(writer.run(arrivals));
+        Ok(Self { id, pool, queue, shared })
+    }
+
+    /// The database, for those who keep state in it.
+    pub fn pool(&self) -> SqlitePool {
+        self.pool.clone()
+    }
+
+    /// Samples that came a second time and were dropped, since the start.
+    pub fn duplicates(&self) -> u64 {
+        self.shared.duplicates.load(Ordering::Relaxed)
+    }
+
+    async fn fold(&self, now: i64) -> Result<bool, StoreError> {
+        let hour = now - now.rem_euclid(HOUR_MICROS);
+        let settled = hour.min(now - SETTLE_MICROS);
+        let rows = sqlx::query(sql::TICK_SETTLED).bind(settled).fetch_all(&self.pool).await?;
+        if rows.is_empty() {
+            return Ok(false);
+        }
+        let (mut hours, mut ticks) = (BTreeMap::<(Id, i64), Vec<Stored>>::new(), Vec::new());
+        let mut folded = 0_i64;
+        for row in &rows {
+            ticks.push(row.try_get::<i64, _>(0)?);
+            folded += row.try_get::<i64, _>(1)?;
+            for stored in unpack(row.try_get::<&[u8], _>(2)?)? {
+                let hour = stored.sample.wall_micros.div_euclid(HOUR_MICROS);
+                hours.entry((stored.instance.clone(), hour)).or_default().push(stored);
+            }
+            // A bound on memory; what is left comes with the next turn.
+            if folded > 2_000_000 {
+                break;
+            }
+        }
+        let mut transaction = self.pool.begin().await?;
+        for ((instance, hour), mut samples) in hours {
+            samples.sort_by_key(|stored| (stored.sample.wall_micros, stored.stream, stored.sample.sequence));
+            let part: i64 = sqlx::query_scalar(sql::CHUNK_NEXT_PART)
+                .bind(instance.as_str())
+                .bind(hour)
+                .fetch_one(&mut *transaction)
+                .await?;
+            let (first, last) = span(&samples);
+            sqlx::query(sql::CHUNK_WRITE)
+                .bind(instance.as_str())
+                .bind(hour)
+                .bind(part)
+                .bind(first)
+                .bind(last)
+                .bind(i64::try_from(samples.len()).unwrap_or(i64::MAX))
+                .bind(pack(&samples)?)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        for tick in ticks {
+            sqlx::query(sql::TICK_DELETE).bind(tick).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(true)
+    }
+}
+
+fn span(samples: &[Stored]) -> (i64, i64) {
+    let walls = || samples.iter().map(|stored| stored.sample.wall_micros);
+    (walls().min().unwrap_or_default(), walls().max().unwrap_or_default())
+}
+
+#[async_trait]
+impl SampleStore for Embedded {
+    fn id(&self) -> StoreId {
+        self.id
+    }
+
+    async fn append(&self, arrival: Arrival) -> Result<Vec<RangeInclusive<u64>>, StoreError> {
+        let refused = |reason: &str| StoreError::Refused { reason: reason.to_owned(), retry_after: RETRY_AFTER };
+        let (answer, answered) = oneshot::channel();
+        self.queue.try_send((arrival, answer)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => refused("too many batches wait for the disk"),
+            mpsc::error::TrySendError::Closed(_) => refused("the store is closing"),
+        })?;
+        answered.await.map_err(|_| refused("the store is closing"))?
+    }
+
+    async fn held(&self, instance: &Id, stream: StreamId) -> Result<Vec<RangeInclusive<u64>>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        Ok(read_held(&mut connection, instance, stream).await?.ranges().to_vec())
+    }
+
+    async fn samples(&self, instance: &Id, from: i64, to: i64) -> Result<Vec<Stored>, StoreError> {
+        // One snapshot: a tick that is folded meanwhile is seen once, as tick or as chunk.
+        let mut snapshot = self.pool.begin().await?;
+        let chunks = sqlx::query(sql::CHUNK_OVERLAPPING).bind(instance.as_str()).bind(from).bind(to);
+        let mut bodies: Vec<Vec<u8>> =
+            chunks.fetch_all(&mut *snapshot).await?.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let ticks = sqlx::query(sql::TICK_OVERLAPPING).bind(from).bind(to).fetch_all(&mut *snapshot).await?;
+        for row in &ticks {
+            bodies.push(row.try_get(0)?);
+        }
+        drop(snapshot);
+        let mut samples = Vec::new();
+        for body in bodies {
+            let wanted = |stored: &Stored| {
+                stored.instance == *instance && (from..to).contains(&stored.sample.wall_micros)
+            };
+            samples.extend(unpack(&body)?.into_iter().filter(wanted));
+        }
+        samples.sort_by_key(|stored| (stored.sample.wall_micros, stored.stream, stored.sample.sequence));
+        Ok(samples)
+    }
+
+    async fn instances(&self, from: i64, to: i64) -> Result<Vec<Id>, StoreError> {
+        let mut snapshot = self.pool.begin().await?;
+        let mut found = std::collections::BTreeSet::new();
+        for row in sqlx::query(sql::CHUNK_INSTANCES).bind(from).bind(to).fetch_all(&mut *snapshot).await? {
+            let name: String = row.try_get(0)?;
+            found.extend(Id::new("instance", &name).ok());
+        }
+        for row in sqlx::query(sql::TICK_OVERLAPPING).bind(from).bind(to).fetch_all(&mut *snapshot).await? {
+            let within = |stored: &Stored| (from..to).contains(&stored.sample.wall_micros);
+            let samples = unpack(row.try_get::<&[u8], _>(0)?)?;
+            found.extend(samples.into_iter().filter(within).map(|stored| stored.instance));
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    async fn put_minutes(&self, minutes: &[Minute]) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        for minute in minutes {
+            sqlx::query(sql::MINUTE_WRITE)
+                .bind(minute.group.as_str())
+                .bind(&minute.metric)
+                .bind(minute.start)
+                .bind(minute.gross_mean)
+                .bind(minute.gross_maximum)
+                .bind(minute.weight)
+                .bind(i64::from(minute.serving))
+                .bind(i64::from(minute.reporting))
+                .bind(i64::from(minute.lower_bound))
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn minutes(&self, group: &Id, metric: &str, from: i64, to: i64) -> Result<Vec<Minute>, StoreError> {
+        let query = sqlx::query(sql::MINUTE_READ).bind(group.as_str()).bind(metric).bind(from).bind(to);
+        let minute = |row: &sqlx::sqlite::SqliteRow| -> Result<Minute, sqlx::Error> {
+            let whole = |index: usize| row.try_get::<i64, _>(index).map(|n| u32::try_from(n).unwrap_or_default());
+            Ok(Minute {
+                group: group.clone(),
+                metric: metric.to_owned(),
+                start: row.try_get(0)?,
+                gross_mean: row.try_get(1)?,
+                gross_maximum: row.try_get(2)?,
+                weight: row.try_get(3)?,
+                serving: whole(4)?,
+                reporting: whole(5)?,
+                lower_bound: row.try_get::<i64, _>(6)? != 0,
+            })
+        };
+        Ok(query.fetch_all(&self.pool).await?.iter().map(minute).collect::<Result<_, _>>()?)
+    }
+
+    async fn maintain(&self, now: i64) -> Result<(), StoreError> {
+        while self.fold(now).await? {}
+        let micros = |kept: Duration| i64::try_from(kept.as_micros()).unwrap_or(i64::MAX);
+        let before = now.saturating_sub(micros(self.shared.options.raw_retention));
+        sqlx::query(sql::CHUNK_EXPIRE).bind(before).execute(&self.pool).await?;
+        let before = now.saturating_sub(micros(self.shared.options.minute_retention)) / 1_000_000;
+        sqlx::query(sql::MINUTE_EXPIRE).bind(before).execute(&self.pool).await?;
+        let before = now.saturating_sub(STREAM_KEPT_MICROS);
+        sqlx::query(sql::STREAM_EXPIRE).bind(before).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    async fn health(&self) -> StoreHealth {
+        let refusing = self.shared.refusing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let bytes = [self.shared.file.clone(), self.shared.file.with_extension("db-wal")]
+            .iter()
+            .filter_map(|path| fs::metadata(path).ok())
+            .map(|metadata| metadata.len())
+            .sum();
+        let mut health = StoreHealth { refusing, bytes, ..StoreHealth::default() };
+        match sqlx::query(sql::SPAN).fetch_one(&self.pool).await {
+            Ok(row) => {
+                health.oldest_micros = row.try_get(0).unwrap_or_default();
+                health.newest_micros = row.try_get(1).unwrap_or_default();
+                health.samples = row.try_get::<i64, _>(2).ok().and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
+            }
+            Err(error) if health.refusing.is_none() => health.refusing = Some(format!("cannot be read: {error}")),
+            Err(_) => {}
+        }
+        health
+    }
+}
+
+async fn read_held(
+    connection: &mut SqliteConnection,
+    instance: &Id,
+    stream: StreamId,
+) -> Result<Held, StoreError> {
+    let query = sqlx::query(sql::STREAM_READ).bind(instance.as_str()).bind(stream.0.to_vec());
+    match query.fetch_optional(connection).await? {
+        None => Ok(Held::default()),
+        Some(row) => Held::from_bytes(row.try_get(0)?)
+            .ok_or_else(|| StoreError::Corrupt(format!("the ranges of {instance} {stream}"))),
+    }
+}
+
+struct Writer {
+    pool: SqlitePool,
+    clock: Arc<dyn Clock>,
+    shared: Arc<Shared>,
+    /// What is held, for streams seen since the last failure. The database is the truth.
+    streams: HashMap<(Id, StreamId), Held>,
+    last_tick: i64,
+}
+
+impl Writer {
+    async fn run(mut self, mut arrivals: mpsc::Receiver<(Arrival, Answer)>) {
+        let mut next = tokio::time::Instant::now();
+        while let Some(first) = arrivals.recv().await {
+            tokio::time::sleep_until(next).await;
+            next = tokio::time::Instant::now() + COMMIT_SPACING;
+            let mut samples = first.0.samples.len();
+            let mut waiting = vec![first];
+            while samples < TICK_SAMPLES {
+                let Ok(more) = arrivals.try_recv() else { break };
+                samples += more.0.samples.len();
+                waiting.push(more);
+            }
+            self.commit(waiting).await;
+        }
+    }
+
+    async fn commit(&mut self, waiting: Vec<(Arrival, Answer)>) {
+        let (arrivals, answers): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+        match self.write(&arrivals).await {
+            Ok(held) => {
+                *self.shared.refusing.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                for (answer, ranges) in answers.into_iter().zip(held) {
+                    // A sender that went away has its samples stored all the same.
+                    drop(answer.send(Ok(ranges)));
+                }
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                tracing::error!(%reason, "nothing is acknowledged: the store cannot write");
+                *self.shared.refusing.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.clone());
+                // What was learned in the failed transaction is not on the disk.
+                self.streams.clear();
+                for answer in answers {
+                    let refused = StoreError::Refused { reason: reason.clone(), retry_after: RETRY_AFTER };
+                    drop(answer.send(Err(refused)));
+                }
+            }
+        }
+    }
+
+    async fn write(&mut self, arrivals: &[Arrival]) -> Result<Vec<Vec<RangeInclusive<u64>>>, StoreError> {
+        let now = self.clock.wall_micros();
+        let mut connection = self.pool.acquire().await?;
+        let written = self.write_in(&mut connection, arrivals, now).await;
+        if written.is_err() {
+            // After a failed fsync a connection's cache is not to be trusted: the next one is new.
+            connection.close_on_drop();
+        }
+        written
+    }
+
+    async fn write_in(
+        &mut self,
+        connection: &mut SqliteConnection,
+        arrivals: &[Arrival],
+        now: i64,
+    ) -> Result<Vec<Vec<RangeInclusive<u64>>>, StoreError> {
+        use sqlx::Acquire as _;
+        let mut transaction = connection.begin().await?;
+        let mut fresh = Vec::new();
+        let mut touched = BTreeMap::new();
+        let mut duplicates = 0;
+        for arrival in arrivals {
+            let key = (arrival.instance.clone(), arrival.stream);
+            if !self.streams.contains_key(&key) {
+                let held = read_held(&mut transaction, &key.0, key.1).await?;
+                self.streams.insert(key.clone(), held);
+            }
+            let held = self.streams.entry(key.clone()).or_default();
+            for sample in &arrival.samples {
+                if held.insert(sample.sequence) {
+                    let (instance, stream) = key.clone();
+                    fresh.push(Stored { instance, stream, sample: sample.clone() });
+                } else {
+                    duplicates += 1;
+                }
+            }
+            for sequence in &arrival.rejected {
+                held.insert(*sequence);
+            }
+            let newest = arrival.samples.iter().map(|sample| sample.wall_micros).max().unwrap_or(now);
+            touched.insert(key, (arrival.boot_id.clone(), arrival.dropped_total, newest));
+        }
+        for ((instance, stream), (boot_id, dropped, newest)) in &touched {
+            let held = self.streams.get(&(instance.clone(), *stream)).map(Held::to_bytes).unwrap_or_default();
+            sqlx::query(sql::STREAM_WRITE)
+                .bind(instance.as_str())
+                .bind(stream.0.to_vec())
+                .bind(boot_id.as_str())
+                .bind(held)
+                .bind(i64::try_from(*dropped).unwrap_or(i64::MAX))
+                .bind(newest)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        if !fresh.is_empty() {
+            let (first, last) = span(&fresh);
+            sqlx::query(sql::TICK_WRITE)
+                .bind(self.last_tick + 1)
+                .bind(now)
+                .bind(first)
+                .bind(last)
+                .bind(i64::try_from(fresh.len()).unwrap_or(i64::MAX))
+                .bind(pack(&fresh)?)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        self.last_tick += i64::from(!fresh.is_empty());
+        self.shared.duplicates.fetch_add(duplicates, Ordering::Relaxed);
+        metrics::counter!("foreshadow_samples_stored_total").increment(fresh.len() as u64);
+        metrics::counter!("foreshadow_samples_duplicate_total").increment(duplicates);
+        let held = arrivals.iter().map(|arrival| {
+            let key = (arrival.instance.clone(), arrival.stream);
+            self.streams.get(&key).map(|held| held.ranges().to_vec()).unwrap_or_default()
+        });
+        Ok(held.collect())
+    }
+}

@@ -1,0 +1,60 @@
+//! Every statement of the store; each runs on SQLite and PostgreSQL alike.
+
+pub(crate) const STORE_ID: &str = "SELECT id FROM store";
+pub(crate) const STORE_CREATE: &str = "INSERT INTO store (id, created_micros) VALUES ($1, $2)";
+pub(crate) const STREAM_READ: &str = "SELECT held FROM stream WHERE instance = $1 AND stream = $2";
+pub(crate) const STREAM_WRITE: &str = "INSERT INTO stream (instance, stream, boot_id, held, dropped, newest_micros) \
+    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (instance, stream) DO UPDATE SET boot_id = excluded.boot_id, \
+    held = excluded.held, dropped = excluded.dropped, newest_micros = excluded.newest_micros";
+pub(crate) const STREAM_EXPIRE: &str = "DELETE FROM stream WHERE newest_micros < $1";
+pub(crate) const TICK_LAST: &str = "SELECT COALESCE(MAX(tick), 0) FROM tick";
+pub(crate) const TICK_WRITE: &str = "INSERT INTO tick (tick, written_micros, first_micros, last_micros, samples, body) \
+    VALUES ($1, $2, $3, $4, $5, $6)";
+pub(crate) const TICK_OVERLAPPING: &str =
+    "SELECT body FROM tick WHERE last_micros >= $1 AND first_micros < $2 ORDER BY tick";
+pub(crate) const TICK_SETTLED: &str =
+    "SELECT tick, samples, body FROM tick WHERE written_micros < $1 ORDER BY tick LIMIT 2000";
+pub(crate) const TICK_DELETE: &str = "DELETE FROM tick WHERE tick = $1";
+pub(crate) const CHUNK_NEXT_PART: &str =
+    "SELECT COALESCE(MAX(part), 0) + 1 FROM chunk WHERE instance = $1 AND hour = $2";
+pub(crate) const CHUNK_WRITE: &str = "INSERT INTO chunk (instance, hour, part, first_micros, last_micros, samples, body) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+pub(crate) const CHUNK_OVERLAPPING: &str = "SELECT body FROM chunk WHERE instance = $1 AND last_micros >= $2 \
+    AND first_micros < $3 ORDER BY hour, part";
+pub(crate) const CHUNK_INSTANCES: &str =
+    "SELECT DISTINCT instance FROM chunk WHERE last_micros >= $1 AND first_micros < $2";
+pub(crate) const CHUNK_EXPIRE: &str = "DELETE FROM chunk WHERE last_micros < $1";
+pub(crate) const MINUTE_WRITE: &str = "INSERT INTO minute (group_name, metric, start_seconds, gross_mean, gross_maximum, \
+    weight, serving, reporting, lower_bound) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+    ON CONFLICT (group_name, metric, start_seconds) DO UPDATE SET gross_mean = excluded.gross_mean, \
+    gross_maximum = excluded.gross_maximum, weight = excluded.weight, serving = excluded.serving, \
+    reporting = excluded.reporting, lower_bound = excluded.lower_bound";
+pub(crate) const MINUTE_READ: &str = "SELECT start_seconds, gross_mean, gross_maximum, weight, serving, reporting, \
+    lower_bound FROM minute WHERE group_name = $1 AND metric = $2 AND start_seconds >= $3 AND start_seconds < $4 \
+    ORDER BY start_seconds";
+pub(crate) const MINUTE_EXPIRE: &str = "DELETE FROM minute WHERE start_seconds < $1";
+pub(crate) const SPAN: &str = "SELECT MIN(f), MAX(l), COALESCE(SUM(s), 0) FROM (\
+    SELECT MIN(first_micros) AS f, MAX(last_micros) AS l, SUM(samples) AS s FROM tick UNION ALL \
+    SELECT MIN(first_micros), MAX(last_micros), SUM(samples) FROM chunk) AS spans";
+
+pub(crate) const ALL: &[(&str, &str)] = &[
+    ("STORE_ID", STORE_ID),
+    ("STORE_CREATE", STORE_CREATE),
+    ("STREAM_READ", STREAM_READ),
+    ("STREAM_WRITE", STREAM_WRITE),
+    ("STREAM_EXPIRE", STREAM_EXPIRE),
+    ("TICK_LAST", TICK_LAST),
+    ("TICK_WRITE", TICK_WRITE),
+    ("TICK_OVERLAPPING", TICK_OVERLAPPING),
+    ("TICK_SETTLED", TICK_SETTLED),
+    ("TICK_DELETE", TICK_DELETE),
+    ("CHUNK_NEXT_PART", CHUNK_NEXT_PART),
+    ("CHUNK_WRITE", CHUNK_WRITE),
+    ("CHUNK_OVERLAPPING", CHUNK_OVERLAPPING),
+    ("CHUNK_INSTANCES", CHUNK_INSTANCES),
+    ("CHUNK_EXPIRE", CHUNK_EXPIRE),
+    ("MINUTE_WRITE", MINUTE_WRITE),
+    ("MINUTE_READ", MINUTE_READ),
+    ("MINUTE_EXPIRE", MINUTE_EXPIRE),
+    ("SPAN", SPAN),
+];

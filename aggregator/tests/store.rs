@@ -1,0 +1,157 @@
+//! The embedded store against a model: at most once, nothing acknowledged is lost, chunks keep all.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foreshadow::clock::{Clock, SystemClock};
+use foreshadow::store::{Arrival, Embedded, Minute, Options, SampleStore, StoreError};
+use foreshadow_proto::convert::{Id, Sample, StreamId};
+
+const HOUR: i64 = 3_600_000_000;
+
+fn options(directory: &Path) -> Options {
+    let day = Duration::from_secs(86_400);
+    Options { directory: directory.to_owned(), raw_retention: 30 * day, minute_retention: 400 * day }
+}
+
+async fn open(directory: &Path) -> Embedded {
+    // The previous store of the same directory lets go of its lock when its writer has ended.
+    for _ in 0..200 {
+        match Embedded::open(options(directory), Arc::new(SystemClock), [7; 16]).await {
+            Ok(store) => return store,
+            Err(StoreError::Open { problem, .. }) if problem.contains("another") => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the lock was never released");
+}
+
+fn id(name: &str) -> Id {
+    Id::new("id", name).expect("an id")
+}
+
+fn sample(sequence: u64, wall_micros: i64) -> Sample {
+    #[allow(clippy::cast_precision_loss)]
+    let cpu = (sequence % 100) as f64;
+    Sample {
+        sequence,
+        wall_micros,
+        monotonic_micros: sequence,
+        covers_millis: 1_000,
+        cpu_percent: Some(cpu),
+        cpu_busiest_percent: None,
+        cpu_steal_percent: None,
+        memory_used_bytes: sequence.is_multiple_of(2).then_some(sequence),
+        memory_total_bytes: None,
+        network: None,
+    }
+}
+
+fn arrival(instance: &str, stream: u8, samples: Vec<Sample>) -> Arrival {
+    Arrival {
+        instance: id(instance),
+        stream: StreamId([stream; 16]),
+        boot_id: id("boot"),
+        samples,
+        rejected: Vec::new(),
+        dropped_total: 0,
+    }
+}
+
+#[tokio::test]
+async fn repeats_out_of_order_and_reopening_store_each_sample_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let now = SystemClock.wall_micros();
+    let mut model = BTreeMap::new();
+    for round in 0..5_u64 {
+        let store = open(directory.path()).await;
+        for step in 0..20_u64 {
+            // Overlapping windows, sent backwards every other time.
+            let from = 1 + (round * 20 + step) * 3;
+            let mut samples: Vec<Sample> = (from..from + 9).map(|n| sample(n, now + n as i64)).collect();
+            if step % 2 == 0 {
+                samples.reverse();
+            }
+            model.extend(samples.iter().map(|sample| (sample.sequence, sample.clone())));
+            let held = store.append(arrival("i-1", 1, samples)).await.expect("stored");
+            assert_eq!(held, [1..=from + 8]);
+        }
+        drop(store);
+    }
+    let store = open(directory.path()).await;
+    let stored = store.samples(&id("i-1"), 0, i64::MAX).await.expect("read");
+    let found: Vec<Sample> = stored.into_iter().map(|stored| stored.sample).collect();
+    assert_eq!(found, model.into_values().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn rejected_sequences_are_settled_and_other_streams_are_not() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).await;
+    let mut first = arrival("i-1", 1, vec![sample(1, 1), sample(3, 3)]);
+    first.rejected = vec![2];
+    assert_eq!(store.append(first).await.expect("stored"), [1..=3]);
+    assert_eq!(store.append(arrival("i-1", 2, vec![sample(2, 2)])).await.expect("stored"), [2..=2]);
+    assert_eq!(store.held(&id("i-1"), StreamId([1; 16])).await.expect("held"), [1..=3]);
+    assert_eq!(store.held(&id("i-2"), StreamId([1; 16])).await.expect("held"), []);
+    assert_eq!(store.samples(&id("i-1"), 0, 10).await.expect("read").len(), 3);
+}
+
+#[tokio::test]
+async fn hours_are_folded_and_late_samples_make_further_parts() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).await;
+    let now = SystemClock.wall_micros();
+    for instance in ["i-1", "i-2"] {
+        let samples = (1..=300).map(|n| sample(n, now - 3 * HOUR + n as i64 * 30_000_000)).collect();
+        store.append(arrival(instance, 1, samples)).await.expect("stored");
+    }
+    let before = store.samples(&id("i-1"), 0, i64::MAX).await.expect("read");
+    store.maintain(now + 2 * HOUR).await.expect("folds");
+    assert_eq!(store.samples(&id("i-1"), 0, i64::MAX).await.expect("read"), before);
+    assert_eq!(store.instances(now - 3 * HOUR, now).await.expect("read"), [id("i-1"), id("i-2")]);
+
+    let late = vec![sample(900, now - 3 * HOUR + 1)];
+    store.append(arrival("i-1", 1, late)).await.expect("stored");
+    store.maintain(now + 3 * HOUR).await.expect("folds");
+    assert_eq!(store.samples(&id("i-1"), 0, i64::MAX).await.expect("read").len(), 301);
+    let part = store.samples(&id("i-1"), now - 3 * HOUR, now - 3 * HOUR + 2).await.expect("read");
+    assert_eq!(part.iter().map(|stored| stored.sample.sequence).collect::<Vec<_>>(), [900]);
+
+    store.maintain(now + 40 * 24 * HOUR).await.expect("expires");
+    assert_eq!(store.samples(&id("i-1"), 0, i64::MAX).await.expect("read"), []);
+}
+
+#[tokio::test]
+async fn minutes_replace_and_gaps_stay_absent() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).await;
+    let minute = |start, gross_mean| Minute {
+        group: id("web"),
+        metric: "cpu".to_owned(),
+        start,
+        gross_mean,
+        gross_maximum: gross_mean + 1.0,
+        weight: 3.0,
+        serving: 3,
+        reporting: 2,
+        lower_bound: true,
+    };
+    store.put_minutes(&[minute(60, 1.0), minute(180, 3.0)]).await.expect("written");
+    store.put_minutes(&[minute(60, 2.0)]).await.expect("written");
+    assert_eq!(store.minutes(&id("web"), "cpu", 0, 200).await.expect("read"), [minute(60, 2.0), minute(180, 3.0)]);
+    assert_eq!(store.minutes(&id("web"), "memory", 0, 200).await.expect("read"), []);
+}
+
+#[tokio::test]
+async fn two_processes_on_one_directory_refuse() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).await;
+    let second = Embedded::open(options(directory.path()), Arc::new(SystemClock), [8; 16]).await;
+    assert!(second.expect_err("locked").to_string().contains("another foreshadow process"));
+    assert_eq!(store.id().0, [7; 16]);
+}
