@@ -9,6 +9,7 @@ pub mod history;
 pub mod model;
 pub mod quantile;
 mod replay;
+pub mod score;
 pub mod selection;
 pub mod series;
 pub mod trust;
