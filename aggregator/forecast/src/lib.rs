@@ -1,1 +1,20 @@
-//! placeholder
+//! Demand forecasts with honest intervals. Pure: no clock, no IO, no randomness; the same history gives the same forecast.
+//!
+//! [`select`] replays the past (rolling origins) and keeps, as a [`Champion`], what each model of the pool has earned in each
+//! horizon band, how its errors are spread, and whether the intervals held. [`forecast`] uses a champion on the newest
+//! history: cheap, every step. [`Tracker`] says afterwards what the published intervals held.
+
+mod conformal;
+pub mod history;
+pub mod model;
+pub mod quantile;
+mod replay;
+pub mod score;
+pub mod selection;
+pub mod series;
+pub mod trust;
+pub mod types;
+
+pub use selection::{Champion, forecast, select};
+pub use series::{Aggregate, Series};
+pub use types::{Band, BandCoverage, Forecast, ForecastError, MINIMUM_HISTORY_SECONDS, Options, Trust};

@@ -1,0 +1,216 @@
+//! The view a model gets of the past: one regular grid, gaps filled causally, nothing after the origin.
+//!
+//! Filling uses only what came before the gap (the same time a day or a week earlier, else the last value), so that the
+//! grid up to any past origin is exactly the grid that would have been built at that origin. Replaying the past over one
+//! grid is therefore free of leaks.
+
+use crate::series::Series;
+
+/// A day, in seconds.
+pub const DAY: u64 = 86_400;
+/// A week, in seconds.
+pub const WEEK: u64 = 7 * DAY;
+
+/// A filled grid that owns its values.
+#[derive(Debug, Clone)]
+pub struct Grid {
+    start: i64,
+    step_seconds: u32,
+    values: Vec<f64>,
+    observed: Vec<bool>,
+    saturated: Vec<bool>,
+}
+
+impl Grid {
+    /// The newest `cap_seconds` of a series, beginning at its first observation; `None` when nothing was observed.
+    pub fn new(series: &Series, cap_seconds: u64) -> Option<Self> {
+        let step = series.step_seconds.max(1);
+        let cap = (cap_seconds / u64::from(step)).max(1) as usize;
+        let from = series.values.len().saturating_sub(cap);
+        let first = (from..series.values.len()).find(|index| series.value(*index).is_some())?;
+        let length = series.values.len() - first;
+        let mut grid = Self {
+            start: series.start + first as i64 * i64::from(step),
+            step_seconds: step,
+            values: Vec::with_capacity(length),
+            observed: Vec::with_capacity(length),
+            saturated: Vec::with_capacity(length),
+        };
+        let (day, week) = (steps_of(DAY, step), steps_of(WEEK, step));
+        for index in first..series.values.len() {
+            let own = series.value(index);
+            let at = grid.values.len();
+            let earlier = |lag: Option<usize>| lag.and_then(|lag| at.checked_sub(lag)).map(|past| grid.values[past]);
+            // Short gaps hold the last value; longer ones follow the season.
+            let short = (at.saturating_sub(short_gap(step))..at).any(|past| grid.observed[past]);
+            let held = grid.values.last().copied();
+            let seasonal = || earlier(day).or_else(|| earlier(week)).or(held);
+            let filled = if short { held } else { seasonal() };
+            grid.values.push(own.or(filled).unwrap_or(0.0));
+            grid.observed.push(own.is_some());
+            grid.saturated.push(own.is_some() && series.is_saturated(index));
+        }
+        Some(grid)
+    }
+
+    /// What was known after the first `length` steps.
+    pub fn first(&self, length: usize) -> History<'_> {
+        let length = length.min(self.values.len());
+        History {
+            start: self.start,
+            step_seconds: self.step_seconds,
+            values: &self.values[..length],
+            observed: &self.observed[..length],
+            saturated: &self.saturated[..length],
+        }
+    }
+
+    /// Everything.
+    pub fn all(&self) -> History<'_> {
+        self.first(self.values.len())
+    }
+}
+
+/// Gaps up to a quarter of an hour (at least one step) hold the last value.
+fn short_gap(step: u32) -> usize {
+    (900 / step.max(1)).max(1) as usize
+}
+
+/// How many steps make `seconds`; `None` when the step does not divide it.
+pub fn steps_of(seconds: u64, step_seconds: u32) -> Option<usize> {
+    let step = u64::from(step_seconds.max(1));
+    (seconds.is_multiple_of(step) && seconds >= step).then_some((seconds / step) as usize)
+}
+
+/// A borrowed, filled grid that ends at an origin.
+#[derive(Debug, Clone, Copy)]
+pub struct History<'a> {
+    /// Unix seconds of the first value.
+    pub start: i64,
+    /// Seconds of a step.
+    pub step_seconds: u32,
+    /// The values, gaps filled; finite and not negative.
+    pub values: &'a [f64],
+    /// False where a value was filled in.
+    pub observed: &'a [bool],
+    /// True where a value is only a lower bound.
+    pub saturated: &'a [bool],
+}
+
+impl<'a> History<'a> {
+    /// How many steps there are.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there is no step at all.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The first `length` steps.
+    pub fn first(&self, length: usize) -> History<'a> {
+        let length = length.min(self.values.len());
+        History {
+            start: self.start,
+            step_seconds: self.step_seconds,
+            values: &self.values[..length],
+            observed: &self.observed[..length],
+            saturated: &self.saturated[..length],
+        }
+    }
+
+    /// The newest `length` steps.
+    pub fn last(&self, length: usize) -> History<'a> {
+        let from = self.values.len().saturating_sub(length);
+        History {
+            start: self.start + from as i64 * i64::from(self.step_seconds),
+            step_seconds: self.step_seconds,
+            values: &self.values[from..],
+            observed: &self.observed[from..],
+            saturated: &self.saturated[from..],
+        }
+    }
+
+    /// Unix seconds just after the last step: the origin.
+    pub fn end(&self) -> i64 {
+        self.start + self.values.len() as i64 * i64::from(self.step_seconds)
+    }
+
+    /// Steps that make a day, if they do.
+    pub fn day(&self) -> Option<usize> {
+        steps_of(DAY, self.step_seconds)
+    }
+
+    /// Steps that make a week, if they do.
+    pub fn week(&self) -> Option<usize> {
+        steps_of(WEEK, self.step_seconds)
+    }
+
+    /// Steps within `seconds`, at least one.
+    pub fn steps(&self, seconds: u64) -> usize {
+        (seconds / u64::from(self.step_seconds.max(1))).max(1) as usize
+    }
+
+    /// Seconds of observations (filled steps not counted).
+    pub fn observed_seconds(&self) -> u64 {
+        self.observed.iter().filter(|observed| **observed).count() as u64 * u64::from(self.step_seconds)
+    }
+
+    /// Steps since the last observation.
+    pub fn trailing_gap(&self) -> usize {
+        self.observed.iter().rev().take_while(|observed| !**observed).count()
+    }
+
+    /// The newest known value one or more whole `season`s before step `index`, which may lie after the end.
+    pub fn seasonal(&self, index: usize, season: usize) -> Option<f64> {
+        let mut past = index.checked_sub(season)?;
+        while past >= self.values.len() {
+            past = past.checked_sub(season)?;
+        }
+        Some(self.values[past])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filling_looks_only_backwards() {
+        let values: Vec<Option<f64>> =
+            (0..100).map(|v| (v % 7 != 3 && !(40..60).contains(&v)).then_some(f64::from(v))).collect();
+        let whole = Grid::new(&Series::new(0, 3_600, values.clone()), 1_000 * DAY).unwrap();
+        for length in 1..100 {
+            let part = Grid::new(&Series::new(0, 3_600, values[..length].to_vec()), 1_000 * DAY).unwrap();
+            assert_eq!(part.all().values, whole.first(length).values);
+        }
+    }
+
+    #[test]
+    fn long_gaps_follow_the_season_and_short_ones_hold() {
+        let mut values: Vec<Option<f64>> = (0..48).map(|v| Some(f64::from(v % 24))).collect();
+        values.extend([None, None, None]);
+        let grid = Grid::new(&Series::new(0, 3_600, values), DAY * 10).unwrap();
+        assert_eq!(grid.all().values[48..], [23.0, 1.0, 2.0]);
+        assert_eq!(grid.all().trailing_gap(), 3);
+    }
+
+    #[test]
+    fn leading_gaps_are_cut_and_nothing_makes_nothing() {
+        let grid = Grid::new(&Series::new(0, 60, vec![None, None, Some(2.0)]), DAY).unwrap();
+        assert_eq!((grid.all().start, grid.all().len()), (120, 1));
+        assert!(Grid::new(&Series::new(0, 60, vec![None, Some(f64::NAN), Some(-1.0)]), DAY).is_none());
+    }
+
+    #[test]
+    fn seasonal_reaches_back_as_many_seasons_as_needed() {
+        let values = [0.0, 1.0, 2.0, 3.0];
+        let (observed, saturated) = ([true; 4], [false; 4]);
+        let history =
+            History { start: 0, step_seconds: 60, values: &values, observed: &observed, saturated: &saturated };
+        assert_eq!(history.seasonal(4, 2), Some(2.0));
+        assert_eq!(history.seasonal(7, 2), Some(3.0));
+        assert_eq!(history.seasonal(1, 2), None);
+    }
+}
