@@ -2,5 +2,6 @@
 
 /// Name and text.
 pub fn statements() -> impl Iterator<Item = (&'static str, &'static str)> {
-    crate::store::sql::ALL.iter().copied()
+    let all = [crate::store::sql::ALL, crate::observe::sql::ALL, crate::shadow::sql::ALL];
+    all.into_iter().flatten().copied()
 }

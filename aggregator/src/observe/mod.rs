@@ -3,6 +3,11 @@
 //! The cloud (or a file) says who belongs to a group, the agent's readiness says who can serve.
 //! What an agent claims of its group counts only where no source knows the instance.
 
+mod aws;
+mod decide;
+mod file;
+mod observer;
+pub(crate) mod sql;
 mod timeline;
 
 use std::collections::BTreeMap;
@@ -12,7 +17,11 @@ use async_trait::async_trait;
 use foreshadow_proto::convert::Id;
 use serde::{Deserialize, Serialize};
 
-pub use timeline::Timeline;
+pub use aws::AwsFleet;
+pub use decide::Patience;
+pub use file::FileFleet;
+pub use observer::{Hint, Observer};
+pub use timeline::{GroupSnapshot, MemberSnapshot, Move, Timeline, UNASSIGNED};
 
 /// What an instance is to its group (design, section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
@@ -95,4 +104,21 @@ pub enum Lifecycle {
     Detached,
     Terminating,
     Other(String),
+}
+
+impl Lifecycle {
+    /// From the provider's word; `Pending:Wait`, `Terminating:Proceed` and such by their first part.
+    pub fn from_word(word: &str) -> Self {
+        match word.split(':').next().unwrap_or_default() {
+            // Terminating:Retained keeps running and leaves the group's capacity.
+            _ if word == "Terminating:Retained" => Self::Standby,
+            "Pending" => Self::Pending,
+            "InService" => Self::InService,
+            "Standby" | "EnteringStandby" => Self::Standby,
+            "Detaching" => Self::Detaching,
+            "Detached" => Self::Detached,
+            "Terminating" | "Terminated" => Self::Terminating,
+            _ => Self::Other(word.to_owned()),
+        }
+    }
 }

@@ -1,47 +1,491 @@
-//! The timeline itself: for every instance, its placements over time. Read from memory, written
-//! through to the state database before it counts.
+//! The timeline itself: for every instance its placements over time, with what the sources and the
+//! agents last said. Reads never wait; [`Observer`](super::Observer) moves it on.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use foreshadow_proto::convert::{Hello, Id};
+use foreshadow_proto::convert::{Facts, Hello, Id};
 use foreshadow_proto::v1;
 use tokio::sync::watch;
 
-use super::Placement;
+use super::decide::{self, Known, Patience};
+use super::{GroupInventory, InstanceMode, Inventory, Member, Placement};
+
+/// Group of instances that neither a source nor a claim puts anywhere.
+pub const UNASSIGNED: &str = "unassigned";
+/// Placements kept per instance in memory.
+const KEPT_PLACEMENTS: usize = 64;
 
 /// Answers "which group, which mode, when". Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Timeline {
-    changes: Arc<watch::Sender<u64>>,
+pub struct Timeline(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    patience: Patience,
+    interval_millis: u32,
+    shadow_interval_millis: u32,
+    state: RwLock<State>,
+    changes: watch::Sender<u64>,
+    /// Wakes the observer: an agent said something that may move a placement.
+    stirred: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    instances: HashMap<Id, Record>,
+    groups: BTreeMap<Id, Source>,
+    /// The first inventory of every source was read.
+    read_once: bool,
+}
+
+/// What a source last said of a group.
+#[derive(Debug, Clone)]
+struct Source {
+    name: &'static str,
+    taken_micros: i64,
+    complete: bool,
+    inventory: GroupInventory,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    placements: Vec<Placement>,
+    claimed: bool,
+    member_of: Option<Id>,
+    member: Option<Member>,
+    was_member: bool,
+    found_running: bool,
+    first_seen: i64,
+    agent: Agent,
+    released: bool,
+    shadow_until_micros: i64,
+}
+
+#[derive(Debug, Default)]
+struct Agent {
+    connected: bool,
+    heard: Option<i64>,
+    ready: Option<(bool, i64)>,
+    said_goodbye: bool,
+    claim: Option<Id>,
+    facts: Facts,
+    version: String,
+}
+
+/// A placement that became true.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Move {
+    pub instance: Id,
+    pub from: Option<Placement>,
+    pub to: Placement,
+    /// No source knows the group.
+    pub claimed: bool,
+    pub instance_type: Option<String>,
+    /// Why a member left: `detached`, `standby`, …
+    pub word: &'static str,
+}
+
+/// A group as it is now.
+#[derive(Debug, Clone)]
+pub struct GroupSnapshot {
+    pub group: Id,
+    /// `None` when only agents' claims make the group.
+    pub source: Option<&'static str>,
+    pub minimum: u32,
+    pub maximum: u32,
+    pub desired: u32,
+    pub complete: bool,
+    pub taken_micros: i64,
+    pub deploying: bool,
+    pub foreign_scale_in: bool,
+    pub members: Vec<MemberSnapshot>,
+}
+
+#[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
+pub struct MemberSnapshot {
+    #[schema(value_type = String)]
+    pub instance: Id,
+    pub mode: InstanceMode,
+    /// µs since the Unix epoch.
+    pub since_micros: i64,
+    pub instance_type: Option<String>,
+    pub zone: Option<String>,
+    pub protected: bool,
+    /// Its agent's stream is open.
+    pub connected: bool,
+    pub ready: Option<bool>,
+    pub agent_version: Option<String>,
 }
 
 impl Timeline {
-    /// An agent opened its stream.
-    pub fn agent_connected(&self, _hello: &Hello, _now_micros: i64) {}
-
-    /// An agent's probe found the instance ready, or no longer ready.
-    pub fn agent_ready(&self, _instance: &Id, _ready: bool, _at_micros: i64) {}
-
-    /// An agent said goodbye or its stream broke.
-    pub fn agent_disconnected(&self, _instance: &Id, _now_micros: i64) {}
-
-    /// Placement now; `None` for an instance no source and no claim puts into a group.
-    pub fn placement(&self, _instance: &Id) -> Option<Placement> {
-        None
+    /// An empty timeline. Intervals in ms.
+    pub fn new(patience: Patience, interval_millis: u32, shadow_interval_millis: u32) -> Self {
+        Self(Arc::new(Inner {
+            patience,
+            interval_millis,
+            shadow_interval_millis,
+            state: RwLock::default(),
+            changes: watch::Sender::new(0),
+            stirred: watch::Sender::new(0),
+        }))
     }
 
-    /// Placement at a time, µs since the Unix epoch: what a sample's mode is decided by.
-    pub fn placement_at(&self, _instance: &Id, _at_micros: i64) -> Option<Placement> {
-        None
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.0.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.0.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn agent(&self, instance: &Id, now: i64, change: impl FnOnce(&mut Agent)) {
+        let mut state = self.write();
+        let record = state.instances.entry(instance.clone()).or_insert_with(|| Record::first_seen(now));
+        change(&mut record.agent);
+        drop(state);
+        self.0.stirred.send_modify(|count| *count += 1);
+    }
+
+    /// An agent opened its stream.
+    pub fn agent_connected(&self, hello: &Hello, now: i64) {
+        self.agent(&hello.instance, now, |agent| {
+            agent.connected = true;
+            agent.heard = Some(now);
+            agent.said_goodbye = false;
+            agent.claim.clone_from(&hello.claimed_group);
+            agent.facts = hello.facts.clone();
+            agent.version.clone_from(&hello.agent_version);
+        });
+    }
+
+    /// Facts that came late.
+    pub fn agent_facts(&self, instance: &Id, facts: &Facts, now: i64) {
+        self.agent(instance, now, |agent| agent.facts = facts.clone());
+    }
+
+    /// An agent's probe found the instance ready, or no longer ready.
+    pub fn agent_ready(&self, instance: &Id, ready: bool, at_micros: i64) {
+        self.agent(instance, at_micros, |agent| agent.ready = Some((ready, at_micros)));
+    }
+
+    /// An agent's stream broke.
+    pub fn agent_disconnected(&self, instance: &Id, now: i64) {
+        self.agent(instance, now, |agent| {
+            agent.connected = false;
+            agent.heard = Some(now);
+        });
+    }
+
+    /// An agent ends on purpose.
+    pub fn agent_said_goodbye(&self, instance: &Id, now: i64) {
+        self.agent(instance, now, |agent| agent.said_goodbye = true);
+    }
+
+    /// Samples were pushed for an instance that has no stream of its own.
+    pub fn pushed(&self, instance: &Id, now: i64) {
+        self.agent(instance, now, |agent| {
+            agent.heard = Some(now);
+            agent.ready.get_or_insert((true, now));
+        });
+    }
+
+    /// Placement now; `None` for an instance nothing is known of.
+    pub fn placement(&self, instance: &Id) -> Option<Placement> {
+        self.read().instances.get(instance)?.placements.last().cloned()
+    }
+
+    /// Placement at a time, µs since the epoch: what a sample's mode is decided by.
+    pub fn placement_at(&self, instance: &Id, at_micros: i64) -> Option<Placement> {
+        let state = self.read();
+        let placements = &state.instances.get(instance)?.placements;
+        placements.iter().rev().find(|placement| placement.since_micros <= at_micros).cloned()
     }
 
     /// What the agent of this instance is to do now.
-    pub fn directive(&self, _instance: &Id) -> v1::Directive {
-        v1::Directive::default()
+    pub fn directive(&self, instance: &Id) -> v1::Directive {
+        let state = self.read();
+        let record = state.instances.get(instance);
+        let mode = record.and_then(|record| record.placements.last()).map(|placement| placement.mode);
+        let in_shadow = matches!(mode, Some(InstanceMode::Shadow | InstanceMode::Draining));
+        v1::Directive {
+            interval_millis: if in_shadow { self.0.shadow_interval_millis } else { self.0.interval_millis },
+            mode: match mode {
+                None => v1::Mode::Unspecified,
+                Some(InstanceMode::Warming) => v1::Mode::Warming,
+                Some(InstanceMode::Serving) => v1::Mode::Serving,
+                Some(InstanceMode::Draining) => v1::Mode::Draining,
+                Some(InstanceMode::Shadow) => v1::Mode::Shadow,
+                Some(InstanceMode::Gone) => v1::Mode::Gone,
+            }
+            .into(),
+            shadow_until_micros: record.map_or(0, |record| record.shadow_until_micros),
+            reason: mode.map_or_else(String::new, |mode| format!("{mode:?} by the inventory").to_lowercase()),
+        }
     }
 
-    /// Ticks whenever a placement, lease or interval changed.
+    /// Ticks whenever a placement or lease changed.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+        self.0.changes.subscribe()
+    }
+
+    /// Ticks whenever an agent said something that may move a placement.
+    pub fn stirred(&self) -> watch::Receiver<u64> {
+        self.0.stirred.subscribe()
+    }
+
+    /// Every group that a source, a claim or a placement names.
+    pub fn groups(&self) -> Vec<Id> {
+        let state = self.read();
+        let mut groups: std::collections::BTreeSet<Id> = state.groups.keys().cloned().collect();
+        groups.extend(
+            state.instances.values().filter_map(|record| record.placements.last()).map(|placed| placed.group.clone()),
+        );
+        groups.into_iter().collect()
+    }
+
+    /// Every inventory source was read once.
+    pub fn is_read(&self) -> bool {
+        self.read().read_once
+    }
+
+    /// A group as it is now, members that are gone left out.
+    pub fn group(&self, group: &Id) -> Option<GroupSnapshot> {
+        let state = self.read();
+        let source = state.groups.get(group);
+        let mut members: Vec<MemberSnapshot> = state
+            .instances
+            .iter()
+            .filter_map(|(instance, record)| {
+                let placed = record.placements.last()?;
+                (placed.group == *group && placed.mode != InstanceMode::Gone).then(|| MemberSnapshot {
+                    instance: instance.clone(),
+                    mode: placed.mode,
+                    since_micros: placed.since_micros,
+                    instance_type: record.instance_type(),
+                    zone: record.zone(),
+                    protected: record.member.as_ref().is_some_and(|member| member.protected),
+                    connected: record.agent.connected,
+                    ready: record.agent.ready.map(|(ready, _)| ready),
+                    agent_version: Some(record.agent.version.clone()).filter(|version| !version.is_empty()),
+                })
+            })
+            .collect();
+        if source.is_none() && members.is_empty() {
+            return None;
+        }
+        members.sort_by(|a, b| a.instance.cmp(&b.instance));
+        let inventory = source.map(|source| &source.inventory);
+        Some(GroupSnapshot {
+            group: group.clone(),
+            source: source.map(|source| source.name),
+            minimum: inventory.map_or(0, |inventory| inventory.minimum),
+            maximum: inventory.map_or(u32::MAX, |inventory| inventory.maximum),
+            desired: inventory.map_or(0, |inventory| inventory.desired),
+            complete: source.is_none_or(|source| source.complete),
+            taken_micros: source.map_or(0, |source| source.taken_micros),
+            deploying: inventory.is_some_and(|inventory| inventory.deploying),
+            foreign_scale_in: inventory.is_some_and(|inventory| inventory.foreign_scale_in),
+            members,
+        })
+    }
+
+    /// Instances that were serving in a group at a time, with their types.
+    pub fn serving_at(&self, group: &Id, at_micros: i64) -> Vec<(Id, Option<String>)> {
+        let state = self.read();
+        let mut serving: Vec<_> = state
+            .instances
+            .iter()
+            .filter(|(_, record)| {
+                let placed = record.placements.iter().rev().find(|placed| placed.since_micros <= at_micros);
+                placed.is_some_and(|placed| placed.group == *group && placed.mode == InstanceMode::Serving)
+            })
+            .map(|(instance, record)| (instance.clone(), record.instance_type()))
+            .collect();
+        serving.sort();
+        serving
+    }
+
+    /// Puts back what was known before a restart.
+    pub(super) fn restore(&self, instance: Id, placement: Placement, claimed: bool) {
+        let mut state = self.write();
+        let since = placement.since_micros;
+        let record = state.instances.entry(instance).or_insert_with(|| Record::first_seen(since));
+        record.claimed = claimed;
+        record.was_member |= !claimed;
+        record.found_running = true;
+        if !claimed {
+            record.member_of = Some(placement.group.clone());
+        }
+        record.push(placement);
+    }
+
+    /// Takes a source's inventory in. An incomplete one adds and updates, but nothing goes absent.
+    pub(super) fn take(&self, source: &'static str, inventory: &Inventory) {
+        let mut state = self.write();
+        let first = !state.read_once;
+        for (group, found) in &inventory.groups {
+            for record in state.instances.values_mut() {
+                let listed = |member: &Member| found.members.iter().any(|other| other.instance == member.instance);
+                let here = record.member_of.as_ref() == Some(group);
+                if here && inventory.complete && record.member.as_ref().is_some_and(|member| !listed(member)) {
+                    record.member = None;
+                }
+            }
+            for member in &found.members {
+                let seen = inventory.taken_micros;
+                let record = state.instances.entry(member.instance.clone()).or_insert_with(|| Record {
+                    found_running: first,
+                    ..Record::first_seen(seen)
+                });
+                record.member_of = Some(group.clone());
+                record.member = Some(member.clone());
+                record.was_member = true;
+                record.claimed = false;
+                record.released = false;
+            }
+            let known = Source {
+                name: source,
+                taken_micros: inventory.taken_micros,
+                complete: inventory.complete,
+                inventory: found.clone(),
+            };
+            state.groups.insert(group.clone(), known);
+        }
+        if !inventory.complete {
+            for known in state.groups.values_mut().filter(|known| known.name == source) {
+                known.complete = false;
+            }
+        }
+    }
+
+    /// A source could not be read: what it said before is incomplete from now on.
+    pub(super) fn lost(&self, source: &'static str) {
+        let mut state = self.write();
+        for known in state.groups.values_mut().filter(|known| known.name == source) {
+            known.complete = false;
+        }
+    }
+
+    pub(super) fn set_read(&self) {
+        self.write().read_once = true;
+    }
+
+    /// What would change at `now`; nothing is changed yet.
+    pub(super) fn moves(&self, now: i64) -> Vec<Move> {
+        let state = self.read();
+        let mut moves: Vec<Move> = state
+            .instances
+            .iter()
+            .filter_map(|(instance, record)| {
+                let current = record.placements.last();
+                let complete = match &record.member_of {
+                    Some(group) => state.read_once && state.groups.get(group).is_some_and(|source| source.complete),
+                    None => state.read_once,
+                };
+                let known = Known {
+                    lifecycle: record.member.as_ref().map(|member| &member.lifecycle),
+                    was_member: record.was_member,
+                    complete,
+                    found_running: record.found_running,
+                    first_seen: record.first_seen,
+                    current: current.map(|placed| (placed.mode, placed.since_micros)),
+                    ready: record.agent.ready.map(|(ready, _)| ready),
+                    heard: if record.agent.connected { Some(now) } else { record.agent.heard },
+                    said_goodbye: record.agent.said_goodbye,
+                    released: record.released,
+                };
+                let mode = decide::mode(&known, &self.0.patience, now)?;
+                let group = record.group()?;
+                if current.is_some_and(|placed| placed.mode == mode && placed.group == group) {
+                    return None;
+                }
+                // Serving since the agent was ready, when that is what made it so.
+                let since = match record.agent.ready {
+                    Some((true, at)) if mode == InstanceMode::Serving => at.min(now),
+                    _ => now,
+                };
+                let since_micros = current.map_or(since, |placed| since.max(placed.since_micros + 1));
+                let standby = record.member.as_ref().is_some_and(|m| m.lifecycle == super::Lifecycle::Standby);
+                Some(Move {
+                    instance: instance.clone(),
+                    from: current.cloned(),
+                    to: Placement { group, mode, since_micros },
+                    claimed: !record.was_member,
+                    instance_type: record.instance_type(),
+                    word: if standby { "standby" } else { "detached" },
+                })
+            })
+            .collect();
+        moves.sort_by(|a, b| a.instance.cmp(&b.instance));
+        moves
+    }
+
+    /// Makes moves true.
+    pub(super) fn apply(&self, moves: &[Move]) {
+        let mut state = self.write();
+        for change in moves {
+            if let Some(record) = state.instances.get_mut(&change.instance) {
+                record.claimed = change.claimed;
+                record.push(change.to.clone());
+            }
+        }
+        drop(state);
+        if !moves.is_empty() {
+            self.0.changes.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Sets the end of an instance's shadow lease, µs since the epoch; 0 for none.
+    pub fn lease(&self, instance: &Id, until_micros: i64) {
+        let mut state = self.write();
+        let Some(record) = state.instances.get_mut(instance) else { return };
+        let changed = record.shadow_until_micros != until_micros;
+        record.shadow_until_micros = until_micros;
+        drop(state);
+        if changed {
+            self.0.changes.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// The shadow lease ended: the instance is left running and not measured as a shadow any more.
+    pub fn release(&self, instance: &Id) {
+        if let Some(record) = self.write().instances.get_mut(instance) {
+            record.released = true;
+            record.shadow_until_micros = 0;
+        }
+        self.0.stirred.send_modify(|count| *count += 1);
+    }
+}
+
+impl Record {
+    fn first_seen(now: i64) -> Self {
+        Self { first_seen: now, ..Self::default() }
+    }
+
+    fn push(&mut self, placement: Placement) {
+        self.placements.push(placement);
+        if self.placements.len() > KEPT_PLACEMENTS {
+            self.placements.remove(0);
+        }
+    }
+
+    /// The source's group; else where it was; else the agent's claim.
+    fn group(&self) -> Option<Id> {
+        self.member_of
+            .clone()
+            .or_else(|| self.agent.claim.clone())
+            .or_else(|| self.placements.last().map(|placed| placed.group.clone()))
+            .or_else(|| Id::new("group", UNASSIGNED).ok())
+    }
+
+    fn instance_type(&self) -> Option<String> {
+        let from_source = self.member.as_ref().and_then(|member| member.instance_type.as_ref());
+        from_source.or(self.agent.facts.instance_type.as_ref()).map(ToString::to_string)
+    }
+
+    fn zone(&self) -> Option<String> {
+        let from_source = self.member.as_ref().and_then(|member| member.zone.as_ref());
+        from_source.or(self.agent.facts.zone.as_ref()).map(ToString::to_string)
     }
 }

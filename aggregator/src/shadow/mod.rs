@@ -1,7 +1,18 @@
 //! Shadow sessions: the leases under which detached instances go on reporting.
+//!
+//! A session opens when an instance leaves its group and closes when it comes back, falls silent
+//! or its lease ends. Sessions of origin `foreign` are measured, shown and priced; at the end of the
+//! lease the instance is released: left running, no longer looked at.
+
+mod config;
+mod sessions;
+pub(crate) mod sql;
 
 use foreshadow_proto::convert::Id;
 use serde::{Deserialize, Serialize};
+
+pub use config::{ConfigProblem, ShadowConfig};
+pub use sessions::{Sessions, ShadowError};
 
 /// Who took the instance out of its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -27,7 +38,7 @@ pub struct ShadowSession {
     pub started: i64,
     /// End of the lease, seconds since the Unix epoch.
     pub until: i64,
-    /// When the session ended, `None` while open.
+    /// When the session ended, absent while open.
     pub ended: Option<i64>,
     pub reason: String,
     /// Price of the instance while it stands in shadow, per hour, where the configuration knows it.

@@ -1,0 +1,275 @@
+//! What is pushed by `POST /shadow/metrics`: NDJSON or InfluxDB line protocol, a line a sample.
+//!
+//! A pushed sample has no stream of its own: its stream id is derived from the instance's name and
+//! its sequence is its time in µs, so that the same line sent twice is stored once.
+
+use std::collections::BTreeMap;
+
+use foreshadow_proto::convert::{self, Id, Sample, StreamId};
+use foreshadow_proto::v1;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+/// How lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line.
+    NdJson,
+    /// InfluxDB line protocol, times in nanoseconds, tag `instance`.
+    LineProtocol,
+}
+
+/// A pushed sample and whose it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pushed {
+    pub instance: Id,
+    pub stream: StreamId,
+    pub sample: Sample,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonLine {
+    instance: String,
+    at: At,
+    #[serde(default = "second")]
+    covers_millis: u32,
+    cpu_percent: Option<f64>,
+    cpu_busiest_percent: Option<f64>,
+    cpu_steal_percent: Option<f64>,
+    memory_used_bytes: Option<u64>,
+    memory_total_bytes: Option<u64>,
+    network: Option<convert::NetworkRates>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum At {
+    Text(String),
+    Number(f64),
+}
+
+const fn second() -> u32 {
+    1_000
+}
+
+/// Reads one line; `None` for a blank line or a comment. `now` in µs since the epoch.
+pub fn parse(format: Format, line: &str, now: i64) -> Result<Option<Pushed>, String> {
+    let line = line.trim();
+    if line.is_empty() || (format == Format::LineProtocol && line.starts_with('#')) {
+        return Ok(None);
+    }
+    let (instance, wire) = match format {
+        Format::NdJson => json(line, now)?,
+        Format::LineProtocol => line_protocol(line, now)?,
+    };
+    let instance = Id::new("instance", &instance).map_err(|error| error.to_string())?;
+    let sample = convert::sample(&wire, now).map_err(|reason| reason.as_str().to_owned())?;
+    Ok(Some(Pushed { stream: stream_of(&instance), instance, sample }))
+}
+
+/// The stream id of what is pushed for an instance.
+pub fn stream_of(instance: &Id) -> StreamId {
+    let digest = Sha256::digest(format!("push:{instance}"));
+    let mut id = [0; 16];
+    id.iter_mut().zip(digest.iter()).for_each(|(to, from)| *to = *from);
+    StreamId(id)
+}
+
+fn json(line: &str, now: i64) -> Result<(String, v1::Sample), String> {
+    let read: JsonLine = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let wall_micros = match read.at {
+        At::Text(text) => {
+            let at: jiff::Timestamp = text.parse().map_err(|error| format!("at: {error}"))?;
+            at.as_microsecond()
+        }
+        At::Number(number) => unit_by_size(number, now)?,
+    };
+    let wire = v1::Sample {
+        sequence: u64::try_from(wall_micros).unwrap_or_default(),
+        wall_micros,
+        covers_millis: read.covers_millis,
+        cpu_percent: read.cpu_percent.map(single),
+        cpu_busiest_percent: read.cpu_busiest_percent.map(single),
+        cpu_steal_percent: read.cpu_steal_percent.map(single),
+        memory_used_bytes: read.memory_used_bytes,
+        memory_total_bytes: read.memory_total_bytes,
+        network: read.network.map(|rates| v1::Network {
+            in_bytes: rates.in_bytes,
+            out_bytes: rates.out_bytes,
+            in_packets: rates.in_packets,
+            out_packets: rates.out_packets,
+            errors: rates.errors,
+        }),
+        ..Default::default()
+    };
+    Ok((read.instance, wire))
+}
+
+/// Seconds, ms or µs, told apart by their size: the three do not overlap between 2001 and 2286.
+#[allow(clippy::cast_possible_truncation, reason = "bounded above")]
+fn unit_by_size(number: f64, _now: i64) -> Result<i64, String> {
+    let scale = match number.abs() {
+        size if size < 1e11 => 1e6,
+        size if size < 1e14 => 1e3,
+        size if size < 1e17 => 1.0,
+        _ => return Err(format!("at: {number} is no time in s, ms or µs since 1970")),
+    };
+    Ok((number * scale).round() as i64)
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "a percentage; the range check follows")]
+const fn single(value: f64) -> f32 {
+    value as f32
+}
+
+fn line_protocol(line: &str, now: i64) -> Result<(String, v1::Sample), String> {
+    let mut parts = split(line, ' ').into_iter().filter(|part| !part.is_empty());
+    let series = parts.next().ok_or("no measurement")?;
+    let fields = parts.next().ok_or("no fields")?;
+    let time = parts.next();
+    if parts.next().is_some() {
+        return Err("more than measurement, fields and time".to_owned());
+    }
+    let mut tags = split(&series, ',').into_iter().skip(1).map(|tag| pair(&tag, "tag"));
+    let mut instance = None;
+    for tag in &mut tags {
+        let (key, value) = tag?;
+        if key == "instance" {
+            instance = Some(value);
+        }
+    }
+    let instance = instance.ok_or("tag instance is missing")?;
+    let wall_micros = match time {
+        None => now,
+        Some(nanos) => nanos.parse::<i64>().map_err(|_| format!("time {nanos:?} is no whole number of ns"))? / 1_000,
+    };
+    let mut values = BTreeMap::new();
+    for field in split(&fields, ',') {
+        let (key, value) = pair(&field, "field")?;
+        let number = value.trim_end_matches(['i', 'u']);
+        let number: f64 = number.parse().map_err(|_| format!("field {key}: {value:?} is no number"))?;
+        values.insert(key, number);
+    }
+    let mut wire = v1::Sample {
+        sequence: u64::try_from(wall_micros).unwrap_or_default(),
+        wall_micros,
+        covers_millis: 1_000,
+        ..Default::default()
+    };
+    let mut network = v1::Network::default();
+    let mut has_network = false;
+    for (key, number) in values {
+        match key.as_str() {
+            "covers_millis" => wire.covers_millis = whole(&key, number)?.try_into().unwrap_or(u32::MAX),
+            "cpu_percent" => wire.cpu_percent = Some(single(number)),
+            "cpu_busiest_percent" => wire.cpu_busiest_percent = Some(single(number)),
+            "cpu_steal_percent" => wire.cpu_steal_percent = Some(single(number)),
+            "memory_used_bytes" => wire.memory_used_bytes = Some(whole(&key, number)?),
+            "memory_total_bytes" => wire.memory_total_bytes = Some(whole(&key, number)?),
+            "in_bytes" => (network.in_bytes, has_network) = (number, true),
+            "out_bytes" => (network.out_bytes, has_network) = (number, true),
+            "in_packets" => (network.in_packets, has_network) = (number, true),
+            "out_packets" => (network.out_packets, has_network) = (number, true),
+            "errors" => (network.errors, has_network) = (number, true),
+            _ => return Err(format!("field {key} is not known")),
+        }
+    }
+    wire.network = has_network.then_some(network);
+    Ok((instance, wire))
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just before")]
+fn whole(key: &str, number: f64) -> Result<u64, String> {
+    if number.is_finite() && (0.0..9.0e15).contains(&number) {
+        Ok(number as u64)
+    } else {
+        Err(format!("field {key}: {number} is not a whole number from zero"))
+    }
+}
+
+/// Splits at unescaped separators and takes the escapes off.
+fn split(text: &str, at: char) -> Vec<String> {
+    let (mut parts, mut part, mut escaped) = (Vec::new(), String::new(), false);
+    for character in text.chars() {
+        if escaped {
+            // Keep the escape for the next level of splitting, except at this one's separator.
+            if character != at {
+                part.push('\\');
+            }
+            part.push(character);
+            escaped = false;
+        } else if character == '\\' {
+            escaped = true;
+        } else if character == at {
+            parts.push(std::mem::take(&mut part));
+        } else {
+            part.push(character);
+        }
+    }
+    if escaped {
+        part.push('\\');
+    }
+    parts.push(part);
+    parts
+}
+
+fn pair(text: &str, what: &str) -> Result<(String, String), String> {
+    let mut parts = split(text, '=').into_iter();
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(key), Some(value), None) if !key.is_empty() && !value.is_empty() => Ok((key, value)),
+        _ => Err(format!("{what} {text:?} is not key=value")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000_000_000;
+
+    #[test]
+    fn both_formats_say_the_same() {
+        let json = r#"{"instance":"i-1","at":1800000000,"cpu_percent":12.5,"memory_used_bytes":7}"#;
+        let line = "foreshadow,instance=i-1,zone=a cpu_percent=12.5,memory_used_bytes=7i 1800000000000000000";
+        let from_json = parse(Format::NdJson, json, NOW).expect("reads").expect("a sample");
+        let from_line = parse(Format::LineProtocol, line, NOW).expect("reads").expect("a sample");
+        assert_eq!(from_json, from_line);
+        assert_eq!(from_json.sample.cpu_percent, Some(12.5));
+        assert_eq!(from_json.sample.sequence, 1_800_000_000_000_000);
+        let text = r#"{"instance":"i-1","at":"2027-01-15T08:00:00Z","cpu_percent":12.5,"memory_used_bytes":7}"#;
+        assert_eq!(parse(Format::NdJson, text, NOW).expect("reads").expect("a sample"), from_json);
+    }
+
+    #[test]
+    fn faults_name_what_is_wrong() {
+        for (format, line, part) in [
+            (Format::NdJson, "{", "EOF"),
+            (Format::NdJson, r#"{"instance":"i-1","at":1800000000,"cpu":1}"#, "unknown field `cpu`"),
+            (Format::NdJson, r#"{"instance":"i 1","at":1800000000,"cpu_percent":1}"#, "instance"),
+            (Format::NdJson, r#"{"instance":"i-1","at":1800000000,"cpu_percent":101}"#, "out_of_range"),
+            (Format::NdJson, r#"{"instance":"i-1","at":1900000000,"cpu_percent":1}"#, "future"),
+            (Format::NdJson, r#"{"instance":"i-1","at":1,"cpu_percent":1}"#, "clock_never_set"),
+            (Format::LineProtocol, "foreshadow cpu_percent=1", "tag instance"),
+            (Format::LineProtocol, "foreshadow,instance=i-1", "no fields"),
+            (Format::LineProtocol, "foreshadow,instance=i-1 cpu_percent=NaN", "not_finite"),
+            (Format::LineProtocol, "foreshadow,instance=i-1 disk=1", "field disk"),
+            (Format::LineProtocol, "foreshadow,instance=i-1 cpu_percent=1 x", "time"),
+        ] {
+            let error = parse(format, line, NOW).expect_err(line);
+            assert!(error.contains(part), "{line}: {error}");
+        }
+        assert_eq!(parse(Format::LineProtocol, "# a comment", NOW), Ok(None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_panics(line in ".{0,200}") {
+            drop(parse(Format::NdJson, &line, NOW));
+            drop(parse(Format::LineProtocol, &line, NOW));
+            drop(parse(Format::LineProtocol, &format!("m,instance=i {line}"), NOW));
+        }
+    }
+}

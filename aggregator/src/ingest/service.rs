@@ -1,0 +1,247 @@
+//! The driver of agents' streams: reads, stores, answers. What to do is the session's decision.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use foreshadow_proto::convert::Id;
+use foreshadow_proto::v1::{self, agent_server};
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::session::{Effect, Ending, Event, Session};
+use crate::clock::Clock;
+use crate::live::{Arrived, Live};
+use crate::observe::Timeline;
+use crate::store::{Arrival, SampleStore, StoreError, Stored};
+
+/// Answers an agent may leave unread; beyond it the stream waits, and with it the agent.
+const ANSWERS: usize = 64;
+/// An agent introduces itself within this time.
+const HELLO_DEADLINE: Duration = Duration::from_secs(10);
+/// A stream without a message for this long is dead: agents send at least once a minute.
+const IDLE_DEADLINE: Duration = Duration::from_secs(180);
+/// Streams at once; past it agents are told to come back later.
+const MOST_STREAMS: usize = 20_000;
+
+/// Takes samples in. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AgentService {
+    store: Arc<dyn SampleStore>,
+    timeline: Timeline,
+    live: Live,
+    clock: Arc<dyn Clock>,
+    open: Arc<Open>,
+    shutdown: CancellationToken,
+}
+
+/// Open streams by instance: a newer stream of an instance ends the older one.
+#[derive(Debug, Default)]
+struct Open {
+    next: AtomicU64,
+    streams: Mutex<HashMap<Id, (u64, CancellationToken)>>,
+}
+
+impl AgentService {
+    pub fn new(
+        store: Arc<dyn SampleStore>,
+        timeline: Timeline,
+        live: Live,
+        clock: Arc<dyn Clock>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { store, timeline, live, clock, open: Arc::default(), shutdown }
+    }
+
+    /// Stores an arrival and tells the followers what of it is new.
+    pub async fn store(&self, arrival: Arrival) -> Result<Vec<std::ops::RangeInclusive<u64>>, StoreError> {
+        let known = self.store.held(&arrival.instance, arrival.stream).await?;
+        let fresh: Arc<[Stored]> = arrival
+            .samples
+            .iter()
+            .filter(|sample| !known.iter().any(|range| range.contains(&sample.sequence)))
+            .map(|sample| Stored {
+                instance: arrival.instance.clone(),
+                stream: arrival.stream,
+                sample: sample.clone(),
+            })
+            .collect();
+        let (instance, stream) = (arrival.instance.clone(), arrival.stream);
+        let held = self.store.append(arrival).await?;
+        if !fresh.is_empty() {
+            let placement = self.timeline.placement(&instance);
+            self.live.tell(Arrived { instance, stream, placement, samples: fresh });
+        }
+        Ok(held)
+    }
+
+    async fn serve(&self, mut messages: Streaming<v1::AgentMessage>, answers: mpsc::Sender<Answer>) {
+        let mut session = Session::new(self.store.id());
+        let mut changes = self.timeline.changes();
+        let mut last_directive = None;
+        let mut superseded = CancellationToken::new();
+        let mut number = 0;
+        let ended = loop {
+            let deadline = if session.hello().is_some() { IDLE_DEADLINE } else { HELLO_DEADLINE };
+            let event = tokio::select! {
+                message = tokio::time::timeout(deadline, messages.message()) => match message {
+                    Ok(Ok(Some(message))) => Event::Message(message),
+                    Ok(Ok(None)) => break None,
+                    Ok(Err(status)) => {
+                        tracing::debug!(%status, "an agent's stream broke");
+                        break None;
+                    }
+                    Err(_) => break Some(Status::deadline_exceeded("no message in time")),
+                },
+                Ok(()) = changes.changed() => {
+                    let Some(hello) = session.hello() else { continue };
+                    let directive = self.timeline.directive(&hello.instance);
+                    if last_directive.as_ref() == Some(&directive) {
+                        continue;
+                    }
+                    last_directive = Some(directive.clone());
+                    Event::Directive(directive)
+                }
+                () = superseded.cancelled() => {
+                    break Some(Status::aborted("a newer stream of this instance took over"));
+                }
+                () = self.shutdown.cancelled() => break Some(Status::unavailable("the aggregator is stopping")),
+            };
+            let mut effects: std::collections::VecDeque<Effect> =
+                session.on(event, self.clock.wall_micros()).into();
+            let mut status = None;
+            let mut goodbye = false;
+            while let Some(effect) = effects.pop_front() {
+                match effect {
+                    Effect::Opened(hello) => {
+                        (number, superseded) = match self.admit(&hello.instance) {
+                            Ok(admitted) => admitted,
+                            Err(refused) => {
+                                status = Some(refused);
+                                break;
+                            }
+                        };
+                        self.timeline.agent_connected(&hello, self.clock.wall_micros());
+                        let directive = self.timeline.directive(&hello.instance);
+                        last_directive = Some(directive.clone());
+                        match self.store.held(&hello.instance, hello.stream).await {
+                            Ok(held) => {
+                                effects.extend(session.on(Event::Held(held), self.clock.wall_micros()));
+                                effects.extend(session.on(Event::Directive(directive), self.clock.wall_micros()));
+                            }
+                            Err(error) => status = Some(unavailable(&error)),
+                        }
+                    }
+                    Effect::Store(arrival) => {
+                        let stream = arrival.stream;
+                        match self.store(*arrival).await {
+                            Ok(ranges) => {
+                                let durable = Event::Durable { stream, ranges };
+                                effects.extend(session.on(durable, self.clock.wall_micros()));
+                            }
+                            Err(error) => status = Some(unavailable(&error)),
+                        }
+                    }
+                    Effect::Send(message) => {
+                        if answers.send(Ok(message)).await.is_err() {
+                            goodbye = true;
+                        }
+                    }
+                    Effect::Ready { ready, at_micros, detail } => {
+                        if let Some(hello) = session.hello() {
+                            tracing::info!(instance = %hello.instance, ready, detail, "readiness");
+                            self.timeline.agent_ready(&hello.instance, ready, at_micros);
+                        }
+                    }
+                    Effect::Facts(facts) => {
+                        if let Some(hello) = session.hello() {
+                            self.timeline.agent_facts(&hello.instance, &facts, self.clock.wall_micros());
+                        }
+                    }
+                    Effect::Rejected(reason) => {
+                        metrics::counter!("foreshadow_samples_rejected_total", "reason" => reason.as_str())
+                            .increment(1);
+                    }
+                    Effect::End(Ending::Goodbye(reason)) => {
+                        if let Some(hello) = session.hello() {
+                            tracing::info!(instance = %hello.instance, reason, "agent says goodbye");
+                            self.timeline.agent_said_goodbye(&hello.instance, self.clock.wall_micros());
+                        }
+                        goodbye = true;
+                    }
+                    Effect::End(Ending::Broken(fault)) => {
+                        status = Some(Status::invalid_argument(fault.to_string()));
+                    }
+                }
+                if status.is_some() || goodbye {
+                    break;
+                }
+            }
+            if status.is_some() || goodbye {
+                break status;
+            }
+        };
+        if let Some(hello) = session.hello() {
+            self.leave(&hello.instance, number);
+        }
+        if let Some(status) = ended {
+            drop(answers.send(Err(status)).await);
+        }
+    }
+
+    fn admit(&self, instance: &Id) -> Result<(u64, CancellationToken), Status> {
+        let mut streams = self.open.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if streams.len() >= MOST_STREAMS && !streams.contains_key(instance) {
+            return Err(Status::resource_exhausted("too many agents; try again later"));
+        }
+        let number = self.open.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let token = CancellationToken::new();
+        if let Some((_, older)) = streams.insert(instance.clone(), (number, token.clone())) {
+            older.cancel();
+        }
+        metrics::gauge!("foreshadow_agent_streams").set(f64::from(u32::try_from(streams.len()).unwrap_or(u32::MAX)));
+        Ok((number, token))
+    }
+
+    fn leave(&self, instance: &Id, number: u64) {
+        let mut streams = self.open.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        // A superseded stream is not the instance's any more, and its end means nothing.
+        if streams.get(instance).is_some_and(|(current, _)| *current == number) {
+            streams.remove(instance);
+            self.timeline.agent_disconnected(instance, self.clock.wall_micros());
+        }
+        metrics::gauge!("foreshadow_agent_streams").set(f64::from(u32::try_from(streams.len()).unwrap_or(u32::MAX)));
+    }
+}
+
+fn unavailable(error: &StoreError) -> Status {
+    match error {
+        StoreError::Refused { reason, retry_after } => {
+            Status::resource_exhausted(format!("not stored: {reason}; try again in {} s", retry_after.as_secs()))
+        }
+        other => Status::unavailable(format!("not stored: {other}")),
+    }
+}
+
+type Answer = Result<v1::AggregatorMessage, Status>;
+
+#[tonic::async_trait]
+impl agent_server::Agent for AgentService {
+    type StreamStream = Pin<Box<dyn Stream<Item = Answer> + Send>>;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        let (answers, stream) = mpsc::channel(ANSWERS);
+        let service = self.clone();
+        let messages = request.into_inner();
+        tokio::spawn(async move { Box::pin(service.serve(messages, answers)).await });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}

@@ -1,0 +1,264 @@
+//! One agent's stream as a machine without IO: `on(event, now) -> effects`.
+//!
+//! Hello first and once. Every sample of a batch is stored, known already, or rejected for good
+//! with a reason; an acknowledgement is sent only for what the store says it holds.
+
+use std::ops::RangeInclusive;
+
+use foreshadow_proto::convert::{self, Facts, Hello, MAX_BATCH_SAMPLES, RejectReason, StreamId, WireError};
+use foreshadow_proto::v1::{self, agent_message, aggregator_message};
+
+use crate::store::{Arrival, StoreId};
+
+/// Unacknowledged samples an agent may have on the wire: a few full batches.
+const CREDIT: u32 = 8_000;
+
+#[derive(Debug)]
+pub enum Event {
+    Message(v1::AgentMessage),
+    /// The store answered what of the Hello's stream it holds.
+    Held(Vec<RangeInclusive<u64>>),
+    /// An append came back; the ranges of the stream that are durable now.
+    Durable { stream: StreamId, ranges: Vec<RangeInclusive<u64>> },
+    Directive(v1::Directive),
+}
+
+#[derive(Debug)]
+pub enum Effect {
+    /// The agent introduced itself; answer with [`Event::Held`].
+    Opened(Box<Hello>),
+    /// Store, then answer with [`Event::Durable`].
+    Store(Box<Arrival>),
+    Send(v1::AggregatorMessage),
+    Ready { ready: bool, at_micros: i64, detail: String },
+    Facts(Facts),
+    Rejected(RejectReason),
+    /// End the stream; the agent said goodbye or broke the rules.
+    End(Ending),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    Goodbye(String),
+    Broken(Fault),
+}
+
+/// A rule the peer broke.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("the first message must be Hello")]
+    NoHello,
+    #[error("Hello came twice")]
+    HelloTwice,
+    #[error("a message without content")]
+    Empty,
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+/// The state of one stream.
+#[derive(Debug)]
+pub struct Session {
+    store: StoreId,
+    hello: Option<Hello>,
+}
+
+impl Session {
+    pub const fn new(store: StoreId) -> Self {
+        Self { store, hello: None }
+    }
+
+    pub const fn hello(&self) -> Option<&Hello> {
+        self.hello.as_ref()
+    }
+
+    /// Takes an event at `now` (µs since the epoch) and says what to do, in order.
+    pub fn on(&mut self, event: Event, now: i64) -> Vec<Effect> {
+        match event {
+            Event::Message(message) => {
+                self.message(message, now).unwrap_or_else(|fault| vec![Effect::End(Ending::Broken(fault))])
+            }
+            Event::Held(held) => vec![send(aggregator_message::Kind::Welcome(v1::Welcome {
+                store_id: self.store.0.to_vec(),
+                wall_micros: now,
+                stored: wire_ranges(&held),
+                credit: CREDIT,
+            }))],
+            Event::Durable { stream, ranges } => vec![send(aggregator_message::Kind::Ack(v1::Ack {
+                store_id: self.store.0.to_vec(),
+                stream_id: stream.0.to_vec(),
+                ranges: wire_ranges(&ranges),
+            }))],
+            Event::Directive(directive) => vec![send(aggregator_message::Kind::Directive(directive))],
+        }
+    }
+
+    fn message(&mut self, message: v1::AgentMessage, now: i64) -> Result<Vec<Effect>, Fault> {
+        let kind = message.kind.ok_or(Fault::Empty)?;
+        let Some(hello) = &self.hello else {
+            let agent_message::Kind::Hello(wire) = kind else { return Err(Fault::NoHello) };
+            let hello = convert::hello(&wire)?;
+            self.hello = Some(hello.clone());
+            return Ok(vec![Effect::Opened(Box::new(hello))]);
+        };
+        match kind {
+            agent_message::Kind::Hello(_) => Err(Fault::HelloTwice),
+            agent_message::Kind::Batch(batch) => batch_effects(hello, batch, now),
+            agent_message::Kind::Readiness(readiness) => Ok(vec![Effect::Ready {
+                ready: readiness.ready,
+                // A skewed clock must not date readiness into the future.
+                at_micros: readiness.wall_micros.clamp(convert::EARLIEST_WALL_MICROS, now),
+                detail: readiness.detail.chars().filter(|c| !c.is_control()).take(200).collect(),
+            }]),
+            agent_message::Kind::Facts(facts) => Ok(vec![Effect::Facts(convert::facts(&facts)?)]),
+            agent_message::Kind::Goodbye(goodbye) => {
+                let reason = goodbye.reason.chars().filter(|c| !c.is_control()).take(200).collect();
+                Ok(vec![Effect::End(Ending::Goodbye(reason))])
+            }
+        }
+    }
+}
+
+fn batch_effects(hello: &Hello, batch: v1::Batch, now: i64) -> Result<Vec<Effect>, Fault> {
+    if batch.samples.len() > MAX_BATCH_SAMPLES {
+        return Err(WireError::BatchTooLong(batch.samples.len()).into());
+    }
+    let stream = StreamId::from_wire(&batch.stream_id)?;
+    let boot_id = convert::Id::new("boot_id", &batch.boot_id)?;
+    let (mut samples, mut rejections, mut effects) = (Vec::new(), Vec::new(), Vec::new());
+    for wire in &batch.samples {
+        match convert::sample(wire, now) {
+            Ok(sample) => samples.push(sample),
+            Err(reason) => {
+                effects.push(Effect::Rejected(reason));
+                rejections.push(v1::Rejection { sequence: wire.sequence, reason: reason.as_str().to_owned() });
+            }
+        }
+    }
+    // Sequence 0 is no sequence: it cannot be settled, and an agent never sends it.
+    let rejected: Vec<u64> = rejections.iter().map(|rejection| rejection.sequence).filter(|n| *n > 0).collect();
+    if !rejections.is_empty() {
+        effects.push(send(aggregator_message::Kind::Rejected(v1::Rejected {
+            stream_id: batch.stream_id.clone(),
+            rejections,
+        })));
+    }
+    if !samples.is_empty() || !rejected.is_empty() {
+        effects.push(Effect::Store(Box::new(Arrival {
+            instance: hello.instance.clone(),
+            stream,
+            boot_id,
+            samples,
+            rejected,
+            dropped_total: batch.dropped_total,
+        })));
+    }
+    Ok(effects)
+}
+
+fn send(kind: aggregator_message::Kind) -> Effect {
+    Effect::Send(v1::AggregatorMessage { kind: Some(kind) })
+}
+
+fn wire_ranges(ranges: &[RangeInclusive<u64>]) -> Vec<v1::Range> {
+    ranges.iter().map(|range| v1::Range { first: *range.start(), last: *range.end() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000_000_000;
+
+    fn message(kind: agent_message::Kind) -> Event {
+        Event::Message(v1::AgentMessage { kind: Some(kind) })
+    }
+
+    fn hello() -> agent_message::Kind {
+        agent_message::Kind::Hello(v1::Hello {
+            instance_id: "i-1".into(),
+            stream_id: vec![1; 16],
+            boot_id: "boot".into(),
+            protocol: 1,
+            ..Default::default()
+        })
+    }
+
+    fn batch(samples: Vec<v1::Sample>) -> agent_message::Kind {
+        agent_message::Kind::Batch(v1::Batch {
+            stream_id: vec![1; 16],
+            boot_id: "boot".into(),
+            samples,
+            dropped_total: 3,
+        })
+    }
+
+    fn sample(sequence: u64, cpu: f32) -> v1::Sample {
+        v1::Sample {
+            sequence,
+            wall_micros: NOW,
+            covers_millis: 1_000,
+            cpu_percent: Some(cpu),
+            ..Default::default()
+        }
+    }
+
+    fn opened() -> Session {
+        let mut session = Session::new(StoreId([9; 16]));
+        assert!(matches!(session.on(message(hello()), NOW).as_slice(), [Effect::Opened(_)]));
+        session
+    }
+
+    #[test]
+    fn hello_comes_first_and_once() {
+        let mut session = Session::new(StoreId([9; 16]));
+        let effects = session.on(message(batch(vec![])), NOW);
+        assert!(matches!(effects.as_slice(), [Effect::End(Ending::Broken(Fault::NoHello))]));
+        let effects = opened().on(message(hello()), NOW);
+        assert!(matches!(effects.as_slice(), [Effect::End(Ending::Broken(Fault::HelloTwice))]));
+        let effects = opened().on(Event::Message(v1::AgentMessage { kind: None }), NOW);
+        assert!(matches!(effects.as_slice(), [Effect::End(Ending::Broken(Fault::Empty))]));
+    }
+
+    #[test]
+    fn nothing_is_acknowledged_before_it_is_durable() {
+        let mut session = opened();
+        let effects = session.on(message(batch(vec![sample(1, 10.0)])), NOW);
+        assert!(matches!(effects.as_slice(), [Effect::Store(arrival)] if arrival.samples.len() == 1));
+        let effects = session.on(Event::Durable { stream: StreamId([1; 16]), ranges: vec![1..=1] }, NOW);
+        let [Effect::Send(v1::AggregatorMessage { kind: Some(aggregator_message::Kind::Ack(ack)) })] =
+            effects.as_slice()
+        else {
+            panic!("an ack: {effects:?}");
+        };
+        assert_eq!(ack.store_id, [9; 16]);
+        assert_eq!(ack.ranges, [v1::Range { first: 1, last: 1 }]);
+    }
+
+    #[test]
+    fn a_bad_sample_is_rejected_with_its_reason_and_its_neighbours_are_kept() {
+        let effects = opened().on(message(batch(vec![sample(1, 10.0), sample(2, f32::NAN), sample(3, 30.0)])), NOW);
+        let [Effect::Rejected(RejectReason::NotFinite), Effect::Send(_), Effect::Store(arrival)] = effects.as_slice()
+        else {
+            panic!("{effects:?}");
+        };
+        assert_eq!(arrival.samples.iter().map(|sample| sample.sequence).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(arrival.rejected, [2]);
+    }
+
+    #[test]
+    fn an_oversize_batch_ends_the_stream() {
+        let many = (1..=MAX_BATCH_SAMPLES as u64 + 1).map(|n| sample(n, 1.0)).collect();
+        let effects = opened().on(message(batch(many)), NOW);
+        assert!(matches!(effects.as_slice(), [Effect::End(Ending::Broken(Fault::Wire(_)))]));
+    }
+
+    #[test]
+    fn readiness_is_never_dated_into_the_future() {
+        let readiness = v1::Readiness { ready: true, wall_micros: i64::MAX, detail: "ok\n".into() };
+        let effects = opened().on(message(agent_message::Kind::Readiness(readiness)), NOW);
+        assert!(
+            matches!(effects.as_slice(), [Effect::Ready { ready: true, at_micros: NOW, detail }] if detail == "ok")
+        );
+    }
+}
