@@ -13,19 +13,53 @@ use crate::policy::Metric;
 #[serde(tag = "hold", rename_all_fields = "snake_case")]
 pub enum Hold {
     /// Nothing serving has reported: absent is not zero.
-    NoEvidence { metric: Metric },
-    StaleSamples { metric: Metric, age_seconds: u32, fresh_seconds: u32 },
-    Incomplete { metric: Metric, reporting: u32, serving: u32 },
-    Saturated { metric: Metric },
-    StaleInventory { age_seconds: u32 },
+    NoEvidence {
+        metric: Metric,
+    },
+    StaleSamples {
+        metric: Metric,
+        age_seconds: u32,
+        fresh_seconds: u32,
+    },
+    Incomplete {
+        metric: Metric,
+        reporting: u32,
+        serving: u32,
+    },
+    Saturated {
+        metric: Metric,
+    },
+    StaleInventory {
+        age_seconds: u32,
+    },
     PartialInventory,
-    NoForecast { metric: Metric },
-    LowTrust { metric: Metric, trust: f64, minimum: f64 },
-    ShortHorizon { metric: Metric },
-    WarmUp { seconds_left: u32 },
-    Surprise { metric: Metric, demand: f64, expected_at_least: f64 },
-    BaselineInDoubt { metric: Metric, doubt: Doubt },
-    WithoutBaseline { metric: Metric, need: u32 },
+    NoForecast {
+        metric: Metric,
+    },
+    LowTrust {
+        metric: Metric,
+        trust: f64,
+        minimum: f64,
+    },
+    ShortHorizon {
+        metric: Metric,
+    },
+    WarmUp {
+        seconds_left: u32,
+    },
+    Surprise {
+        metric: Metric,
+        demand: f64,
+        expected_at_least: f64,
+    },
+    BaselineInDoubt {
+        metric: Metric,
+        doubt: Doubt,
+    },
+    WithoutBaseline {
+        metric: Metric,
+        need: u32,
+    },
     Paused,
     NotOwner,
     Deploying,
@@ -35,11 +69,23 @@ pub enum Hold {
     LaunchesFailing,
     UnauthenticatedEvidence,
     ClaimedGroup,
-    AtMinimum { minimum: u32 },
-    AtMaximum { maximum: u32, wanted: u32 },
-    LaunchCapped { wanted: u32, allowed: u32 },
-    Protected { instances: u32 },
-    Warming { instances: u32 },
+    AtMinimum {
+        minimum: u32,
+    },
+    AtMaximum {
+        maximum: u32,
+        wanted: u32,
+    },
+    LaunchCapped {
+        wanted: u32,
+        allowed: u32,
+    },
+    Protected {
+        instances: u32,
+    },
+    Warming {
+        instances: u32,
+    },
 }
 
 impl Hold {

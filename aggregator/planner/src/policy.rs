@@ -45,7 +45,10 @@ impl FromStr for Metric {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let known = || Self::ALL.map(Self::as_str).join(", ");
-        Self::ALL.into_iter().find(|metric| metric.as_str() == text).ok_or_else(|| format!("known metrics: {}", known()))
+        Self::ALL
+            .into_iter()
+            .find(|metric| metric.as_str() == text)
+            .ok_or_else(|| format!("known metrics: {}", known()))
     }
 }
 

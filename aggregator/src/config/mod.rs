@@ -3,8 +3,6 @@
 //! Precedence: flags > environment (`FORESHADOW_*`) > file > defaults. A file may tighten what the
 //! product does, never loosen it: modes beyond `observe` are given by an explicit call.
 
-pub mod reader;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,7 +10,7 @@ use std::path::{Path, PathBuf};
 use foreshadow_proto::convert::Id;
 use serde::Serialize;
 
-use reader::{Fault, Reader, Section, want};
+use foreshadow_agent::reader::{Fault, Reader, Section, want};
 
 /// Everything the aggregator can be told. Secrets are paths of files, never values.
 #[derive(Debug, Clone, Serialize, Default)]
@@ -182,9 +180,12 @@ impl Config {
         let name = path.display().to_string();
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&name, &text),
-            Err(error) => {
-                Err(vec![Fault { file: name, line: 0, key: String::new(), problem: format!("cannot be read: {error}") }])
-            }
+            Err(error) => Err(vec![Fault {
+                file: name,
+                line: 0,
+                key: String::new(),
+                problem: format!("cannot be read: {error}"),
+            }]),
         }
     }
 
@@ -270,8 +271,7 @@ fn store(reader: &mut Reader, root: &mut Section<'_>) -> Store {
         absent(organisation.is_some(), "organisation", reader);
         absent(bucket.is_some(), "bucket", reader);
         absent(token_file.is_some(), "token_file", reader);
-        if let (Some(url), Some(organisation), Some(bucket), Some(token_file)) =
-            (url, organisation, bucket, token_file)
+        if let (Some(url), Some(organisation), Some(bucket), Some(token_file)) = (url, organisation, bucket, token_file)
         {
             read.influxdb = Some(InfluxDb { url, organisation, bucket, token_file });
         }

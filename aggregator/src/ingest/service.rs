@@ -65,11 +65,7 @@ impl AgentService {
             .samples
             .iter()
             .filter(|sample| !known.iter().any(|range| range.contains(&sample.sequence)))
-            .map(|sample| Stored {
-                instance: arrival.instance.clone(),
-                stream: arrival.stream,
-                sample: sample.clone(),
-            })
+            .map(|sample| Stored { instance: arrival.instance.clone(), stream: arrival.stream, sample: sample.clone() })
             .collect();
         let (instance, stream) = (arrival.instance.clone(), arrival.stream);
         let held = self.store.append(arrival).await?;
@@ -112,8 +108,7 @@ impl AgentService {
                 }
                 () = self.shutdown.cancelled() => break Some(Status::unavailable("the aggregator is stopping")),
             };
-            let mut effects: std::collections::VecDeque<Effect> =
-                session.on(event, self.clock.wall_micros()).into();
+            let mut effects: std::collections::VecDeque<Effect> = session.on(event, self.clock.wall_micros()).into();
             let mut status = None;
             let mut goodbye = false;
             while let Some(effect) = effects.pop_front() {

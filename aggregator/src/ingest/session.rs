@@ -19,7 +19,10 @@ pub enum Event {
     /// The store answered what of the Hello's stream it holds.
     Held(Vec<RangeInclusive<u64>>),
     /// An append came back; the ranges of the stream that are durable now.
-    Durable { stream: StreamId, ranges: Vec<RangeInclusive<u64>> },
+    Durable {
+        stream: StreamId,
+        ranges: Vec<RangeInclusive<u64>>,
+    },
     Directive(v1::Directive),
 }
 
@@ -30,7 +33,11 @@ pub enum Effect {
     /// Store, then answer with [`Event::Durable`].
     Store(Box<Arrival>),
     Send(v1::AggregatorMessage),
-    Ready { ready: bool, at_micros: i64, detail: String },
+    Ready {
+        ready: bool,
+        at_micros: i64,
+        detail: String,
+    },
     Facts(Facts),
     Rejected(RejectReason),
     /// End the stream; the agent said goodbye or broke the rules.
@@ -194,13 +201,7 @@ mod tests {
     }
 
     fn sample(sequence: u64, cpu: f32) -> v1::Sample {
-        v1::Sample {
-            sequence,
-            wall_micros: NOW,
-            covers_millis: 1_000,
-            cpu_percent: Some(cpu),
-            ..Default::default()
-        }
+        v1::Sample { sequence, wall_micros: NOW, covers_millis: 1_000, cpu_percent: Some(cpu), ..Default::default() }
     }
 
     fn opened() -> Session {

@@ -129,7 +129,9 @@ impl Fleet for AwsFleet {
         }
         for wanted in &self.groups {
             if !pages.iter().any(|group| group.auto_scaling_group_name.as_deref() == Some(wanted)) {
-                inventory.problems.push(format!("no Auto Scaling group is called {wanted:?} in this account and region"));
+                inventory
+                    .problems
+                    .push(format!("no Auto Scaling group is called {wanted:?} in this account and region"));
                 inventory.complete = false;
             }
         }

@@ -50,9 +50,7 @@ pub fn mode(known: &Known<'_>, patience: &Patience, now: i64) -> Option<Instance
         Some(Lifecycle::Standby | Lifecycle::Detaching | Lifecycle::Detached) => {
             Some(leaving(known, patience, now, silent))
         }
-        Some(Lifecycle::Terminating) => {
-            Some(if silent { InstanceMode::Gone } else { InstanceMode::Draining })
-        }
+        Some(Lifecycle::Terminating) => Some(if silent { InstanceMode::Gone } else { InstanceMode::Draining }),
         // An unknown word says nothing: what was, stays.
         Some(Lifecycle::Other(_)) => current.or(Some(InstanceMode::Warming)),
         None if !known.complete => current,
@@ -80,7 +78,11 @@ fn leaving(known: &Known<'_>, patience: &Patience, now: i64, silent: bool) -> In
         Some((InstanceMode::Gone, _)) if known.released || silent => InstanceMode::Gone,
         _ if known.released => InstanceMode::Gone,
         Some((InstanceMode::Draining, since)) if now - since >= patience.drain => {
-            if silent { InstanceMode::Gone } else { InstanceMode::Shadow }
+            if silent {
+                InstanceMode::Gone
+            } else {
+                InstanceMode::Shadow
+            }
         }
         Some((InstanceMode::Draining, _)) => InstanceMode::Draining,
         Some((InstanceMode::Shadow, _)) if silent => InstanceMode::Gone,

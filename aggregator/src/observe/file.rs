@@ -16,7 +16,7 @@ use toml_edit::Value;
 
 use super::{Fleet, FleetError, GroupInventory, Inventory, Lifecycle, Member};
 use crate::clock::Clock;
-use crate::config::reader::{Reader, Section, want};
+use foreshadow_agent::reader::{Reader, Section, want};
 
 /// Reads a file.
 #[derive(Debug)]

@@ -10,8 +10,5 @@ pub(crate) const PLACEMENT_EXPIRE: &str = "DELETE FROM placement WHERE since_mic
     SELECT 1 FROM placement AS newer WHERE newer.instance = placement.instance \
     AND newer.since_micros > placement.since_micros AND newer.since_micros < $1)";
 
-pub(crate) const ALL: &[(&str, &str)] = &[
-    ("PLACEMENT_WRITE", PLACEMENT_WRITE),
-    ("PLACEMENT_READ", PLACEMENT_READ),
-    ("PLACEMENT_EXPIRE", PLACEMENT_EXPIRE),
-];
+pub(crate) const ALL: &[(&str, &str)] =
+    &[("PLACEMENT_WRITE", PLACEMENT_WRITE), ("PLACEMENT_READ", PLACEMENT_READ), ("PLACEMENT_EXPIRE", PLACEMENT_EXPIRE)];

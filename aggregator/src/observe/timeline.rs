@@ -334,10 +334,10 @@ impl Timeline {
             }
             for member in &found.members {
                 let seen = inventory.taken_micros;
-                let record = state.instances.entry(member.instance.clone()).or_insert_with(|| Record {
-                    found_running: first,
-                    ..Record::first_seen(seen)
-                });
+                let record = state
+                    .instances
+                    .entry(member.instance.clone())
+                    .or_insert_with(|| Record { found_running: first, ..Record::first_seen(seen) });
                 record.member_of = Some(group.clone());
                 record.member = Some(member.clone());
                 record.was_member = true;

@@ -24,7 +24,11 @@ pub struct GroupReport {
 /// Capacity at a time from fixed evidence.
 pub trait AnswersCapacity: fmt::Debug + Send + Sync {
     /// `at` in seconds since the Unix epoch or `None` for now; `confidence` checked or the policy's.
-    fn capacity_at(&self, at: Option<i64>, confidence: Option<f64>) -> Result<v1::PredictCapacityResponse, PredictError>;
+    fn capacity_at(
+        &self,
+        at: Option<i64>,
+        confidence: Option<f64>,
+    ) -> Result<v1::PredictCapacityResponse, PredictError>;
 }
 
 /// Why a capacity question has no answer.

@@ -86,8 +86,11 @@ impl GroupRound {
                 continue;
             }
             let series = round.history.series(&round.baseline, self.options.step_seconds);
-            let every =
-                if round.history.measured() < YOUNG_MINUTES { SELECT_YOUNG_EVERY_SECONDS } else { SELECT_EVERY_SECONDS };
+            let every = if round.history.measured() < YOUNG_MINUTES {
+                SELECT_YOUNG_EVERY_SECONDS
+            } else {
+                SELECT_EVERY_SECONDS
+            };
             let due = round.champion.is_none() || now - round.selected_at >= every;
             let selected = if due { Some(forecast::select(&series, &self.options)) } else { None };
             match selected {
@@ -261,7 +264,11 @@ struct Answers {
 const NOW_SLACK_SECONDS: i64 = 300;
 
 impl AnswersCapacity for Answers {
-    fn capacity_at(&self, at: Option<i64>, confidence: Option<f64>) -> Result<v1::PredictCapacityResponse, PredictError> {
+    fn capacity_at(
+        &self,
+        at: Option<i64>,
+        confidence: Option<f64>,
+    ) -> Result<v1::PredictCapacityResponse, PredictError> {
         let at = at.unwrap_or(self.now);
         let confidence = confidence.unwrap_or(self.policy.confidence);
         if at < self.now - NOW_SLACK_SECONDS {
@@ -325,4 +332,3 @@ impl AnswersCapacity for Answers {
         })
     }
 }
-

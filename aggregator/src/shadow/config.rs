@@ -80,9 +80,8 @@ impl ShadowConfig {
     pub fn is_looser_than(&self, other: &Self) -> bool {
         let groups = self.groups.keys().chain(other.groups.keys());
         let types = self.instance_types.keys().chain(other.instance_types.keys());
-        let of_type = |config: &Self, name: &String| {
-            config.instance_types.get(name).copied().unwrap_or(config.default_seconds)
-        };
+        let of_type =
+            |config: &Self, name: &String| config.instance_types.get(name).copied().unwrap_or(config.default_seconds);
         self.maximum_seconds > other.maximum_seconds
             || self.default_seconds > other.default_seconds
             || groups.into_iter().any(|group| self.seconds(group, None) > other.seconds(group, None))

@@ -111,13 +111,8 @@ impl Embedded {
         };
         let last_tick: i64 = sqlx::query_scalar(sql::TICK_LAST).fetch_one(&pool).await?;
         let (queue, arrivals) = mpsc::channel(QUEUE);
-        let shared = Arc::new(Shared {
-            options,
-            file,
-            refusing: Mutex::new(None),
-            duplicates: AtomicU64::new(0),
-            _lock: lock,
-        });
+        let shared =
+            Arc::new(Shared { options, file, refusing: Mutex::new(None), duplicates: AtomicU64::new(0), _lock: lock });
         let writer = Writer { pool: pool.clone(), clock, shared: shared.clone(), streams: HashMap::new(), last_tick };
         tokio::spawn(writer.run(arrivals));
         Ok(Self { id, pool, queue, shared })
@@ -221,9 +216,8 @@ impl SampleStore for Embedded {
         drop(snapshot);
         let mut samples = Vec::new();
         for body in bodies {
-            let wanted = |stored: &Stored| {
-                stored.instance == *instance && (from..to).contains(&stored.sample.wall_micros)
-            };
+            let wanted =
+                |stored: &Stored| stored.instance == *instance && (from..to).contains(&stored.sample.wall_micros);
             samples.extend(unpack(&body)?.into_iter().filter(wanted));
         }
         samples.sort_by_key(|stored| (stored.sample.wall_micros, stored.stream, stored.sample.sequence));
@@ -317,11 +311,7 @@ impl SampleStore for Embedded {
     }
 }
 
-async fn read_held(
-    connection: &mut SqliteConnection,
-    instance: &Id,
-    stream: StreamId,
-) -> Result<Held, StoreError> {
+async fn read_held(connection: &mut SqliteConnection, instance: &Id, stream: StreamId) -> Result<Held, StoreError> {
     let query = sqlx::query(sql::STREAM_READ).bind(instance.as_str()).bind(stream.0.to_vec());
     match query.fetch_optional(connection).await? {
         None => Ok(Held::default()),

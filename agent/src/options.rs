@@ -1,0 +1,280 @@
+//! Flags, environment and file of the agent; flags > `FORESHADOW_AGENT_*` > file > defaults.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use foreshadow_proto::convert::Id;
+use http::Uri;
+
+use crate::probe::Probe;
+use crate::reader::{Fault, Reader, Section, want};
+use crate::run;
+use crate::stream::Endpoint;
+
+/// Exit code for a wrong configuration (`EX_USAGE` of sysexits).
+const USAGE: u8 = 64;
+
+/// Samples this instance and streams what it sees to a Foreshadow aggregator.
+#[derive(Debug, Parser)]
+#[command(name = "foreshadow-agent", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Where the aggregator listens [default: http://127.0.0.1:7070]
+    #[arg(long, env = "FORESHADOW_AGENT_AGGREGATOR", value_name = "URL")]
+    aggregator: Option<String>,
+    /// This instance's id [default: the cloud's, else the host name]
+    #[arg(long, env = "FORESHADOW_AGENT_INSTANCE_ID", value_name = "ID")]
+    instance_id: Option<String>,
+    /// Group the instance belongs to where no inventory knows it; it is only ever observed
+    #[arg(long, env = "FORESHADOW_AGENT_GROUP", value_name = "NAME")]
+    group: Option<String>,
+    /// Sampling interval until the aggregator says otherwise, 1 to 60 [default: 1]
+    #[arg(long, env = "FORESHADOW_AGENT_INTERVAL_SECONDS", value_name = "SECONDS")]
+    interval_seconds: Option<u32>,
+    /// Readiness: none, exec:COMMAND, http://HOST/PATH, tcp:ADDRESS:PORT or file:PATH [default: none]
+    #[arg(long, env = "FORESHADOW_AGENT_PROBE", value_name = "PROBE")]
+    probe: Option<String>,
+    /// How long a failing probe is forgiven once it was green [default: 30]
+    #[arg(long, env = "FORESHADOW_AGENT_PROBE_GRACE_SECONDS", value_name = "SECONDS")]
+    probe_grace_seconds: Option<u32>,
+    /// File with the bearer token (role agent)
+    #[arg(long, env = "FORESHADOW_AGENT_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// PEM file of the authority that signed the aggregator's certificate
+    #[arg(long, env = "FORESHADOW_AGENT_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Send in plain text beyond this host
+    #[arg(long, env = "FORESHADOW_AGENT_INSECURE")]
+    insecure: bool,
+    /// Configuration file (TOML, the flags' names with underscores)
+    #[arg(long, env = "FORESHADOW_AGENT_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[arg(long, env = "FORESHADOW_AGENT_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+    /// Print one sample as JSON and end
+    #[arg(long)]
+    once: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration file and end: 0 when it is right, 64 when not
+    CheckConfig { file: PathBuf },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What the agent runs with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub endpoint: Endpoint,
+    pub instance_id: Option<String>,
+    pub group: Option<String>,
+    pub interval_millis: u32,
+    pub probe: Probe,
+    pub probe_grace_seconds: u32,
+}
+
+/// A file's content; every field may be absent.
+#[derive(Debug, Default)]
+struct FileOptions {
+    aggregator: Option<String>,
+    instance_id: Option<String>,
+    group: Option<String>,
+    interval_seconds: Option<u32>,
+    probe: Option<String>,
+    probe_grace_seconds: Option<u32>,
+    token_file: Option<PathBuf>,
+    ca: Option<PathBuf>,
+    insecure: Option<bool>,
+}
+
+/// The whole program: reads `arguments` (the program's name first), runs, and says how it ended.
+pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are answers, everything else is a usage error.
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    start_log(arguments.log_format);
+    if let Some(Command::CheckConfig { file }) = &arguments.command {
+        return match read_file(file).and_then(|read| options(&Arguments::parse_from(["foreshadow-agent"]), read)) {
+            Ok(_) => {
+                println!("{}: right", file.display());
+                ExitCode::SUCCESS
+            }
+            Err(faults) => usage(&faults),
+        };
+    }
+    if arguments.once {
+        return run::once();
+    }
+    let file = arguments.config.as_deref().map_or_else(|| Ok(FileOptions::default()), read_file);
+    match file.and_then(|file| options(&arguments, file)) {
+        Ok(options) => run::block_on(options),
+        Err(faults) => usage(&faults),
+    }
+}
+
+fn usage(faults: &[Fault]) -> ExitCode {
+    for fault in faults {
+        eprintln!("{fault}");
+    }
+    ExitCode::from(USAGE)
+}
+
+fn start_log(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FORESHADOW_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,hyper=warn,h2=warn,tonic=warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let started = match format {
+        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => {
+            builder.without_time().with_ansi(false).try_init()
+        }
+        LogFormat::Text => builder.try_init(),
+    };
+    drop(started);
+}
+
+fn read_file(path: &Path) -> Result<FileOptions, Vec<Fault>> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        vec![Fault { file: name.clone(), line: 0, key: String::new(), problem: format!("cannot be read: {error}") }]
+    })?;
+    let mut reader = Reader::new(&name, &text);
+    let mut read = FileOptions::default();
+    if let Some(document) = reader.document() {
+        let mut root = Section::root(&document);
+        let path = |value: &toml_edit::Value| want::text(value).map(PathBuf::from);
+        read.aggregator = root.get(&mut reader, "aggregator", |value| checked(value, aggregator));
+        read.instance_id = root.get(&mut reader, "instance_id", |value| checked(value, id));
+        read.group = root.get(&mut reader, "group", |value| checked(value, id));
+        read.interval_seconds = root.get(&mut reader, "interval_seconds", want::count(1..=60));
+        read.probe = root.get(&mut reader, "probe", |value| checked(value, str::parse::<Probe>));
+        read.probe_grace_seconds = root.get(&mut reader, "probe_grace_seconds", want::count(0..=3_600));
+        read.token_file = root.get(&mut reader, "token_file", path);
+        read.ca = root.get(&mut reader, "ca", path);
+        read.insecure = root.get(&mut reader, "insecure", want::boolean);
+        root.finish(&mut reader);
+    }
+    if reader.faults.is_empty() { Ok(read) } else { Err(reader.faults) }
+}
+
+fn checked<T>(value: &toml_edit::Value, check: impl Fn(&str) -> Result<T, String>) -> Result<String, String> {
+    let text = want::text(value)?;
+    check(&text).map(|_| text)
+}
+
+fn id(text: &str) -> Result<Id, String> {
+    Id::new("id", text).map_err(|error| error.to_string())
+}
+
+fn aggregator(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text.parse().map_err(|error| format!("{text:?}: {error}"))?;
+    match uri.scheme_str() {
+        Some("http" | "https") if uri.host().is_some() => Ok(uri),
+        _ => Err(format!("{text:?} must be http://HOST:PORT or https://HOST:PORT")),
+    }
+}
+
+fn options(arguments: &Arguments, file: FileOptions) -> Result<Options, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut fault = |flag: &str, problem: String| {
+        let file = "foreshadow-agent".to_owned();
+        faults.push(Fault { file, line: 0, key: format!("--{flag}"), problem });
+    };
+    let address = arguments.aggregator.clone().or(file.aggregator);
+    let address = address.unwrap_or_else(|| "http://127.0.0.1:7070".to_owned());
+    let uri = aggregator(&address).map_err(|problem| fault("aggregator", problem)).ok();
+    let instance_id = arguments.instance_id.clone().or(file.instance_id);
+    let group = arguments.group.clone().or(file.group);
+    for (flag, value) in [("instance-id", &instance_id), ("group", &group)] {
+        if let Some(problem) = value.as_deref().and_then(|value| id(value).err()) {
+            fault(flag, problem);
+        }
+    }
+    let interval = arguments.interval_seconds.or(file.interval_seconds).unwrap_or(1);
+    if !(1..=60).contains(&interval) {
+        fault("interval-seconds", format!("{interval} is not in 1 to 60"));
+    }
+    let probe = arguments.probe.clone().or(file.probe).unwrap_or_else(|| "none".to_owned());
+    let probe = probe.parse::<Probe>().map_err(|problem| fault("probe", problem)).ok();
+    let token_file = arguments.token_file.clone().or(file.token_file);
+    let insecure = arguments.insecure || file.insecure.unwrap_or(false);
+    if let Some(uri) = &uri
+        && uri.scheme_str() == Some("http")
+        && !is_loopback(uri)
+    {
+        if insecure {
+            tracing::warn!(aggregator = %uri, "INSECURE: samples and token travel in plain text");
+        } else {
+            fault("aggregator", format!("{uri} is plain text beyond this host: use https, or --insecure"));
+        }
+    }
+    match (uri, probe) {
+        (Some(uri), Some(probe)) if faults.is_empty() => Ok(Options {
+            endpoint: Endpoint { uri, ca: arguments.ca.clone().or(file.ca), token_file },
+            instance_id,
+            group,
+            interval_millis: interval * 1_000,
+            probe,
+            probe_grace_seconds: arguments.probe_grace_seconds.or(file.probe_grace_seconds).unwrap_or(30),
+        }),
+        _ => Err(faults),
+    }
+}
+
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(arguments: &[&str]) -> Result<Options, Vec<String>> {
+        let all = ["foreshadow-agent"].iter().chain(arguments);
+        let arguments = Arguments::try_parse_from(all).expect("flags");
+        options(&arguments, FileOptions::default()).map_err(|faults| faults.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn every_wrong_flag_is_named() {
+        let wrong = ["--aggregator", "ftp://x", "--instance-id", "a b", "--interval-seconds", "0", "--probe", "ping"];
+        let faults = from(&wrong).expect_err("four faults");
+        assert_eq!(faults.len(), 4, "{faults:?}");
+        assert!(from(&[]).is_ok());
+    }
+
+    #[test]
+    fn plain_text_beyond_this_host_is_refused_unless_asked_for() {
+        assert!(from(&["--aggregator", "http://10.0.0.1:7070"]).expect_err("refused")[0].contains("--insecure"));
+        assert!(from(&["--aggregator", "http://10.0.0.1:7070", "--insecure"]).is_ok());
+        assert!(from(&["--aggregator", "https://10.0.0.1:7070"]).is_ok());
+        assert!(from(&["--aggregator", "http://[::1]:7070"]).is_ok());
+    }
+
+    #[test]
+    fn a_file_names_line_and_key() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("agent.toml");
+        std::fs::write(&path, "interval_seconds = 0\nprob = \"none\"\n").expect("written");
+        let faults = read_file(&path).expect_err("two faults");
+        assert!(faults[0].to_string().ends_with("agent.toml:1: interval_seconds: 0 is not in 1 to 60"));
+        assert!(faults[1].to_string().contains("agent.toml:2: prob: unknown key; did you mean \"probe\"?"));
+    }
+}

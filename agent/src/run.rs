@@ -1,0 +1,371 @@
+//! The agent's one loop, on one thread: sample, probe, speak, and drain when told to stop.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use foreshadow_proto::v1;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::clock::{Clock, HostClock, random};
+use crate::identity::{self, Metadata};
+use crate::options::Options;
+use crate::probe::Probe;
+use crate::sample::{Reading, Sampler, host_sampler, rates};
+use crate::spool::{CAPACITY, Spool};
+use crate::stream::{Effect, Event, Hello, LinkError, Open, Session};
+
+/// First and longest wait before the next try to connect.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// A stream that lasted this long forgives the failures before it.
+const STABLE: Duration = Duration::from_secs(60);
+/// What waits is sent this often.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// How long the last acknowledgements are waited for at the end.
+const DRAIN: Duration = Duration::from_secs(5);
+/// The metadata service may name the instance within this time; then the host's name is taken.
+const IDENTITY_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Prints one sample as JSON: what this agent would send.
+pub fn once() -> ExitCode {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else {
+        return ExitCode::FAILURE;
+    };
+    let Some(sampler) = sampler() else { return ExitCode::FAILURE };
+    let mut sampling = Sampling::new(sampler, HostClock);
+    runtime.block_on(async {
+        // The first reading only starts the interval.
+        sampling.next();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    });
+    let Some(sample) = sampling.next() else { return ExitCode::FAILURE };
+    let network = sample.network.map(|rates| {
+        serde_json::json!({
+            "in_bytes": rates.in_bytes, "out_bytes": rates.out_bytes, "in_packets": rates.in_packets,
+            "out_packets": rates.out_packets, "errors": rates.errors,
+        })
+    });
+    let shown = serde_json::json!({
+        "instance": identity::host_id(),
+        "at_micros": sample.wall_micros,
+        "covers_millis": sample.covers_millis,
+        "cpu_percent": sample.cpu_percent,
+        "cpu_busiest_percent": sample.cpu_busiest_percent,
+        "cpu_steal_percent": sample.cpu_steal_percent,
+        "memory_used_bytes": sample.memory_used_bytes,
+        "memory_total_bytes": sample.memory_total_bytes,
+        "network": network,
+    });
+    println!("{shown:#}");
+    ExitCode::SUCCESS
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn block_on(options: Options) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(options)),
+        Err(error) => {
+            tracing::error!(%error, "no runtime");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn sampler() -> Option<Box<dyn Sampler>> {
+    host_sampler().map_err(|error| tracing::error!(%error, "this host cannot be sampled")).ok()
+}
+
+/// Turns readings into samples.
+#[derive(Debug)]
+struct Sampling<C> {
+    sampler: Box<dyn Sampler>,
+    clock: C,
+    previous: Option<(Reading, u64)>,
+}
+
+impl<C: Clock> Sampling<C> {
+    fn new(sampler: Box<dyn Sampler>, clock: C) -> Self {
+        Self { sampler, clock, previous: None }
+    }
+
+    /// The sample since the previous call; `None` the first time, when there is no interval yet.
+    fn next(&mut self) -> Option<v1::Sample> {
+        let reading = self.sampler.read();
+        let boot = self.clock.boot_micros();
+        let (before, began) = self.previous.replace((reading.clone(), boot))?;
+        let elapsed = boot.checked_sub(began).filter(|elapsed| *elapsed > 0)?;
+        let rates = rates(&before, &reading, elapsed);
+        Some(v1::Sample {
+            sequence: 0,
+            wall_micros: self.clock.wall_micros(),
+            monotonic_micros: boot,
+            // A host that slept for hours still says only that: one long interval.
+            covers_millis: u32::try_from(elapsed.div_ceil(1_000)).unwrap_or(u32::MAX).min(3_600_000),
+            cpu_percent: rates.cpu_percent,
+            cpu_busiest_percent: rates.cpu_busiest_percent,
+            cpu_steal_percent: rates.cpu_steal_percent,
+            memory_used_bytes: reading.memory_used_bytes,
+            memory_total_bytes: reading.memory_total_bytes,
+            network: rates.network,
+        })
+    }
+}
+
+async fn run(options: Options) -> ExitCode {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be followed");
+        return ExitCode::FAILURE;
+    };
+    let (found, mut metadata) = mpsc::channel(1);
+    tokio::spawn(async move {
+        if let Some(metadata) = identity::metadata().await {
+            drop(found.send(metadata).await);
+        }
+    });
+    let mut facts = identity::host_facts();
+    let instance_id = match &options.instance_id {
+        Some(id) => id.clone(),
+        None => match tokio::time::timeout(IDENTITY_DEADLINE, metadata.recv()).await {
+            Ok(Some(cloud)) => {
+                take_metadata(&mut facts, &cloud);
+                cloud.instance_id
+            }
+            _ => identity::host_id(),
+        },
+    };
+    tracing::info!(instance_id, aggregator = %options.endpoint.uri, probe = %options.probe, "agent starts");
+    let hello = Hello {
+        instance_id,
+        boot_id: identity::boot_id(),
+        claimed_group: options.group.clone().unwrap_or_default(),
+        facts: facts.clone(),
+    };
+    let mut session = Session::new(hello, Spool::new(random(), CAPACITY));
+    let (probed, mut readiness) = mpsc::channel(4);
+    tokio::spawn(watch_readiness(options.probe.clone(), options.probe_grace_seconds, probed));
+    notify(&[sd_notify::NotifyState::Ready]);
+
+    let Some(sampler) = sampler() else { return ExitCode::FAILURE };
+    let mut sampling = Sampling::new(sampler, HostClock);
+    let mut ticks = ticker(Duration::from_millis(u64::from(options.interval_millis)));
+    let mut interval = options.interval_millis;
+    let mut flush = ticker(FLUSH_EVERY);
+    let mut link: Option<Open> = None;
+    let mut back_off = BackOff::default();
+    let mut connecting = Box::pin(connect(options.endpoint.clone(), Duration::ZERO));
+    let mut metadata_open = true;
+    loop {
+        let event = tokio::select! {
+            biased;
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = ticks.tick() => match sampling.next() {
+                Some(sample) => Event::Sampled(sample),
+                None => continue,
+            },
+            incoming = incoming(&mut link), if link.is_some() => match incoming {
+                Ok(message) => Event::Message(message),
+                Err(why) => {
+                    tracing::warn!(why, unacknowledged = session.unacknowledged(), "the stream ended; connecting anew");
+                    link = None;
+                    connecting = Box::pin(connect(options.endpoint.clone(), back_off.next()));
+                    Event::Disconnected
+                }
+            },
+            opened = &mut connecting, if link.is_none() => match opened {
+                Ok(open) => {
+                    tracing::info!("connected");
+                    back_off.connected();
+                    link = Some(open);
+                    Event::Connected
+                }
+                Err(error) => {
+                    let wait = back_off.next();
+                    let again = wait.as_millis();
+                    tracing::warn!(error = %whole(&error), again_in_ms = again, "the aggregator cannot be reached");
+                    connecting = Box::pin(connect(options.endpoint.clone(), wait));
+                    continue;
+                }
+            },
+            Some(found) = readiness.recv() => Event::Readiness(found),
+            found = metadata.recv(), if metadata_open => match found {
+                Some(cloud) => {
+                    take_metadata(&mut facts, &cloud);
+                    Event::Facts(facts.clone())
+                }
+                None => {
+                    metadata_open = false;
+                    continue;
+                }
+            },
+            _ = flush.tick() => {
+                notify(&[sd_notify::NotifyState::Watchdog]);
+                Event::Flush
+            }
+        };
+        for effect in session.on(event) {
+            match effect {
+                Effect::Send(message) => {
+                    let sent = link.as_ref().is_some_and(|open| open.outgoing.try_send(*message).is_ok());
+                    if !sent && link.is_some() {
+                        // The wire is full or gone: what was lost here goes again after a reconnect.
+                        link = None;
+                        connecting = Box::pin(connect(options.endpoint.clone(), back_off.next()));
+                        session.on(Event::Disconnected);
+                        break;
+                    }
+                }
+                Effect::Interval(millis) if millis != interval => {
+                    tracing::info!(millis, "sampling interval changed");
+                    interval = millis;
+                    ticks = ticker(Duration::from_millis(u64::from(millis)));
+                }
+                Effect::Interval(_) => {}
+                Effect::Directed(directive) => {
+                    tracing::info!(
+                        mode = directive.mode().as_str_name(),
+                        shadow_until_micros = directive.shadow_until_micros,
+                        reason = directive.reason,
+                        "directive"
+                    );
+                }
+                Effect::Rejected(count) => tracing::warn!(count, "samples were rejected for good"),
+            }
+        }
+    }
+    notify(&[sd_notify::NotifyState::Stopping]);
+    drain(session, link).await;
+    ExitCode::SUCCESS
+}
+
+/// Sends what is left, waits a little for its acknowledgement, and says goodbye.
+async fn drain(mut session: Session, mut link: Option<Open>) {
+    let deadline = Instant::now() + DRAIN;
+    let mut effects = session.on(Event::Flush);
+    while let Some(open) = &mut link {
+        for effect in effects.drain(..) {
+            if let Effect::Send(message) = effect {
+                drop(tokio::time::timeout_at(deadline, open.outgoing.send(*message)).await);
+            }
+        }
+        if session.unacknowledged() == 0 {
+            break;
+        }
+        match tokio::time::timeout_at(deadline, open.incoming.message()).await {
+            Ok(Ok(Some(message))) => effects = session.on(Event::Message(message)),
+            _ => break,
+        }
+    }
+    let left = session.unacknowledged();
+    if let Some(mut open) = link {
+        for effect in session.on(Event::Shutdown("told to stop".to_owned())) {
+            if let Effect::Send(message) = effect {
+                drop(tokio::time::timeout_at(deadline, open.outgoing.send(*message)).await);
+            }
+        }
+        // Closing our half lets the goodbye reach the wire; the other side closes in answer.
+        drop(open.outgoing);
+        while let Ok(Ok(Some(_))) = tokio::time::timeout_at(deadline, open.incoming.message()).await {}
+    }
+    tracing::info!(unacknowledged = left, dropped = session.dropped(), "agent ends");
+}
+
+async fn incoming(link: &mut Option<Open>) -> Result<v1::AggregatorMessage, String> {
+    match link {
+        Some(open) => match open.incoming.message().await {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) => Err("closed by the aggregator".to_owned()),
+            Err(status) => Err(status.message().to_owned()),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+async fn connect(endpoint: crate::stream::Endpoint, after: Duration) -> Result<Open, LinkError> {
+    tokio::time::sleep(after).await;
+    endpoint.open().await
+}
+
+fn ticker(every: Duration) -> tokio::time::Interval {
+    let mut ticker = tokio::time::interval_at(Instant::now() + every, every);
+    // After a stall one reading covers it all; a burst of tiny ones would say nothing.
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}
+
+/// Waits that double, with jitter, so that a fleet does not come back as one.
+#[derive(Debug, Default)]
+struct BackOff {
+    failures: u32,
+    connected_at: Option<Instant>,
+}
+
+impl BackOff {
+    fn connected(&mut self) {
+        self.connected_at = Some(Instant::now());
+    }
+
+    fn next(&mut self) -> Duration {
+        if self.connected_at.take().is_some_and(|at| at.elapsed() >= STABLE) {
+            self.failures = 0;
+        }
+        let ceiling = BACK_OFF.1.min(BACK_OFF.0 * 2_u32.saturating_pow(self.failures.min(16)));
+        self.failures += 1;
+        let dice = u16::from_le_bytes(random());
+        ceiling.mul_f64(0.5 + 0.5 * f64::from(dice) / f64::from(u16::MAX))
+    }
+}
+
+/// Looks every few seconds and tells of changes; a green probe that fails is forgiven for a while.
+async fn watch_readiness(probe: Probe, grace_seconds: u32, tell: mpsc::Sender<v1::Readiness>) {
+    let mut told: Option<bool> = None;
+    let mut failing_since: Option<Instant> = None;
+    let mut every = ticker(PROBE_EVERY);
+    let clock = HostClock;
+    loop {
+        let (ready, detail) = probe.look().await;
+        failing_since = if ready { None } else { Some(failing_since.unwrap_or_else(Instant::now)) };
+        let grace = Duration::from_secs(u64::from(grace_seconds));
+        let forgiven = told == Some(true) && failing_since.is_some_and(|since| since.elapsed() < grace);
+        if told != Some(ready) && !forgiven {
+            told = Some(ready);
+            let readiness = v1::Readiness { ready, wall_micros: clock.wall_micros(), detail };
+            if tell.send(readiness).await.is_err() {
+                return;
+            }
+        }
+        if probe == Probe::None {
+            // Nothing will ever change; keep the channel open.
+            tell.closed().await;
+            return;
+        }
+        every.tick().await;
+    }
+}
+
+fn take_metadata(facts: &mut v1::Facts, cloud: &Metadata) {
+    facts.instance_type.clone_from(&cloud.instance_type);
+    facts.zone.clone_from(&cloud.zone);
+    facts.image_id.clone_from(&cloud.image_id);
+    facts.region.clone_from(&cloud.region);
+}
+
+/// Tells systemd, where there is one.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    drop(sd_notify::notify(state));
+}
+
+/// An error with its causes on one line.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

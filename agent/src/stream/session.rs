@@ -1,0 +1,285 @@
+//! The agent's side of the stream as a machine without IO: `on(event, now) -> effects`.
+
+use foreshadow_proto::convert::{INTERVAL_MILLIS, MAX_BATCH_SAMPLES};
+use foreshadow_proto::v1::{self, agent_message, aggregator_message};
+
+use crate::spool::Spool;
+
+/// Unacknowledged samples on the wire until the aggregator says how many it wants.
+const FIRST_CREDIT: usize = 1_000;
+
+/// What the agent says of itself at the head of every stream.
+#[derive(Debug, Clone, Default)]
+pub struct Hello {
+    pub instance_id: String,
+    pub boot_id: String,
+    pub claimed_group: String,
+    pub facts: v1::Facts,
+}
+
+#[derive(Debug)]
+pub enum Event {
+    /// A stream is open.
+    Connected,
+    Disconnected,
+    Message(v1::AggregatorMessage),
+    /// A reading became a sample; its sequence is given here.
+    Sampled(v1::Sample),
+    Readiness(v1::Readiness),
+    Facts(v1::Facts),
+    /// Time to send what waits.
+    Flush,
+    Shutdown(String),
+}
+
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    Send(Box<v1::AgentMessage>),
+    /// Sample at this interval from now on, ms.
+    Interval(u32),
+    /// The mode and lease the aggregator tells; for the log.
+    Directed(v1::Directive),
+    /// Samples that can never be stored; for the log.
+    Rejected(usize),
+}
+
+/// State of the conversation; the spool lives as long as the process.
+#[derive(Debug)]
+pub struct Session {
+    hello: Hello,
+    spool: Spool,
+    connected: bool,
+    /// The store that welcomed this stream; acknowledgements of another mean nothing.
+    store: Option<Vec<u8>>,
+    credit: usize,
+    readiness: Option<v1::Readiness>,
+}
+
+impl Session {
+    pub const fn new(hello: Hello, spool: Spool) -> Self {
+        Self { hello, spool, connected: false, store: None, credit: FIRST_CREDIT, readiness: None }
+    }
+
+    /// Samples that are not acknowledged.
+    pub fn unacknowledged(&self) -> usize {
+        self.spool.len()
+    }
+
+    pub const fn dropped(&self) -> u64 {
+        self.spool.dropped()
+    }
+
+    pub fn on(&mut self, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Connected => self.connect(),
+            Event::Disconnected => {
+                self.connected = false;
+                self.store = None;
+                self.spool.disconnected();
+                Vec::new()
+            }
+            Event::Message(message) => message.kind.map_or_else(Vec::new, |kind| self.message(kind)),
+            Event::Sampled(sample) => {
+                self.spool.push(sample);
+                Vec::new()
+            }
+            Event::Readiness(readiness) => {
+                self.readiness = Some(readiness.clone());
+                self.send_if_connected(agent_message::Kind::Readiness(readiness))
+            }
+            Event::Facts(facts) => {
+                self.hello.facts = facts.clone();
+                self.send_if_connected(agent_message::Kind::Facts(facts))
+            }
+            Event::Flush => self.flush(),
+            Event::Shutdown(reason) => {
+                let mut effects = self.flush();
+                effects.extend(self.send_if_connected(agent_message::Kind::Goodbye(v1::Goodbye { reason })));
+                effects
+            }
+        }
+    }
+
+    fn connect(&mut self) -> Vec<Effect> {
+        self.connected = true;
+        self.credit = FIRST_CREDIT;
+        let hello = v1::Hello {
+            instance_id: self.hello.instance_id.clone(),
+            stream_id: self.spool.stream_id().to_vec(),
+            boot_id: self.hello.boot_id.clone(),
+            facts: Some(self.hello.facts.clone()),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: foreshadow_proto::PROTOCOL,
+            claimed_group: self.hello.claimed_group.clone(),
+        };
+        let mut effects = vec![send(agent_message::Kind::Hello(hello))];
+        effects.extend(self.readiness.clone().map(|readiness| send(agent_message::Kind::Readiness(readiness))));
+        effects
+    }
+
+    fn message(&mut self, kind: aggregator_message::Kind) -> Vec<Effect> {
+        match kind {
+            aggregator_message::Kind::Welcome(welcome) => {
+                self.store = Some(welcome.store_id);
+                self.credit = usize::try_from(welcome.credit).unwrap_or(FIRST_CREDIT).max(1);
+                for range in welcome.stored {
+                    self.spool.settle(range.first, range.last);
+                }
+                self.flush()
+            }
+            aggregator_message::Kind::Ack(ack) => {
+                let ours = self.store.as_ref() == Some(&ack.store_id) && ack.stream_id == self.spool.stream_id();
+                if !ours {
+                    return Vec::new();
+                }
+                for range in ack.ranges {
+                    self.spool.settle(range.first, range.last);
+                }
+                // A backlog goes on as soon as there is room for it.
+                self.flush()
+            }
+            aggregator_message::Kind::Rejected(rejected) => {
+                if rejected.stream_id != self.spool.stream_id() {
+                    return Vec::new();
+                }
+                for rejection in &rejected.rejections {
+                    self.spool.settle(rejection.sequence, rejection.sequence);
+                }
+                vec![Effect::Rejected(rejected.rejections.len())]
+            }
+            aggregator_message::Kind::Directive(directive) => {
+                let interval = directive.interval_millis.clamp(*INTERVAL_MILLIS.start(), *INTERVAL_MILLIS.end());
+                vec![Effect::Interval(interval), Effect::Directed(directive)]
+            }
+        }
+    }
+
+    /// Sends what waits, once the store is known: what it holds already must not go again.
+    fn flush(&mut self) -> Vec<Effect> {
+        if !self.connected || self.store.is_none() {
+            return Vec::new();
+        }
+        let samples = self.spool.next_batch(MAX_BATCH_SAMPLES, self.credit);
+        if samples.is_empty() {
+            return Vec::new();
+        }
+        vec![send(agent_message::Kind::Batch(v1::Batch {
+            stream_id: self.spool.stream_id().to_vec(),
+            boot_id: self.hello.boot_id.clone(),
+            samples,
+            dropped_total: self.spool.dropped(),
+        }))]
+    }
+
+    fn send_if_connected(&self, kind: agent_message::Kind) -> Vec<Effect> {
+        if self.connected { vec![send(kind)] } else { Vec::new() }
+    }
+}
+
+fn send(kind: agent_message::Kind) -> Effect {
+    Effect::Send(Box::new(v1::AgentMessage { kind: Some(kind) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: [u8; 16] = [1; 16];
+
+    fn session() -> Session {
+        Session::new(Hello { instance_id: "i-1".into(), ..Hello::default() }, Spool::new(STREAM, 100))
+    }
+
+    fn message(kind: aggregator_message::Kind) -> Event {
+        Event::Message(v1::AggregatorMessage { kind: Some(kind) })
+    }
+
+    fn welcome(stored: Vec<v1::Range>) -> Event {
+        message(aggregator_message::Kind::Welcome(v1::Welcome {
+            store_id: vec![9; 16],
+            wall_micros: 0,
+            stored,
+            credit: 10,
+        }))
+    }
+
+    fn ack(store: u8, first: u64, last: u64) -> Event {
+        message(aggregator_message::Kind::Ack(v1::Ack {
+            store_id: vec![store; 16],
+            stream_id: STREAM.to_vec(),
+            ranges: vec![v1::Range { first, last }],
+        }))
+    }
+
+    fn batch(effects: &[Effect]) -> Vec<u64> {
+        let sent = effects.iter().filter_map(|effect| match effect {
+            Effect::Send(message) => message.kind.as_ref(),
+            _ => None,
+        });
+        let batches = sent.filter_map(|kind| match kind {
+            agent_message::Kind::Batch(batch) => Some(batch),
+            _ => None,
+        });
+        batches.flat_map(|batch| batch.samples.iter().map(|sample| sample.sequence)).collect()
+    }
+
+    #[test]
+    fn nothing_goes_before_the_store_is_known_and_what_it_holds_never_goes() {
+        let mut session = session();
+        (0..4).for_each(|_| drop(session.on(Event::Sampled(v1::Sample::default()))));
+        let effects = session.on(Event::Connected);
+        assert!(matches!(
+            effects.as_slice(),
+            [Effect::Send(message)] if matches!(message.kind, Some(agent_message::Kind::Hello(_)))
+        ));
+        assert_eq!(session.on(Event::Flush), []);
+        assert_eq!(batch(&session.on(welcome(vec![v1::Range { first: 1, last: 2 }]))), [3, 4]);
+    }
+
+    #[test]
+    fn acknowledgements_of_another_store_or_of_what_was_never_made_are_ignored() {
+        let mut session = session();
+        session.on(Event::Sampled(v1::Sample::default()));
+        session.on(Event::Connected);
+        session.on(welcome(vec![]));
+        session.on(ack(8, 1, 1));
+        session.on(ack(9, 1, 5));
+        assert_eq!(session.unacknowledged(), 1);
+        session.on(ack(9, 1, 1));
+        assert_eq!(session.unacknowledged(), 0);
+    }
+
+    #[test]
+    fn what_was_on_the_wire_goes_again_after_a_break() {
+        let mut session = session();
+        session.on(Event::Sampled(v1::Sample::default()));
+        session.on(Event::Connected);
+        assert_eq!(batch(&session.on(welcome(vec![]))), [1]);
+        assert_eq!(session.on(Event::Flush), [], "not twice on one stream");
+        session.on(Event::Disconnected);
+        session.on(Event::Connected);
+        assert_eq!(batch(&session.on(welcome(vec![]))), [1]);
+    }
+
+    #[test]
+    fn the_interval_is_clamped_and_readiness_is_repeated_after_a_reconnect() {
+        let mut session = session();
+        session.on(Event::Readiness(v1::Readiness { ready: true, ..Default::default() }));
+        assert_eq!(session.on(Event::Connected).len(), 2);
+        let directive = v1::Directive { interval_millis: 1, ..Default::default() };
+        let effects = session.on(message(aggregator_message::Kind::Directive(directive)));
+        assert_eq!(effects.first(), Some(&Effect::Interval(1_000)));
+    }
+
+    #[test]
+    fn rejected_samples_are_forgotten() {
+        let mut session = session();
+        session.on(Event::Sampled(v1::Sample::default()));
+        let rejected = v1::Rejected {
+            stream_id: STREAM.to_vec(),
+            rejections: vec![v1::Rejection { sequence: 1, reason: "future".into() }],
+        };
+        let effects = session.on(message(aggregator_message::Kind::Rejected(rejected)));
+        assert_eq!((effects, session.unacknowledged()), (vec![Effect::Rejected(1)], 0));
+    }
+}
