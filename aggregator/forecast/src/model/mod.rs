@@ -1,6 +1,7 @@
 //! The seam every model fits through, and the pool of models there are.
 
 pub mod level;
+pub mod regression;
 pub mod seasonal;
 
 use std::fmt::Debug;
@@ -66,5 +67,6 @@ pub fn pool() -> Vec<Box<dyn Model>> {
         Box::new(seasonal::SeasonalNaive::WEEK),
         Box::new(seasonal::EmpiricalSeasonal),
         Box::new(level::Level),
+        Box::new(regression::Regression),
     ]
 }
