@@ -80,6 +80,9 @@ impl Replay {
         let mut fitted: Option<(usize, Box<dyn Fitted>)> = None;
         let said: Vec<Option<Prediction>> = (0..past.cuts.len())
             .map(|index| {
+                if index % model.replay_every().max(1) != 0 {
+                    return None;
+                }
                 let known = past.history.first(past.cuts[index]);
                 let fold = past.fold(index);
                 if fitted.as_ref().is_none_or(|(made, _)| *made != fold)
