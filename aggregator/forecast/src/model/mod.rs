@@ -1,5 +1,6 @@
 //! The seam every model fits through, and the pool of models there are.
 
+pub mod climate;
 pub mod level;
 pub mod regression;
 pub mod seasonal;
@@ -74,6 +75,7 @@ pub fn pool() -> Vec<Box<dyn Model>> {
         Box::new(seasonal::EmpiricalSeasonal),
         Box::new(level::Level),
         Box::new(regression::Regression),
+        Box::new(climate::Climate),
         Box::new(smoothing::Ets),
         Box::new(smoothing::Mstl),
     ]
