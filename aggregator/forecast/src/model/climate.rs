@@ -60,11 +60,16 @@ impl Fitted for FittedClimate {
                 let weight = FADE.powi(days as i32) * if days % 7 == 0 { SAME_WEEKDAY } else { 1.0 };
                 for index in (from..=middle + around).step_by(stride) {
                     if index < length && history.observed[index] {
-                        seen.push(Weighted { value: history.values[index], weight, censored: history.saturated[index] });
+                        seen.push(Weighted {
+                            value: history.values[index],
+                            weight,
+                            censored: history.saturated[index],
+                        });
                     }
                 }
             }
-            let found = quantiles(&mut seen, levels).ok_or_else(|| FitError::Failed("a time of day was never observed".into()))?;
+            let found = quantiles(&mut seen, levels)
+                .ok_or_else(|| FitError::Failed("a time of day was never observed".into()))?;
             for (path, value) in paths.iter_mut().zip(found) {
                 path.push(value);
             }

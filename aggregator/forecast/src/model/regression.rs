@@ -197,7 +197,8 @@ fn profile_of_week(values: &[f64], week: usize, day: usize, daily: &[f64]) -> Ve
     for index in week..values.len() + day {
         let past = index - week;
         let known = past >= week;
-        weekly[index] = if known { WEEK_WEIGHT * values[past] + (1.0 - WEEK_WEIGHT) * weekly[past] } else { values[past] };
+        weekly[index] =
+            if known { WEEK_WEIGHT * values[past] + (1.0 - WEEK_WEIGHT) * weekly[past] } else { values[past] };
     }
     weekly
 }

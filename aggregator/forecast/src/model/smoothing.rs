@@ -166,11 +166,16 @@ impl Fitted for FittedMstl {
         let recent = history.last(ETS_STEPS);
         let step = i64::from(history.step_seconds);
         let offset = (recent.start - self.end).div_euclid(step);
-        let adjusted: Vec<f64> =
-            recent.values.iter().enumerate().map(|(index, value)| value - self.seasonal(offset + index as i64)).collect();
+        let adjusted: Vec<f64> = recent
+            .values
+            .iter()
+            .enumerate()
+            .map(|(index, value)| value - self.seasonal(offset + index as i64))
+            .collect();
         let trend = auto_ets(&adjusted, horizon)?;
         let ahead = (history.end() - self.end).div_euclid(step);
-        let path = trend.iter().enumerate().map(|(index, level)| (level + self.seasonal(ahead + index as i64)).max(0.0));
+        let path =
+            trend.iter().enumerate().map(|(index, level)| (level + self.seasonal(ahead + index as i64)).max(0.0));
         Ok(Prediction::Path(path.collect()))
     }
 }
