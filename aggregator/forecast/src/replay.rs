@@ -72,15 +72,18 @@ impl<'a> Past<'a> {
 pub(crate) struct Replay {
     pub model: &'static str,
     pub said: Vec<Option<Prediction>>,
+    /// It was asked at every n-th origin only.
+    pub every: usize,
 }
 
 impl Replay {
     /// `None` when the model refused at every origin.
     pub fn run(model: &dyn Model, past: &Past<'_>) -> Option<Self> {
+        let every = model.replay_every().max(1);
         let mut fitted: Option<(usize, Box<dyn Fitted>)> = None;
         let said: Vec<Option<Prediction>> = (0..past.cuts.len())
             .map(|index| {
-                if index % model.replay_every().max(1) != 0 {
+                if index % every != 0 {
                     return None;
                 }
                 let known = past.history.first(past.cuts[index]);
@@ -94,7 +97,7 @@ impl Replay {
                 fitted.predict(&known, past.horizon, past.levels).ok().filter(|said| is_sane(said, past))
             })
             .collect();
-        said.iter().any(Option::is_some).then_some(Self { model: model.name(), said })
+        said.iter().any(Option::is_some).then_some(Self { model: model.name(), said, every })
     }
 
     /// Whether the model needs no dressing.
@@ -162,12 +165,16 @@ impl Evidence {
         self.squares += weight * weight;
     }
 
-    /// The number of origins, weights considered, and no more than windows of this reach fit side by side into the span:
-    /// overlapping windows miss together.
+    /// Between the number of origins (weights considered) and the number of windows of this reach that fit side by side
+    /// into the span: overlapping windows miss together, but not in all things. The geometric mean of the two.
     fn independent(&self, reach: usize, step_seconds: u32) -> f64 {
         let span = (self.last_cut - self.first_cut) as f64 * f64::from(step_seconds);
         let side_by_side = 1.0 + span / REACHES[reach].min(DAY) as f64;
-        if self.squares > 0.0 { (self.sum * self.sum / self.squares).min(side_by_side) } else { 1.0 }
+        if self.squares <= 0.0 {
+            return 1.0;
+        }
+        let origins = self.sum * self.sum / self.squares;
+        if origins <= side_by_side { origins } else { (origins * side_by_side).sqrt() }
     }
 }
 

@@ -15,6 +15,9 @@ const POWER: i32 = 4;
 /// Shares below this are not worth their cost.
 const SMALLEST_SHARE: f64 = 0.01;
 
+/// A model that could speak at a smaller part of the origins it was asked at is not judged.
+const LEAST_JUDGED: f64 = 1.0 / 3.0;
+
 /// What a selection has found out; small, and kept between forecasts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Champion {
@@ -102,7 +105,9 @@ fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
         })
         .collect();
     // Models are compared with the first one on the origins both could speak at.
-    let ratios: Vec<[Option<f64>; 3]> = scores.iter().map(|own| relative(past, own, &scores[0])).collect();
+    let compare = |own: &[Option<Losses>], every| relative(past, own, &scores[0], every);
+    let ratios: Vec<[Option<f64>; 3]> =
+        scores.iter().zip(replays).map(|(own, replay)| compare(own, replay.every)).collect();
     let is_naive: Vec<bool> = replays.iter().map(|replay| replay.model.starts_with(model::SEASONAL_NAIVE)).collect();
     let mut weights = shares(&ratios, &is_naive);
     let finals: Vec<Vec<Vec<f64>>> = replays.iter().map(|replay| replay.errors(past, None)).collect();
@@ -124,7 +129,7 @@ fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
     let Calibrated { offsets, coverage } = calibrate(past, &ensemble);
     let own: Vec<_> =
         ensemble.iter().enumerate().map(|(index, said)| Some(losses(past, index, said.as_ref()?))).collect();
-    let skill = if is_naive.first() == Some(&true) { relative(past, &own, &scores[0]) } else { [None; 3] };
+    let skill = if is_naive.first() == Some(&true) { compare(&own, 1) } else { [None; 3] };
     let members = replays
         .iter()
         .zip(finals)
@@ -149,19 +154,27 @@ fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
 }
 
 /// Loss beside a reference on the origins both have, newer ones counting more.
-fn relative(past: &Past<'_>, own: &[Option<Losses>], reference: &[Option<Losses>]) -> [Option<f64>; 3] {
-    let mut sums = [(0.0, 0.0, 0.0); 3];
+///
+/// Absent in a band where a model, asked at every n-th origin, could speak at too few of them to be more than lucky.
+fn relative(past: &Past<'_>, own: &[Option<Losses>], reference: &[Option<Losses>], every: usize) -> [Option<f64>; 3] {
+    let mut sums = [(0.0, 0.0, 0.0, 0.0); 3];
     for (index, (own, reference)) in own.iter().zip(reference).enumerate() {
-        let (Some(own), Some(reference)) = (own, reference) else { continue };
-        for band in 0..3 {
-            let weight = past.weight(index);
-            sums[band].0 += weight * own[band].0;
-            sums[band].1 += weight * reference[band].0;
-            sums[band].2 += reference[band].1;
+        let Some(reference) = reference else { continue };
+        for (band, sums) in sums.iter_mut().enumerate() {
+            if index % every == 0 {
+                sums.3 += reference[band].1;
+            }
+            if let Some(own) = own {
+                let weight = past.weight(index);
+                sums.0 += weight * own[band].0;
+                sums.1 += weight * reference[band].0;
+                sums.2 += reference[band].1;
+            }
         }
     }
-    sums.map(|(own, reference, count)| {
-        (count > 0.0).then(|| {
+    sums.map(|(own, reference, common, asked)| {
+        let judged = common > 0.0 && common >= LEAST_JUDGED * asked;
+        judged.then(|| {
             if reference > 0.0 {
                 own / reference
             } else if own > 0.0 {
