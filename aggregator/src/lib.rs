@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod eval;
 pub mod ingest;
 pub mod live;
 pub mod observe;

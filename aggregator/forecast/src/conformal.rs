@@ -42,12 +42,12 @@ pub(crate) fn calibrate(past: &Past<'_>, ensemble: &[Option<Vec<Vec<f64>>>]) -> 
             let band = band_of(step, past.history.step_seconds).index();
             let (actual, width) = (past.history.values[at], width(paths, step, levels));
             let moved = |level: usize| paths[level][step] + offsets[band][level] * width;
-            for level in 0..levels.len() {
+            for (level, above) in above[band].iter_mut().enumerate() {
                 let exceeded = actual > moved(level);
                 // A lower bound below the quantile says nothing about it.
                 if exceeded || !past.history.saturated[at] {
-                    above[band][level].0 += f64::from(u8::from(exceeded));
-                    above[band][level].1 += 1.0;
+                    above.0 += f64::from(u8::from(exceeded));
+                    above.1 += 1.0;
                 }
             }
             if let Some((low, high, _)) = interval(levels)

@@ -12,9 +12,11 @@ mod replay;
 pub mod score;
 pub mod selection;
 pub mod series;
+pub mod tracking;
 pub mod trust;
 pub mod types;
 
 pub use selection::{Champion, forecast, select};
 pub use series::{Aggregate, Series};
+pub use tracking::Tracker;
 pub use types::{Band, BandCoverage, Forecast, ForecastError, MINIMUM_HISTORY_SECONDS, Options, Trust};

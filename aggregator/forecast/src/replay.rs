@@ -72,14 +72,20 @@ impl<'a> Past<'a> {
 pub(crate) struct Replay {
     pub model: &'static str,
     pub said: Vec<Option<Prediction>>,
+    /// It was asked at every n-th origin only.
+    pub every: usize,
 }
 
 impl Replay {
     /// `None` when the model refused at every origin.
     pub fn run(model: &dyn Model, past: &Past<'_>) -> Option<Self> {
+        let every = model.replay_every().max(1);
         let mut fitted: Option<(usize, Box<dyn Fitted>)> = None;
         let said: Vec<Option<Prediction>> = (0..past.cuts.len())
             .map(|index| {
+                if index % every != 0 {
+                    return None;
+                }
                 let known = past.history.first(past.cuts[index]);
                 let fold = past.fold(index);
                 if fitted.as_ref().is_none_or(|(made, _)| *made != fold)
@@ -91,12 +97,18 @@ impl Replay {
                 fitted.predict(&known, past.horizon, past.levels).ok().filter(|said| is_sane(said, past))
             })
             .collect();
-        said.iter().any(Option::is_some).then_some(Self { model: model.name(), said })
+        said.iter().any(Option::is_some).then_some(Self { model: model.name(), said, every })
+    }
+
+    /// Whether the model needs no dressing.
+    pub fn gives_quantiles(&self) -> bool {
+        self.said.iter().flatten().any(|said| matches!(said, Prediction::Quantiles(_)))
     }
 
     /// `errors[reach][level]`, learned from all origins outside part `without`.
     pub fn errors(&self, past: &Past<'_>, without: Option<usize>) -> Vec<Vec<f64>> {
         let mut missed: Vec<Vec<Weighted>> = vec![Vec::new(); REACHES.len()];
+        let mut evidence = vec![Evidence::default(); REACHES.len()];
         let step_seconds = past.history.step_seconds;
         for (index, said) in self.said.iter().enumerate() {
             let Some(Prediction::Path(path)) = said else { continue };
@@ -109,11 +121,19 @@ impl Replay {
                 if past.history.observed[at] {
                     let value = past.history.values[at] - value;
                     let censored = past.history.saturated[at];
-                    missed[reach_of(step, step_seconds)].push(Weighted { value, weight, censored });
+                    let reach = reach_of(step, step_seconds);
+                    missed[reach].push(Weighted { value, weight, censored });
+                    evidence[reach].add(index, past.cuts[index], weight);
                 }
             }
         }
-        fill_reaches(missed.into_iter().map(|mut values| quantiles(&mut values, past.levels)).collect())
+        let ranges = missed.into_iter().zip(&evidence).enumerate().map(|(reach, (mut values, evidence))| {
+            let seen = evidence.independent(reach, step_seconds);
+            let found = quantiles(&mut values, past.levels)?;
+            let middle = quantiles(&mut values, &[0.5])?[0];
+            Some(found.into_iter().map(|value| middle + (value - middle) * small_sample(seen)).collect())
+        });
+        fill_reaches(ranges.collect(), past.levels)
     }
 
     /// The quantiles at origin `index`, with a path dressed by `errors`.
@@ -122,11 +142,65 @@ impl Replay {
     }
 }
 
-/// Ranges without any error take those of the nearest range before them, else after them.
-fn fill_reaches(mut table: Vec<Option<Vec<f64>>>) -> Vec<Vec<f64>> {
+/// How many origins an error range rests on, and over which span of steps.
+#[derive(Debug, Clone, Default)]
+struct Evidence {
+    last: Option<usize>,
+    first_cut: usize,
+    last_cut: usize,
+    sum: f64,
+    squares: f64,
+}
+
+impl Evidence {
+    fn add(&mut self, origin: usize, cut: usize, weight: f64) {
+        if self.last == Some(origin) {
+            return;
+        }
+        if self.last.is_none() {
+            self.first_cut = cut;
+        }
+        (self.last, self.last_cut) = (Some(origin), cut);
+        self.sum += weight;
+        self.squares += weight * weight;
+    }
+
+    /// Between the number of origins (weights considered) and the number of windows of this reach that fit side by side
+    /// into the span: overlapping windows miss together, but not in all things. The geometric mean of the two.
+    fn independent(&self, reach: usize, step_seconds: u32) -> f64 {
+        let span = (self.last_cut - self.first_cut) as f64 * f64::from(step_seconds);
+        let side_by_side = 1.0 + span / REACHES[reach].min(DAY) as f64;
+        if self.squares <= 0.0 {
+            return 1.0;
+        }
+        let origins = self.sum * self.sum / self.squares;
+        if origins <= side_by_side { origins } else { (origins * side_by_side).sqrt() }
+    }
+}
+
+/// How much wider quantiles must be when they rest on few observations: about what Student's t with an estimated mean asks
+/// for at 90 % (3.6 for one observation, 1.29 for five, 1.07 for twenty).
+fn small_sample(count: f64) -> f64 {
+    1.0 + 1.3 / (count.max(1.0) - 0.5)
+}
+
+/// The seconds ahead that stand for a range.
+fn middle_of(reach: usize) -> f64 {
+    let from = if reach == 0 { 0 } else { REACHES[reach - 1] };
+    (from as f64 + REACHES[reach].min(DAY) as f64) / 2.0
+}
+
+/// Ranges nothing was measured in: the last one measured before, widened as a random walk would (with the square root of
+/// time), for it was not seen how the error grows; before the first one, the first.
+fn fill_reaches(mut table: Vec<Option<Vec<f64>>>, levels: &[f64]) -> Vec<Vec<f64>> {
     for index in 1..table.len() {
-        if table[index].is_none() {
-            table[index] = table[index - 1].clone();
+        if table[index].is_none()
+            && let Some(before) = &table[index - 1]
+        {
+            let growth = (middle_of(index) / middle_of(index - 1)).sqrt();
+            let middle = levels.iter().position(|level| *level >= 0.5 - 1e-9).unwrap_or(levels.len() - 1);
+            let centre = before[middle];
+            table[index] = Some(before.iter().map(|value| centre + (value - centre) * growth).collect());
         }
     }
     for index in (0..table.len().saturating_sub(1)).rev() {
@@ -165,10 +239,13 @@ fn is_sane(said: &Prediction, past: &Past<'_>) -> bool {
     }
 }
 
-/// Mean pinball losses of `quantiles` made at origin `index`: `(sum over steps, number of steps)` per band.
+/// Per band: the sum of mean pinball losses, and the number of steps.
+pub(crate) type Losses = [(f64, f64); 3];
+
+/// Losses of `quantiles` made at origin `index`.
 ///
 /// A lower bound is charged only where it already exceeds the quantile: beyond it nothing is known.
-pub(crate) fn losses(past: &Past<'_>, index: usize, quantiles: &[Vec<f64>]) -> [(f64, f64); 3] {
+pub(crate) fn losses(past: &Past<'_>, index: usize, quantiles: &[Vec<f64>]) -> Losses {
     let mut sums = [(0.0, 0.0); 3];
     for step in 0..past.realised(index) {
         let at = past.cuts[index] + step;

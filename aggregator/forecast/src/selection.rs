@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::conformal::{Calibrated, calibrate};
 use crate::history::Grid;
 use crate::model::{self, Model};
-use crate::replay::{FOLDS, Past, Replay, dress, losses};
+use crate::replay::{FOLDS, Losses, Past, Replay, dress, losses};
 use crate::series::Series;
 use crate::trust;
 use crate::types::{Band, BandCoverage, Forecast, ForecastError, MINIMUM_HISTORY_SECONDS, Options};
@@ -14,6 +14,9 @@ use crate::types::{Band, BandCoverage, Forecast, ForecastError, MINIMUM_HISTORY_
 const POWER: i32 = 4;
 /// Shares below this are not worth their cost.
 const SMALLEST_SHARE: f64 = 0.01;
+
+/// A model that could speak at a smaller part of the origins it was asked at is not judged.
+const LEAST_JUDGED: f64 = 1.0 / 3.0;
 
 /// What a selection has found out; small, and kept between forecasts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,8 +83,8 @@ pub fn select(history: &Series, options: &Options) -> Result<Champion, ForecastE
 }
 
 fn models(options: &Options) -> Vec<Box<dyn Model>> {
-    let wanted = |model: &Box<dyn Model>| options.only.as_deref().is_none_or(|only| only == model.name());
-    model::pool().into_iter().filter(wanted).collect()
+    let wanted = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
+    model::pool().into_iter().filter(|model| wanted(model.name())).collect()
 }
 
 /// `[model][origin]`: the quantiles each model would have published.
@@ -95,16 +98,26 @@ fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
             (0..past.cuts.len()).map(|index| replay.dressed(past, index, &errors[past.fold(index)])).collect()
         })
         .collect();
-    let scores: Vec<Vec<Option<[(f64, f64); 3]>>> = dressed
+    let scores: Vec<Vec<Option<Losses>>> = dressed
         .iter()
         .map(|origins| {
             origins.iter().enumerate().map(|(index, said)| Some(losses(past, index, said.as_ref()?))).collect()
         })
         .collect();
     // Models are compared with the first one on the origins both could speak at.
-    let ratios: Vec<[Option<f64>; 3]> = scores.iter().map(|own| relative(past, own, &scores[0])).collect();
+    let compare = |own: &[Option<Losses>], every| relative(past, own, &scores[0], every);
+    let ratios: Vec<[Option<f64>; 3]> =
+        scores.iter().zip(replays).map(|(own, replay)| compare(own, replay.every)).collect();
     let is_naive: Vec<bool> = replays.iter().map(|replay| replay.model.starts_with(model::SEASONAL_NAIVE)).collect();
-    let weights = shares(&ratios, &is_naive);
+    let mut weights = shares(&ratios, &is_naive);
+    let finals: Vec<Vec<Vec<f64>>> = replays.iter().map(|replay| replay.errors(past, None)).collect();
+    if weights.iter().flatten().all(|weight| *weight == 0.0) {
+        // Too young to judge anybody by anything but its own errors: the first that has any.
+        let speaks = |model: &usize| !finals[*model].is_empty() || replays[*model].gives_quantiles();
+        if let Some(first) = (0..replays.len()).find(speaks) {
+            weights[first] = [1.0; 3];
+        }
+    }
 
     let ensemble: Vec<Option<Vec<Vec<f64>>>> = (0..past.cuts.len())
         .map(|index| {
@@ -116,16 +129,17 @@ fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
     let Calibrated { offsets, coverage } = calibrate(past, &ensemble);
     let own: Vec<_> =
         ensemble.iter().enumerate().map(|(index, said)| Some(losses(past, index, said.as_ref()?))).collect();
-    let skill = if is_naive.first() == Some(&true) { relative(past, &own, &scores[0]) } else { [None; 3] };
+    let skill = if is_naive.first() == Some(&true) { compare(&own, 1) } else { [None; 3] };
     let members = replays
         .iter()
+        .zip(finals)
         .zip(&weights)
         .zip(&ratios)
-        .map(|((replay, weights), ratios)| Member {
+        .map(|(((replay, errors), weights), ratios)| Member {
             model: replay.model.to_owned(),
             weights: weights.to_vec(),
             losses: ratios.to_vec(),
-            errors: replay.errors(past, None),
+            errors,
         })
         .collect();
     Champion {
@@ -140,23 +154,27 @@ fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
 }
 
 /// Loss beside a reference on the origins both have, newer ones counting more.
-fn relative(
-    past: &Past<'_>,
-    own: &[Option<[(f64, f64); 3]>],
-    reference: &[Option<[(f64, f64); 3]>],
-) -> [Option<f64>; 3] {
-    let mut sums = [(0.0, 0.0, 0.0); 3];
+///
+/// Absent in a band where a model, asked at every n-th origin, could speak at too few of them to be more than lucky.
+fn relative(past: &Past<'_>, own: &[Option<Losses>], reference: &[Option<Losses>], every: usize) -> [Option<f64>; 3] {
+    let mut sums = [(0.0, 0.0, 0.0, 0.0); 3];
     for (index, (own, reference)) in own.iter().zip(reference).enumerate() {
-        let (Some(own), Some(reference)) = (own, reference) else { continue };
-        for band in 0..3 {
-            let weight = past.weight(index);
-            sums[band].0 += weight * own[band].0;
-            sums[band].1 += weight * reference[band].0;
-            sums[band].2 += reference[band].1;
+        let Some(reference) = reference else { continue };
+        for (band, sums) in sums.iter_mut().enumerate() {
+            if index % every == 0 {
+                sums.3 += reference[band].1;
+            }
+            if let Some(own) = own {
+                let weight = past.weight(index);
+                sums.0 += weight * own[band].0;
+                sums.1 += weight * reference[band].0;
+                sums.2 += reference[band].1;
+            }
         }
     }
-    sums.map(|(own, reference, count)| {
-        (count > 0.0).then(|| {
+    sums.map(|(own, reference, common, asked)| {
+        let judged = common > 0.0 && common >= LEAST_JUDGED * asked;
+        judged.then(|| {
             if reference > 0.0 {
                 own / reference
             } else if own > 0.0 {
@@ -285,6 +303,7 @@ pub fn forecast(history: &Series, champion: &Champion, options: &Options) -> Res
     }
     let mut shares: Vec<(f64, &str)> = said.iter().map(|(_, weights, name)| (weights[0], name.as_str())).collect();
     shares.sort_by(|a, b| b.0.total_cmp(&a.0));
+    shares.truncate(shares.iter().filter(|(share, _)| *share >= 0.005).count().max(1));
     let model = match shares.as_slice() {
         [(_, only)] => (*only).to_owned(),
         many => {

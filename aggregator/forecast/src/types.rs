@@ -138,7 +138,7 @@ pub enum ForecastError {
 /// How far a plan may follow a forecast; see [`crate::trust`] for the formula.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Trust {
-    /// The score in [0, 1]: the product of the parts below and the share of history there is.
+    /// The score in [0, 1].
     pub score: f64,
     /// 1 when the 80 % interval is narrow beside the forecast itself, toward 0 when it is wide.
     pub width: f64,
@@ -146,6 +146,10 @@ pub struct Trust {
     pub coverage: f64,
     /// 1 when clearly better than seasonal naive, toward 0 when not.
     pub skill: f64,
+    /// Toward 1 with the amount of history, one half after a day.
+    pub history: f64,
+    /// The share of the last hour that was observed.
+    pub freshness: f64,
 }
 
 /// What an interval promised and what it held.

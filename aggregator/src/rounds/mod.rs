@@ -1,9 +1,16 @@
-//! One round per group and step: samples → demand → forecast → plan.
+//! One round per group: samples → demand → forecast → plan. [`service`] does the waiting and the
+//! IO, [`group`] the thinking.
 
 mod board;
 mod group;
 mod history;
+mod minutes;
+mod plans;
+mod service;
 mod slices;
+pub(crate) mod sql;
 
 pub use board::{AnswersCapacity, Board, GroupReport, PredictError};
 pub use group::{GroupRound, Measurements};
+pub use plans::PlanLog;
+pub use service::{Options, Service};

@@ -1,7 +1,10 @@
 //! The seam every model fits through, and the pool of models there are.
 
+pub mod climate;
 pub mod level;
+pub mod regression;
 pub mod seasonal;
+pub mod smoothing;
 
 use std::fmt::Debug;
 
@@ -43,6 +46,11 @@ pub trait Model: Debug + Send + Sync {
     /// The name it carries in the champion, in the API and in `--model`.
     fn name(&self) -> &'static str;
 
+    /// Replayed at every n-th origin only; more than 1 for models that are dear.
+    fn replay_every(&self) -> usize {
+        1
+    }
+
     /// Learns from `history`, and from nothing else.
     ///
     /// # Errors
@@ -66,5 +74,9 @@ pub fn pool() -> Vec<Box<dyn Model>> {
         Box::new(seasonal::SeasonalNaive::WEEK),
         Box::new(seasonal::EmpiricalSeasonal),
         Box::new(level::Level),
+        Box::new(regression::Regression),
+        Box::new(climate::Climate),
+        Box::new(smoothing::Ets),
+        Box::new(smoothing::Mstl),
     ]
 }

@@ -1,0 +1,406 @@
+//! The rounds of all groups: follows the samples, closes minutes, renews forecasts, plans, publishes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use foreshadow_proto::convert::Id;
+use planner::baseline::{Measured, regression};
+use planner::demand::InstanceMode;
+use planner::evidence::{Conditions, Instance, Inventory};
+use planner::policy::{Metric, Policy};
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+use super::minutes::{self, Serving};
+use super::slices::{InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal, slices_of_minute};
+use super::{Board, GroupRound, Measurements, PlanLog};
+use crate::clock::Clock;
+use crate::live::{Arrived, Live};
+use crate::observe::{self, GroupSnapshot, Timeline};
+use crate::store::{Minute, SampleStore};
+
+/// A round of every group this often.
+const ROUND_EVERY: Duration = Duration::from_secs(10);
+/// A minute is closed this long after it ended, so that samples have arrived, seconds.
+const SETTLE_SECONDS: i64 = 15;
+/// Slices kept in memory per instance; minutes older than this are made anew from the store.
+const KEPT_SLICES: i64 = 60;
+/// After a start, minutes this far back are made anew from the store, seconds.
+const CATCH_UP_SECONDS: i64 = 6 * 3_600;
+/// Minutes made anew from the store in one round: a long backlog must not stop the rounds.
+const REMADE_PER_ROUND: usize = 30;
+/// Minutes read at the start of a group, seconds.
+const HISTORY_SECONDS: i64 = 43 * 86_400;
+/// Idle and serving use is averaged over this many slices (ten minutes).
+const IDLE_SLICES: i64 = 60;
+/// A group that keeps the same plan is written anew this often, seconds.
+const PLAN_WRITTEN_EVERY: i64 = 300;
+
+/// How groups are planned.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// By group name.
+    pub policies: BTreeMap<Id, Policy>,
+    pub forecast: forecast::Options,
+    /// Agents are authenticated; without it no group may ever act.
+    pub authenticated: bool,
+}
+
+/// Runs the rounds until it is told to stop.
+#[derive(Debug)]
+pub struct Service {
+    options: Options,
+    store: Arc<dyn SampleStore>,
+    timeline: Timeline,
+    live: Live,
+    board: Board,
+    plans: PlanLog,
+    clock: Arc<dyn Clock>,
+    started: i64,
+    slices: HashMap<Id, InstanceSlices>,
+    groups: BTreeMap<Id, Group>,
+    /// Minutes (start, s) that got samples after they were closed.
+    late: BTreeSet<i64>,
+}
+
+#[derive(Debug)]
+struct Group {
+    /// Absent while a round runs it on another thread.
+    round: Option<GroupRound>,
+    /// Minutes before this are closed, seconds since the epoch.
+    closed: i64,
+    last_plan: Option<(String, i64)>,
+}
+
+impl Service {
+    pub fn new(
+        options: Options,
+        store: Arc<dyn SampleStore>,
+        timeline: Timeline,
+        live: Live,
+        board: Board,
+        plans: PlanLog,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let started = clock.wall_seconds();
+        Self {
+            options,
+            store,
+            timeline,
+            live,
+            board,
+            plans,
+            clock,
+            started,
+            slices: HashMap::new(),
+            groups: BTreeMap::new(),
+            late: BTreeSet::new(),
+        }
+    }
+
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut arrivals = self.live.follow();
+        let mut rounds = tokio::time::interval(ROUND_EVERY);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut expire = tokio::time::interval(Duration::from_secs(3_600));
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                arrived = arrivals.recv() => match arrived {
+                    Ok(arrived) => self.arrived(&arrived),
+                    Err(RecvError::Lagged(missed)) => {
+                        // What was not seen live is in the store: make the last minutes from there.
+                        tracing::warn!(missed, "the rounds fell behind the samples");
+                        let now = self.clock.wall_seconds();
+                        self.late.extend((0..10).map(|minute| (now - 60 * minute).div_euclid(60) * 60));
+                    }
+                    Err(RecvError::Closed) => return,
+                },
+                _ = rounds.tick() => self.round().await,
+                _ = expire.tick() => {
+                    if let Err(error) = self.plans.expire(self.clock.wall_seconds()).await {
+                        tracing::warn!(%error, "old plans cannot be dropped");
+                    }
+                }
+            }
+        }
+    }
+
+    fn arrived(&mut self, arrived: &Arrived) {
+        let oldest = self.clock.wall_micros().div_euclid(SLICE_MICROS) - KEPT_SLICES;
+        let closed = self.closed_until(self.clock.wall_seconds());
+        let slices = self.slices.entry(arrived.instance.clone()).or_default();
+        for stored in arrived.samples.iter() {
+            let touched = slices.add(&stored.sample);
+            let first = touched.start.div_euclid(SLICES_PER_MINUTE);
+            for minute in first..=(touched.end - 1).div_euclid(SLICES_PER_MINUTE) {
+                if minute * 60 < closed {
+                    self.late.insert(minute * 60);
+                }
+            }
+        }
+        slices.forget_before(oldest);
+    }
+
+    const fn closed_until(&self, now: i64) -> i64 {
+        (now - SETTLE_SECONDS).div_euclid(60) * 60
+    }
+
+    async fn round(&mut self) {
+        let now = self.clock.wall_seconds();
+        let oldest = now.div_euclid(10) - KEPT_SLICES;
+        for slices in self.slices.values_mut() {
+            slices.forget_before(oldest);
+        }
+        self.slices.retain(|_, slices| !slices.is_empty());
+        let late: Vec<i64> = self.late.iter().rev().take(REMADE_PER_ROUND).copied().collect();
+        self.late.retain(|minute| !late.contains(minute));
+        for group in self.timeline.groups() {
+            let Some(snapshot) = self.timeline.group(&group) else { continue };
+            if !self.groups.contains_key(&group) {
+                match self.open(&group, &snapshot, now).await {
+                    Ok(opened) => drop(self.groups.insert(group.clone(), opened)),
+                    Err(error) => {
+                        tracing::error!(%group, %error, "a group cannot be opened; trying again next round");
+                        continue;
+                    }
+                }
+            }
+            if let Err(error) = self.group_round(&group, &snapshot, &late, now).await {
+                metrics::counter!("foreshadow_rounds_failed_total").increment(1);
+                tracing::error!(%group, %error, "no plan in this round");
+            }
+        }
+    }
+
+    /// Reads a group's history and makes what a restart left out.
+    async fn open(&self, group: &Id, snapshot: &GroupSnapshot, now: i64) -> anyhow::Result<Group> {
+        let mut policy = self.options.policies.get(group).cloned().unwrap_or_else(|| Policy::new(group.to_string()));
+        if snapshot.source.is_some() && !self.options.policies.contains_key(group) {
+            policy.minimum = snapshot.minimum;
+            policy.maximum = snapshot.maximum.max(snapshot.minimum);
+        }
+        let generation = self.plans.generation(group).await?;
+        let mut round = GroupRound::new(policy, self.options.forecast.clone(), false, generation);
+        let mut newest = 0;
+        for metric in round.policy().targets.keys().copied().collect::<Vec<_>>() {
+            let minutes = self.store.minutes(group, metric.as_str(), now - HISTORY_SECONDS, now).await?;
+            newest = minutes.last().map_or(newest, |minute| newest.max(minute.start + 60));
+            round.take(&minutes);
+        }
+        let closed = newest.max((now - CATCH_UP_SECONDS).div_euclid(60) * 60);
+        Ok(Group { round: Some(round), closed, last_plan: None })
+    }
+
+    async fn group_round(
+        &mut self,
+        group: &Id,
+        snapshot: &GroupSnapshot,
+        late: &[i64],
+        now: i64,
+    ) -> anyhow::Result<()> {
+        let closing = self.close_minutes(group, late, now).await?;
+        let Some(state) = self.groups.get_mut(group) else { return Ok(()) };
+        let Some(mut round) = state.round.take() else {
+            // The last round of this group panicked: begin anew from the store.
+            self.groups.remove(group);
+            anyhow::bail!("the group begins anew after a fault");
+        };
+        let policy = round.policy().clone();
+        let measured = self.measure(&policy, snapshot, now);
+        // Fitting models takes CPU; a panic in one group must not end the others.
+        let made = tokio::task::spawn_blocking(move || {
+            round.take(&closing);
+            round.forecast(now);
+            let (plan, report) = round.run(now, measured);
+            (round, plan, report)
+        });
+        let (round, plan, report) = made.await?;
+        let fingerprint = format!("{:?}{:?}{:?}", plan.steps, plan.not_taken, plan.holds.iter().map(|h| h.word()));
+        let Some(state) = self.groups.get_mut(group) else { return Ok(()) };
+        state.round = Some(round);
+        let due = state
+            .last_plan
+            .as_ref()
+            .is_none_or(|(last, at)| *last != fingerprint || plan.made_at - at >= PLAN_WRITTEN_EVERY);
+        if due && let Some(shown) = &report.plan {
+            self.plans.write(group, &plan, shown).await?;
+            state.last_plan = Some((fingerprint, plan.made_at));
+        }
+        let labels = |name: &'static str, value: Option<u32>| {
+            if let Some(value) = value {
+                metrics::gauge!(name, "group" => group.to_string()).set(f64::from(value));
+            }
+        };
+        labels("foreshadow_group_serving", Some(plan.serving));
+        labels("foreshadow_group_need_now", plan.need_now);
+        labels("foreshadow_group_need_ahead", plan.need_ahead);
+        metrics::counter!("foreshadow_rounds_total").increment(1);
+        self.board.publish(group, report);
+        Ok(())
+    }
+
+    /// Rollups of the minutes that ended, and of those that samples came late for.
+    async fn close_minutes(&self, group: &Id, late: &[i64], now: i64) -> anyhow::Result<Vec<Minute>> {
+        let Some(state) = self.groups.get(group) else { return Ok(Vec::new()) };
+        let Some(round) = &state.round else { return Ok(Vec::new()) };
+        let policy = round.policy();
+        let until = self.closed_until(now);
+        let in_memory = (now.div_euclid(10) - KEPT_SLICES + SLICES_PER_MINUTE) * 10;
+        let ended = (state.closed..until).step_by(60).filter(|start| {
+            // What memory does not reach is made from the store, a bounded number a round.
+            *start >= in_memory || self.started > *start
+        });
+        let wanted: BTreeSet<i64> = ended.chain(late.iter().copied().filter(|start| *start < until)).collect();
+        let mut minutes = Vec::new();
+        let from_store: Vec<i64> = wanted.iter().copied().filter(|start| *start < in_memory).collect();
+        let mut remade = HashMap::new();
+        if let (Some(first), Some(last)) = (from_store.first(), from_store.last()) {
+            remade = self.slices_from_store(group, *first, *last + 60).await?;
+        }
+        for start in wanted {
+            let slices = if start < in_memory { &remade } else { &self.slices };
+            let serving = self.timeline.serving_at(group, (start + 30) * 1_000_000);
+            for metric in policy.targets.keys() {
+                minutes.extend(minutes::minute(policy, group, *metric, &serving, slices, start));
+            }
+        }
+        if !minutes.is_empty() {
+            self.store.put_minutes(&minutes).await?;
+        }
+        Ok(minutes)
+    }
+
+    async fn slices_from_store(
+        &self,
+        group: &Id,
+        from: i64,
+        to: i64,
+    ) -> anyhow::Result<HashMap<Id, InstanceSlices>> {
+        let mut found = HashMap::new();
+        let (from, to) = (from * 1_000_000, (to + 120) * 1_000_000);
+        for instance in self.store.instances(from, to).await? {
+            let ours = |at: i64| self.timeline.placement_at(&instance, at).is_some_and(|placed| placed.group == *group);
+            if !ours(from) && !ours(to) {
+                continue;
+            }
+            let mut slices = InstanceSlices::default();
+            for stored in self.store.samples(&instance, from, to).await? {
+                slices.add(&stored.sample);
+            }
+            found.insert(instance, slices);
+        }
+        Ok(found)
+    }
+
+    fn measure(&self, policy: &Policy, snapshot: &GroupSnapshot, now: i64) -> Measurements {
+        let now_slice = now.div_euclid(10);
+        let in_mode = |mode: observe::InstanceMode| {
+            snapshot.members.iter().filter(move |member| member.mode == mode)
+        };
+        let serving: Vec<(Id, Option<String>)> = in_mode(observe::InstanceMode::Serving)
+            .map(|member| (member.instance.clone(), member.instance_type.clone()))
+            .collect();
+        let mut measured = Measurements {
+            inventory: inventory(snapshot, now),
+            conditions: self.conditions(snapshot, now),
+            ..Measurements::default()
+        };
+        for metric in policy.targets.keys().copied() {
+            if let Some(present) = self.present(policy, metric, &serving, now_slice) {
+                measured.present.insert(metric, present);
+            }
+            let use_of = |member: &observe::MemberSnapshot| {
+                let slices = self.slices.get(&member.instance)?;
+                let kind = member.instance_type.as_deref();
+                minutes::utilisation(policy, metric, kind, slices, now_slice - IDLE_SLICES..now_slice)
+            };
+            measured.idle.insert(
+                metric,
+                Measured {
+                    shadows: in_mode(observe::InstanceMode::Shadow).filter_map(use_of).collect(),
+                    regression: self.regression(policy, metric, &serving, now_slice),
+                    serving: in_mode(observe::InstanceMode::Serving).filter_map(use_of).collect(),
+                },
+            );
+        }
+        measured
+    }
+
+    /// Demand over the last whole minute that has evidence, with its age.
+    fn present(
+        &self,
+        policy: &Policy,
+        metric: Metric,
+        serving: &Serving,
+        now_slice: i64,
+    ) -> Option<(planner::demand::Demand, u32)> {
+        // Samples take a moment to become durable: the newest slice is still filling.
+        (0..KEPT_SLICES - SLICES_PER_MINUTE).find_map(|back| {
+            let end = now_slice - back;
+            let found = minutes::demand(policy, metric, serving, &self.slices, end - SLICES_PER_MINUTE..end)?;
+            let age = u32::try_from(back * 10).unwrap_or(u32::MAX);
+            // A more complete minute shortly before says more than a thin one now.
+            let fresher_is_thin = found.incomplete && back == 0;
+            (!fresher_is_thin).then_some((found, age))
+        })
+    }
+
+    fn regression(&self, policy: &Policy, metric: Metric, serving: &Serving, now_slice: i64) -> Option<f64> {
+        let points: Vec<(f64, f64)> = serving
+            .iter()
+            .filter_map(|(instance, kind)| Some((self.slices.get(instance)?, kind.as_deref())))
+            .flat_map(|(slices, kind)| {
+                (1..=9).filter_map(move |minute| {
+                    let range = slices_of_minute((now_slice - minute * SLICES_PER_MINUTE) * 10);
+                    let traffic = slices.mean(Signal::Packets, range.clone())?;
+                    Some((traffic, minutes::utilisation(policy, metric, kind, slices, range)?))
+                })
+            })
+            .collect();
+        regression(&points)
+    }
+
+    fn conditions(&self, snapshot: &GroupSnapshot, now: i64) -> Conditions {
+        Conditions {
+            started_seconds_ago: u32::try_from(now - self.started).unwrap_or_default(),
+            deploying: snapshot.deploying,
+            foreign_scale_in: snapshot.foreign_scale_in,
+            agents_unauthenticated: !self.options.authenticated,
+            claimed: snapshot.source.is_none(),
+            ..Conditions::default()
+        }
+    }
+}
+
+fn inventory(snapshot: &GroupSnapshot, now: i64) -> Inventory {
+    let instances = snapshot.members.iter().map(|member| Instance {
+        id: member.instance.to_string(),
+        instance_type: member.instance_type.clone(),
+        zone: member.zone.clone(),
+        mode: planner_mode(member.mode),
+        since: member.since_micros / 1_000_000,
+        protected: member.protected,
+        // Shadows of origin `foreign` are never re-attached by us.
+        fit_to_reattach: false,
+    });
+    Inventory {
+        complete: snapshot.complete,
+        age_seconds: match snapshot.source {
+            Some(_) => u32::try_from(now - snapshot.taken_micros / 1_000_000).unwrap_or_default(),
+            None => 0,
+        },
+        instances: instances.collect(),
+    }
+}
+
+const fn planner_mode(mode: observe::InstanceMode) -> InstanceMode {
+    match mode {
+        observe::InstanceMode::Warming => InstanceMode::Warming,
+        observe::InstanceMode::Serving => InstanceMode::Serving,
+        observe::InstanceMode::Draining => InstanceMode::Draining,
+        observe::InstanceMode::Shadow => InstanceMode::Shadow,
+        observe::InstanceMode::Gone => InstanceMode::Gone,
+    }
+}
