@@ -92,6 +92,11 @@ impl<'t> Section<'t> {
         self.table.is_some()
     }
 
+    /// Whether a key is in the section, right or wrong.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
     /// The line the section or one of its keys stands on; the section's own line for an absent key.
     pub fn line_of(&self, reader: &Reader, key: &str) -> usize {
         self.table

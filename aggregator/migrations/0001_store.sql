@@ -50,3 +50,9 @@ CREATE TABLE minute (
     lower_bound BIGINT NOT NULL,
     PRIMARY KEY (group_name, metric, start_seconds)
 );
+
+-- How far the ticks were forwarded to another store.
+CREATE TABLE forward (
+    name TEXT NOT NULL PRIMARY KEY,
+    tick BIGINT NOT NULL
+);

@@ -3,9 +3,13 @@
 //! in which mode, [`shadow`] keeps the sessions of detached instances, [`rounds`] turns samples
 //! into demand, forecast and plan, [`api`] shows all of it. [`supervise`] starts and ends them.
 
+pub mod api;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod eval;
+pub mod identity;
 pub mod ingest;
 pub mod live;
 pub mod observe;
@@ -13,4 +17,5 @@ pub mod rounds;
 pub mod shadow;
 pub mod sql;
 pub mod store;
+pub mod supervise;
 pub mod telemetry;

@@ -1,1 +1,7 @@
-fn main() {}
+//! `foreshadow`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    foreshadow::cli::main()
+}

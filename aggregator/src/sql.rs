@@ -2,6 +2,12 @@
 
 /// Name and text.
 pub fn statements() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let all = [crate::store::sql::ALL, crate::observe::sql::ALL, crate::shadow::sql::ALL, crate::rounds::sql::ALL];
+    let all = [
+        crate::store::sql::ALL,
+        crate::observe::sql::ALL,
+        crate::shadow::sql::ALL,
+        crate::rounds::sql::ALL,
+        crate::identity::sql::ALL,
+    ];
     all.into_iter().flatten().copied()
 }

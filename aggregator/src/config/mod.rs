@@ -262,15 +262,16 @@ fn store(reader: &mut Reader, root: &mut Section<'_>) -> Store {
         let organisation = influx.get(reader, "organisation", want::text);
         let bucket = influx.get(reader, "bucket", want::text);
         let token_file = influx.get(reader, "token_file", path);
-        let absent = |there: bool, key: &str, reader: &mut Reader| {
-            if !there && influx.line_of(reader, key) == influx.line_of(reader, "") {
+        for (key, there) in [
+            ("url", url.is_some()),
+            ("organisation", organisation.is_some()),
+            ("bucket", bucket.is_some()),
+            ("token_file", token_file.is_some()),
+        ] {
+            if !there && !influx.has(key) {
                 influx.fault(reader, key, "is missing");
             }
-        };
-        absent(url.is_some(), "url", reader);
-        absent(organisation.is_some(), "organisation", reader);
-        absent(bucket.is_some(), "bucket", reader);
-        absent(token_file.is_some(), "token_file", reader);
+        }
         if let (Some(url), Some(organisation), Some(bucket), Some(token_file)) = (url, organisation, bucket, token_file)
         {
             read.influxdb = Some(InfluxDb { url, organisation, bucket, token_file });

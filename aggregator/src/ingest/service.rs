@@ -86,7 +86,7 @@ impl AgentService {
             let deadline = if session.hello().is_some() { IDLE_DEADLINE } else { HELLO_DEADLINE };
             let event = tokio::select! {
                 message = tokio::time::timeout(deadline, messages.message()) => match message {
-                    Ok(Ok(Some(message))) => Event::Message(message),
+                    Ok(Ok(Some(message))) => Event::Message(Box::new(message)),
                     Ok(Ok(None)) => break None,
                     Ok(Err(status)) => {
                         tracing::debug!(%status, "an agent's stream broke");

@@ -15,7 +15,7 @@ const CREDIT: u32 = 8_000;
 
 #[derive(Debug)]
 pub enum Event {
-    Message(v1::AgentMessage),
+    Message(Box<v1::AgentMessage>),
     /// The store answered what of the Hello's stream it holds.
     Held(Vec<RangeInclusive<u64>>),
     /// An append came back; the ranges of the stream that are durable now.
@@ -83,7 +83,7 @@ impl Session {
     pub fn on(&mut self, event: Event, now: i64) -> Vec<Effect> {
         match event {
             Event::Message(message) => {
-                self.message(message, now).unwrap_or_else(|fault| vec![Effect::End(Ending::Broken(fault))])
+                self.message(*message, now).unwrap_or_else(|fault| vec![Effect::End(Ending::Broken(fault))])
             }
             Event::Held(held) => vec![send(aggregator_message::Kind::Welcome(v1::Welcome {
                 store_id: self.store.0.to_vec(),
@@ -178,7 +178,7 @@ mod tests {
     const NOW: i64 = 1_800_000_000_000_000;
 
     fn message(kind: agent_message::Kind) -> Event {
-        Event::Message(v1::AgentMessage { kind: Some(kind) })
+        Event::Message(Box::new(v1::AgentMessage { kind: Some(kind) }))
     }
 
     fn hello() -> agent_message::Kind {
@@ -217,7 +217,7 @@ mod tests {
         assert!(matches!(effects.as_slice(), [Effect::End(Ending::Broken(Fault::NoHello))]));
         let effects = opened().on(message(hello()), NOW);
         assert!(matches!(effects.as_slice(), [Effect::End(Ending::Broken(Fault::HelloTwice))]));
-        let effects = opened().on(Event::Message(v1::AgentMessage { kind: None }), NOW);
+        let effects = opened().on(Event::Message(Box::new(v1::AgentMessage { kind: None })), NOW);
         assert!(matches!(effects.as_slice(), [Effect::End(Ending::Broken(Fault::Empty))]));
     }
 

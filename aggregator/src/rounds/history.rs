@@ -71,11 +71,6 @@ impl History {
         series
     }
 
-    /// Start of the first minute kept.
-    pub const fn start(&self) -> i64 {
-        self.start
-    }
-
     /// End of the newest minute, seconds since the epoch; 0 when empty.
     pub fn end(&self) -> i64 {
         self.start + 60 * i64::try_from(self.minutes.len()).unwrap_or_default()

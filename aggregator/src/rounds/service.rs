@@ -272,12 +272,7 @@ impl Service {
         Ok(minutes)
     }
 
-    async fn slices_from_store(
-        &self,
-        group: &Id,
-        from: i64,
-        to: i64,
-    ) -> anyhow::Result<HashMap<Id, InstanceSlices>> {
+    async fn slices_from_store(&self, group: &Id, from: i64, to: i64) -> anyhow::Result<HashMap<Id, InstanceSlices>> {
         let mut found = HashMap::new();
         let (from, to) = (from * 1_000_000, (to + 120) * 1_000_000);
         for instance in self.store.instances(from, to).await? {
@@ -296,9 +291,7 @@ impl Service {
 
     fn measure(&self, policy: &Policy, snapshot: &GroupSnapshot, now: i64) -> Measurements {
         let now_slice = now.div_euclid(10);
-        let in_mode = |mode: observe::InstanceMode| {
-            snapshot.members.iter().filter(move |member| member.mode == mode)
-        };
+        let in_mode = |mode: observe::InstanceMode| snapshot.members.iter().filter(move |member| member.mode == mode);
         let serving: Vec<(Id, Option<String>)> = in_mode(observe::InstanceMode::Serving)
             .map(|member| (member.instance.clone(), member.instance_type.clone()))
             .collect();

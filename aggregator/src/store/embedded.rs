@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, TryLockError};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +64,8 @@ struct Shared {
     file: PathBuf,
     refusing: Mutex<Option<String>>,
     duplicates: AtomicU64,
+    /// Ticks beyond this wait for another store and are not folded; all may be where there is none.
+    fold_up_to: AtomicI64,
     /// Held as long as the store is open: two processes on one directory would both acknowledge.
     _lock: File,
 }
@@ -111,8 +113,14 @@ impl Embedded {
         };
         let last_tick: i64 = sqlx::query_scalar(sql::TICK_LAST).fetch_one(&pool).await?;
         let (queue, arrivals) = mpsc::channel(QUEUE);
-        let shared =
-            Arc::new(Shared { options, file, refusing: Mutex::new(None), duplicates: AtomicU64::new(0), _lock: lock });
+        let shared = Arc::new(Shared {
+            options,
+            file,
+            refusing: Mutex::new(None),
+            duplicates: AtomicU64::new(0),
+            fold_up_to: AtomicI64::new(i64::MAX),
+            _lock: lock,
+        });
         let writer = Writer { pool: pool.clone(), clock, shared: shared.clone(), streams: HashMap::new(), last_tick };
         tokio::spawn(writer.run(arrivals));
         Ok(Self { id, pool, queue, shared })
@@ -128,10 +136,23 @@ impl Embedded {
         self.shared.duplicates.load(Ordering::Relaxed)
     }
 
+    /// Ticks after this one are kept unfolded.
+    pub(super) fn fold_up_to(&self, tick: i64) {
+        self.shared.fold_up_to.store(tick, Ordering::Relaxed);
+    }
+
+    async fn settled(&self, before: i64, up_to: i64) -> Result<Vec<sqlx::sqlite::SqliteRow>, StoreError> {
+        Ok(sqlx::query(sql::TICK_SETTLED).bind(before).bind(up_to).fetch_all(&self.pool).await?)
+    }
+
     async fn fold(&self, now: i64) -> Result<bool, StoreError> {
         let hour = now - now.rem_euclid(HOUR_MICROS);
         let settled = hour.min(now - SETTLE_MICROS);
-        let rows = sqlx::query(sql::TICK_SETTLED).bind(settled).fetch_all(&self.pool).await?;
+        let retained = i64::try_from(self.shared.options.raw_retention.as_micros()).unwrap_or(i64::MAX);
+        let up_to = self.shared.fold_up_to.load(Ordering::Relaxed);
+        let rows = self.settled(settled, up_to).await?;
+        // What another store did not take within the retention waits no longer.
+        let rows = if rows.is_empty() { self.settled(now.saturating_sub(retained), i64::MAX).await? } else { rows };
         if rows.is_empty() {
             return Ok(false);
         }

@@ -7,7 +7,8 @@ use std::ops::RangeInclusive;
 pub struct Held(Vec<RangeInclusive<u64>>);
 
 impl Held {
-    pub fn contains(&self, sequence: u64) -> bool {
+    #[cfg(test)]
+    fn contains(&self, sequence: u64) -> bool {
         let at = self.0.partition_point(|range| *range.end() < sequence);
         self.0.get(at).is_some_and(|range| range.contains(&sequence))
     }

@@ -6,6 +6,7 @@
 mod columns;
 mod embedded;
 mod held;
+mod influx;
 pub(crate) mod sql;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use foreshadow_proto::convert::{Id, Sample, StreamId};
 use serde::{Deserialize, Serialize};
 
 pub use embedded::{Embedded, Options};
+pub use influx::WithInfluxDb;
 
 /// Identifies one store for its whole life: 16 random bytes, made when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +75,8 @@ pub struct StoreHealth {
     pub bytes: u64,
     pub oldest_micros: Option<i64>,
     pub newest_micros: Option<i64>,
+    /// Commits that InfluxDB has not taken yet; absent without InfluxDB.
+    pub forward_lag_ticks: Option<i64>,
 }
 
 #[derive(Debug, thiserror::Error)]

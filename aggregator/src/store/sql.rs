@@ -13,7 +13,8 @@ pub(crate) const TICK_WRITE: &str = "INSERT INTO tick (tick, written_micros, fir
 pub(crate) const TICK_OVERLAPPING: &str =
     "SELECT body FROM tick WHERE last_micros >= $1 AND first_micros < $2 ORDER BY tick";
 pub(crate) const TICK_SETTLED: &str =
-    "SELECT tick, samples, body FROM tick WHERE written_micros < $1 ORDER BY tick LIMIT 2000";
+    "SELECT tick, samples, body FROM tick WHERE written_micros < $1 AND tick <= $2 ORDER BY tick LIMIT 2000";
+pub(crate) const TICK_AFTER: &str = "SELECT tick, body FROM tick WHERE tick > $1 ORDER BY tick LIMIT $2";
 pub(crate) const TICK_DELETE: &str = "DELETE FROM tick WHERE tick = $1";
 pub(crate) const CHUNK_NEXT_PART: &str =
     "SELECT COALESCE(MAX(part), 0) + 1 FROM chunk WHERE instance = $1 AND hour = $2";
@@ -33,6 +34,9 @@ pub(crate) const MINUTE_READ: &str = "SELECT start_seconds, gross_mean, gross_ma
     lower_bound FROM minute WHERE group_name = $1 AND metric = $2 AND start_seconds >= $3 AND start_seconds < $4 \
     ORDER BY start_seconds";
 pub(crate) const MINUTE_EXPIRE: &str = "DELETE FROM minute WHERE start_seconds < $1";
+pub(crate) const FORWARD_READ: &str = "SELECT tick FROM forward WHERE name = $1";
+pub(crate) const FORWARD_WRITE: &str =
+    "INSERT INTO forward (name, tick) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET tick = excluded.tick";
 pub(crate) const SPAN: &str = "SELECT MIN(f), MAX(l), COALESCE(SUM(s), 0) FROM (\
     SELECT MIN(first_micros) AS f, MAX(last_micros) AS l, SUM(samples) AS s FROM tick UNION ALL \
     SELECT MIN(first_micros), MAX(last_micros), SUM(samples) FROM chunk) AS spans";
@@ -47,6 +51,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("TICK_WRITE", TICK_WRITE),
     ("TICK_OVERLAPPING", TICK_OVERLAPPING),
     ("TICK_SETTLED", TICK_SETTLED),
+    ("TICK_AFTER", TICK_AFTER),
     ("TICK_DELETE", TICK_DELETE),
     ("CHUNK_NEXT_PART", CHUNK_NEXT_PART),
     ("CHUNK_WRITE", CHUNK_WRITE),
@@ -56,5 +61,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("MINUTE_WRITE", MINUTE_WRITE),
     ("MINUTE_READ", MINUTE_READ),
     ("MINUTE_EXPIRE", MINUTE_EXPIRE),
+    ("FORWARD_READ", FORWARD_READ),
+    ("FORWARD_WRITE", FORWARD_WRITE),
     ("SPAN", SPAN),
 ];

@@ -1,0 +1,119 @@
+//! Query parameters, read strictly: an unknown or doubled one is an error that names it.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use foreshadow_proto::convert::Id;
+
+use super::problem::Problem;
+
+/// The parameters of a request.
+#[derive(Debug)]
+pub struct Asked(Vec<(String, String)>);
+
+impl<S: Sync> FromRequestParts<S> for Asked {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        pairs.map(|Query(pairs)| Self(pairs)).map_err(|error| Problem::bad(error.to_string()))
+    }
+}
+
+/// Parameters that are all known.
+#[derive(Debug)]
+pub struct Known(BTreeMap<String, String>);
+
+impl Asked {
+    /// Refuses every parameter that is not among `names`.
+    pub fn only(self, names: &[&str]) -> Result<Known, Problem> {
+        let mut known = BTreeMap::new();
+        let mut problem = Problem::bad("the query has parameters that cannot be used");
+        let mut wrong = false;
+        for (name, value) in self.0 {
+            let fault = if !names.contains(&name.as_str()) {
+                Some(format!("unknown parameter; known: {}", names.join(", ")))
+            } else if known.insert(name.clone(), value).is_some() {
+                Some("given twice".to_owned())
+            } else {
+                None
+            };
+            if let Some(fault) = fault {
+                problem = problem.field(&name, fault);
+                wrong = true;
+            }
+        }
+        if wrong { Err(problem) } else { Ok(Known(known)) }
+    }
+}
+
+impl Known {
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    pub fn id(&self, name: &'static str) -> Result<Option<Id>, Problem> {
+        let read = |text| Id::new(name, text).map_err(|error| wrong(name, &error.to_string()));
+        self.text(name).map(read).transpose()
+    }
+
+    pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Problem> {
+        let read = |text: &str| text.parse::<T>().map_err(|_| wrong(name, &format!("{text:?} is no number")));
+        self.text(name).map(read).transpose()
+    }
+
+    /// Seconds since the epoch from RFC 3339, whole seconds, or `+15m`, `-6h`, `+2d` from `now`.
+    pub fn time(&self, name: &str, now: i64) -> Result<Option<i64>, Problem> {
+        self.text(name).map(|text| time(text, now).map_err(|problem| wrong(name, &problem))).transpose()
+    }
+}
+
+/// A problem with one parameter.
+pub fn wrong(name: &str, problem: &str) -> Problem {
+    Problem::bad(format!("{name}: {problem}")).field(name, problem)
+}
+
+fn time(text: &str, now: i64) -> Result<i64, String> {
+    let unknown = || format!("{text:?} is neither RFC 3339, nor seconds since 1970, nor like +15m, -6h, +2d");
+    // A plus in a query stands for a blank.
+    let text = text.trim_start();
+    let relative = text.strip_suffix(['s', 'm', 'h', 'd']).and_then(|number| number.parse::<i64>().ok());
+    if let (Some(number), Some(unit)) = (relative, text.chars().last()) {
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            _ => 86_400,
+        };
+        return number.checked_mul(seconds).and_then(|offset| now.checked_add(offset)).ok_or_else(unknown);
+    }
+    if let Ok(seconds) = text.parse::<i64>() {
+        return Ok(seconds);
+    }
+    text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_second).map_err(|_| unknown())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_every_usual_way() {
+        assert_eq!(time("2027-01-15T08:00:00Z", 0), Ok(1_800_000_000));
+        assert_eq!(time("1800000000", 0), Ok(1_800_000_000));
+        assert_eq!(time("+15m", 100), Ok(1_000));
+        assert_eq!(time(" 15m", 100), Ok(1_000), "an unescaped plus arrives as a blank");
+        assert_eq!(time("-2h", 10_000), Ok(2_800));
+        assert!(time("soon", 0).is_err() && time("9223372036854775807d", 5).is_err());
+    }
+
+    #[test]
+    fn unknown_and_doubled_parameters_are_named() {
+        let asked =
+            Asked(vec![("group".into(), "a".into()), ("group".into(), "b".into()), ("grupo".into(), "c".into())]);
+        let problem = serde_json::to_value(asked.only(&["group"]).expect_err("refused")).expect("JSON");
+        assert_eq!(problem["errors"][0]["problem"], "given twice");
+        assert_eq!(problem["errors"][1]["field"], "grupo");
+    }
+}

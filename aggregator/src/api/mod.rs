@@ -1,0 +1,102 @@
+//! REST and gRPC on one port. [`routes`] is the one table of who may call what; [`rest`] and
+//! [`predict`] answer; [`server`] listens.
+
+mod ask;
+mod openapi;
+mod predict;
+mod problem;
+mod push;
+mod rest;
+pub mod routes;
+mod server;
+mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::Router;
+use axum::middleware;
+use axum::routing::{get, post};
+use foreshadow_proto::v1::agent_server::AgentServer;
+use foreshadow_proto::v1::predict_server::PredictServer;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::identity::{Access, Audit};
+use crate::ingest::AgentService;
+use crate::live::Live;
+use crate::observe::{Hint, Timeline};
+use crate::rounds::{Board, PlanLog};
+use crate::shadow::Sessions;
+use crate::store::SampleStore;
+
+pub use server::{Bound, Listen, ServeError};
+
+/// Largest gRPC message: a full batch is a fifth of it.
+const MESSAGE_BYTES: usize = 1_024 * 1_024;
+
+/// Everything the routes need. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ApiState {
+    pub access: Arc<Access>,
+    pub audit: Audit,
+    pub store: Arc<dyn SampleStore>,
+    pub timeline: Timeline,
+    pub hint: Hint,
+    pub sessions: Sessions,
+    pub board: Board,
+    pub plans: PlanLog,
+    pub live: Live,
+    pub ingest: AgentService,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: PrometheusHandle,
+    /// Set once everything runs; cleared when stopping.
+    pub running: Arc<AtomicBool>,
+    pub shutdown: CancellationToken,
+}
+
+/// All routes, with access checked in front of each.
+pub fn router(state: ApiState) -> Router {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    // The future only sets two words in memory; it is done before the first request.
+    tokio::spawn(async move {
+        reporter.set_serving::<PredictServer<predict::PredictService>>().await;
+        reporter.set_serving::<AgentServer<AgentService>>().await;
+    });
+    let agent = AgentServer::new(state.ingest.clone()).max_decoding_message_size(MESSAGE_BYTES);
+    let predict = PredictServer::new(predict::PredictService::new(state.board.clone(), state.shutdown.clone()))
+        .max_decoding_message_size(MESSAGE_BYTES);
+    let mut grpc = tonic::service::Routes::builder();
+    grpc.add_service(health).add_service(agent).add_service(predict);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(foreshadow_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    if let Ok(v1) = reflection().build_v1() {
+        grpc.add_service(v1);
+    }
+    if let Ok(v1alpha) = reflection().build_v1alpha() {
+        grpc.add_service(v1alpha);
+    }
+    Router::new()
+        .route("/", get(rest::overview))
+        .route("/healthz", get(rest::healthz))
+        .route("/readyz", get(rest::readyz))
+        .route("/metrics", get(rest::metrics))
+        .route("/openapi.json", get(openapi::document))
+        .route("/groups", get(rest::groups))
+        .route("/groups/{group}", get(rest::group))
+        .route("/groups/{group}/minutes", get(rest::minutes))
+        .route("/plans", get(rest::plans))
+        .route("/predict/capacity", get(rest::predict_capacity))
+        .route("/shadow/config", get(rest::shadow_config).put(rest::put_shadow_config))
+        .route("/shadow/metrics", get(watch::shadow_metrics).post(push::push_metrics))
+        .route("/shadow/detached", post(rest::detached))
+        .route("/shadow/sessions", get(rest::shadow_sessions))
+        .route("/audit", get(rest::audit))
+        .with_state(state.clone())
+        .merge(grpc.routes().into_axum_router())
+        .layer(middleware::from_fn_with_state(state, routes::check))
+}

@@ -1,0 +1,65 @@
+//! `/openapi.json`, made from the handlers themselves.
+
+use axum::Json;
+use utoipa::OpenApi;
+
+use super::{push, rest, watch};
+
+/// The document of the REST routes.
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(
+        title = "Foreshadow",
+        description = "Predictive autoscaling: capacity, shadows, plans. Callers send a bearer \
+        token; its role (viewer, operator, admin, agent) decides what it may call."
+    ),
+    paths(
+        rest::healthz,
+        rest::readyz,
+        rest::metrics,
+        rest::groups,
+        rest::group,
+        rest::minutes,
+        rest::plans,
+        rest::predict_capacity,
+        rest::shadow_config,
+        rest::put_shadow_config,
+        rest::detached,
+        rest::shadow_sessions,
+        rest::audit,
+        watch::shadow_metrics,
+        push::push_metrics,
+        document,
+    )
+)]
+struct Document;
+
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "OpenAPI 3.1")))]
+pub async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(Document::openapi())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::api::routes::TABLE;
+
+    #[test]
+    fn document_and_table_name_the_same_routes() {
+        let document = serde_json::to_value(Document::openapi()).expect("JSON");
+        let paths = document["paths"].as_object().expect("paths");
+        let documented: BTreeSet<(String, String)> = paths
+            .iter()
+            .flat_map(|(path, methods)| {
+                methods.as_object().into_iter().flatten().map(|(method, _)| (method.to_uppercase(), path.clone()))
+            })
+            .collect();
+        let table = TABLE.iter().filter(|route| !route.path.contains('.') || route.path == "/openapi.json");
+        let table = table.filter(|route| route.path != "/");
+        let tabled: BTreeSet<_> = table.map(|route| (route.method.to_owned(), route.path.to_owned())).collect();
+        assert_eq!(documented, tabled);
+    }
+}

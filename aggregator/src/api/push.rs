@@ -1,0 +1,152 @@
+//! `POST /shadow/metrics`: samples pushed line by line, stored as they come in.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use foreshadow_proto::convert::Id;
+use futures::StreamExt as _;
+use serde::Serialize;
+
+use super::ApiState;
+use super::ask::{Asked, wrong};
+use super::problem::Problem;
+use crate::ingest::lines::{self, Format, Pushed};
+use crate::store::Arrival;
+
+/// No line is longer.
+const LINE_BYTES: usize = 64 * 1_024;
+/// Lines stored in one go.
+const LINES_AT_ONCE: usize = 1_000;
+/// Faults told one by one; further ones are only counted.
+const FAULTS_TOLD: usize = 100;
+
+/// What became of the lines.
+#[derive(Debug, Default, Serialize, utoipa::ToSchema)]
+pub struct Pushing {
+    /// Durable, or durable already.
+    accepted: u64,
+    rejected_total: u64,
+    /// The first hundred.
+    rejected: Vec<LineFault>,
+}
+
+/// A line that was not stored.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct LineFault {
+    /// From 1.
+    line: u64,
+    reason: String,
+}
+
+/// Push samples, one a line.
+#[utoipa::path(post, path = "/shadow/metrics", params(
+    ("format" = Option<String>, Query, description = "ndjson or line; by content type unless told")),
+    request_body(content = String, description = "NDJSON, or InfluxDB line protocol with a tag instance"),
+    responses((status = 200, body = Pushing), (status = 400, description = "no line could be used", body = Pushing),
+        (status = 503, description = "the store refuses; what is in `accepted` is durable", body = Problem)))]
+pub async fn push_metrics(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    asked: Asked,
+    body: Body,
+) -> Result<Response, Problem> {
+    let asked = asked.only(&["format"])?;
+    let content = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let format = match asked.text("format") {
+        Some("ndjson") => Format::NdJson,
+        Some("line") => Format::LineProtocol,
+        Some(_) => return Err(wrong("format", "must be ndjson or line")),
+        None if content.contains("json") => Format::NdJson,
+        None => Format::LineProtocol,
+    };
+    let mut pushing = Pushing::default();
+    let mut waiting: Vec<Pushed> = Vec::new();
+    let (mut rest, mut line_number) = (Vec::new(), 0);
+    let mut chunks = body.into_data_stream();
+    let mut broken = None;
+    while let Some(chunk) = chunks.next().await {
+        match chunk {
+            Ok(chunk) => rest.extend_from_slice(&chunk),
+            Err(error) => {
+                broken = Some(error.to_string());
+                break;
+            }
+        }
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            line_number += 1;
+            take(&state, format, &line, line_number, &mut waiting, &mut pushing);
+        }
+        if rest.len() > LINE_BYTES {
+            line_number += 1;
+            pushing.reject(line_number, format!("a line has {LINE_BYTES} bytes at most; nothing after it is read"));
+            rest.clear();
+            break;
+        }
+        if waiting.len() >= LINES_AT_ONCE {
+            store(&state, &mut waiting, &mut pushing).await?;
+        }
+    }
+    if !rest.is_empty() && broken.is_none() {
+        take(&state, format, &rest, line_number + 1, &mut waiting, &mut pushing);
+    }
+    store(&state, &mut waiting, &mut pushing).await?;
+    if let Some(problem) = broken {
+        return Err(Problem::bad(format!("the body broke off: {problem}; {} lines are durable", pushing.accepted)));
+    }
+    let all_bad = pushing.accepted == 0 && pushing.rejected_total > 0;
+    let status = if all_bad { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    Ok((status, Json(pushing)).into_response())
+}
+
+impl Pushing {
+    fn reject(&mut self, line: u64, reason: String) {
+        self.rejected_total += 1;
+        if self.rejected.len() < FAULTS_TOLD {
+            self.rejected.push(LineFault { line, reason });
+        }
+    }
+}
+
+fn take(state: &ApiState, format: Format, line: &[u8], number: u64, waiting: &mut Vec<Pushed>, pushing: &mut Pushing) {
+    let read = std::str::from_utf8(line)
+        .map_err(|_| "is not UTF-8".to_owned())
+        .and_then(|line| lines::parse(format, line, state.clock.wall_micros()));
+    match read {
+        Ok(Some(pushed)) => waiting.push(pushed),
+        Ok(None) => {}
+        Err(reason) => pushing.reject(number, reason),
+    }
+}
+
+/// Stores what waits, one arrival an instance.
+async fn store(state: &ApiState, waiting: &mut Vec<Pushed>, pushing: &mut Pushing) -> Result<(), Problem> {
+    let mut arrivals: BTreeMap<Id, Arrival> = BTreeMap::new();
+    for pushed in waiting.drain(..) {
+        let arrival = arrivals.entry(pushed.instance.clone()).or_insert_with(|| Arrival {
+            boot_id: pushed.instance.clone(),
+            instance: pushed.instance,
+            stream: pushed.stream,
+            samples: Vec::new(),
+            rejected: Vec::new(),
+            dropped_total: 0,
+        });
+        arrival.samples.push(pushed.sample);
+    }
+    for (instance, arrival) in arrivals {
+        let count = arrival.samples.len() as u64;
+        state.timeline.pushed(&instance, state.clock.wall_micros());
+        match state.ingest.store(arrival).await {
+            Ok(_) => pushing.accepted += count,
+            Err(error) => {
+                let detail = format!("{error}; {} lines before are durable, send the others again", pushing.accepted);
+                return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+            }
+        }
+    }
+    Ok(())
+}

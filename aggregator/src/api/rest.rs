@@ -1,0 +1,291 @@
+//! The REST handlers that answer at once.
+
+use std::sync::atomic::Ordering;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::{Extension, Json};
+use foreshadow_proto::convert::Id;
+use foreshadow_proto::v1;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::ApiState;
+use super::ask::{Asked, wrong};
+use super::problem::Problem;
+use crate::identity::{AuditEntry, Caller, Role};
+use crate::observe::MemberSnapshot;
+use crate::rounds::PredictError;
+use crate::shadow::{ShadowConfig, ShadowError, ShadowSession};
+use crate::store::Minute;
+
+/// Plans and audit entries given at once, at most and by default.
+const MOST: u32 = 500;
+const USUAL: u32 = 20;
+/// Minutes given at once: a month.
+const MOST_MINUTES: i64 = 31 * 1_440;
+/// A JSON body is never longer.
+const BODY_BYTES: usize = 256 * 1_024;
+
+/// The page a person meets first.
+pub async fn overview() -> impl IntoResponse {
+    Html(include_str!("overview.html"))
+}
+
+/// The process is alive.
+#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "alive", body = String)))]
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Whether the product can do its work, with reasons where it cannot.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Readiness {
+    ready: bool,
+    reasons: Vec<String>,
+    store: Value,
+}
+
+/// Ready, or why not.
+#[utoipa::path(get, path = "/readyz", responses(
+    (status = 200, description = "ready", body = Readiness), (status = 503, description = "not ready", body = Readiness)))]
+pub async fn readyz(State(state): State<ApiState>) -> Response {
+    let health = state.store.health().await;
+    let mut reasons = Vec::new();
+    if !state.running.load(Ordering::Relaxed) {
+        reasons.push("starting or stopping".to_owned());
+    }
+    if !state.timeline.is_read() {
+        reasons.push("the inventory was never read completely".to_owned());
+    }
+    reasons.extend(health.refusing.as_ref().map(|why| format!("the store refuses samples: {why}")));
+    let ready = reasons.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, reasons, store: json!(health) })).into_response()
+}
+
+/// Metrics in the Prometheus text format.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "text format", body = String)))]
+pub async fn metrics(State(state): State<ApiState>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
+}
+
+/// All groups.
+#[utoipa::path(get, path = "/groups", responses((status = 200, body = v1::ListGroupsResponse)))]
+pub async fn groups(State(state): State<ApiState>, asked: Asked) -> Result<Json<v1::ListGroupsResponse>, Problem> {
+    asked.only(&[])?;
+    let groups = state.board.reports().iter().map(|report| report.summary.clone()).collect();
+    Ok(Json(v1::ListGroupsResponse { groups }))
+}
+
+/// One group with its members and forecasts.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct GroupDetail {
+    summary: v1::Group,
+    members: Vec<MemberSnapshot>,
+    forecasts: Vec<v1::Forecast>,
+    plan: Option<Value>,
+}
+
+/// One group.
+#[utoipa::path(get, path = "/groups/{group}", params(("group" = String, Path)), responses(
+    (status = 200, body = GroupDetail), (status = 404, body = Problem)))]
+pub async fn group(
+    State(state): State<ApiState>,
+    Path(name): Path<String>,
+    asked: Asked,
+) -> Result<Json<GroupDetail>, Problem> {
+    asked.only(&[])?;
+    let group = known_group(&state, &name)?;
+    let report = state.board.report(&group).ok_or_else(|| unknown_group(&name))?;
+    Ok(Json(GroupDetail {
+        summary: report.summary.clone(),
+        members: state.timeline.group(&group).map(|snapshot| snapshot.members).unwrap_or_default(),
+        forecasts: report.forecasts.values().cloned().collect(),
+        plan: report.plan.as_deref().cloned(),
+    }))
+}
+
+fn known_group(state: &ApiState, name: &str) -> Result<Id, Problem> {
+    let group = Id::new("group", name).map_err(|_| unknown_group(name))?;
+    let known = state.board.report(&group).is_some() || state.timeline.group(&group).is_some();
+    if known { Ok(group) } else { Err(unknown_group(name)) }
+}
+
+fn unknown_group(name: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, PredictError::UnknownGroup(name.to_owned()).to_string())
+        .field("group", "is not known")
+}
+
+/// Minute rollups of a group: gross demand before the idle baseline is taken off.
+#[utoipa::path(get, path = "/groups/{group}/minutes", params(
+    ("group" = String, Path), ("metric" = Option<String>, Query, description = "cpu unless told"),
+    ("from" = Option<String>, Query, description = "RFC 3339, seconds since 1970 or like -6h; an hour ago unless told"),
+    ("to" = Option<String>, Query, description = "likewise; now unless told")),
+    responses((status = 200, body = Value), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub async fn minutes(
+    State(state): State<ApiState>,
+    Path(name): Path<String>,
+    asked: Asked,
+) -> Result<Json<Vec<Minute>>, Problem> {
+    let asked = asked.only(&["metric", "from", "to"])?;
+    let group = known_group(&state, &name)?;
+    let metric = asked.text("metric").unwrap_or("cpu");
+    metric.parse::<planner::policy::Metric>().map_err(|problem| wrong("metric", &problem))?;
+    let now = state.clock.wall_seconds();
+    let to = asked.time("to", now)?.unwrap_or(now);
+    let from = asked.time("from", now)?.unwrap_or(to - 3_600);
+    if from >= to || to - from > MOST_MINUTES * 60 {
+        return Err(wrong("from", "must be before `to`, by 31 days at most"));
+    }
+    let minutes = state.store.minutes(&group, metric, from, to).await;
+    Ok(Json(minutes.map_err(|error| Problem::unavailable(&error))?))
+}
+
+/// The latest plans of a group, newest first.
+#[utoipa::path(get, path = "/plans", params(
+    ("group" = String, Query), ("limit" = Option<u32>, Query, description = "20 unless told, 500 at most")),
+    responses((status = 200, body = Value), (status = 400, body = Problem)))]
+pub async fn plans(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<Value>>, Problem> {
+    let asked = asked.only(&["group", "limit"])?;
+    let name = asked.text("group").ok_or_else(|| wrong("group", "is missing"))?.to_owned();
+    let limit = asked.number("limit")?.unwrap_or(USUAL);
+    if !(1..=MOST).contains(&limit) {
+        return Err(wrong("limit", "must be 1 to 500"));
+    }
+    let group = known_group(&state, &name)?;
+    let stored = state.plans.plans(&group, limit).await.map_err(|error| Problem::unavailable(&error))?;
+    if stored.is_empty() {
+        // A simulated group's plans are not kept.
+        let latest = state.board.report(&group).and_then(|report| report.plan.as_deref().cloned());
+        return Ok(Json(latest.into_iter().collect()));
+    }
+    Ok(Json(stored))
+}
+
+/// Capacity a group needs at a time, with its evidence.
+#[utoipa::path(get, path = "/predict/capacity", params(
+    ("group" = String, Query),
+    ("at" = Option<String>, Query, description = "RFC 3339, seconds since 1970 or like +15m; now unless told"),
+    ("confidence" = Option<f64>, Query, description = "one-sided quantile; the policy's unless told")),
+    responses((status = 200, body = v1::PredictCapacityResponse), (status = 400, body = Problem),
+        (status = 404, body = Problem)))]
+pub async fn predict_capacity(
+    State(state): State<ApiState>,
+    asked: Asked,
+) -> Result<Json<v1::PredictCapacityResponse>, Problem> {
+    let asked = asked.only(&["group", "at", "confidence"])?;
+    let request = v1::PredictCapacityRequest {
+        group: asked.text("group").unwrap_or_default().to_owned(),
+        at_seconds: asked.time("at", state.clock.wall_seconds())?.unwrap_or_default(),
+        confidence: asked.number("confidence")?.unwrap_or_default(),
+    };
+    state.board.predict(&request).map(Json).map_err(|error| {
+        let (status, field) = match &error {
+            PredictError::UnknownGroup(_) => (StatusCode::NOT_FOUND, "group"),
+            PredictError::NoGroup => (StatusCode::BAD_REQUEST, "group"),
+            PredictError::Confidence(_) => (StatusCode::BAD_REQUEST, "confidence"),
+            PredictError::Past { .. } | PredictError::BeyondHorizon { .. } => (StatusCode::BAD_REQUEST, "at"),
+        };
+        Problem::new(status, error.to_string()).field(field, error.to_string())
+    })
+}
+
+/// How long shadows are measured.
+#[utoipa::path(get, path = "/shadow/config", responses((status = 200, body = ShadowConfig)))]
+pub async fn shadow_config(State(state): State<ApiState>, asked: Asked) -> Result<Json<ShadowConfig>, Problem> {
+    asked.only(&[])?;
+    Ok(Json(state.sessions.config().await))
+}
+
+/// A new shadow configuration. A longer lease anywhere needs an admin and a reason.
+#[utoipa::path(put, path = "/shadow/config", request_body = ShadowConfig,
+    params(("reason" = Option<String>, Query, description = "why; needed where a lease grows")),
+    responses((status = 200, body = ShadowConfig), (status = 400, body = Problem), (status = 403, body = Problem)))]
+pub async fn put_shadow_config(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    asked: Asked,
+    body: Bytes,
+) -> Result<Json<ShadowConfig>, Problem> {
+    let asked = asked.only(&["reason"])?;
+    let reason = asked.text("reason").unwrap_or_default().trim();
+    let config: ShadowConfig = json_body(&body)?;
+    let current = state.sessions.config().await;
+    if config.is_looser_than(&current) {
+        if caller.role < Role::Admin {
+            return Err(Problem::new(StatusCode::FORBIDDEN, "a longer lease needs the role admin"));
+        }
+        if reason.is_empty() {
+            return Err(wrong("reason", "a longer lease needs a reason"));
+        }
+    }
+    let problems = config.problems();
+    if !problems.is_empty() {
+        let problem = Problem::bad("the shadow configuration cannot be used");
+        return Err(problems.into_iter().fold(problem, |all, one| all.field(&one.field, one.problem)));
+    }
+    let detail = serde_json::to_string(&config).unwrap_or_default();
+    let written = state.audit.write(state.clock.wall_micros(), &caller, "put_shadow_config", &detail, reason).await;
+    written.map_err(|error| Problem::unavailable(&error))?;
+    match state.sessions.put_config(config.clone()).await {
+        Ok(()) => Ok(Json(config)),
+        Err(error @ ShadowError::Invalid(_)) => Err(Problem::bad(error.to_string())),
+        Err(error) => Err(Problem::unavailable(&error)),
+    }
+}
+
+/// Reads a JSON body strictly: every key once, no unknown one, nothing behind it.
+fn json_body<T: for<'de> Deserialize<'de>>(body: &Bytes) -> Result<T, Problem> {
+    if body.len() > BODY_BYTES {
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a body has {BODY_BYTES} bytes at most")));
+    }
+    serde_json::from_slice(body).map_err(|error| Problem::bad(format!("the body: {error}")))
+}
+
+/// A hint that an instance was detached.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+pub struct Detached {
+    #[serde(default)]
+    group: Option<String>,
+    #[serde(default)]
+    instance: Option<String>,
+}
+
+/// A hint: the inventory is asked soon. Nothing in it is believed.
+#[utoipa::path(post, path = "/shadow/detached", request_body = Detached,
+    responses((status = 202, body = Value), (status = 400, body = Problem)))]
+pub async fn detached(State(state): State<ApiState>, body: Bytes) -> Result<Response, Problem> {
+    let hint: Detached = json_body(&body)?;
+    for (field, value) in [("group", &hint.group), ("instance", &hint.instance)] {
+        if let Some(value) = value {
+            Id::new(field, value).map_err(|error| wrong(field, &error.to_string()))?;
+        }
+    }
+    tracing::info!(group = hint.group, instance = hint.instance, "a detachment is hinted at");
+    state.hint.give();
+    Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": true }))).into_response())
+}
+
+/// Shadow sessions: open ones and those of the last seven days.
+#[utoipa::path(get, path = "/shadow/sessions", params(("group" = Option<String>, Query)),
+    responses((status = 200, body = Vec<ShadowSession>)))]
+pub async fn shadow_sessions(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<ShadowSession>>, Problem> {
+    let group = asked.only(&["group"])?.id("group")?;
+    let mut sessions = state.sessions.sessions().await;
+    sessions.retain(|session| group.as_ref().is_none_or(|group| session.group == *group));
+    Ok(Json(sessions))
+}
+
+/// The latest changes, newest first.
+#[utoipa::path(get, path = "/audit", params(("limit" = Option<u32>, Query)),
+    responses((status = 200, body = Vec<AuditEntry>)))]
+pub async fn audit(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<AuditEntry>>, Problem> {
+    let limit = asked.only(&["limit"])?.number("limit")?.unwrap_or(USUAL);
+    if !(1..=MOST).contains(&limit) {
+        return Err(wrong("limit", "must be 1 to 500"));
+    }
+    Ok(Json(state.audit.latest(limit).await.map_err(|error| Problem::unavailable(&error))?))
+}

@@ -1,0 +1,166 @@
+//! The one table of routes and roles. A request that no line of it fits does not exist.
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use tonic::Status;
+
+use super::ApiState;
+use super::problem::Problem;
+use crate::identity::{Caller, Role};
+
+/// One way to call the product.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    pub method: &'static str,
+    /// `{name}` stands for one segment.
+    pub path: &'static str,
+    pub roles: Roles,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roles {
+    /// Anybody, without a token: only what a load balancer asks.
+    Anybody,
+    /// This role and those above it.
+    From(Role),
+    /// Agents only.
+    Agents,
+    /// Agents, operators and admins: whoever may bring samples in.
+    Samples,
+}
+
+/// Every route there is.
+pub const TABLE: &[Route] = &[
+    Route { method: "GET", path: "/", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/healthz", roles: Roles::Anybody },
+    Route { method: "GET", path: "/readyz", roles: Roles::Anybody },
+    Route { method: "GET", path: "/metrics", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/openapi.json", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/groups", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/groups/{group}", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/groups/{group}/minutes", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/plans", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/predict/capacity", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/shadow/config", roles: Roles::From(Role::Viewer) },
+    // Loosening needs an admin; the handler checks that, since the body decides.
+    Route { method: "PUT", path: "/shadow/config", roles: Roles::From(Role::Operator) },
+    Route { method: "GET", path: "/shadow/metrics", roles: Roles::From(Role::Viewer) },
+    Route { method: "POST", path: "/shadow/metrics", roles: Roles::Samples },
+    Route { method: "POST", path: "/shadow/detached", roles: Roles::From(Role::Operator) },
+    Route { method: "GET", path: "/shadow/sessions", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/audit", roles: Roles::From(Role::Operator) },
+    Route { method: "POST", path: "/foreshadow.v1.Agent/Stream", roles: Roles::Agents },
+    Route { method: "POST", path: "/foreshadow.v1.Predict/PredictCapacity", roles: Roles::From(Role::Viewer) },
+    Route { method: "POST", path: "/foreshadow.v1.Predict/WatchForecast", roles: Roles::From(Role::Viewer) },
+    Route { method: "POST", path: "/foreshadow.v1.Predict/ListGroups", roles: Roles::From(Role::Viewer) },
+    Route { method: "POST", path: "/grpc.health.v1.Health/{method}", roles: Roles::Anybody },
+    Route { method: "POST", path: "/grpc.reflection.v1.ServerReflection/{method}", roles: Roles::From(Role::Viewer) },
+    Route {
+        method: "POST",
+        path: "/grpc.reflection.v1alpha.ServerReflection/{method}",
+        roles: Roles::From(Role::Viewer),
+    },
+];
+
+impl Roles {
+    /// Whether a caller may.
+    pub fn allow(self, caller: &Caller) -> bool {
+        caller.open
+            || match self {
+                Self::Anybody => true,
+                Self::From(role) => caller.role != Role::Agent && caller.role >= role,
+                Self::Agents => caller.role == Role::Agent,
+                Self::Samples => caller.role == Role::Agent || caller.role >= Role::Operator,
+            }
+    }
+}
+
+fn fits(template: &str, path: &str) -> bool {
+    let (mut wanted, mut given) = (template.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return true,
+            (Some(want), Some(have)) if want == have || (want.starts_with('{') && !have.is_empty()) => {}
+            _ => return false,
+        }
+    }
+}
+
+/// The middleware: finds the route, then the caller, then lets pass or refuses.
+pub(super) async fn check(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let is_grpc = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    let here: Vec<&Route> = TABLE.iter().filter(|route| fits(route.path, &path)).collect();
+    if here.is_empty() {
+        return refuse(is_grpc, &Problem::not_found(&path));
+    }
+    let method = if request.method() == Method::HEAD { "GET" } else { request.method().as_str() };
+    let Some(route) = here.iter().find(|route| route.method == method) else {
+        let allowed: Vec<&str> = here.iter().map(|route| route.method).collect();
+        let mut refused =
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not known here")).into_response();
+        if let Ok(value) = HeaderValue::from_str(&allowed.join(", ")) {
+            refused.headers_mut().insert(header::ALLOW, value);
+        }
+        return refused;
+    };
+    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    match state.access.caller(authorization) {
+        Some(caller) if route.roles.allow(&caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        _ if route.roles == Roles::Anybody => next.run(request).await,
+        Some(caller) => {
+            let detail = format!("the role {} may not call {method} {}", caller.role, route.path);
+            refuse(is_grpc, &Problem::new(StatusCode::FORBIDDEN, detail))
+        }
+        None => {
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "a bearer token is needed, and a valid one");
+            refuse(is_grpc, &problem)
+        }
+    }
+}
+
+fn refuse(is_grpc: bool, problem: &Problem) -> Response {
+    if !is_grpc {
+        return problem.clone().into_response();
+    }
+    let status = match problem.status() {
+        StatusCode::UNAUTHORIZED => Status::unauthenticated(problem.detail()),
+        StatusCode::FORBIDDEN => Status::permission_denied(problem.detail()),
+        _ => Status::unimplemented(problem.detail()),
+    };
+    status.into_http::<Body>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_fit_whole_segments_only() {
+        assert!(fits("/groups/{group}", "/groups/web"));
+        for path in ["/groups/", "/groups", "/groups/web/", "/groups/web/x", "//groups/web", "/groups/../web"] {
+            assert!(!fits("/groups/{group}", path) || path == "/groups/web", "{path}");
+        }
+        assert!(fits("/", "/"));
+    }
+
+    #[test]
+    fn roles_are_ordered_and_agents_stand_apart() {
+        let caller = |role| Caller { name: "x".to_owned(), role, open: false };
+        let may = |roles: Roles| Role::ALL.map(|role| roles.allow(&caller(role)));
+        assert_eq!(may(Roles::From(Role::Viewer)), [false, true, true, true]);
+        assert_eq!(may(Roles::From(Role::Admin)), [false, false, false, true]);
+        assert_eq!(may(Roles::Agents), [true, false, false, false]);
+        assert_eq!(may(Roles::Samples), [true, false, true, true]);
+    }
+}

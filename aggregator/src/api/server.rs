@@ -1,0 +1,170 @@
+//! Listening: one port, HTTP/1.1 and HTTP/2, plain on loopback, TLS where a certificate is given.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// Connections at once; beyond it new ones wait in the backlog.
+const MOST_CONNECTIONS: usize = 25_000;
+/// A client sends its headers, or ends its handshake, within this time.
+const HEADER_DEADLINE: Duration = Duration::from_secs(10);
+const HEADER_BYTES: u32 = 32 * 1_024;
+/// A dead peer is found out within two of these.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// How long open requests may take to end when stopping.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Where to listen and how.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    pub address: SocketAddr,
+    /// Certificate chain and key, PEM.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    pub insecure: bool,
+    /// Callers are authenticated.
+    pub authenticated: bool,
+}
+
+/// Why nothing listens.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("listen.address: {0} is not loopback, and no tokens are configured: set identity.tokens")]
+    Unauthenticated(SocketAddr),
+    #[error(
+        "listen.address: {0} is not loopback and there is no certificate: set listen.certificate and listen.key, or \
+         listen.insecure = true to let tokens travel in plain text"
+    )]
+    PlainText(SocketAddr),
+    #[error("listen.address: {address}: {source}")]
+    Bind { address: SocketAddr, source: std::io::Error },
+    #[error("{path}: {problem}")]
+    Certificate { path: String, problem: String },
+}
+
+/// A port that is bound; nothing is accepted yet.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+impl Listen {
+    /// Binds, after everything that could be refused was.
+    pub async fn bind(&self) -> Result<Bound, ServeError> {
+        if !self.address.ip().is_loopback() {
+            if !self.authenticated {
+                return Err(ServeError::Unauthenticated(self.address));
+            }
+            if self.tls.is_none() && !self.insecure {
+                return Err(ServeError::PlainText(self.address));
+            }
+            if self.tls.is_none() {
+                tracing::warn!(address = %self.address, "INSECURE: tokens and samples travel in plain text");
+            }
+        }
+        let tls = self.tls.as_ref().map(|(certificate, key)| configuration(certificate, key)).transpose()?;
+        let bind = |source| ServeError::Bind { address: self.address, source };
+        let listener = TcpListener::bind(self.address).await.map_err(bind)?;
+        let address = listener.local_addr().map_err(bind)?;
+        Ok(Bound { listener, address, tls })
+    }
+}
+
+fn configuration(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, ServeError> {
+    let problem = |path: &Path, problem: String| ServeError::Certificate { path: path.display().to_string(), problem };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect)
+        .map_err(|error| problem(certificate, error.to_string()))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| problem(key, error.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut configuration = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
+        .map_err(|error| problem(certificate, error.to_string()))?;
+    configuration.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(configuration))
+}
+
+impl Bound {
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://ADDRESS` or `https://ADDRESS`.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
+    }
+
+    /// Serves until told to stop, then lets open requests end.
+    pub async fn serve(self, router: Router, shutdown: CancellationToken) {
+        let open = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let graceful = GracefulShutdown::new();
+        let acceptor = self.tls.map(TlsAcceptor::from);
+        loop {
+            let Ok(permit) = open.clone().acquire_owned().await else { break };
+            let stream = tokio::select! {
+                () = shutdown.cancelled() => break,
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        // Out of file descriptors, mostly: wait a moment rather than spin.
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                },
+            };
+            let (router, acceptor, watcher) = (router.clone(), acceptor.clone(), graceful.watcher());
+            tokio::spawn(async move {
+                Box::pin(connection(stream, router, acceptor, watcher)).await;
+                drop(permit);
+            });
+        }
+        drop(self.listener);
+        if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+            tracing::warn!("some requests did not end in time");
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, acceptor: Option<TlsAcceptor>, watcher: Watcher) {
+    drop(stream.set_nodelay(true));
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEADER_BYTES)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_EVERY);
+    let service = TowerToHyperService::new(router);
+    let ended = match acceptor {
+        None => {
+            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+            watcher.watch(connection).await
+        }
+        Some(acceptor) => {
+            let Ok(Ok(stream)) = tokio::time::timeout(HEADER_DEADLINE, acceptor.accept(stream)).await else { return };
+            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+            watcher.watch(connection).await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended");
+    }
+}

@@ -1,0 +1,159 @@
+//! The command line: a table of contents of what the binary does.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use foreshadow_agent::reader::Fault;
+
+use crate::config::Config;
+use crate::identity::{Role, new_token};
+use crate::telemetry::{self, LogFormat};
+use crate::{demo, eval, supervise};
+
+/// Exit code for a wrong configuration or command line (`EX_USAGE` of sysexits).
+const USAGE: u8 = 64;
+
+/// Predictive autoscaling: launches before the load comes, takes machines away reversibly.
+#[derive(Debug, Parser)]
+#[command(name = "foreshadow", version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[arg(long, env = "FORESHADOW_LOG_FORMAT", value_enum, default_value = "text", global = true)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the aggregator
+    Serve(Serve),
+    /// Show the whole product on this machine: a live agent, and a simulated group beside it
+    Demo(demo::Arguments),
+    /// Check a configuration file and end: 0 when it is right, 64 when not
+    CheckConfig { file: PathBuf },
+    /// Print the configuration as it is understood, defaults included
+    PrintConfig {
+        #[arg(long, env = "FORESHADOW_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Make a token: prints it once, and the entry for the token file
+    Token {
+        /// Whose it is
+        #[arg(long)]
+        name: String,
+        /// agent, viewer, operator or admin
+        #[arg(long)]
+        role: Role,
+    },
+    /// Score the forecast on recorded series
+    Eval(eval::EvalArguments),
+    /// The agent's own program, for the demo
+    #[command(hide = true, disable_help_flag = true)]
+    Agent {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Serve {
+    /// Configuration file; without one the defaults hold
+    #[arg(long, env = "FORESHADOW_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Listen here instead of listen.address
+    #[arg(long, env = "FORESHADOW_LISTEN", value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Keep the data here instead of store.directory
+    #[arg(long, env = "FORESHADOW_DIRECTORY", value_name = "DIRECTORY")]
+    directory: Option<PathBuf>,
+}
+
+/// Reads the arguments, does what they say, and gives the exit code.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are answers, everything else is a usage error.
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    match arguments.command {
+        Command::Serve(serve) => {
+            telemetry::start(arguments.log_format);
+            self::serve(serve)
+        }
+        Command::Demo(demo) => demo::main(&demo),
+        Command::CheckConfig { file } => match load(Some(&file)) {
+            Ok(_) => {
+                println!("{}: right", file.display());
+                ExitCode::SUCCESS
+            }
+            Err(code) => code,
+        },
+        Command::PrintConfig { config } => match load(config.as_deref()) {
+            Ok(config) => {
+                println!("{:#}", serde_json::json!(config));
+                ExitCode::SUCCESS
+            }
+            Err(code) => code,
+        },
+        Command::Token { name, role } => {
+            let (token, entry) = new_token(&name, role, supervise::random());
+            eprintln!("The token, shown this once; give it to its owner in a file:\n");
+            println!("{token}");
+            eprintln!("\nAdd this to the token file (identity.tokens):\n\n{entry}");
+            ExitCode::SUCCESS
+        }
+        Command::Eval(eval) => match eval::run(&eval) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        },
+        Command::Agent { arguments } => {
+            foreshadow_agent::main_with(std::iter::once(OsString::from("foreshadow-agent")).chain(arguments))
+        }
+    }
+}
+
+fn serve(serve: Serve) -> ExitCode {
+    let mut config = match load(serve.config.as_deref()) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    if let Some(address) = serve.listen {
+        config.listen.address = address;
+    }
+    if let Some(directory) = serve.directory {
+        config.store.directory = directory;
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    match runtime.block_on(supervise::serve(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(supervise::SuperviseError::Config(faults)) => usage(&faults),
+        Err(error) => fail(&error.into()),
+    }
+}
+
+fn load(path: Option<&Path>) -> Result<Config, ExitCode> {
+    path.map_or_else(|| Ok(Config::default()), Config::load).map_err(|faults| usage(&faults))
+}
+
+fn usage(faults: &[Fault]) -> ExitCode {
+    for fault in faults {
+        eprintln!("{fault}");
+    }
+    ExitCode::from(USAGE)
+}
+
+/// An error with its causes, on one line.
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("foreshadow: {error:#}");
+    ExitCode::FAILURE
+}

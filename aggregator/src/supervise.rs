@@ -1,0 +1,304 @@
+//! Starts the parts in order, watches them, and ends them in order.
+//!
+//! Bind first, so that a port that is taken is known before anything works; accept last. A part
+//! that ends by itself ends the process with an error: a supervisor restarts it, nobody limps.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use foreshadow_agent::reader::Fault;
+use foreshadow_proto::convert::Id;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use planner::policy::{Metric, Policy};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, ApiState, Bound, Listen, ServeError};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Config};
+use crate::identity::{Access, Audit};
+use crate::ingest::AgentService;
+use crate::live::Live;
+use crate::observe::{AwsFleet, FileFleet, Fleet, Observer, Patience, Timeline};
+use crate::rounds::{self, Board, PlanLog};
+use crate::shadow::{Sessions, ShadowConfig, ShadowError};
+use crate::store::{self, Embedded, SampleStore, StoreError, WithInfluxDb};
+
+/// The store folds and expires this often.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
+/// An instance that no source knows is gone after this silence, µs.
+const SILENT_MICROS: i64 = 300_000_000;
+/// How long the parts may take to end.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub enum SuperviseError {
+    /// Every fault of the configuration.
+    #[error("the configuration has {} fault(s)", .0.len())]
+    Config(Vec<Fault>),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Shadow(#[from] ShadowError),
+    #[error("the state database: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("signals cannot be followed: {0}")]
+    Signal(std::io::Error),
+    #[error("{0} ended unexpectedly")]
+    Ended(&'static str),
+}
+
+/// Random bytes for ids and tokens.
+#[allow(clippy::disallowed_methods, reason = "this is the seam")]
+pub fn random<const N: usize>() -> [u8; N] {
+    foreshadow_agent::clock::random()
+}
+
+/// A running aggregator.
+#[derive(Debug)]
+pub struct Running {
+    pub url: String,
+    pub board: Board,
+    pub live: Live,
+    pub store: Arc<dyn SampleStore>,
+    shutdown: CancellationToken,
+    ingest_stop: CancellationToken,
+    running: Arc<AtomicBool>,
+    parts: JoinSet<&'static str>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn serve(config: Config) -> Result<(), SuperviseError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(SuperviseError::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(SuperviseError::Signal)?;
+    let mut running = start(config).await?;
+    println!("listening on {}", running.url);
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+    let ended = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        ended = running.ended() => Some(ended),
+    };
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    tracing::info!("stopping");
+    running.stop().await;
+    ended.map_or(Ok(()), |part| Err(SuperviseError::Ended(part)))
+}
+
+/// Starts everything; nothing is accepted before all of it stands.
+pub async fn start(config: Config) -> Result<Running, SuperviseError> {
+    let access = match &config.identity.tokens {
+        None => Access::Open,
+        Some(path) => Access::load(path).map_err(SuperviseError::Config)?,
+    };
+    let listen = Listen {
+        address: config.listen.address,
+        tls: config.listen.certificate.clone().zip(config.listen.key.clone()),
+        insecure: config.listen.insecure,
+        authenticated: access.is_authenticated(),
+    };
+    let bound = listen.bind().await?;
+    let url = bound.url();
+    let metrics = recorder();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let embedded = Embedded::open(store_options(&config.store), clock.clone(), random()).await?;
+    let pool = embedded.pool();
+    let store: Arc<dyn SampleStore> = match &config.store.influxdb {
+        None => Arc::new(embedded),
+        Some(influxdb) => Arc::new(WithInfluxDb::open(embedded, influxdb).await?),
+    };
+    let first = shadow_config(&config);
+    let sessions = Sessions::open(pool.clone(), first, clock.wall_seconds()).await?;
+    let timeline = Timeline::new(
+        Patience {
+            warm_up: i64::from(config.inventory.warm_up_seconds) * 1_000_000,
+            drain: i64::from(config.inventory.drain_seconds) * 1_000_000,
+            silent: SILENT_MICROS,
+        },
+        config.agents.interval_seconds * 1_000,
+        config.agents.shadow_interval_seconds * 1_000,
+    );
+    let observer = Observer::open(
+        timeline.clone(),
+        sessions.clone(),
+        sources(&config.inventory, &clock).await,
+        pool.clone(),
+        clock.clone(),
+        Duration::from_secs(u64::from(config.inventory.interval_seconds)),
+    )
+    .await?;
+    let (shutdown, ingest_stop) = (CancellationToken::new(), CancellationToken::new());
+    let (board, live, plans) = (Board::default(), Live::default(), PlanLog::new(pool.clone()));
+    let ingest = AgentService::new(store.clone(), timeline.clone(), live.clone(), clock.clone(), ingest_stop.clone());
+    let service = rounds::Service::new(
+        rounds_options(&config, access.is_authenticated()),
+        store.clone(),
+        timeline.clone(),
+        live.clone(),
+        board.clone(),
+        plans.clone(),
+        clock.clone(),
+    );
+    let running = Arc::new(AtomicBool::new(false));
+    let state = ApiState {
+        access: Arc::new(access),
+        audit: Audit::new(pool),
+        store: store.clone(),
+        timeline,
+        hint: observer.hint(),
+        sessions,
+        board: board.clone(),
+        plans,
+        live: live.clone(),
+        ingest,
+        clock: clock.clone(),
+        metrics,
+        running: running.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let mut parts = JoinSet::new();
+    let stop = shutdown.clone();
+    parts.spawn(async move {
+        observer.run(stop).await;
+        "the observer"
+    });
+    let stop = shutdown.clone();
+    parts.spawn(async move {
+        service.run(stop).await;
+        "the rounds"
+    });
+    parts.spawn(maintain(store.clone(), clock, shutdown.clone()));
+    let server = spawn_server(bound, state, shutdown.clone());
+    running.store(true, Ordering::Relaxed);
+    tracing::info!(url, "aggregator runs");
+    Ok(Running { url, board, live, store, shutdown, ingest_stop, running, parts, server })
+}
+
+impl Running {
+    /// Waits for a part that ends by itself, which none should.
+    pub async fn ended(&mut self) -> &'static str {
+        match self.parts.join_next().await {
+            Some(Ok(part)) => part,
+            Some(Err(error)) => {
+                tracing::error!(%error, "a part panicked");
+                "a part"
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops in order: agents first, so that what they sent is stored and acknowledged, then the
+    /// rest, the store last.
+    pub async fn stop(mut self) {
+        self.running.store(false, Ordering::Relaxed);
+        self.ingest_stop.cancel();
+        self.shutdown.cancel();
+        let parts = async {
+            drop(self.server.await);
+            while self.parts.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(STOP_DEADLINE, parts).await.is_err() {
+            tracing::warn!("some parts did not end in time");
+        }
+    }
+}
+
+fn spawn_server(bound: Bound, state: ApiState, shutdown: CancellationToken) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move { bound.serve(api::router(state), shutdown).await })
+}
+
+async fn maintain(store: Arc<dyn SampleStore>, clock: Arc<dyn Clock>, shutdown: CancellationToken) -> &'static str {
+    let mut every = tokio::time::interval(MAINTAIN_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return "the store's upkeep",
+            _ = every.tick() => {
+                if let Err(error) = store.maintain(clock.wall_micros()).await {
+                    tracing::warn!(%error, "the store's upkeep failed; trying again in a minute");
+                }
+            }
+        }
+    }
+}
+
+/// One recorder a process: the demo and tests start more than one aggregator.
+fn recorder() -> PrometheusHandle {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    RECORDER
+        .get_or_init(|| {
+            let recorder = PrometheusBuilder::new().build_recorder();
+            let handle = recorder.handle();
+            drop(metrics::set_global_recorder(recorder));
+            handle
+        })
+        .clone()
+}
+
+fn store_options(config: &config::Store) -> store::Options {
+    let hours = |hours: u32| Duration::from_secs(u64::from(hours) * 3_600);
+    store::Options {
+        directory: config.directory.clone(),
+        raw_retention: hours(config.raw_retention_hours),
+        minute_retention: hours(config.minute_retention_days * 24),
+    }
+}
+
+async fn sources(config: &config::Inventory, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Fleet>> {
+    let mut sources: Vec<Box<dyn Fleet>> = Vec::new();
+    if let Some(path) = &config.file {
+        sources.push(Box::new(FileFleet::new(PathBuf::from(path), clock.clone())));
+    }
+    if let Some(aws) = &config.aws {
+        sources.push(Box::new(AwsFleet::new(aws.groups.clone(), aws.region.clone(), clock.clone()).await));
+    }
+    sources
+}
+
+fn shadow_config(config: &Config) -> ShadowConfig {
+    let groups = config.groups.iter();
+    ShadowConfig {
+        default_seconds: config.shadow.default_seconds,
+        maximum_seconds: config.shadow.maximum_seconds,
+        groups: groups.filter_map(|(group, policy)| Some((group.clone(), policy.shadow_seconds?))).collect(),
+        instance_types: config.shadow.instance_types.clone(),
+        prices_per_hour: config.shadow.prices_per_hour.clone(),
+    }
+}
+
+fn rounds_options(config: &Config, authenticated: bool) -> rounds::Options {
+    let policies = config.groups.iter().map(|(group, read)| (group.clone(), policy(group, read)));
+    let horizon_steps = config.forecast.horizon_hours * 3_600 / config.forecast.step_seconds;
+    rounds::Options {
+        policies: policies.collect::<BTreeMap<Id, Policy>>(),
+        forecast: forecast::Options {
+            step_seconds: config.forecast.step_seconds,
+            horizon_steps: usize::try_from(horizon_steps).unwrap_or(1),
+            ..forecast::Options::default()
+        },
+        authenticated,
+    }
+}
+
+fn policy(group: &Id, read: &config::Group) -> Policy {
+    let mut policy = Policy::new(group.to_string());
+    let targets = read.targets.iter().filter_map(|(name, target)| Some((name.parse::<Metric>().ok()?, *target)));
+    if !read.targets.is_empty() {
+        policy.targets = targets.collect();
+    }
+    policy.minimum = read.minimum.unwrap_or(policy.minimum);
+    policy.maximum = read.maximum.unwrap_or(policy.maximum).max(policy.minimum);
+    policy.confidence = read.confidence.unwrap_or(policy.confidence);
+    policy.weights.clone_from(&read.weights);
+    policy.bandwidth_bits.clone_from(&read.bandwidth_bits);
+    policy.launch_lead_seconds = read.launch_lead_seconds.unwrap_or(policy.launch_lead_seconds);
+    policy.reattach_lead_seconds = read.reattach_lead_seconds.unwrap_or(policy.reattach_lead_seconds);
+    policy
+}
