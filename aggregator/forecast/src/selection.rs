@@ -339,3 +339,48 @@ pub(crate) fn unmeasured(levels: &[f64]) -> Vec<BandCoverage> {
     let nominal = interval(levels).map_or(0.0, |(_, _, nominal)| nominal);
     Band::ALL.map(|band| BandCoverage { band, nominal, measured: None, observations: 0 }).to_vec()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn naive_keeps_what_nobody_beats() {
+        let ratios = [[Some(1.0); 3], [Some(1.2), Some(0.5), None], [Some(1.1), Some(1.0), None]];
+        let shares = shares(&ratios, &[true, false, false]);
+        assert_eq!(shares[0][0], 1.0);
+        assert!(shares[1][1] > 0.9 && shares[0][1] > 0.0 && shares[2][1] == 0.0, "{shares:?}");
+        // Nobody but naive was judged a day ahead.
+        assert_eq!(shares[0][2], 1.0);
+    }
+
+    #[test]
+    fn the_worse_naive_has_no_share() {
+        let shares = shares(&[[Some(1.0); 3], [Some(0.4); 3]], &[true, true]);
+        assert_eq!(shares, vec![[0.0; 3], [1.0; 3]]);
+    }
+
+    #[test]
+    fn unjudged_bands_borrow_from_the_nearest() {
+        let shares = shares(&[[Some(1.0), None, None], [Some(0.1), None, None]], &[true, false]);
+        assert_eq!(shares[1][2], shares[1][0]);
+        assert!(shares[1][0] > 0.99);
+    }
+
+    #[test]
+    fn shares_pass_over_smoothly() {
+        let weights = [1.0, 0.0, 1.0];
+        let path: Vec<f64> = (0..96).map(|step| share_at(&weights, step, 900)).collect();
+        assert_eq!((path[0], path[95]), (1.0, 1.0));
+        assert!(path.iter().copied().fold(1.0, f64::min) < 0.05);
+        assert!(path.windows(2).all(|pair| (pair[0] - pair[1]).abs() < 0.3), "{path:?}");
+    }
+
+    #[test]
+    fn tidy_sorts_and_refuses_what_is_not_finite() {
+        let mut crossed = vec![vec![3.0], vec![-1.0], vec![2.0]];
+        assert!(tidy(&mut crossed));
+        assert_eq!(crossed, vec![vec![0.0], vec![2.0], vec![3.0]]);
+        assert!(!tidy(&mut [vec![1.0], vec![f64::NAN]]));
+    }
+}
