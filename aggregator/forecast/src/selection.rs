@@ -44,7 +44,7 @@ pub struct Member {
     pub model: String,
     /// Its share per band; shares of a band add up to 1.
     pub weights: Vec<f64>,
-    /// Its mean pinball loss per band beside that of the first model (seasonal naive once there is a day), below 1 is
+    /// Its pinball loss per band (large ones tempered) beside that of the first model (seasonal naive once there is a day), below 1 is
     /// better; absent where it could not be replayed.
     pub losses: Vec<Option<f64>>,
     /// `errors[reach][level]`: quantiles of what its path missed; empty for a model that gives quantiles itself.
@@ -69,6 +69,9 @@ fn prepare(history: &Series, options: &Options) -> Result<Grid, ForecastError> {
 }
 
 /// Replays the past and learns what each model has earned. The expensive half: hourly is often enough.
+///
+/// The history should reach to the present, with gaps where nothing was observed: the forecast begins where it ends (at the
+/// end of the last whole step), and how stale it is can be seen only from gaps.
 ///
 /// # Errors
 /// [`ForecastError`] when there is less than half an hour of observations, or no model can be fitted.
@@ -155,6 +158,9 @@ fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
 
 /// Loss beside a reference on the origins both have, newer ones counting more.
 ///
+/// An origin counts by the inverse square root of its loss, halfway between absolute and relative error: one bad hour does
+/// not decide for two weeks, and neither do a hundred calm nights.
+///
 /// Absent in a band where a model, asked at every n-th origin, could speak at too few of them to be more than lucky.
 fn relative(past: &Past<'_>, own: &[Option<Losses>], reference: &[Option<Losses>], every: usize) -> [Option<f64>; 3] {
     let mut sums = [(0.0, 0.0, 0.0, 0.0); 3];
@@ -165,7 +171,8 @@ fn relative(past: &Past<'_>, own: &[Option<Losses>], reference: &[Option<Losses>
                 sums.3 += reference[band].1;
             }
             if let Some(own) = own {
-                let weight = past.weight(index);
+                let level = (reference[band].0 + own[band].0) / (2.0 * reference[band].1.max(1.0));
+                let weight = past.weight(index) / level.max(f64::MIN_POSITIVE).sqrt();
                 sums.0 += weight * own[band].0;
                 sums.1 += weight * reference[band].0;
                 sums.2 += reference[band].1;
