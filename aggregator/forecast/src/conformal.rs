@@ -83,3 +83,49 @@ pub(crate) fn apply(paths: &mut [Vec<f64>], offsets: &[Vec<f64>], levels: &[f64]
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Grid;
+    use crate::series::Series;
+    use crate::types::Options;
+
+    /// Values 0..100 evenly spread, and an interval around 50 of the given half width.
+    fn calibrated(half: f64) -> Calibrated {
+        let values = (0..4_000_u64).map(|index| Some((index * 37 % 101) as f64)).collect();
+        let grid = Grid::new(&Series::new(0, 900, values), u64::MAX).unwrap();
+        let options = Options { horizon_steps: 96, levels: vec![0.1, 0.5, 0.9], origins: 100, ..Options::default() };
+        let past = Past::new(grid.all(), &options);
+        let paths = vec![vec![50.0 - half; 96], vec![50.0; 96], vec![50.0 + half; 96]];
+        calibrate(&past, &vec![Some(paths); past.cuts.len()])
+    }
+
+    #[test]
+    fn offsets_go_where_the_misses_are() {
+        let (narrow, right, wide) = (calibrated(10.0), calibrated(40.0), calibrated(80.0));
+        for band in 0..3 {
+            assert!(narrow.offsets[band][2] > 0.3 && narrow.offsets[band][0] < -0.3, "{:?}", narrow.offsets);
+            assert!(right.offsets[band].iter().all(|offset| offset.abs() < 0.1), "{:?}", right.offsets);
+            assert!(wide.offsets[band][2] < 0.0 && wide.offsets[band][0] > 0.0, "{:?}", wide.offsets);
+        }
+    }
+
+    #[test]
+    fn coverage_is_what_was_held_at_the_time() {
+        let measured = |made: &Calibrated| made.coverage[2].measured.unwrap();
+        let (narrow, right, wide) = (calibrated(10.0), calibrated(40.0), calibrated(80.0));
+        // It began at a fifth and was brought up while it ran.
+        assert!(measured(&narrow) < 0.79 && measured(&narrow) > 0.4, "{}", measured(&narrow));
+        assert!((measured(&right) - 0.8).abs() < 0.03, "{}", measured(&right));
+        assert!(measured(&wide) > 0.81, "{}", measured(&wide));
+        assert!(right.coverage.iter().all(|band| (band.nominal - 0.8).abs() < 1e-9 && band.observations > 0));
+    }
+
+    #[test]
+    fn applying_moves_by_widths() {
+        let mut paths = vec![vec![10.0], vec![20.0], vec![30.0]];
+        apply(&mut paths, &[vec![-0.5, 0.0, 0.25]], &[0.1, 0.5, 0.9], 900);
+        assert_eq!(paths, vec![vec![0.0], vec![20.0], vec![35.0]]);
+    }
+}

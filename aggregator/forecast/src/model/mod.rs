@@ -80,3 +80,100 @@ pub fn pool() -> Vec<Box<dyn Model>> {
         Box::new(smoothing::Mstl),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Grid;
+    use crate::series::Series;
+
+    const DAY: usize = 48;
+
+    fn grid(steps: usize, value: impl Fn(usize) -> f64) -> Grid {
+        Grid::new(&Series::new(0, 1_800, (0..steps).map(|index| Some(value(index))).collect()), u64::MAX).unwrap()
+    }
+
+    fn shape(index: usize) -> f64 {
+        50.0 + 40.0 * (index as f64 / DAY as f64 * std::f64::consts::TAU).sin()
+    }
+
+    /// The path, or the middle quantile.
+    fn middle(said: &Prediction) -> &[f64] {
+        match said {
+            Prediction::Path(path) => path,
+            Prediction::Quantiles(paths) => &paths[1],
+        }
+    }
+
+    #[test]
+    fn every_model_repeats_a_clean_season_or_stays_level() {
+        let grid = grid(22 * DAY + 5, shape);
+        let history = grid.all();
+        for model in pool() {
+            let said = model.fit(&history, DAY).unwrap().predict(&history, DAY, &[0.1, 0.5, 0.9]).unwrap();
+            let path = middle(&said);
+            let miss = path.iter().enumerate().map(|(step, value)| (value - shape(history.len() + step)).abs());
+            let mean = miss.sum::<f64>() / DAY as f64;
+            let seasonal = !["level", "auto_ets"].contains(&model.name());
+            assert!(path.len() == DAY && (!seasonal || mean < 4.0), "{}: {mean}", model.name());
+        }
+    }
+
+    #[test]
+    fn every_model_says_the_same_whether_fitted_now_or_asked_later_with_more_history() {
+        let grid = grid(22 * DAY, |index| shape(index) + (index % 7) as f64);
+        let (early, late) = (grid.first(20 * DAY), grid.all());
+        for model in pool() {
+            let fitted = model.fit(&early, DAY).unwrap();
+            let said = fitted.predict(&late, DAY, &[0.1, 0.5, 0.9]).unwrap();
+            // Not the same to the bit (coefficients are older), but about the same times.
+            let fresh = model.fit(&late, DAY).unwrap().predict(&late, DAY, &[0.1, 0.5, 0.9]).unwrap();
+            let apart = middle(&said).iter().zip(middle(&fresh)).map(|(a, b)| (a - b).abs()).sum::<f64>() / DAY as f64;
+            assert!(apart < 6.0, "{}: {apart}", model.name());
+        }
+    }
+
+    #[test]
+    fn every_model_refuses_what_is_too_short_for_it_with_a_reason() {
+        let grid = grid(DAY / 2, shape);
+        for model in pool() {
+            let answer = model.fit(&grid.first(5), DAY);
+            let seasonal = !["level", "auto_ets"].contains(&model.name());
+            match answer {
+                Err(FitError::TooShort { need, have }) => assert!(need > have && have == 5, "{}", model.name()),
+                Ok(_) => assert!(!seasonal, "{}", model.name()),
+                Err(other) => panic!("{}: {other}", model.name()),
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_the_floor_comes_first() {
+        let names: Vec<_> = pool().iter().map(|model| model.name()).collect();
+        let mut unique = names.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), names.len());
+        assert!(names[0].starts_with(SEASONAL_NAIVE));
+    }
+
+    #[test]
+    fn ets_follows_a_trend_and_does_not_run_away_on_spikes() {
+        let rising = grid(200, |index| 10.0 + index as f64);
+        let said = smoothing::Ets.fit(&rising.all(), 10).unwrap().predict(&rising.all(), 10, &[]).unwrap();
+        assert!((middle(&said)[9] - 219.0).abs() < 5.0, "{:?}", middle(&said));
+        let spiky = grid(300, |index| if index % 41 == 0 { 900.0 } else { 1.0 + (index % 3) as f64 });
+        let said = smoothing::Ets.fit(&spiky.all(), 500).unwrap().predict(&spiky.all(), 500, &[]).unwrap();
+        assert!(middle(&said).iter().all(|value| (-900.0..2_700.0).contains(value)));
+    }
+
+    #[test]
+    fn climate_knows_which_hours_are_restless() {
+        let restless = |index: usize| index % DAY < 12;
+        let grid = grid(20 * DAY, |index| if restless(index) { 10.0 * (index * 31 % 11) as f64 } else { 50.0 });
+        let said = climate::Climate.fit(&grid.all(), DAY).unwrap();
+        let Ok(Prediction::Quantiles(paths)) = said.predict(&grid.all(), DAY, &[0.1, 0.9]) else { panic!("quantiles") };
+        assert!(paths[1][6] - paths[0][6] > 50.0, "{} {}", paths[0][6], paths[1][6]);
+        assert!(paths[1][30] - paths[0][30] < 1.0);
+    }
+}

@@ -13,7 +13,7 @@ use super::{FitError, Fitted, Model, Prediction};
 use crate::history::{DAY, History, WEEK};
 
 /// AutoETS sees this many of the newest steps: its level and trend forget older ones anyway, and cost grows with length.
-const ETS_STEPS: usize = 240;
+const ETS_STEPS: usize = 120;
 /// The least AutoETS is worth trying on.
 const ETS_LEAST: usize = 24;
 /// MSTL sees this much of the newest history.
