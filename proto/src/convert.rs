@@ -318,9 +318,9 @@ fn within(value: f64, most: f64) -> Result<f64, RejectReason> {
     }
 }
 
-/// A confidence asked for by a program: one-sided quantile in [0.5, 0.999].
+/// A confidence asked for by a program: one-sided quantile in [0.5, 0.99].
 pub fn confidence(value: f64) -> Result<f64, String> {
-    if (0.5..=0.999).contains(&value) { Ok(value) } else { Err(format!("confidence: {value} is not in [0.5, 0.999]")) }
+    if (0.5..=0.99).contains(&value) { Ok(value) } else { Err(format!("confidence: {value} is not in [0.5, 0.99]")) }
 }
 
 #[cfg(test)]

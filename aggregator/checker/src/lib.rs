@@ -1,1 +1,140 @@
-//! placeholder
+//! The independent judge of every plan. It shares no code with the planner and does its own
+//! arithmetic, so that one wrong line cannot both propose and approve.
+//!
+//! [`check`] takes one [`Change`], the [`Facts`] as they were described afresh, and the
+//! [`Limits`]; it gives every [`Refusal`] at once. No refusal means the change may be made. An
+//! empty list of instances is refused: empty means nothing, never everything.
+//!
+//! Units: utilisation in points (percent of one instance), times in seconds since the Unix epoch.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod facts;
+mod limits;
+mod refusal;
+mod size;
+
+use std::collections::BTreeSet;
+
+pub use facts::{Change, Facts, Fleet, Load, Machine, Place, Removed};
+pub use limits::{Limits, LimitsProblem};
+pub use refusal::Refusal;
+
+/// Every reason against a change; none means it may be made.
+pub fn check(change: &Change, facts: &Facts, limits: &Limits) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    standing(change, facts, limits, &mut refusals);
+    match change {
+        Change::Launch { count } => launch(*count, facts, &mut refusals),
+        Change::Reattach { instances } => {
+            named(instances, facts, &mut refusals, |machine| match machine.place {
+                Place::Shadow if machine.ours => None,
+                Place::Shadow => Some(Refusal::Foreign { instance: machine.id.clone() }),
+                _ => Some(Refusal::NotInShadow { instance: machine.id.clone() }),
+            });
+            launch(count(instances), facts, &mut refusals);
+        }
+        Change::Detach { instances } => {
+            named(instances, facts, &mut refusals, |machine| match machine.place {
+                Place::Serving => None,
+                _ => Some(Refusal::NotServing { instance: machine.id.clone() }),
+            });
+            size::fewer(count(instances), facts, limits, &mut refusals);
+        }
+        Change::Terminate { instances } => {
+            named(instances, facts, &mut refusals, |machine| match machine.place {
+                Place::Shadow if !machine.ours => Some(Refusal::Foreign { instance: machine.id.clone() }),
+                Place::Shadow if machine.in_target_group => {
+                    Some(Refusal::InTargetGroup { instance: machine.id.clone() })
+                }
+                Place::Shadow => None,
+                Place::Warming | Place::Serving => Some(Refusal::InGroup { instance: machine.id.clone() }),
+                Place::Draining | Place::Gone => Some(Refusal::NotInShadow { instance: machine.id.clone() }),
+            });
+            size::pace(count(instances), facts, limits, &mut refusals);
+        }
+    }
+    refusals
+}
+
+/// What stands against any change, and against any that takes away.
+fn standing(change: &Change, facts: &Facts, limits: &Limits, refusals: &mut Vec<Refusal>) {
+    if facts.now > facts.valid_until || facts.now < facts.made_at {
+        refusals.push(Refusal::OldPlan { made_at: facts.made_at, valid_until: facts.valid_until });
+    }
+    if !facts.inventory_complete {
+        refusals.push(Refusal::PartialInventory);
+    }
+    if facts.inventory_age_seconds > limits.inventory_fresh_seconds {
+        refusals.push(Refusal::StaleInventory { age_seconds: facts.inventory_age_seconds });
+    }
+    if !facts.authenticated && !facts.loopback {
+        refusals.push(Refusal::UnauthenticatedEvidence);
+    }
+    if !change.takes_away() {
+        return;
+    }
+    let early = limits.warm_up_seconds.saturating_sub(facts.running_seconds);
+    if early > 0 {
+        refusals.push(Refusal::JustStarted { seconds_left: early });
+    }
+    if facts.launches_failing {
+        refusals.push(Refusal::LaunchesFailing);
+    }
+    let Fleet { groups, groups_that_want_in, other_groups_in, .. } = facts.fleet;
+    if f64::from(groups_that_want_in) > limits.common_cause_share * f64::from(groups) && groups_that_want_in > 1 {
+        refusals.push(Refusal::CommonCause { groups_that_want_in, groups });
+    }
+    if other_groups_in > 0 {
+        refusals.push(Refusal::OneGroupAtATime { other_groups: other_groups_in });
+    }
+    if let Some(problem) = limits.problems(facts.loopback).into_iter().next() {
+        refusals.push(Refusal::ShortenedSafety { field: problem.field.to_owned() });
+    }
+}
+
+fn launch(count: u32, facts: &Facts, refusals: &mut Vec<Refusal>) {
+    let present = facts.count(Place::Serving).saturating_add(facts.count(Place::Warming));
+    if count == 0 {
+        refusals.push(Refusal::Nothing);
+    }
+    if present.saturating_add(count) > facts.maximum {
+        refusals.push(Refusal::AboveMaximum { maximum: facts.maximum, would_be: present.saturating_add(count) });
+    }
+}
+
+/// Each instance must be known, meant once, unprotected, and pass `judge`.
+fn named(
+    instances: &[String],
+    facts: &Facts,
+    refusals: &mut Vec<Refusal>,
+    judge: impl Fn(&Machine) -> Option<Refusal>,
+) {
+    if instances.is_empty() {
+        refusals.push(Refusal::Nothing);
+    }
+    let mut seen = BTreeSet::new();
+    for instance in instances {
+        if !seen.insert(instance) {
+            refusals.push(Refusal::Twice { instance: instance.clone() });
+            continue;
+        }
+        match facts.machines.iter().find(|machine| machine.id == *instance) {
+            None => refusals.push(Refusal::Unknown { instance: instance.clone() }),
+            Some(machine) => {
+                if machine.protected {
+                    refusals.push(Refusal::Protected { instance: instance.clone() });
+                }
+                refusals.extend(judge(machine));
+            }
+        }
+    }
+}
+
+fn count(instances: &[String]) -> u32 {
+    u32::try_from(instances.len()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -157,8 +157,8 @@ impl Policy {
         if self.minimum > self.maximum {
             wrong("minimum", format!("{} is above maximum = {}", self.minimum, self.maximum));
         }
-        if !(0.5..=0.999).contains(&self.confidence) {
-            wrong("confidence", format!("{} is not in [0.5, 0.999]", self.confidence));
+        if !(0.5..=0.99).contains(&self.confidence) {
+            wrong("confidence", format!("{} is not in [0.5, 0.99]", self.confidence));
         }
         for (metric, target) in &self.targets {
             if !(1.0..=95.0).contains(target) {

@@ -351,7 +351,7 @@ fn group(reader: &mut Reader, mut section: Section<'_>, longest_shadow: u32) -> 
     let mut read = Group {
         minimum: section.get(reader, "minimum", want::count(0..=100_000)),
         maximum: section.get(reader, "maximum", want::count(0..=100_000)),
-        confidence: section.get(reader, "confidence", want::number(0.5..=0.999)),
+        confidence: section.get(reader, "confidence", want::number(0.5..=0.99)),
         launch_lead_seconds: section.get(reader, "launch_lead_seconds", want::count(1..=7_200)),
         reattach_lead_seconds: section.get(reader, "reattach_lead_seconds", want::count(1..=7_200)),
         shadow_seconds: section.get(reader, "shadow_seconds", want::count(60..=longest_shadow)),

@@ -220,6 +220,11 @@ impl World {
                 .into_iter()
                 .collect(),
             idle: BTreeMap::new(),
+            fleet: checker::Fleet {
+                groups: 1,
+                machines: self.group.count(InstanceMode::Serving),
+                ..Default::default()
+            },
         };
         let (plan, report) = self.round.run(now, measurements);
         let picture = &mut self.picture;

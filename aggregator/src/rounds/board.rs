@@ -37,7 +37,9 @@ pub trait AnswersCapacity: fmt::Debug + Send + Sync {
 pub enum PredictError {
     #[error("group: is missing")]
     NoGroup,
-    #[error("group: {0:?} is not known; GET /groups lists the known ones")]
+    #[error(
+        "group: {0:?} is not known; GET /groups lists the known ones, a new one answers after its first round (10 s)"
+    )]
     UnknownGroup(String),
     #[error("{0}")]
     Confidence(String),

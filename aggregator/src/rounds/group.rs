@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forecast::{Champion, Options};
+use forecast::{Champion, Options, Series, Tracker};
 use foreshadow_proto::v1;
 use planner::baseline::{self, Baseline, Doubt, Measured};
 use planner::demand::{Demand, InstanceMode};
@@ -13,6 +13,7 @@ use planner::plan::{Memory, Plan};
 use planner::policy::{Metric, Policy};
 
 use super::history::History;
+use super::verdicts::{self, Verdict};
 use super::{AnswersCapacity, GroupReport, PredictError};
 use crate::store::Minute;
 
@@ -32,6 +33,8 @@ pub struct Measurements {
     pub present: BTreeMap<Metric, (Demand, u32)>,
     /// What idle and serving instances use, by metric.
     pub idle: BTreeMap<Metric, Measured>,
+    /// All groups together, for the checker.
+    pub fleet: checker::Fleet,
 }
 
 /// One group between rounds.
@@ -53,8 +56,54 @@ struct MetricRound {
     champion: Option<Champion>,
     selected_at: i64,
     forecast: Option<Arc<forecast::Forecast>>,
+    /// Whether the published intervals held.
+    tracker: Tracker,
     /// Why there is no forecast, for people.
     refused: Option<String>,
+}
+
+impl MetricRound {
+    fn forecast(&mut self, closed: i64, options: &Options) {
+        let begun = closed - closed.rem_euclid(i64::from(options.step_seconds));
+        if self.forecast.as_ref().is_some_and(|forecast| forecast.start >= begun) {
+            return;
+        }
+        let series = self.history.series(&self.baseline, begun);
+        self.settle(&series, options);
+        let young = self.history.measured() < YOUNG_MINUTES;
+        let every = if young { SELECT_YOUNG_EVERY_SECONDS } else { SELECT_EVERY_SECONDS };
+        if self.champion.is_none() || begun - self.selected_at >= every {
+            match forecast::select(&series, options) {
+                Ok(champion) => (self.champion, self.selected_at) = (Some(champion), begun),
+                // What was selected before still forecasts; only nothing at all forecasts nothing.
+                Err(error) => self.refused = Some(error.to_string()),
+            }
+        }
+        let Some(champion) = &self.champion else { return };
+        match forecast::forecast(&series, champion, options) {
+            Ok(mut forecast) => {
+                self.refused = None;
+                self.tracker.made(&forecast);
+                self.tracker.publish(&mut forecast);
+                self.forecast = Some(Arc::new(forecast));
+            }
+            Err(error) => (self.refused, self.forecast) = (Some(error.to_string()), None),
+        }
+    }
+
+    /// Tells the tracker what the steps since the last forecast turned out to be.
+    fn settle(&mut self, series: &Series, options: &Options) {
+        let Some(last) = self.forecast.as_ref().map(|forecast| forecast.start) else { return };
+        let steps = series.coarser(options.step_seconds, options.aggregate);
+        for index in 0..steps.values.len() {
+            let start = steps.start + i64::from(options.step_seconds) * i64::try_from(index).unwrap_or_default();
+            if start >= last
+                && let Some(value) = steps.value(index)
+            {
+                self.tracker.observed(start, value, steps.is_saturated(index));
+            }
+        }
+    }
 }
 
 impl GroupRound {
@@ -77,57 +126,28 @@ impl GroupRound {
         }
     }
 
-    /// Renews the forecasts whose step has passed. Costs CPU: run it off the async threads.
-    pub fn forecast(&mut self, now: i64) {
-        let step = i64::from(self.options.step_seconds);
+    /// Renews the forecasts whose step has passed: minutes before `closed` are all in. Costs CPU:
+    /// run it off the async threads.
+    pub fn forecast(&mut self, closed: i64) {
         for round in self.metrics.values_mut() {
-            let begun = now - now.rem_euclid(step);
-            if round.forecast.as_ref().is_some_and(|forecast| forecast.start >= begun) {
-                continue;
-            }
-            let series = round.history.series(&round.baseline, self.options.step_seconds);
-            let every = if round.history.measured() < YOUNG_MINUTES {
-                SELECT_YOUNG_EVERY_SECONDS
-            } else {
-                SELECT_EVERY_SECONDS
-            };
-            let due = round.champion.is_none() || now - round.selected_at >= every;
-            let selected = if due { Some(forecast::select(&series, &self.options)) } else { None };
-            match selected {
-                Some(Ok(champion)) => {
-                    round.champion = Some(champion);
-                    round.selected_at = now;
-                }
-                Some(Err(error)) => {
-                    round.refused = Some(error.to_string());
-                    // What was selected before still forecasts; only nothing at all forecasts nothing.
-                }
-                None => {}
-            }
-            let Some(champion) = &round.champion else {
-                round.forecast = None;
-                continue;
-            };
-            match forecast::forecast(&series, champion, &self.options) {
-                Ok(forecast) => {
-                    round.refused = None;
-                    round.forecast = Some(Arc::new(forecast));
-                }
-                Err(error) => {
-                    round.refused = Some(error.to_string());
-                    round.forecast = None;
-                }
-            }
+            round.forecast(closed, &self.options);
         }
     }
 
     /// Plans from what is measured now.
     pub fn run(&mut self, now: i64, measured: Measurements) -> (Plan, GroupReport) {
         self.move_baselines(now, &measured.idle);
+        let fleet = measured.fleet;
         let evidence = self.evidence(measured);
         let (plan, memory) = planner::plan(now, &self.policy, &evidence, &self.memory);
         self.memory = memory;
-        let report = self.report(now, evidence, &plan);
+        let week = now - 7 * 86_400;
+        let last_week = |metric: Metric| {
+            let hour = week.div_euclid(3_600) * 3_600;
+            self.metrics.get(&metric)?.history.highest_gross(hour, hour + 3_600)
+        };
+        let verdicts = verdicts::judge(&self.policy, &plan, &evidence, fleet, last_week);
+        let report = self.report(now, evidence, &plan, &verdicts);
         (plan, report)
     }
 
@@ -151,7 +171,7 @@ impl GroupRound {
                 age_seconds: present.map_or(0, |(_, age)| *age),
                 baseline: round.baseline,
                 baseline_doubt: round.doubt,
-                forecast: round.forecast.as_deref().map(|forecast| planner_forecast(forecast, self.policy.confidence)),
+                forecast: round.forecast.as_deref().map(planner_forecast),
             };
             (*metric, found)
         });
@@ -159,7 +179,7 @@ impl GroupRound {
         Evidence { inventory: measured.inventory, metrics, conditions: measured.conditions }
     }
 
-    fn report(&self, now: i64, evidence: Evidence, plan: &Plan) -> GroupReport {
+    fn report(&self, now: i64, evidence: Evidence, plan: &Plan, verdicts: &[Verdict]) -> GroupReport {
         let count = |mode| {
             let instances = evidence.inventory.instances.iter().filter(|instance| instance.mode == mode).count();
             u32::try_from(instances).unwrap_or(u32::MAX)
@@ -187,6 +207,7 @@ impl GroupRound {
         if let Some(object) = shown.as_object_mut() {
             object.insert("simulated".to_owned(), self.simulated.into());
             object.insert("holds_in_words".to_owned(), holds.into());
+            object.insert("verdicts".to_owned(), serde_json::to_value(verdicts).unwrap_or_default());
         }
         GroupReport {
             summary,
@@ -234,7 +255,7 @@ fn nearest_coverage(forecast: &forecast::Forecast) -> (Option<f64>, f64) {
 }
 
 /// The forecast crate's result in the planner's words; the two crates know nothing of each other.
-fn planner_forecast(forecast: &forecast::Forecast, _confidence: f64) -> Forecast {
+fn planner_forecast(forecast: &forecast::Forecast) -> Forecast {
     let (measured_coverage, nominal_coverage) = nearest_coverage(forecast);
     Forecast {
         start: forecast.start,

@@ -58,22 +58,24 @@ impl History {
         }
     }
 
-    /// Net demand as a series: absent stays absent, lower bounds are marked. It ends with the last
-    /// whole step, so that a step half seen is not taken for a quiet one.
-    pub fn series(&self, baseline: &Baseline, step_seconds: u32) -> Series {
+    /// Net demand as a series up to `until` (seconds since the epoch): absent stays absent, lower
+    /// bounds are marked. Minutes that nobody measured lately are gaps at its end, so that the
+    /// forecast knows how stale it is.
+    pub fn series(&self, baseline: &Baseline, until: i64) -> Series {
         let net = |kept: &Kept| (kept.gross - baseline.points * kept.weight).max(0.0);
-        let end = self.end();
-        let whole = end - end.rem_euclid(i64::from(step_seconds.max(60)));
-        let count = usize::try_from((whole - self.start) / 60).unwrap_or_default().min(self.minutes.len());
-        let minutes = self.minutes.get(..count).unwrap_or_default();
-        let mut series = Series::new(self.start, 60, minutes.iter().map(|slot| slot.as_ref().map(net)).collect());
-        series.saturated = minutes.iter().map(|slot| slot.is_some_and(|kept| kept.lower_bound)).collect();
+        let count = usize::try_from((until - self.start).div_euclid(60)).unwrap_or_default();
+        let count = if self.minutes.is_empty() { 0 } else { count.min(self.minutes.len() + KEPT_MINUTES) };
+        let minutes = || self.minutes.iter().copied().chain(std::iter::repeat(None)).take(count);
+        let mut series = Series::new(self.start, 60, minutes().map(|slot| slot.as_ref().map(net)).collect());
+        series.saturated = minutes().map(|slot| slot.is_some_and(|kept| kept.lower_bound)).collect();
         series
     }
 
-    /// End of the newest minute, seconds since the epoch; 0 when empty.
-    pub fn end(&self) -> i64 {
-        self.start + 60 * i64::try_from(self.minutes.len()).unwrap_or_default()
+    /// Highest gross demand of the minutes in `[from, to)`; `None` when none was measured.
+    pub fn highest_gross(&self, from: i64, to: i64) -> Option<f64> {
+        let index = |at: i64| usize::try_from((at - self.start).div_euclid(60)).unwrap_or_default();
+        let minutes = self.minutes.get(index(from)..index(to).min(self.minutes.len()))?;
+        minutes.iter().flatten().map(|kept| kept.gross).reduce(f64::max)
     }
 
     /// Minutes that were measured.
@@ -108,16 +110,32 @@ mod tests {
         for (start, gross) in [(600, 10.0), (780, 30.0), (660, 20.0), (540, 5.0)] {
             history.put(&minute(start, gross));
         }
-        let series = history.series(&Baseline { points: 1.0, ..Baseline::default() }, 60);
+        let series = history.series(&Baseline { points: 1.0, ..Baseline::default() }, 840);
         assert_eq!(series.start, 540);
         assert_eq!(series.values, [Some(3.0), Some(8.0), Some(18.0), None, Some(28.0)]);
     }
 
     #[test]
-    fn the_series_ends_with_a_whole_step() {
+    fn the_series_ends_where_it_is_asked_to_with_gaps_for_silence() {
         let mut history = History::default();
         (0..7).for_each(|index| history.put(&minute(index * 60, 1.0)));
-        assert_eq!(history.series(&Baseline::default(), 300).values.len(), 5);
+        assert_eq!(history.series(&Baseline::default(), 300).values, [Some(1.0); 5]);
+        let silent = history.series(&Baseline::default(), 600).values;
+        assert_eq!((silent.len(), silent.last()), (10, Some(&None)));
+        assert!(History::default().series(&Baseline::default(), 600).values.is_empty());
+        assert!(history.series(&Baseline::default(), i64::MAX).values.len() <= 7 + KEPT_MINUTES);
+    }
+
+    #[test]
+    fn the_highest_of_a_week_ago_is_found() {
+        let mut history = History::default();
+        for (start, gross) in [(600, 10.0), (660, 40.0), (900, 30.0)] {
+            history.put(&minute(start, gross));
+        }
+        assert_eq!(history.highest_gross(600, 720), Some(40.0));
+        assert_eq!(history.highest_gross(0, 660), Some(10.0));
+        assert_eq!(history.highest_gross(720, 900), None);
+        assert_eq!(history.highest_gross(5_000, 9_000), None);
     }
 
     #[test]

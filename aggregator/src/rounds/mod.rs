@@ -9,6 +9,7 @@ mod plans;
 mod service;
 mod slices;
 pub(crate) mod sql;
+mod verdicts;
 
 pub use board::{AnswersCapacity, Board, GroupReport, PredictError};
 pub use group::{GroupRound, Measurements};

@@ -8,6 +8,7 @@ use foreshadow_proto::convert::Id;
 use planner::baseline::{Measured, regression};
 use planner::demand::InstanceMode;
 use planner::evidence::{Conditions, Instance, Inventory};
+use planner::plan::Step;
 use planner::policy::{Metric, Policy};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -71,6 +72,8 @@ struct Group {
     /// Minutes before this are closed, seconds since the epoch.
     closed: i64,
     last_plan: Option<(String, i64)>,
+    /// Its latest plan would take machines away.
+    wants_in: bool,
 }
 
 impl Service {
@@ -190,7 +193,7 @@ impl Service {
             round.take(&minutes);
         }
         let closed = newest.max((now - CATCH_UP_SECONDS).div_euclid(60) * 60);
-        Ok(Group { round: Some(round), closed, last_plan: None })
+        Ok(Group { round: Some(round), closed, last_plan: None, wants_in: false })
     }
 
     async fn group_round(
@@ -208,11 +211,12 @@ impl Service {
             anyhow::bail!("the group begins anew after a fault");
         };
         let policy = round.policy().clone();
+        let closed = self.closed_until(now);
         let measured = self.measure(&policy, snapshot, now);
         // Fitting models takes CPU; a panic in one group must not end the others.
         let made = tokio::task::spawn_blocking(move || {
             round.take(&closing);
-            round.forecast(now);
+            round.forecast(closed);
             let (plan, report) = round.run(now, measured);
             (round, plan, report)
         });
@@ -220,6 +224,7 @@ impl Service {
         let fingerprint = format!("{:?}{:?}{:?}", plan.steps, plan.not_taken, plan.holds.iter().map(|h| h.word()));
         let Some(state) = self.groups.get_mut(group) else { return Ok(()) };
         state.round = Some(round);
+        state.wants_in = plan.steps.iter().any(|step| matches!(step.step, Step::Detach { .. }));
         let due = state
             .last_plan
             .as_ref()
@@ -298,6 +303,7 @@ impl Service {
         let mut measured = Measurements {
             inventory: inventory(snapshot, now),
             conditions: self.conditions(snapshot, now),
+            fleet: self.fleet(),
             ..Measurements::default()
         };
         for metric in policy.targets.keys().copied() {
@@ -353,6 +359,18 @@ impl Service {
             })
             .collect();
         regression(&points)
+    }
+
+    /// All groups together, as of their latest rounds.
+    fn fleet(&self) -> checker::Fleet {
+        let count = |items: usize| u32::try_from(items).unwrap_or(u32::MAX);
+        let machines = self.timeline.groups().into_iter().filter_map(|group| self.timeline.group(&group));
+        checker::Fleet {
+            groups: count(self.groups.len()),
+            groups_that_want_in: count(self.groups.values().filter(|group| group.wants_in).count()),
+            machines: count(machines.map(|group| group.members.len()).sum()),
+            ..checker::Fleet::default()
+        }
     }
 
     fn conditions(&self, snapshot: &GroupSnapshot, now: i64) -> Conditions {

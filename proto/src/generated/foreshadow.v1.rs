@@ -581,7 +581,7 @@ pub struct PredictCapacityRequest {
     /// Seconds since the Unix epoch; 0: now.
     #[prost(int64, tag = "2")]
     pub at_seconds: i64,
-    /// One-sided quantile in \[0.5, 0.999\]; 0: the policy's.
+    /// One-sided quantile in \[0.5, 0.99\]; 0: the policy's.
     #[prost(double, tag = "3")]
     pub confidence: f64,
 }

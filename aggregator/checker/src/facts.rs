@@ -1,0 +1,114 @@
+//! What the judge is told: one change, and what was described afresh right before it.
+
+use serde::{Deserialize, Serialize};
+
+/// What is to be done to a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    Launch { count: u32 },
+    Reattach { instances: Vec<String> },
+    Detach { instances: Vec<String> },
+    Terminate { instances: Vec<String> },
+}
+
+impl Change {
+    /// Fewer machines serve, or exist, afterwards.
+    pub const fn takes_away(&self) -> bool {
+        matches!(self, Self::Detach { .. } | Self::Terminate { .. })
+    }
+}
+
+/// Where a machine stands, by the inventory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    Warming,
+    Serving,
+    Draining,
+    Shadow,
+    Gone,
+}
+
+/// One machine of the group or its shadow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    pub id: String,
+    pub place: Place,
+    pub protected: bool,
+    /// Its shadow session is of origin `ours`, or was adopted.
+    pub ours: bool,
+    /// A load balancer still sends to it.
+    pub in_target_group: bool,
+}
+
+/// One metric of the serving machines, now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    pub metric: String,
+    /// Points a machine may be used.
+    pub target: f64,
+    /// Σ wᵢuᵢ over serving machines, points; absent when nobody reports.
+    pub gross: Option<f64>,
+    /// Σ wᵢ over the machines in `gross`.
+    pub weight: f64,
+    /// `gross` is certain: enough report and none is saturated.
+    pub certain: bool,
+    /// The idle baseline the plan used, points.
+    pub baseline: f64,
+    /// Highest gross demand in the same hour a week ago, points; absent without such a history.
+    pub last_week: Option<f64>,
+}
+
+/// Machines of this group that were taken away lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Removed {
+    pub last_15_minutes: u32,
+    pub last_6_hours: u32,
+    /// Machines that served six hours ago, what the shares are of; 0: as many as now.
+    pub served_6_hours_ago: u32,
+}
+
+/// All groups together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Fleet {
+    pub groups: u32,
+    pub groups_that_want_in: u32,
+    /// Other groups in which machines are being taken away now.
+    pub other_groups_in: u32,
+    pub machines: u32,
+    /// Machines taken away in all groups within 15 minutes.
+    pub removed_15_minutes: u32,
+}
+
+/// Everything known right before a change. The default is that nothing is known: it refuses.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Facts {
+    pub now: i64,
+    pub made_at: i64,
+    pub valid_until: i64,
+    pub inventory_complete: bool,
+    pub inventory_age_seconds: u32,
+    pub machines: Vec<Machine>,
+    pub minimum: u32,
+    pub maximum: u32,
+    pub loads: Vec<Load>,
+    pub removed: Removed,
+    pub fleet: Fleet,
+    /// Since the aggregator started.
+    pub running_seconds: u32,
+    pub launches_failing: bool,
+    /// Agents prove who they are.
+    pub authenticated: bool,
+    /// The cloud's endpoint is this very machine: a test.
+    pub loopback: bool,
+    /// An operator gave leave, with a reason, to go below last week's need.
+    pub leave_below_last_week: bool,
+}
+
+impl Facts {
+    pub(crate) fn count(&self, place: Place) -> u32 {
+        let machines = self.machines.iter().filter(|machine| machine.place == place).count();
+        u32::try_from(machines).unwrap_or(u32::MAX)
+    }
+}

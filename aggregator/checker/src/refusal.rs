@@ -1,0 +1,88 @@
+//! Why a change is refused, in words a tired operator reads once.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One reason against a change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "refusal", rename_all_fields = "snake_case")]
+pub enum Refusal {
+    Nothing,
+    Twice { instance: String },
+    Unknown { instance: String },
+    Foreign { instance: String },
+    Protected { instance: String },
+    InGroup { instance: String },
+    InTargetGroup { instance: String },
+    NotInShadow { instance: String },
+    NotServing { instance: String },
+    OldPlan { made_at: i64, valid_until: i64 },
+    PartialInventory,
+    StaleInventory { age_seconds: u32 },
+    UnauthenticatedEvidence,
+    JustStarted { seconds_left: u32 },
+    LaunchesFailing,
+    CommonCause { groups_that_want_in: u32, groups: u32 },
+    OneGroupAtATime { other_groups: u32 },
+    ShortenedSafety { field: String },
+    AboveMaximum { maximum: u32, would_be: u32 },
+    BelowMinimum { minimum: u32, would_be: u32 },
+    NoObservation { metric: String },
+    BelowObservedNeed { metric: String, need: u32, would_be: u32 },
+    BelowNeedWithoutBaseline { metric: String, need: u32, would_be: u32 },
+    BelowLastWeek { metric: String, need: u32, would_be: u32 },
+    TooFast { within_minutes: u32, allowed: u32, would_be: u32 },
+    FleetTooFast { allowed: u32, would_be: u32 },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("the change names nothing; empty means nothing, never everything"),
+            Self::Twice { instance } => write!(f, "{instance} is named twice"),
+            Self::Unknown { instance } => write!(f, "{instance} is not known in this group"),
+            Self::Foreign { instance } => write!(f, "{instance} was not detached by us and was not adopted"),
+            Self::Protected { instance } => write!(f, "{instance} is protected"),
+            Self::InGroup { instance } => write!(f, "{instance} is still in its group"),
+            Self::InTargetGroup { instance } => write!(f, "a load balancer still sends to {instance}"),
+            Self::NotInShadow { instance } => write!(f, "{instance} is not in shadow"),
+            Self::NotServing { instance } => write!(f, "{instance} does not serve"),
+            Self::OldPlan { made_at, valid_until } => {
+                write!(f, "the plan of {made_at} was valid until {valid_until} only")
+            }
+            Self::PartialInventory => f.write_str("the inventory is partial"),
+            Self::StaleInventory { age_seconds } => write!(f, "the inventory is {age_seconds} s old"),
+            Self::UnauthenticatedEvidence => f.write_str("agents do not prove who they are"),
+            Self::JustStarted { seconds_left } => write!(f, "started moments ago: {seconds_left} s left"),
+            Self::LaunchesFailing => f.write_str("launches fail: what is given up may not come back"),
+            Self::CommonCause { groups_that_want_in, groups } => {
+                write!(f, "{groups_that_want_in} of {groups} groups want to scale in at once: a common cause?")
+            }
+            Self::OneGroupAtATime { other_groups } => {
+                write!(f, "{other_groups} other group(s) are scaling in; one at a time")
+            }
+            Self::ShortenedSafety { field } => {
+                write!(f, "{field} is looser than it may be with a cloud that is not this machine")
+            }
+            Self::AboveMaximum { maximum, would_be } => write!(f, "{would_be} would be above the maximum of {maximum}"),
+            Self::BelowMinimum { minimum, would_be } => write!(f, "{would_be} would be below the minimum of {minimum}"),
+            Self::NoObservation { metric } => write!(f, "{metric} is not observed with certainty"),
+            Self::BelowObservedNeed { metric, need, would_be } => {
+                write!(f, "{metric} needs {need} now, {would_be} would serve")
+            }
+            Self::BelowNeedWithoutBaseline { metric, need, would_be } => {
+                write!(f, "{metric} needs {need} if idle machines use nothing, {would_be} would serve")
+            }
+            Self::BelowLastWeek { metric, need, would_be } => {
+                write!(f, "{metric} needed {need} in this hour a week ago, {would_be} would serve")
+            }
+            Self::TooFast { within_minutes, allowed, would_be } => {
+                write!(f, "{would_be} gone within {within_minutes} min, {allowed} may")
+            }
+            Self::FleetTooFast { allowed, would_be } => {
+                write!(f, "{would_be} gone from all groups within 15 min, {allowed} may")
+            }
+        }
+    }
+}

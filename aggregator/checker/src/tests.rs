@@ -1,0 +1,269 @@
+//! Each refusal has a test that fails when the refusal is removed.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn machine(id: &str, place: Place) -> Machine {
+    Machine { id: id.to_owned(), place, protected: false, ours: true, in_target_group: false }
+}
+
+/// Forty serving at 20 % of a 60 % target, two shadows of ours, a large quiet fleet.
+fn calm() -> Facts {
+    let mut machines: Vec<Machine> = (0..40).map(|n| machine(&format!("i-{n}"), Place::Serving)).collect();
+    machines.extend(["s-0", "s-1"].map(|id| machine(id, Place::Shadow)));
+    Facts {
+        now: 1_000,
+        made_at: 990,
+        valid_until: 1_050,
+        inventory_complete: true,
+        inventory_age_seconds: 5,
+        machines,
+        minimum: 2,
+        maximum: 60,
+        loads: vec![Load {
+            metric: "cpu".to_owned(),
+            target: 60.0,
+            gross: Some(800.0),
+            weight: 40.0,
+            certain: true,
+            baseline: 0.0,
+            last_week: None,
+        }],
+        removed: Removed::default(),
+        fleet: Fleet { groups: 20, machines: 1_000, ..Fleet::default() },
+        running_seconds: 3_600,
+        launches_failing: false,
+        authenticated: true,
+        loopback: false,
+        leave_below_last_week: false,
+    }
+}
+
+fn ids(ids: &[&str]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
+fn detach(count: usize) -> Change {
+    Change::Detach { instances: (0..count).map(|n| format!("i-{n}")).collect() }
+}
+
+fn terminate(instances: &[&str]) -> Change {
+    Change::Terminate { instances: ids(instances) }
+}
+
+/// The change passes on calm facts and has exactly this refusal on the changed ones.
+fn only(change: &Change, facts: &Facts, refusal: &Refusal) {
+    assert_eq!(check(change, facts, &Limits::default()), std::slice::from_ref(refusal));
+}
+
+fn changed(by: impl FnOnce(&mut Facts)) -> Facts {
+    let mut facts = calm();
+    by(&mut facts);
+    facts
+}
+
+#[test]
+fn what_is_calm_passes() {
+    for change in [
+        detach(4),
+        terminate(&["s-0"]),
+        Change::Launch { count: 20 },
+        Change::Reattach { instances: ids(&["s-0", "s-1"]) },
+    ] {
+        assert_eq!(check(&change, &calm(), &Limits::default()), [], "{change:?}");
+    }
+}
+
+#[test]
+fn nothing_known_is_refused() {
+    for change in [detach(1), terminate(&["s-0"]), Change::Launch { count: 1 }] {
+        assert!(!check(&change, &Facts::default(), &Limits::default()).is_empty());
+    }
+}
+
+#[test]
+fn empty_means_nothing() {
+    for change in [detach(0), terminate(&[]), Change::Launch { count: 0 }] {
+        only(&change, &calm(), &Refusal::Nothing);
+    }
+    assert!(check(&Change::Reattach { instances: vec![] }, &calm(), &Limits::default()).contains(&Refusal::Nothing));
+}
+
+#[test]
+fn ids_must_be_known_meant_once_and_unprotected() {
+    only(&terminate(&["i-foreign"]), &calm(), &Refusal::Unknown { instance: "i-foreign".into() });
+    let twice = Change::Detach { instances: ids(&["i-1", "i-1"]) };
+    only(&twice, &calm(), &Refusal::Twice { instance: "i-1".into() });
+    let facts = changed(|facts| facts.machines[0].protected = true);
+    only(&detach(1), &facts, &Refusal::Protected { instance: "i-0".into() });
+}
+
+#[test]
+fn a_foreign_shadow_is_left_alone() {
+    let facts = changed(|facts| facts.machines[40].ours = false);
+    only(&terminate(&["s-0"]), &facts, &Refusal::Foreign { instance: "s-0".into() });
+    let reattach = Change::Reattach { instances: ids(&["s-0"]) };
+    only(&reattach, &facts, &Refusal::Foreign { instance: "s-0".into() });
+}
+
+#[test]
+fn only_a_shadow_nobody_talks_to_is_terminated() {
+    only(&terminate(&["i-0"]), &calm(), &Refusal::InGroup { instance: "i-0".into() });
+    let facts = changed(|facts| facts.machines[40].in_target_group = true);
+    only(&terminate(&["s-0"]), &facts, &Refusal::InTargetGroup { instance: "s-0".into() });
+    let facts = changed(|facts| facts.machines[40].place = Place::Draining);
+    only(&terminate(&["s-0"]), &facts, &Refusal::NotInShadow { instance: "s-0".into() });
+    let reattach = Change::Reattach { instances: ids(&["i-0"]) };
+    only(&reattach, &calm(), &Refusal::NotInShadow { instance: "i-0".into() });
+}
+
+#[test]
+fn only_what_serves_is_detached() {
+    let facts = changed(|facts| facts.machines[0].place = Place::Warming);
+    only(&detach(1), &facts, &Refusal::NotServing { instance: "i-0".into() });
+}
+
+#[test]
+fn an_old_plan_is_not_carried_out() {
+    let refusal = Refusal::OldPlan { made_at: 990, valid_until: 1_050 };
+    only(&Change::Launch { count: 1 }, &changed(|facts| facts.now = 1_051), &refusal);
+    only(&Change::Launch { count: 1 }, &changed(|facts| facts.now = 989), &refusal);
+}
+
+#[test]
+fn a_partial_or_stale_inventory_changes_nothing() {
+    only(&detach(1), &changed(|facts| facts.inventory_complete = false), &Refusal::PartialInventory);
+    let stale = changed(|facts| facts.inventory_age_seconds = 121);
+    only(&Change::Launch { count: 1 }, &stale, &Refusal::StaleInventory { age_seconds: 121 });
+}
+
+#[test]
+fn evidence_must_be_authenticated_unless_the_cloud_is_this_machine() {
+    let facts = changed(|facts| facts.authenticated = false);
+    only(&Change::Launch { count: 1 }, &facts, &Refusal::UnauthenticatedEvidence);
+    let loopback = changed(|facts| (facts.authenticated, facts.loopback) = (false, true));
+    assert_eq!(check(&Change::Launch { count: 1 }, &loopback, &Limits::default()), []);
+}
+
+#[test]
+fn nothing_is_taken_away_in_the_first_ten_minutes_or_while_launches_fail() {
+    let facts = changed(|facts| facts.running_seconds = 599);
+    only(&detach(1), &facts, &Refusal::JustStarted { seconds_left: 1 });
+    assert_eq!(check(&Change::Launch { count: 1 }, &facts, &Limits::default()), []);
+    only(&detach(1), &changed(|facts| facts.launches_failing = true), &Refusal::LaunchesFailing);
+}
+
+#[test]
+fn many_groups_at_once_have_a_common_cause() {
+    let five = changed(|facts| facts.fleet.groups_that_want_in = 5);
+    only(&detach(1), &five, &Refusal::CommonCause { groups_that_want_in: 5, groups: 20 });
+    assert_eq!(check(&detach(1), &changed(|facts| facts.fleet.groups_that_want_in = 4), &Limits::default()), []);
+    let busy = changed(|facts| facts.fleet.other_groups_in = 1);
+    only(&detach(1), &busy, &Refusal::OneGroupAtATime { other_groups: 1 });
+}
+
+#[test]
+fn the_bounds_of_the_group_hold() {
+    only(&Change::Launch { count: 21 }, &calm(), &Refusal::AboveMaximum { maximum: 60, would_be: 61 });
+    let facts = changed(|facts| facts.minimum = 40);
+    only(&detach(1), &facts, &Refusal::BelowMinimum { minimum: 40, would_be: 39 });
+}
+
+#[test]
+fn observed_need_is_a_floor() {
+    // 38.1 machines' worth: 37 would be too few.
+    let facts = changed(|facts| facts.loads[0].gross = Some(38.1 * 60.0));
+    let need = Refusal::BelowNeedWithoutBaseline { metric: "cpu".into(), need: 39, would_be: 37 };
+    let both = check(&detach(3), &facts, &Limits::default());
+    assert!(both.contains(&need), "{both:?}");
+    // Net of b = 30 the same machines are short already, although b = 0 would let one go.
+    let facts = changed(|facts| {
+        facts.loads[0].gross = Some(61.0 * 38.9);
+        facts.loads[0].baseline = 30.0;
+        facts.loads[0].weight = 30.0;
+    });
+    let refusals = check(&detach(1), &facts, &Limits::default());
+    assert!(refusals.iter().any(|refusal| matches!(refusal, Refusal::BelowObservedNeed { .. })), "{refusals:?}");
+}
+
+#[test]
+fn a_wrong_baseline_lets_nobody_go() {
+    for baseline in [60.0, 100.0, f64::NAN, f64::INFINITY] {
+        let facts = changed(|facts| {
+            facts.loads[0].gross = Some(39.5 * 60.0);
+            facts.loads[0].baseline = baseline;
+        });
+        assert!(!check(&detach(1), &facts, &Limits::default()).is_empty(), "{baseline}");
+    }
+}
+
+#[test]
+fn absent_is_not_zero() {
+    let refusal = Refusal::NoObservation { metric: "cpu".into() };
+    only(&detach(1), &changed(|facts| facts.loads[0].gross = None), &refusal);
+    only(&detach(1), &changed(|facts| facts.loads[0].gross = Some(f64::NAN)), &refusal);
+    only(&detach(1), &changed(|facts| facts.loads[0].certain = false), &refusal);
+    only(&detach(1), &changed(|facts| facts.loads[0].weight = 0.0), &refusal);
+    let none = Refusal::NoObservation { metric: "every metric".into() };
+    only(&detach(1), &changed(|facts| facts.loads.clear()), &none);
+}
+
+#[test]
+fn last_week_is_a_floor_without_explicit_leave() {
+    let facts = changed(|facts| facts.loads[0].last_week = Some(40.0 * 60.0));
+    only(&detach(1), &facts, &Refusal::BelowLastWeek { metric: "cpu".into(), need: 40, would_be: 39 });
+    let leave = changed(|facts| {
+        facts.loads[0].last_week = Some(40.0 * 60.0);
+        facts.leave_below_last_week = true;
+    });
+    assert_eq!(check(&detach(1), &leave, &Limits::default()), []);
+}
+
+#[test]
+fn machines_go_slowly() {
+    only(&detach(5), &calm(), &Refusal::TooFast { within_minutes: 15, allowed: 4, would_be: 5 });
+    let already = changed(|facts| facts.removed.last_15_minutes = 3);
+    only(&detach(2), &already, &Refusal::TooFast { within_minutes: 15, allowed: 4, would_be: 5 });
+    let today = changed(|facts| {
+        facts.removed.last_6_hours = 14;
+        facts.removed.served_6_hours_ago = 50;
+    });
+    only(&detach(2), &today, &Refusal::TooFast { within_minutes: 360, allowed: 15, would_be: 16 });
+    let fleet = changed(|facts| facts.fleet.removed_15_minutes = 20);
+    only(&terminate(&["s-0"]), &fleet, &Refusal::FleetTooFast { allowed: 20, would_be: 21 });
+    let small = changed(|facts| facts.fleet.machines = 10);
+    assert_eq!(check(&detach(1), &small, &Limits::default()), [], "one may always go");
+}
+
+#[test]
+fn limits_are_loosened_on_loopback_only() {
+    let loose = Limits { warm_up_seconds: 0, share_15_minutes: 1.0, ..Limits::default() };
+    let refusals = check(&detach(1), &calm(), &loose);
+    assert_eq!(refusals, [Refusal::ShortenedSafety { field: "share_15_minutes".into() }]);
+    assert_eq!(check(&detach(1), &changed(|facts| facts.loopback = true), &loose), []);
+    let stale = Limits { inventory_fresh_seconds: 3_600, ..Limits::default() };
+    assert!(!check(&detach(1), &calm(), &stale).is_empty());
+    assert_eq!(Limits { fleet_share: f64::NAN, ..Limits::default() }.problems(true).len(), 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    /// Whatever is said of the baseline, what stays carries what is observed as if b were zero.
+    #[test]
+    fn what_stays_carries_what_is_observed(
+        serving in 1_usize..200, gone in 1_usize..50, gross in 0.0_f64..15_000.0, baseline in -10.0_f64..120.0,
+        target in 10.0_f64..90.0,
+    ) {
+        let mut facts = calm();
+        facts.machines = (0..serving).map(|n| machine(&format!("i-{n}"), Place::Serving)).collect();
+        facts.minimum = 0;
+        facts.loads[0] = Load { target, gross: Some(gross), weight: serving as f64, baseline, ..facts.loads[0].clone() };
+        if check(&detach(gone), &facts, &Limits::default()).is_empty() {
+            let stay = (serving - gone) as f64;
+            prop_assert!(stay * target >= gross - 1e-3, "{stay} of {target} for {gross}");
+            prop_assert!(gone as f64 <= (0.1 * serving as f64).max(1.0));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The plan: an immutable value with a typed reason for every step and for every step not taken.
+//!
+//! The plan of a group in `observe` is the very plan `full` would carry out; the mode only decides
+//! whether it may be. Read on in the order of the work: [`needs`] counts instances, [`standing`]
+//! collects what holds, [`out`] adds, [`inward`] takes away.
+
+mod inward;
+mod needs;
+mod out;
+mod standing;
+
+use serde::{Deserialize, Serialize};
+
+use crate::demand::InstanceMode;
+use crate::evidence::Evidence;
+use crate::hold::Hold;
+use crate::policy::{Metric, Mode, Policy};
+
+pub use needs::{MetricNeeds, need_of};
+
+/// What one round remembers for the next.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// Generation of the latest plan; 0 before the first.
+    pub generation: u64,
+}
+
+/// One action the plan asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Step {
+    Launch { count: u32 },
+    Reattach { instances: Vec<String> },
+    Detach { instances: Vec<String> },
+    Terminate { instances: Vec<String> },
+    Extend { instances: Vec<String> },
+    Release { instances: Vec<String> },
+    Adopt { instances: Vec<String> },
+}
+
+/// A step with why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    #[serde(flatten)]
+    pub step: Step,
+    pub reason: String,
+    /// The group's mode lets it be carried out.
+    pub permitted: bool,
+}
+
+/// Which way a step would have gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    ScaleOut,
+    ScaleIn,
+}
+
+/// What was considered and not done, with every hold that stood in its way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NotTaken {
+    pub direction: Direction,
+    /// How many instances it would have concerned.
+    pub instances: u32,
+    pub reason: String,
+    pub holds: Vec<Hold>,
+}
+
+/// The plan of one group at one time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub group: String,
+    pub generation: u64,
+    pub parent: Option<u64>,
+    pub mode: Mode,
+    pub made_at: i64,
+    pub valid_until: i64,
+    pub confidence: f64,
+    pub serving: u32,
+    pub warming: u32,
+    pub needs: Vec<MetricNeeds>,
+    /// The metric that asks for most.
+    pub binding: Option<Metric>,
+    /// Highest reactive need; absent without evidence.
+    pub need_now: Option<u32>,
+    /// Highest forecast need.
+    pub need_ahead: Option<u32>,
+    pub steps: Vec<PlannedStep>,
+    pub not_taken: Vec<NotTaken>,
+    /// Everything that holds, whether or not it stood in the way of a step.
+    pub holds: Vec<Hold>,
+}
+
+/// What one direction comes to: its steps, what it leaves out, and the holds it met by itself.
+#[derive(Debug, Default)]
+struct Outcome {
+    steps: Vec<PlannedStep>,
+    not_taken: Option<NotTaken>,
+    holds: Vec<Hold>,
+}
+
+/// Makes the next plan. Pure: the same arguments give the same plan.
+pub fn plan(now: i64, policy: &Policy, evidence: &Evidence, memory: &Memory) -> (Plan, Memory) {
+    let needs = needs::of_all(now, policy, evidence);
+    let serving = count(evidence, InstanceMode::Serving);
+    let warming = count(evidence, InstanceMode::Warming);
+    let mut holds = standing::holds(now, policy, evidence, &needs);
+    let need_now = needs.iter().filter_map(|need| need.reactive).max();
+    let outcomes = match need_now {
+        None => vec![Outcome {
+            not_taken: Some(NotTaken {
+                direction: Direction::ScaleIn,
+                instances: 0,
+                reason: "there is no evidence of present demand".to_owned(),
+                holds: holds.clone(),
+            }),
+            ..Outcome::default()
+        }],
+        Some(reactive) => {
+            let wanted = out::wanted(policy, &needs, serving);
+            let out = out::scale_out(policy, evidence, &needs, wanted, &holds);
+            if wanted > 0 { vec![out] } else { vec![out, inward::scale_in(policy, evidence, &needs, reactive, &holds)] }
+        }
+    };
+    let (mut steps, mut not_taken) = (Vec::new(), Vec::new());
+    for outcome in outcomes {
+        steps.extend(outcome.steps);
+        not_taken.extend(outcome.not_taken);
+        holds.extend(outcome.holds);
+    }
+    let generation = memory.generation + 1;
+    let plan = Plan {
+        group: policy.group.clone(),
+        generation,
+        parent: (memory.generation > 0).then_some(memory.generation),
+        mode: policy.mode,
+        made_at: now,
+        valid_until: now + i64::from(policy.valid_seconds),
+        confidence: policy.confidence,
+        serving,
+        warming,
+        binding: needs::binding(&needs),
+        need_now,
+        need_ahead: needs.iter().filter_map(|need| need.ahead).max(),
+        needs,
+        steps,
+        not_taken,
+        holds,
+    };
+    (plan, Memory { generation })
+}
+
+fn count(evidence: &Evidence, mode: InstanceMode) -> u32 {
+    let instances = evidence.inventory.instances.iter().filter(|instance| instance.mode == mode).count();
+    u32::try_from(instances).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,91 @@
+//! How many instances each metric asks for: now, ahead, and over the shadow window.
+
+use serde::{Deserialize, Serialize};
+
+use crate::capacity;
+use crate::demand::InstanceMode;
+use crate::evidence::{Evidence, MetricEvidence};
+use crate::policy::{Metric, Policy};
+
+/// Scale-in must be sure: the window maximum is taken at this quantile at least.
+const SCALE_IN_QUANTILE: f64 = 0.95;
+
+/// Need for one metric, instances of the mean weight that serves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricNeeds {
+    pub metric: Metric,
+    /// For present demand.
+    pub reactive: Option<u32>,
+    /// For the forecast at the policy's confidence over the launch lead and one step.
+    pub ahead: Option<u32>,
+    /// For the highest forecast over the shadow window, at 95 % or the confidence if higher.
+    pub window: Option<u32>,
+    /// For present demand as if idle instances used nothing.
+    pub without_baseline: Option<u32>,
+    pub trust: f64,
+}
+
+/// One entry per metric with a target.
+pub(super) fn of_all(now: i64, policy: &Policy, evidence: &Evidence) -> Vec<MetricNeeds> {
+    policy.targets.iter().map(|(metric, target)| of_metric(now, policy, evidence, *metric, *target)).collect()
+}
+
+fn of_metric(now: i64, policy: &Policy, evidence: &Evidence, metric: Metric, target: f64) -> MetricNeeds {
+    let Some(found) = evidence.metrics.get(&metric) else {
+        return MetricNeeds { metric, reactive: None, ahead: None, window: None, without_baseline: None, trust: 0.0 };
+    };
+    let weight = mean_weight(policy, evidence, metric);
+    let baseline = baseline_points(found, target);
+    let need = |demand: f64| need_of(policy, evidence, metric, target, demand);
+    let forecast = found.forecast.as_ref();
+    let lead = i64::from(policy.launch_lead_seconds);
+    let ahead = forecast.and_then(|path| {
+        let until = (now + lead + i64::from(path.step_seconds)).min(path.until());
+        path.highest(now, until, policy.confidence)
+    });
+    let window = forecast.and_then(|path| {
+        let until = now + i64::from(policy.shadow_window_seconds) + lead;
+        path.highest(now, until, policy.confidence.max(SCALE_IN_QUANTILE))
+    });
+    MetricNeeds {
+        metric,
+        reactive: found.demand.map(|demand| need(demand.net(baseline))),
+        ahead: ahead.map(need),
+        window: window.map(need),
+        without_baseline: found.demand.map(|demand| capacity::need_without_baseline(demand.gross, target, weight)),
+        trust: forecast.map_or(0.0, |path| if path.trust.is_finite() { path.trust.clamp(0.0, 1.0) } else { 0.0 }),
+    }
+}
+
+/// Instances of the serving mean weight that carry a net demand of `metric`, points.
+pub fn need_of(policy: &Policy, evidence: &Evidence, metric: Metric, target: f64, demand: f64) -> u32 {
+    let baseline = evidence.metrics.get(&metric).map_or(0.0, |found| baseline_points(found, target));
+    capacity::need(demand, target, baseline, mean_weight(policy, evidence, metric))
+}
+
+/// The baseline in use. One that cannot be (above half the target, or above what serving instances
+/// use) is not trimmed but not believed at all: it is zero, which only buys.
+pub(super) fn baseline_points(found: &MetricEvidence, target: f64) -> f64 {
+    let points = found.baseline.points;
+    let in_use =
+        found.demand.map_or(0.0, |demand| if demand.weight > 0.0 { demand.gross / demand.weight } else { 0.0 });
+    if points.is_finite() && (0.0..=target / 2.0).contains(&points) && points <= in_use { points } else { 0.0 }
+}
+
+/// Mean weight of the serving instances for a metric; 1 when none serves.
+fn mean_weight(policy: &Policy, evidence: &Evidence, metric: Metric) -> f64 {
+    let serving = evidence.inventory.instances.iter().filter(|instance| instance.mode == InstanceMode::Serving);
+    let (mut sum, mut count) = (0.0, 0.0);
+    for weight in serving.filter_map(|instance| policy.weight(metric, instance.instance_type.as_deref())) {
+        sum += weight;
+        count += 1.0;
+    }
+    if count > 0.0 { sum / count } else { 1.0 }
+}
+
+/// The metric that asks for most; the first of equals, so that the answer does not flicker.
+pub(super) fn binding(needs: &[MetricNeeds]) -> Option<Metric> {
+    let most = |need: &MetricNeeds| need.reactive.max(need.ahead);
+    let highest = needs.iter().filter_map(most).max()?;
+    needs.iter().find(|need| most(need) == Some(highest)).map(|need| need.metric)
+}

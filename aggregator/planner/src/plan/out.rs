@@ -1,0 +1,109 @@
+//! Scale-out: what to add, and how much of it at once. Fit shadows come back before anything is
+//! launched.
+
+use super::needs::MetricNeeds;
+use super::{Direction, NotTaken, Outcome, PlannedStep, Step, count};
+use crate::demand::InstanceMode;
+use crate::evidence::{Evidence, Instance};
+use crate::hold::Hold;
+use crate::policy::{Mode, Policy};
+use crate::rule;
+
+/// A plan may always add this many instances, whatever the share.
+const LAUNCH_AT_LEAST: u32 = 4;
+
+/// Instances beyond those that serve: the step rule's most demanding metric, and the minimum.
+pub(super) fn wanted(policy: &Policy, needs: &[MetricNeeds], serving: u32) -> u32 {
+    let by_metric = needs.iter().filter_map(|need| {
+        let own = need.reactive?;
+        Some(rule::step(serving, own, need.ahead.unwrap_or(own), need.trust).out)
+    });
+    by_metric.max().unwrap_or_default().max(policy.minimum.saturating_sub(serving))
+}
+
+/// Caps what is wanted by what already warms, by the maximum and by one plan's share.
+pub(super) fn scale_out(
+    policy: &Policy,
+    evidence: &Evidence,
+    needs: &[MetricNeeds],
+    wanted: u32,
+    standing: &[Hold],
+) -> Outcome {
+    let reason = reason(policy, needs);
+    if wanted == 0 {
+        let reason = "what serves is enough for present demand and forecast".to_owned();
+        return Outcome { not_taken: Some(not_taken(0, reason, Vec::new())), ..Outcome::default() };
+    }
+    // A paused group, another's, or one whose clock jumped is left alone; other holds stop scale-in only.
+    let left_alone: Vec<Hold> = standing
+        .iter()
+        .filter(|hold| matches!(hold, Hold::Paused | Hold::NotOwner | Hold::ClockJump))
+        .cloned()
+        .collect();
+    if !left_alone.is_empty() {
+        return Outcome { not_taken: Some(not_taken(wanted, reason, left_alone)), ..Outcome::default() };
+    }
+    let (add, holds) = capped(policy, evidence, wanted);
+    let reattach = fit_shadows(evidence, add);
+    let launch = add.saturating_sub(u32::try_from(reattach.len()).unwrap_or(u32::MAX));
+    let permitted = policy.mode >= Mode::ScaleOut;
+    let mut steps = Vec::new();
+    if !reattach.is_empty() {
+        steps.push(PlannedStep { step: Step::Reattach { instances: reattach }, reason: reason.clone(), permitted });
+    }
+    if launch > 0 {
+        steps.push(PlannedStep { step: Step::Launch { count: launch }, reason: reason.clone(), permitted });
+    }
+    let not_taken = (add < wanted).then(|| not_taken(wanted - add, reason, holds.clone()));
+    Outcome { steps, not_taken, holds }
+}
+
+fn capped(policy: &Policy, evidence: &Evidence, wanted: u32) -> (u32, Vec<Hold>) {
+    let (serving, warming) = (count(evidence, InstanceMode::Serving), count(evidence, InstanceMode::Warming));
+    let present = serving.saturating_add(warming);
+    let mut holds = Vec::new();
+    let mut add = wanted.saturating_sub(warming);
+    if warming > 0 {
+        holds.push(Hold::Warming { instances: warming });
+    }
+    let room = policy.maximum.saturating_sub(present);
+    if add > room {
+        holds.push(Hold::AtMaximum { maximum: policy.maximum, wanted: present.saturating_add(add) });
+        add = room;
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped by the cast to u32's range")]
+    let allowed = ((f64::from(serving) * policy.launch_share).ceil() as u32).max(LAUNCH_AT_LEAST);
+    if add > allowed {
+        holds.push(Hold::LaunchCapped { wanted: add, allowed });
+        add = allowed;
+    }
+    (add, holds)
+}
+
+/// The shadows that were detached last come back first: their caches are the warmest.
+fn fit_shadows(evidence: &Evidence, most: u32) -> Vec<String> {
+    let fit = |instance: &&Instance| instance.mode == InstanceMode::Shadow && instance.fit_to_reattach;
+    let mut shadows: Vec<&Instance> = evidence.inventory.instances.iter().filter(fit).collect();
+    shadows.sort_by(|a, b| b.since.cmp(&a.since).then_with(|| a.id.cmp(&b.id)));
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    shadows.into_iter().take(most).map(|instance| instance.id.clone()).collect()
+}
+
+fn reason(policy: &Policy, needs: &[MetricNeeds]) -> String {
+    let Some(need) = needs.iter().max_by_key(|need| need.reactive.max(need.ahead)) else { return String::new() };
+    let now = need.reactive.unwrap_or_default();
+    if now.max(need.ahead.unwrap_or_default()) < policy.minimum {
+        return format!("the minimum is {}", policy.minimum);
+    }
+    match need.ahead {
+        Some(ahead) if ahead > now => format!(
+            "{} needs {now} now and {ahead} within {} s of launching (trust {:.2})",
+            need.metric, policy.launch_lead_seconds, need.trust
+        ),
+        _ => format!("{} needs {now} now", need.metric),
+    }
+}
+
+const fn not_taken(instances: u32, reason: String, holds: Vec<Hold>) -> NotTaken {
+    NotTaken { direction: Direction::ScaleOut, instances, reason, holds }
+}

@@ -1,0 +1,81 @@
+//! Holds that stand whatever is wanted.
+
+use super::needs::{MetricNeeds, baseline_points};
+use crate::evidence::Evidence;
+use crate::hold::Hold;
+use crate::policy::Policy;
+
+/// Quantile below which the forecast thought demand impossible.
+const SURPRISE_QUANTILE: f64 = 0.05;
+/// An inventory older than this is stale.
+const INVENTORY_FRESH_SECONDS: u32 = 120;
+
+pub(super) fn holds(now: i64, policy: &Policy, evidence: &Evidence, needs: &[MetricNeeds]) -> Vec<Hold> {
+    let mut holds = of_group(policy, evidence);
+    for need in needs {
+        of_metric(now, policy, evidence, need, &mut holds);
+    }
+    holds
+}
+
+fn of_group(policy: &Policy, evidence: &Evidence) -> Vec<Hold> {
+    let (conditions, inventory) = (&evidence.conditions, &evidence.inventory);
+    let age_seconds = inventory.age_seconds;
+    let seconds_left = policy.warm_up_seconds.saturating_sub(conditions.started_seconds_ago);
+    [
+        (conditions.paused, Hold::Paused),
+        (conditions.not_owner, Hold::NotOwner),
+        (conditions.clock_jumped, Hold::ClockJump),
+        (conditions.deploying, Hold::Deploying),
+        (conditions.foreign_scale_in, Hold::ForeignScaleIn),
+        (conditions.common_cause, Hold::CommonCause),
+        (conditions.launches_failing, Hold::LaunchesFailing),
+        (conditions.agents_unauthenticated, Hold::UnauthenticatedEvidence),
+        (conditions.claimed, Hold::ClaimedGroup),
+        (!inventory.complete, Hold::PartialInventory),
+        (age_seconds > INVENTORY_FRESH_SECONDS, Hold::StaleInventory { age_seconds }),
+        (seconds_left > 0, Hold::WarmUp { seconds_left }),
+    ]
+    .into_iter()
+    .filter_map(|(stands, hold)| stands.then_some(hold))
+    .collect()
+}
+
+fn of_metric(now: i64, policy: &Policy, evidence: &Evidence, need: &MetricNeeds, holds: &mut Vec<Hold>) {
+    let metric = need.metric;
+    let Some((found, demand)) = evidence.metrics.get(&metric).and_then(|found| Some((found, found.demand?))) else {
+        holds.push(Hold::NoEvidence { metric });
+        return;
+    };
+    let (age_seconds, fresh_seconds) = (found.age_seconds, policy.fresh_seconds);
+    if age_seconds > fresh_seconds {
+        holds.push(Hold::StaleSamples { metric, age_seconds, fresh_seconds });
+    }
+    if demand.incomplete {
+        holds.push(Hold::Incomplete { metric, reporting: demand.reporting, serving: demand.serving });
+    }
+    if demand.saturated {
+        holds.push(Hold::Saturated { metric });
+    }
+    if let Some(doubt) = found.baseline_doubt {
+        holds.push(Hold::BaselineInDoubt { metric, doubt });
+    }
+    let Some(path) = &found.forecast else {
+        holds.push(Hold::NoForecast { metric });
+        return;
+    };
+    let minimum = policy.minimum_trust;
+    if need.trust < minimum {
+        holds.push(Hold::LowTrust { metric, trust: need.trust, minimum });
+    }
+    if need.window.is_none() {
+        holds.push(Hold::ShortHorizon { metric });
+    }
+    let target = policy.targets.get(&metric).copied().unwrap_or_default();
+    let net = demand.net(baseline_points(found, target));
+    if let Some(floor) = path.step_of(now).and_then(|step| path.demand(step, SURPRISE_QUANTILE))
+        && net < floor
+    {
+        holds.push(Hold::Surprise { metric, demand: net, expected_at_least: floor });
+    }
+}

@@ -1,0 +1,298 @@
+//! What no evidence whatever may bring the planner to do: 10 000 cases each.
+
+use std::collections::BTreeMap;
+
+use planner::baseline::{Baseline, Measured, bounded};
+use planner::capacity::need_without_baseline;
+use planner::demand::{Demand, InstanceMode, Reading, measure};
+use planner::evidence::{Conditions, Evidence, Forecast, Instance, Inventory, MetricEvidence};
+use planner::plan::{Memory, Plan, Step};
+use planner::policy::{Metric, Mode, Policy};
+use planner::{plan, rule};
+use proptest::prelude::*;
+
+const NOW: i64 = 1_800_000_000;
+
+/// Everything but demand says that scale-in is fine.
+fn calm() -> Conditions {
+    Conditions { started_seconds_ago: 86_400, ..Conditions::default() }
+}
+
+fn instances(mode: InstanceMode, count: u32, prefix: &str) -> impl Iterator<Item = Instance> {
+    let prefix = prefix.to_owned();
+    (0..count).map(move |number| Instance {
+        id: format!("{prefix}-{number}"),
+        instance_type: None,
+        zone: Some(format!("zone-{}", number % 3)),
+        mode,
+        since: NOW - i64::from(number),
+        protected: false,
+        fit_to_reattach: mode == InstanceMode::Shadow,
+    })
+}
+
+fn flat(demand: f64, trust: f64) -> Forecast {
+    Forecast {
+        start: NOW,
+        step_seconds: 300,
+        levels: vec![0.05, 0.5, 0.9, 0.95, 0.99],
+        paths: [0.5, 0.8, 1.0, 1.1, 1.3].map(|factor| vec![demand * factor; 288]).to_vec(),
+        model: "level".to_owned(),
+        trained_at: NOW,
+        trust,
+        measured_coverage: Some(0.8),
+        nominal_coverage: 0.8,
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Case {
+    serving: u32,
+    warming: u32,
+    shadows: u32,
+    readings: Vec<Option<f64>>,
+    target: f64,
+    baseline: f64,
+    forecast: Option<(f64, f64)>,
+    minimum: u32,
+    conditions: Conditions,
+}
+
+fn conditions() -> impl Strategy<Value = Conditions> {
+    (any::<[bool; 9]>(), 0_u32..2_000).prop_map(|(is, started_seconds_ago)| Conditions {
+        started_seconds_ago,
+        paused: is[0],
+        deploying: is[1],
+        foreign_scale_in: is[2],
+        not_owner: is[3],
+        clock_jumped: is[4],
+        launches_failing: is[5],
+        agents_unauthenticated: is[6],
+        claimed: is[7],
+        common_cause: is[8],
+    })
+}
+
+fn utilisation() -> impl Strategy<Value = Option<f64>> {
+    prop_oneof![1 => Just(None), 1 => Just(Some(f64::NAN)), 12 => (0.0_f64..=100.0).prop_map(Some)]
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let group = (0_u32..40, 0_u32..6, 0_u32..6, 10.0_f64..90.0, 0_u32..10);
+    let forecast = prop::option::of((0.0_f64..4_000.0, -0.5_f64..1.5));
+    let baseline = prop_oneof![Just(f64::NAN), -20.0_f64..130.0];
+    let conditions = prop_oneof![2 => Just(calm()), 1 => conditions()];
+    (group, forecast, baseline, conditions).prop_flat_map(|(group, forecast, baseline, conditions)| {
+        let (serving, warming, shadows, target, minimum) = group;
+        prop::collection::vec(utilisation(), serving as usize).prop_map(move |readings| Case {
+            serving,
+            warming,
+            shadows,
+            readings,
+            target,
+            baseline,
+            forecast,
+            minimum,
+            conditions: conditions.clone(),
+        })
+    })
+}
+
+impl Case {
+    fn demand(&self) -> Option<Demand> {
+        let reading = |utilisation| Reading { mode: InstanceMode::Serving, weight: 1.0, utilisation };
+        measure(&self.readings.iter().copied().map(reading).collect::<Vec<_>>())
+    }
+
+    fn policy(&self) -> Policy {
+        Policy {
+            mode: Mode::Full,
+            minimum: self.minimum,
+            maximum: 10_000,
+            targets: BTreeMap::from([(Metric::Cpu, self.target)]),
+            launch_share: 1_000.0,
+            ..Policy::new("web")
+        }
+    }
+
+    fn evidence(&self) -> Evidence {
+        let all = instances(InstanceMode::Serving, self.serving, "i")
+            .chain(instances(InstanceMode::Warming, self.warming, "w"))
+            .chain(instances(InstanceMode::Shadow, self.shadows, "s"));
+        Evidence {
+            inventory: Inventory { complete: true, age_seconds: 5, instances: all.collect() },
+            metrics: BTreeMap::from([(
+                Metric::Cpu,
+                MetricEvidence {
+                    demand: self.demand(),
+                    age_seconds: 10,
+                    baseline: Baseline { points: self.baseline, ..Baseline::default() },
+                    baseline_doubt: None,
+                    forecast: self.forecast.map(|(demand, trust)| flat(demand, trust)),
+                },
+            )]),
+            conditions: self.conditions.clone(),
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        plan(NOW, &self.policy(), &self.evidence(), &Memory::default()).0
+    }
+}
+
+fn added(plan: &Plan) -> u32 {
+    plan.steps
+        .iter()
+        .map(|step| match &step.step {
+            Step::Launch { count } => *count,
+            Step::Reattach { instances } => instances.len() as u32,
+            _ => 0,
+        })
+        .sum()
+}
+
+fn detached(plan: &Plan) -> Vec<String> {
+    let detach = plan.steps.iter().filter_map(|step| match &step.step {
+        Step::Detach { instances } => Some(instances.clone()),
+        _ => None,
+    });
+    detach.flatten().collect()
+}
+
+fn left_alone(conditions: &Conditions) -> bool {
+    conditions.paused || conditions.not_owner || conditions.clock_jumped
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    /// What is taken away is taken from the serving, once each, and what stays carries present
+    /// demand as if idle machines used nothing: no baseline, however wrong, takes more.
+    #[test]
+    fn what_stays_carries_present_demand(case in case()) {
+        let plan = case.plan();
+        let gone = detached(&plan);
+        if !gone.is_empty() {
+            let demand = case.demand().expect("nothing is taken away without evidence");
+            prop_assert!(!demand.is_lower_bound());
+            let stay = case.serving - gone.len() as u32;
+            prop_assert!(stay >= need_without_baseline(demand.gross, case.target, 1.0), "{plan:?}");
+            prop_assert!(stay >= case.minimum);
+            prop_assert!(gone.iter().all(|id| id.starts_with("i-")));
+            let mut once = gone.clone();
+            once.sort();
+            once.dedup();
+            prop_assert_eq!(once.len(), gone.len());
+            prop_assert!(added(&plan) == 0, "never both ways at once");
+            prop_assert_eq!(&case.conditions, &calm(), "any hold stops scale-in");
+        }
+    }
+
+    /// Never fewer than target tracking would order on the same samples, whatever b and forecast say.
+    #[test]
+    fn never_orders_fewer_than_target_tracking(case in case()) {
+        let plan = case.plan();
+        if let Some(demand) = case.demand().filter(|_| !left_alone(&case.conditions)) {
+            let tracking = need_without_baseline(demand.gross, case.target, 1.0);
+            // Target tracking scales out by what serves and what warms already.
+            prop_assert!(case.serving + case.warming + added(&plan) >= tracking.min(10_000), "{plan:?}");
+        } else {
+            prop_assert_eq!(added(&plan), 0);
+        }
+    }
+
+    /// The plan is the step rule's, exactly.
+    #[test]
+    fn the_plan_follows_the_step_rule(case in case()) {
+        let plan = case.plan();
+        let need = &plan.needs[0];
+        if let Some(reactive) = need.reactive.filter(|_| !left_alone(&case.conditions)) {
+            let rule = rule::step(case.serving, reactive, need.ahead.unwrap_or(reactive), need.trust);
+            let out = rule.out.max(case.minimum.saturating_sub(case.serving));
+            prop_assert_eq!(added(&plan), out.saturating_sub(case.warming).min(10_000 - case.serving - case.warming));
+            let window = need.window.map_or(0, |window| rule::step(case.serving, reactive, window, need.trust).inward);
+            prop_assert!(detached(&plan).len() as u32 <= window);
+        }
+    }
+
+    /// Silent, booting and detached instances never lower need.
+    #[test]
+    fn silent_or_booting_instances_never_lower_need(
+        reporting in prop::collection::vec(0.0_f64..=100.0, 1..30),
+        silent in 0_usize..30,
+        others in prop::collection::vec((0_usize..4, utilisation()), 0..20),
+    ) {
+        let serving = |utilisation| Reading { mode: InstanceMode::Serving, weight: 1.0, utilisation };
+        let base: Vec<Reading> = reporting.iter().map(|u| serving(Some(*u))).collect();
+        let alone = measure(&base).expect("they report");
+        let mut with = base;
+        with.extend((0..silent).map(|_| serving(None)));
+        let modes = [InstanceMode::Warming, InstanceMode::Draining, InstanceMode::Shadow, InstanceMode::Gone];
+        with.extend(others.iter().map(|(mode, utilisation)| Reading {
+            mode: modes[*mode],
+            weight: 1.0,
+            utilisation: *utilisation,
+        }));
+        let all = measure(&with).expect("they still report");
+        prop_assert!(all.gross >= alone.gross - 1e-9);
+        prop_assert!(need_without_baseline(all.gross, 60.0, 1.0) >= need_without_baseline(alone.gross, 60.0, 1.0));
+        let share = reporting.len() as f64 / (reporting.len() + silent) as f64;
+        prop_assert_eq!(all.incomplete, share < 0.9 - 1e-12);
+        prop_assert_eq!(all.serving as usize, reporting.len() + silent);
+    }
+
+    /// A baseline that cannot be (at or above the target, or above what serving instances use)
+    /// leaves every need at the b = 0 answer.
+    #[test]
+    fn an_impossible_baseline_is_not_believed(case in case()) {
+        let impossible = case.baseline.is_nan() || case.baseline < 0.0 || case.baseline >= case.target
+            || case.demand().is_some_and(|demand| demand.gross / demand.weight < case.baseline);
+        if impossible {
+            let need = &case.plan().needs[0];
+            prop_assert_eq!(need.reactive, need.without_baseline);
+        }
+    }
+
+    /// One wild shadow among honest ones moves b by no more than the honest ones differ, and what
+    /// is planned with it never goes below the b = 0 answer.
+    #[test]
+    fn one_wild_shadow_moves_nothing(
+        honest in prop::collection::vec(4.0_f64..8.0, 3..8), wild in 0.0_f64..=100.0,
+        serving in prop::collection::vec(10.0_f64..90.0, 5..40), target in 20.0_f64..80.0,
+    ) {
+        let with = |shadows: Vec<f64>| {
+            let measured = Measured { shadows, regression: None, serving: serving.clone() };
+            let start = Baseline { points: 50.0, ..Baseline::default() };
+            bounded(&start, &measured, target, 1.0).0
+        };
+        let mut shadows = honest.clone();
+        shadows.push(wild);
+        let baseline = with(shadows);
+        prop_assert!((4.0..=8.0).contains(&baseline.points) || wild < 4.0 || baseline.points <= target / 2.0);
+        prop_assert!(baseline.points <= honest.iter().copied().fold(0.0, f64::max));
+        let case = Case {
+            serving: serving.len() as u32,
+            warming: 0,
+            shadows: 0,
+            readings: serving.iter().copied().map(Some).collect(),
+            target,
+            baseline: baseline.points,
+            forecast: Some((0.0, 1.0)),
+            minimum: 0,
+            conditions: calm(),
+        };
+        let plan = case.plan();
+        let stay = case.serving - detached(&plan).len() as u32;
+        let tracking = need_without_baseline(case.demand().expect("all report").gross, target, 1.0);
+        prop_assert!(stay >= tracking.min(case.serving));
+    }
+
+    /// Pure: the same evidence gives the same plan, and the memory counts on.
+    #[test]
+    fn the_same_evidence_gives_the_same_plan(case in case(), generation in 0_u64..1_000) {
+        let memory = Memory { generation };
+        let make = || plan(NOW, &case.policy(), &case.evidence(), &memory);
+        prop_assert_eq!(make(), make());
+        prop_assert_eq!(make().1.generation, generation + 1);
+    }
+}

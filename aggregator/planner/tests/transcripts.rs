@@ -1,0 +1,142 @@
+//! Whole plans as a person reads them. `FORESHADOW_REGENERATE=1` writes the transcripts anew; the
+//! difference is then read like code.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use planner::baseline::{Baseline, Doubt};
+use planner::demand::{Demand, InstanceMode};
+use planner::evidence::{Conditions, Evidence, Forecast, Instance, Inventory, MetricEvidence};
+use planner::plan;
+use planner::plan::{Memory, Plan};
+use planner::policy::{Metric, Mode, Policy};
+
+const NOW: i64 = 1_800_000_000;
+
+/// Ten serving instances at `utilisation`, a forecast whose 90 % path is `ahead` times present demand.
+fn evidence(serving: u32, utilisation: f64, ahead: Option<(f64, f64)>) -> Evidence {
+    let gross = utilisation * f64::from(serving);
+    let demand =
+        Demand { gross, weight: f64::from(serving), serving, reporting: serving, incomplete: false, saturated: false };
+    let forecast = ahead.map(|(factor, trust)| Forecast {
+        start: NOW,
+        step_seconds: 300,
+        levels: vec![0.05, 0.5, 0.9, 0.95, 0.99],
+        paths: [0.6, 0.9, 1.0, 1.05, 1.2].map(|level| vec![gross * factor * level; 288]).to_vec(),
+        model: "mstl_ets 60 % + climate 40 %".to_owned(),
+        trained_at: NOW - 600,
+        trust,
+        measured_coverage: Some(0.79),
+        nominal_coverage: 0.8,
+    });
+    let instances = (0..serving).map(|number| Instance {
+        id: format!("i-{number:02}"),
+        instance_type: None,
+        zone: Some(format!("zone-{}", ["a", "b", "c"][number as usize % 3])),
+        mode: InstanceMode::Serving,
+        since: NOW - 86_400 + i64::from(number),
+        protected: number == 0,
+        fit_to_reattach: false,
+    });
+    Evidence {
+        inventory: Inventory { complete: true, age_seconds: 12, instances: instances.collect() },
+        metrics: BTreeMap::from([(
+            Metric::Cpu,
+            MetricEvidence {
+                demand: Some(demand),
+                age_seconds: 10,
+                baseline: Baseline::default(),
+                baseline_doubt: Some(Doubt::TooFewShadows),
+                forecast,
+            },
+        )]),
+        conditions: Conditions { started_seconds_ago: 7_200, ..Conditions::default() },
+    }
+}
+
+fn with_shadows(mut evidence: Evidence, count: u32) -> Evidence {
+    evidence.inventory.instances.extend((0..count).map(|number| Instance {
+        id: format!("i-shadow-{number}"),
+        instance_type: None,
+        zone: Some("zone-a".to_owned()),
+        mode: InstanceMode::Shadow,
+        since: NOW - 600 + i64::from(number),
+        protected: false,
+        fit_to_reattach: true,
+    }));
+    evidence
+}
+
+fn changed(mut evidence: Evidence, change: impl FnOnce(&mut Evidence)) -> Evidence {
+    change(&mut evidence);
+    evidence
+}
+
+fn cpu(evidence: &mut Evidence) -> &mut MetricEvidence {
+    evidence.metrics.get_mut(&Metric::Cpu).expect("cpu")
+}
+
+fn cases() -> Vec<(&'static str, Evidence)> {
+    vec![
+        ("enough for now and ahead", evidence(10, 58.0, Some((1.0, 0.8)))),
+        ("load rises ahead", evidence(10, 50.0, Some((1.8, 0.8)))),
+        ("load rises ahead, shadows at hand", with_shadows(evidence(10, 50.0, Some((1.8, 0.8))), 2)),
+        ("load is here, no forecast yet", evidence(10, 90.0, None)),
+        ("load falls, trusted", evidence(10, 20.0, Some((1.0, 0.9)))),
+        ("load falls, hardly trusted", evidence(10, 20.0, Some((1.0, 0.1)))),
+        ("load fell below what was thought possible", evidence(10, 20.0, Some((2.0, 0.9)))),
+        (
+            "half are silent",
+            changed(evidence(10, 20.0, Some((1.0, 0.9))), |evidence| {
+                let demand = cpu(evidence).demand.as_mut().expect("demand");
+                (demand.reporting, demand.incomplete, demand.gross, demand.weight) = (5, true, 100.0, 5.0);
+            }),
+        ),
+        ("nobody reports", changed(evidence(10, 20.0, Some((1.0, 0.9))), |evidence| cpu(evidence).demand = None)),
+        ("paused while load is here", changed(evidence(10, 90.0, None), |evidence| evidence.conditions.paused = true)),
+        (
+            "known from its agents alone",
+            changed(evidence(2, 80.0, None), |evidence| {
+                evidence.conditions.claimed = true;
+                evidence.conditions.agents_unauthenticated = true;
+            }),
+        ),
+    ]
+}
+
+fn written(name: &str, plan: &Plan) -> String {
+    let mut text = format!("## {name}\n\n");
+    let shown = |need: Option<u32>| need.map_or_else(|| "?".to_owned(), |need| need.to_string());
+    let (now, ahead) = (shown(plan.need_now), shown(plan.need_ahead));
+    writeln!(text, "{} serve, {now} needed now, {ahead} ahead", plan.serving).expect("a string");
+    for step in &plan.steps {
+        let said = if step.permitted { "does" } else { "would" };
+        writeln!(text, "{said}: {} - {}", serde_json::to_string(&step.step).expect("json"), step.reason)
+            .expect("a string");
+    }
+    for left in &plan.not_taken {
+        let direction = serde_json::to_string(&left.direction).expect("json");
+        writeln!(text, "not: {direction} of {} - {}", left.instances, left.reason).expect("a string");
+        for hold in &left.holds {
+            writeln!(text, "     {}: {hold}", hold.word()).expect("a string");
+        }
+    }
+    text.push('\n');
+    text
+}
+
+#[test]
+fn plans_read_as_they_did() {
+    let policy = Policy { mode: Mode::Full, minimum: 2, maximum: 20, ..Policy::new("web") };
+    let mut text = String::from("# Plans of a group of 2 to 20 at 60 % CPU, mode full\n\n");
+    for (name, evidence) in cases() {
+        text.push_str(&written(name, &plan(NOW, &policy, &evidence, &Memory::default()).0));
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts.md");
+    if std::env::var_os("FORESHADOW_REGENERATE").is_some() {
+        std::fs::write(&path, &text).expect("written");
+    }
+    let kept = std::fs::read_to_string(&path).expect("tests/transcripts.md");
+    assert_eq!(text, kept, "read the difference; FORESHADOW_REGENERATE=1 accepts it");
+}
