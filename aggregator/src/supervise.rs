@@ -12,7 +12,7 @@ use std::time::Duration;
 use foreshadow_agent::reader::Fault;
 use foreshadow_proto::convert::Id;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use planner::policy::{Metric, Policy};
+use planner::policy::Metric;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ use crate::identity::{Access, Audit};
 use crate::ingest::AgentService;
 use crate::live::Live;
 use crate::observe::{AwsFleet, FileFleet, Fleet, Observer, Patience, Timeline};
-use crate::rounds::{self, Board, PlanLog};
+use crate::rounds::{self, Board, GroupPolicy, PlanLog};
 use crate::shadow::{Sessions, ShadowConfig, ShadowError};
 use crate::store::{self, Embedded, SampleStore, StoreError, WithInfluxDb};
 
@@ -277,7 +277,7 @@ fn rounds_options(config: &Config, authenticated: bool) -> rounds::Options {
     let policies = config.groups.iter().map(|(group, read)| (group.clone(), policy(group, read)));
     let horizon_steps = config.forecast.horizon_hours * 3_600 / config.forecast.step_seconds;
     rounds::Options {
-        policies: policies.collect::<BTreeMap<Id, Policy>>(),
+        policies: policies.collect::<BTreeMap<Id, GroupPolicy>>(),
         forecast: forecast::Options {
             step_seconds: config.forecast.step_seconds,
             horizon_steps: usize::try_from(horizon_steps).unwrap_or(1),
@@ -287,18 +287,16 @@ fn rounds_options(config: &Config, authenticated: bool) -> rounds::Options {
     }
 }
 
-fn policy(group: &Id, read: &config::Group) -> Policy {
-    let mut policy = Policy::new(group.to_string());
+fn policy(group: &Id, read: &config::Group) -> GroupPolicy {
+    let mut configured = GroupPolicy { minimum: read.minimum, maximum: read.maximum, ..GroupPolicy::new(group) };
+    let policy = &mut configured.policy;
     let targets = read.targets.iter().filter_map(|(name, target)| Some((name.parse::<Metric>().ok()?, *target)));
     if !read.targets.is_empty() {
         policy.targets = targets.collect();
     }
-    policy.minimum = read.minimum.unwrap_or(policy.minimum);
-    policy.maximum = read.maximum.unwrap_or(policy.maximum).max(policy.minimum);
     policy.confidence = read.confidence.unwrap_or(policy.confidence);
     policy.weights.clone_from(&read.weights);
     policy.bandwidth_bits.clone_from(&read.bandwidth_bits);
     policy.launch_lead_seconds = read.launch_lead_seconds.unwrap_or(policy.launch_lead_seconds);
-    policy.reattach_lead_seconds = read.reattach_lead_seconds.unwrap_or(policy.reattach_lead_seconds);
-    policy
+    configured
 }

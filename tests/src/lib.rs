@@ -1,1 +1,11 @@
-//! placeholder
+//! What the real-process tests share: [`process`] starts and ends the product's own binaries,
+//! [`web`] asks them, [`fleet`] is many agents in one process that speak the real protocol,
+//! [`oracle`] stands between agents and aggregator and counts, [`cloud`] is a local AWS,
+//! [`machine`] reads this host by itself.
+
+pub mod cloud;
+pub mod fleet;
+pub mod machine;
+pub mod oracle;
+pub mod process;
+pub mod web;

@@ -93,8 +93,6 @@ pub struct Policy {
     pub bandwidth_bits: BTreeMap<String, f64>,
     /// Launch call → ready, until it is measured.
     pub launch_lead_seconds: u32,
-    /// Re-attach call → healthy, until it is measured.
-    pub reattach_lead_seconds: u32,
     /// Evidence older than this is stale.
     pub fresh_seconds: u32,
     /// No scale-in for this long after the aggregator started.
@@ -129,7 +127,6 @@ impl Policy {
             weights: BTreeMap::new(),
             bandwidth_bits: BTreeMap::new(),
             launch_lead_seconds: 300,
-            reattach_lead_seconds: 60,
             fresh_seconds: 120,
             warm_up_seconds: 600,
             shadow_window_seconds: 3_600,

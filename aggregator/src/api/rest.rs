@@ -247,6 +247,7 @@ fn json_body<T: for<'de> Deserialize<'de>>(body: &Bytes) -> Result<T, Problem> {
 
 /// A hint that an instance was detached.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Detached {
     #[serde(default)]
     group: Option<String>,

@@ -166,9 +166,7 @@ pub struct Group {
     /// Bits per second by instance type; a network target needs it.
     pub bandwidth_bits: BTreeMap<String, f64>,
     pub launch_lead_seconds: Option<u32>,
-    pub reattach_lead_seconds: Option<u32>,
     pub shadow_seconds: Option<u32>,
-    pub late_cost_per_instance_hour: Option<f64>,
 }
 
 /// Metrics a target can be given for.
@@ -353,13 +351,7 @@ fn group(reader: &mut Reader, mut section: Section<'_>, longest_shadow: u32) -> 
         maximum: section.get(reader, "maximum", want::count(0..=100_000)),
         confidence: section.get(reader, "confidence", want::number(0.5..=0.99)),
         launch_lead_seconds: section.get(reader, "launch_lead_seconds", want::count(1..=7_200)),
-        reattach_lead_seconds: section.get(reader, "reattach_lead_seconds", want::count(1..=7_200)),
         shadow_seconds: section.get(reader, "shadow_seconds", want::count(60..=longest_shadow)),
-        late_cost_per_instance_hour: section.get(
-            reader,
-            "late_cost_per_instance_hour",
-            want::number(0.0..=1_000_000.0),
-        ),
         ..Group::default()
     };
     if let (Some(minimum), Some(maximum)) = (read.minimum, read.maximum)

@@ -116,6 +116,12 @@ impl GroupRound {
         &self.policy
     }
 
+    /// The group's own bounds may change at any time.
+    pub const fn bounds(&mut self, minimum: u32, maximum: u32) {
+        self.policy.minimum = minimum;
+        self.policy.maximum = maximum;
+    }
+
     /// Takes minutes in, in any order.
     pub fn take(&mut self, minutes: &[Minute]) {
         for minute in minutes {

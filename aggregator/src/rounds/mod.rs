@@ -14,4 +14,4 @@ mod verdicts;
 pub use board::{AnswersCapacity, Board, GroupReport, PredictError};
 pub use group::{GroupRound, Measurements};
 pub use plans::PlanLog;
-pub use service::{Options, Service};
+pub use service::{GroupPolicy, Options, Service};

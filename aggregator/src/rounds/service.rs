@@ -8,7 +8,8 @@ use foreshadow_proto::convert::Id;
 use planner::baseline::{Measured, regression};
 use planner::demand::InstanceMode;
 use planner::evidence::{Conditions, Instance, Inventory};
-use planner::plan::Step;
+use planner::hold::Hold;
+use planner::plan::{Plan, Step};
 use planner::policy::{Metric, Policy};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -41,11 +42,36 @@ const PLAN_WRITTEN_EVERY: i64 = 300;
 /// How groups are planned.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// By group name.
-    pub policies: BTreeMap<Id, Policy>,
+    /// By group name; groups that are not named get the defaults.
+    pub policies: BTreeMap<Id, GroupPolicy>,
     pub forecast: forecast::Options,
     /// Agents are authenticated; without it no group may ever act.
     pub authenticated: bool,
+}
+
+/// What is configured for a group. A bound that is not given is the inventory's.
+#[derive(Debug, Clone)]
+pub struct GroupPolicy {
+    pub policy: Policy,
+    pub minimum: Option<u32>,
+    pub maximum: Option<u32>,
+}
+
+impl GroupPolicy {
+    pub fn new(group: &Id) -> Self {
+        Self { policy: Policy::new(group.to_string()), minimum: None, maximum: None }
+    }
+
+    /// The policy with its bounds, as the inventory is now.
+    fn bounded(&self, snapshot: &GroupSnapshot) -> Policy {
+        let mut policy = self.policy.clone();
+        if snapshot.source.is_some() {
+            (policy.minimum, policy.maximum) = (snapshot.minimum, snapshot.maximum);
+        }
+        policy.minimum = self.minimum.unwrap_or(policy.minimum);
+        policy.maximum = self.maximum.unwrap_or(policy.maximum).max(policy.minimum);
+        policy
+    }
 }
 
 /// Runs the rounds until it is told to stop.
@@ -177,13 +203,14 @@ impl Service {
         }
     }
 
+    fn policy(&self, group: &Id, snapshot: &GroupSnapshot) -> Policy {
+        let configured = self.options.policies.get(group);
+        configured.map_or_else(|| GroupPolicy::new(group).bounded(snapshot), |configured| configured.bounded(snapshot))
+    }
+
     /// Reads a group's history and makes what a restart left out.
     async fn open(&self, group: &Id, snapshot: &GroupSnapshot, now: i64) -> anyhow::Result<Group> {
-        let mut policy = self.options.policies.get(group).cloned().unwrap_or_else(|| Policy::new(group.to_string()));
-        if snapshot.source.is_some() && !self.options.policies.contains_key(group) {
-            policy.minimum = snapshot.minimum;
-            policy.maximum = snapshot.maximum.max(snapshot.minimum);
-        }
+        let policy = self.policy(group, snapshot);
         let generation = self.plans.generation(group).await?;
         let mut round = GroupRound::new(policy, self.options.forecast.clone(), false, generation);
         let mut newest = 0;
@@ -203,15 +230,17 @@ impl Service {
         late: &[i64],
         now: i64,
     ) -> anyhow::Result<()> {
-        let closing = self.close_minutes(group, late, now).await?;
+        let policy = self.policy(group, snapshot);
+        let Some(closed) = self.groups.get(group).map(|state| state.closed) else { return Ok(()) };
+        let (closing, closed) = self.close_minutes(&policy, group, closed, late, now).await?;
         let Some(state) = self.groups.get_mut(group) else { return Ok(()) };
+        state.closed = closed;
         let Some(mut round) = state.round.take() else {
             // The last round of this group panicked: begin anew from the store.
             self.groups.remove(group);
             anyhow::bail!("the group begins anew after a fault");
         };
-        let policy = round.policy().clone();
-        let closed = self.closed_until(now);
+        round.bounds(policy.minimum, policy.maximum);
         let measured = self.measure(&policy, snapshot, now);
         // Fitting models takes CPU; a panic in one group must not end the others.
         let made = tokio::task::spawn_blocking(move || {
@@ -221,7 +250,7 @@ impl Service {
             (round, plan, report)
         });
         let (round, plan, report) = made.await?;
-        let fingerprint = format!("{:?}{:?}{:?}", plan.steps, plan.not_taken, plan.holds.iter().map(|h| h.word()));
+        let fingerprint = fingerprint(&plan);
         let Some(state) = self.groups.get_mut(group) else { return Ok(()) };
         state.round = Some(round);
         state.wants_in = plan.steps.iter().any(|step| matches!(step.step, Step::Detach { .. }));
@@ -246,24 +275,37 @@ impl Service {
         Ok(())
     }
 
-    /// Rollups of the minutes that ended, and of those that samples came late for.
-    async fn close_minutes(&self, group: &Id, late: &[i64], now: i64) -> anyhow::Result<Vec<Minute>> {
-        let Some(state) = self.groups.get(group) else { return Ok(Vec::new()) };
-        let Some(round) = &state.round else { return Ok(Vec::new()) };
-        let policy = round.policy();
+    /// Rollups of the minutes that ended since the last round, in order, and of those that samples
+    /// came late for; and where the next round goes on.
+    async fn close_minutes(
+        &self,
+        policy: &Policy,
+        group: &Id,
+        closed: i64,
+        late: &[i64],
+        now: i64,
+    ) -> anyhow::Result<(Vec<Minute>, i64)> {
         let until = self.closed_until(now);
-        let in_memory = (now.div_euclid(10) - KEPT_SLICES + SLICES_PER_MINUTE) * 10;
-        let ended = (state.closed..until).step_by(60).filter(|start| {
-            // What memory does not reach is made from the store, a bounded number a round.
-            *start >= in_memory || self.started > *start
-        });
-        let wanted: BTreeSet<i64> = ended.chain(late.iter().copied().filter(|start| *start < until)).collect();
+        // What memory does not reach, or did not see since it began, is made from the store: a
+        // bounded number a round, oldest first.
+        let in_memory = ((now.div_euclid(10) - KEPT_SLICES + SLICES_PER_MINUTE) * 10).max(self.started);
+        let mut from_store = 0;
+        let ended: Vec<i64> = (closed..until)
+            .step_by(60)
+            .take_while(|start| {
+                from_store += usize::from(*start < in_memory);
+                from_store <= REMADE_PER_ROUND
+            })
+            .collect();
+        let next = ended.last().map_or(closed, |start| start + 60);
+        let late = late.iter().copied().filter(|start| *start < next);
+        let wanted: BTreeSet<i64> = ended.iter().copied().chain(late).collect();
+        let remade: Vec<i64> = wanted.iter().copied().filter(|start| *start < in_memory).collect();
+        let remade = match (remade.first(), remade.last()) {
+            (Some(first), Some(last)) => self.slices_from_store(group, *first, *last + 60).await?,
+            _ => HashMap::new(),
+        };
         let mut minutes = Vec::new();
-        let from_store: Vec<i64> = wanted.iter().copied().filter(|start| *start < in_memory).collect();
-        let mut remade = HashMap::new();
-        if let (Some(first), Some(last)) = (from_store.first(), from_store.last()) {
-            remade = self.slices_from_store(group, *first, *last + 60).await?;
-        }
         for start in wanted {
             let slices = if start < in_memory { &remade } else { &self.slices };
             let serving = self.timeline.serving_at(group, (start + 30) * 1_000_000);
@@ -274,7 +316,7 @@ impl Service {
         if !minutes.is_empty() {
             self.store.put_minutes(&minutes).await?;
         }
-        Ok(minutes)
+        Ok((minutes, next))
     }
 
     async fn slices_from_store(&self, group: &Id, from: i64, to: i64) -> anyhow::Result<HashMap<Id, InstanceSlices>> {
@@ -383,6 +425,14 @@ impl Service {
             ..Conditions::default()
         }
     }
+}
+
+/// What makes a plan worth writing down: its steps and holds, not the ages within them.
+fn fingerprint(plan: &Plan) -> String {
+    let steps: Vec<_> = plan.steps.iter().map(|step| &step.step).collect();
+    let left: Vec<_> = plan.not_taken.iter().map(|left| (left.direction, left.instances)).collect();
+    let holds: Vec<_> = plan.holds.iter().map(Hold::word).collect();
+    format!("{steps:?}{left:?}{holds:?}")
 }
 
 fn inventory(snapshot: &GroupSnapshot, now: i64) -> Inventory {

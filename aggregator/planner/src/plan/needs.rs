@@ -14,6 +14,10 @@ const SCALE_IN_QUANTILE: f64 = 0.95;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricNeeds {
     pub metric: Metric,
+    /// Present demand net of the baseline, points of the reference instance.
+    pub demand: Option<f64>,
+    /// Idle baseline in use, points.
+    pub baseline: f64,
     /// For present demand.
     pub reactive: Option<u32>,
     /// For the forecast at the policy's confidence over the launch lead and one step.
@@ -25,15 +29,28 @@ pub struct MetricNeeds {
     pub trust: f64,
 }
 
+impl MetricNeeds {
+    const fn unknown(metric: Metric) -> Self {
+        Self {
+            metric,
+            demand: None,
+            baseline: 0.0,
+            reactive: None,
+            ahead: None,
+            window: None,
+            without_baseline: None,
+            trust: 0.0,
+        }
+    }
+}
+
 /// One entry per metric with a target.
 pub(super) fn of_all(now: i64, policy: &Policy, evidence: &Evidence) -> Vec<MetricNeeds> {
     policy.targets.iter().map(|(metric, target)| of_metric(now, policy, evidence, *metric, *target)).collect()
 }
 
 fn of_metric(now: i64, policy: &Policy, evidence: &Evidence, metric: Metric, target: f64) -> MetricNeeds {
-    let Some(found) = evidence.metrics.get(&metric) else {
-        return MetricNeeds { metric, reactive: None, ahead: None, window: None, without_baseline: None, trust: 0.0 };
-    };
+    let Some(found) = evidence.metrics.get(&metric) else { return MetricNeeds::unknown(metric) };
     let weight = mean_weight(policy, evidence, metric);
     let baseline = baseline_points(found, target);
     let need = |demand: f64| need_of(policy, evidence, metric, target, demand);
@@ -49,6 +66,8 @@ fn of_metric(now: i64, policy: &Policy, evidence: &Evidence, metric: Metric, tar
     });
     MetricNeeds {
         metric,
+        demand: found.demand.map(|demand| demand.net(baseline)),
+        baseline,
         reactive: found.demand.map(|demand| need(demand.net(baseline))),
         ahead: ahead.map(need),
         window: window.map(need),

@@ -1,0 +1,110 @@
+//! A local AWS: moto's server with an Auto Scaling group, spoken to by signed-free query calls.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use http::Method;
+use tokio::process::Command;
+
+use crate::process::{Process, eventually, free_port, tool};
+use crate::web;
+
+/// Names a form's field and its value.
+type Field<'a> = (&'a str, &'a str);
+
+/// A running moto.
+#[derive(Debug)]
+pub struct Cloud {
+    _server: Process,
+    pub url: String,
+}
+
+impl Cloud {
+    pub async fn start(directory: &Path) -> anyhow::Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(tool("moto_server")?);
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        let server = Process::start("moto", command, directory)?;
+        let url = format!("http://127.0.0.1:{port}");
+        let reset = format!("{url}/moto-api/reset");
+        eventually("moto answers", Duration::from_secs(60), async || {
+            let answer = web::request(Method::POST, &reset, &[], "").await?;
+            Ok(answer.status.is_success().then_some(()))
+        })
+        .await?;
+        Ok(Self { _server: server, url })
+    }
+
+    /// What the aggregator needs in its environment to find it.
+    pub fn environment(&self) -> [(&str, &str); 4] {
+        [
+            ("AWS_ENDPOINT_URL", &self.url),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_REGION", "us-east-1"),
+        ]
+    }
+
+    /// Makes a group and gives the ids of its instances.
+    pub async fn group(&self, name: &str, size: u32) -> anyhow::Result<Vec<String>> {
+        let size = size.to_string();
+        self.call(
+            "autoscaling",
+            &[
+                ("Action", "CreateLaunchConfiguration"),
+                ("LaunchConfigurationName", "test"),
+                ("ImageId", "ami-12c6146b"),
+                ("InstanceType", "m5.large"),
+            ],
+        )
+        .await?;
+        self.call(
+            "autoscaling",
+            &[
+                ("Action", "CreateAutoScalingGroup"),
+                ("AutoScalingGroupName", name),
+                ("LaunchConfigurationName", "test"),
+                ("MinSize", "1"),
+                ("MaxSize", "200"),
+                ("DesiredCapacity", &size),
+                ("AvailabilityZones.member.1", "us-east-1a"),
+            ],
+        )
+        .await?;
+        self.members(name).await
+    }
+
+    /// Ids of the instances in a group now.
+    pub async fn members(&self, name: &str) -> anyhow::Result<Vec<String>> {
+        let text = self
+            .call("autoscaling", &[("Action", "DescribeAutoScalingGroups"), ("AutoScalingGroupNames.member.1", name)])
+            .await?;
+        let ids = text.split("<InstanceId>").skip(1).filter_map(|rest| rest.split('<').next());
+        Ok(ids.map(str::to_owned).collect())
+    }
+
+    /// Takes one instance out of its group; it goes on running.
+    pub async fn detach(&self, group: &str, instance: &str) -> anyhow::Result<()> {
+        let fields = [
+            ("Action", "DetachInstances"),
+            ("AutoScalingGroupName", group),
+            ("InstanceIds.member.1", instance),
+            ("ShouldDecrementDesiredCapacity", "true"),
+        ];
+        self.call("autoscaling", &fields).await.map(drop)
+    }
+
+    async fn call(&self, service: &str, fields: &[Field<'_>]) -> anyhow::Result<String> {
+        let body: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let body = format!("{}&Version=2011-01-01", body.join("&"));
+        // moto reads the service from the credential's scope and checks no signature.
+        let authorization =
+            format!("AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, Signature=x");
+        let headers =
+            [("content-type", "application/x-www-form-urlencoded"), ("authorization", authorization.as_str())];
+        let answer = web::request(Method::POST, &self.url, &headers, body).await.context("moto")?;
+        ensure!(answer.status.is_success(), "moto: {} {}", answer.status, answer.body);
+        Ok(answer.body)
+    }
+}

@@ -1,0 +1,61 @@
+//! This host by itself: the figures the agent's are compared with, and load to compare them under.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::process::{Child, Command};
+
+/// Jiffies of all processors since boot, from the first line of `/proc/stat` (proc(5)).
+#[derive(Debug, Clone, Copy)]
+pub struct Jiffies {
+    busy: u64,
+    steal: u64,
+    all: u64,
+}
+
+impl Jiffies {
+    pub fn read() -> anyhow::Result<Self> {
+        let stat = std::fs::read_to_string("/proc/stat")?;
+        let line = stat.lines().next().context("/proc/stat is empty")?;
+        let fields: Vec<u64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+        // user nice system idle iowait irq softirq steal; guest time is within user time.
+        let at = |index: usize| fields.get(index).copied().unwrap_or_default();
+        let busy = at(0) + at(1) + at(2) + at(5) + at(6);
+        Ok(Self { busy, steal: at(7), all: busy + at(3) + at(4) + at(7) })
+    }
+
+    /// Busy percent since an earlier reading, steal not included.
+    pub fn busy_percent_since(self, earlier: Self) -> f64 {
+        let all = (self.all - earlier.all).max(1) as f64;
+        100.0 * (self.busy - earlier.busy) as f64 / all
+    }
+
+    pub fn steal_percent_since(self, earlier: Self) -> f64 {
+        100.0 * (self.steal - earlier.steal) as f64 / (self.all - earlier.all).max(1) as f64
+    }
+}
+
+/// A process that keeps one processor busy until dropped.
+pub fn burn() -> anyhow::Result<Child> {
+    let mut command = Command::new("sh");
+    command.args(["-c", "while :; do :; done"]).stdin(Stdio::null()).kill_on_drop(true);
+    command.spawn().context("no load could be started")
+}
+
+/// CPU time a process has used so far.
+pub fn cpu_time(process: u32) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let fields: Vec<&str> = stat.rsplit_once(')').context("stat")?.1.split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok()).context("ticks");
+    // utime and stime in hundredths of a second.
+    Ok(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
+}
+
+/// Resident memory of a process, bytes.
+pub fn resident_bytes(process: u32) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kilobytes * 1_024)
+}

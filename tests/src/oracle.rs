@@ -1,0 +1,183 @@
+//! The oracle stands between agents and aggregator, lets every message through unchanged and writes
+//! down what was sent and what was acknowledged: who knows both can say what is missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, ensure};
+use foreshadow_proto::v1::agent_client::AgentClient;
+use foreshadow_proto::v1::agent_server::{Agent, AgentServer};
+use foreshadow_proto::v1::{self, agent_message, aggregator_message};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::{Channel, Server};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::web;
+
+/// Instance and stream id (hexadecimal) → sequence numbers.
+type Sequences = BTreeMap<(String, String), BTreeSet<u64>>;
+
+#[derive(Debug, Default)]
+struct Ledger {
+    sent: Sequences,
+    acknowledged: Sequences,
+    acknowledged_total: u64,
+}
+
+/// A proxy that counts.
+#[derive(Debug, Clone)]
+pub struct Oracle {
+    upstream: String,
+    ledger: Arc<Mutex<Ledger>>,
+    pub url: String,
+}
+
+/// What the oracle found in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    pub sent: usize,
+    pub acknowledged: usize,
+    pub stored: usize,
+}
+
+impl Oracle {
+    /// Listens on a port of its own and passes everything on to `upstream`.
+    pub async fn start(upstream: &str) -> anyhow::Result<Self> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let address: SocketAddr = listener.local_addr()?;
+        let oracle = Self { upstream: upstream.to_owned(), ledger: Arc::default(), url: format!("http://{address}") };
+        let service = AgentServer::new(oracle.clone());
+        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
+        Ok(oracle)
+    }
+
+    /// Acknowledgements passed on so far, samples.
+    pub fn acknowledged(&self) -> u64 {
+        self.ledger().acknowledged_total
+    }
+
+    /// Samples of one instance that were acknowledged, over all its streams.
+    pub fn acknowledged_of(&self, instance: &str) -> usize {
+        let ledger = self.ledger();
+        ledger.acknowledged.iter().filter(|((of, _), _)| of == instance).map(|(_, held)| held.len()).sum()
+    }
+
+    /// Reads everything the aggregator holds and compares: every acknowledged sample is there, none
+    /// is there twice, and nothing is there that was never sent.
+    pub async fn judge(&self, aggregator: &str) -> anyhow::Result<Count> {
+        let (sent, acknowledged) = {
+            let ledger = self.ledger();
+            (ledger.sent.clone(), ledger.acknowledged.clone())
+        };
+        let mut stored = Sequences::new();
+        let instances: BTreeSet<&String> = sent.keys().map(|(instance, _)| instance).collect();
+        for instance in instances {
+            let url = format!("{aggregator}/shadow/metrics?instance={instance}&from=-2h");
+            let answer = web::get(&url).await?;
+            ensure!(answer.status.is_success(), "{url}: {}", answer.body);
+            for line in answer.lines()? {
+                let stream = line["stream"].as_str().context("stream")?.to_owned();
+                let sequence = line["sequence"].as_u64().context("sequence")?;
+                let fresh = stored.entry((instance.clone(), stream)).or_default().insert(sequence);
+                ensure!(fresh, "{instance}: sequence {sequence} is stored twice");
+            }
+        }
+        for (key, sequences) in &acknowledged {
+            let held = stored.get(key).cloned().unwrap_or_default();
+            let missing: Vec<_> = sequences.difference(&held).collect();
+            ensure!(missing.is_empty(), "{key:?}: acknowledged and missing: {missing:?}");
+        }
+        for (key, sequences) in &stored {
+            let known = sent.get(key).cloned().unwrap_or_default();
+            let invented: Vec<_> = sequences.difference(&known).collect();
+            ensure!(invented.is_empty(), "{key:?}: stored and never sent: {invented:?}");
+        }
+        let count = |of: &Sequences| of.values().map(BTreeSet::len).sum();
+        Ok(Count { sent: count(&sent), acknowledged: count(&acknowledged), stored: count(&stored) })
+    }
+
+    fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn saw_batch(&self, instance: &str, batch: &v1::Batch) {
+        let key = (instance.to_owned(), hex(&batch.stream_id));
+        let mut ledger = self.ledger();
+        ledger.sent.entry(key).or_default().extend(batch.samples.iter().map(|sample| sample.sequence));
+    }
+
+    fn saw_ranges(&self, instance: &str, stream: &[u8], ranges: &[v1::Range]) {
+        let key = (instance.to_owned(), hex(stream));
+        let mut ledger = self.ledger();
+        let held = ledger.acknowledged.entry(key).or_default();
+        let before = held.len();
+        held.extend(ranges.iter().flat_map(|range| range.first..=range.last));
+        let new = (held.len() - before) as u64;
+        ledger.acknowledged_total += new;
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tonic::async_trait]
+impl Agent for Oracle {
+    type StreamStream = ReceiverStream<Result<v1::AggregatorMessage, Status>>;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        let gone = |error: &dyn std::fmt::Display| Status::unavailable(format!("upstream: {error}"));
+        let mut from_agent = request.into_inner();
+        let channel = Channel::from_shared(self.upstream.clone()).map_err(|error| gone(&error))?;
+        let mut client = AgentClient::new(channel.connect().await.map_err(|error| gone(&error))?);
+        let (to_aggregator, upward) = mpsc::channel(64);
+        let (to_agent, downward) = mpsc::channel(64);
+        let mut from_aggregator = client.stream(ReceiverStream::new(upward)).await?.into_inner();
+        let instance = Arc::new(Mutex::new(String::new()));
+        let (oracle, who) = (self.clone(), instance.clone());
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = from_agent.message().await {
+                match &message.kind {
+                    Some(agent_message::Kind::Hello(hello)) => {
+                        who.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&hello.instance_id);
+                    }
+                    Some(agent_message::Kind::Batch(batch)) => {
+                        let instance = who.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                        oracle.saw_batch(&instance, batch);
+                    }
+                    _ => {}
+                }
+                if to_aggregator.send(message).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let (oracle, who) = (self.clone(), instance);
+        tokio::spawn(async move {
+            loop {
+                match from_aggregator.message().await {
+                    Ok(Some(message)) => {
+                        let instance = who.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                        if let Some(aggregator_message::Kind::Ack(ack)) = &message.kind {
+                            oracle.saw_ranges(&instance, &ack.stream_id, &ack.ranges);
+                        }
+                        if to_agent.send(Ok(message)).await.is_err() {
+                            return;
+                        }
+                    }
+                    Ok(None) => return,
+                    Err(status) => {
+                        drop(to_agent.send(Err(status)).await);
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(downward)))
+    }
+}

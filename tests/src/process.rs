@@ -1,0 +1,168 @@
+//! Real processes: started with their output in files, ended when dropped, killed when told.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+/// How long anything may take that usually takes a moment.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A binary of the workspace, built by `tests/run` or `cargo build --workspace --bins`.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe().context("the path of this test")?;
+    let directory = test.ancestors().find(|path| path.ends_with("deps")).and_then(Path::parent);
+    let directory = directory.or_else(|| test.parent()).context("the target directory")?;
+    let path = directory.join(name);
+    ensure!(path.exists(), "{} is not built: cargo build --workspace --bins", path.display());
+    Ok(path)
+}
+
+/// A tool that `tests/run` installs below `target/tools`.
+pub fn tool(name: &str) -> anyhow::Result<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/bin").join(name);
+    ensure!(path.exists(), "{name} is not installed: bash tests/run installs it below target/tools");
+    Ok(path)
+}
+
+/// A port nobody listens on now.
+pub fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// A running process; it is killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a command; both outputs go to a file in `directory`, appended to what is there.
+    pub fn start(name: &str, mut command: Command, directory: &Path) -> anyhow::Result<Self> {
+        let log = directory.join(format!("{name}.log"));
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).kill_on_drop(true);
+        let child = command.spawn().with_context(|| format!("{name} cannot be started"))?;
+        Ok(Self { name: name.to_owned(), child, log })
+    }
+
+    /// What it printed so far.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn id(&self) -> anyhow::Result<u32> {
+        self.child.id().context("the process has ended")
+    }
+
+    /// SIGKILL: no handler runs, nothing is flushed.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await.with_context(|| format!("{} cannot be killed", self.name))
+    }
+
+    /// SIGTERM, and how it ended.
+    pub async fn terminate(mut self) -> anyhow::Result<ExitStatus> {
+        let id = self.id()?.to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status().await?;
+        ensure!(sent.success(), "SIGTERM could not be sent");
+        self.ended().await
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        match tokio::time::timeout(PATIENCE, self.child.wait()).await {
+            Ok(status) => Ok(status?),
+            Err(_) => bail!("{} does not end:\n{}", self.name, self.output()),
+        }
+    }
+
+    /// Fails with its output when it has ended.
+    pub fn must_run(&mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("{} ended with {status}:\n{}", self.name, self.output());
+        }
+        Ok(())
+    }
+}
+
+/// An aggregator on a port of its own, with its data in `directory`.
+#[derive(Debug)]
+pub struct Aggregator {
+    pub process: Process,
+    pub port: u16,
+    pub url: String,
+}
+
+impl Aggregator {
+    /// Starts and waits until it answers. `config` is TOML without `[listen]` and `[store]`.
+    pub async fn start(directory: &Path, config: &str) -> anyhow::Result<Self> {
+        Self::start_on(directory, config, free_port()?, &[]).await
+    }
+
+    /// The same on a port that is known beforehand, with environment variables.
+    pub async fn start_on(directory: &Path, config: &str, port: u16, set: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let file = directory.join("foreshadow.toml");
+        std::fs::write(&file, config)?;
+        let mut command = Command::new(binary("foreshadow")?);
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(&file)
+            .arg("--listen")
+            .arg(format!("127.0.0.1:{port}"))
+            .arg("--directory")
+            .arg(directory.join("data"))
+            .envs(set.iter().copied());
+        let process = Process::start("foreshadow", command, directory)?;
+        let mut aggregator = Self { process, port, url: format!("http://127.0.0.1:{port}") };
+        let url = format!("{}/healthz", aggregator.url);
+        let begun = Instant::now();
+        while crate::web::get(&url).await.is_err() {
+            aggregator.process.must_run()?;
+            ensure!(begun.elapsed() < PATIENCE, "no answer from {url}:\n{}", aggregator.process.output());
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(aggregator)
+    }
+}
+
+/// The real agent, sampling this host.
+pub fn agent(directory: &Path, aggregator: &str, instance: &str, flags: &[&str]) -> anyhow::Result<Process> {
+    let mut command = Command::new(binary("foreshadow-agent")?);
+    command.args(["--aggregator", aggregator, "--instance-id", instance]).args(flags);
+    // Without this every start would wait for a cloud's metadata service that is not there.
+    command.env("AWS_EC2_METADATA_DISABLED", "true");
+    Process::start(&format!("agent-{instance}"), command, directory)
+}
+
+/// Polls until `found` gives something; the error says what was awaited.
+pub async fn eventually<T, F>(what: &str, within: Duration, mut found: impl FnMut() -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<Option<T>>>,
+{
+    let begun = Instant::now();
+    let mut last = None;
+    loop {
+        match found().await {
+            Ok(Some(value)) => return Ok(value),
+            Ok(None) => {}
+            Err(error) => last = Some(error),
+        }
+        if begun.elapsed() > within {
+            let why = last.map_or_else(String::new, |error| format!(" (last: {error:#})"));
+            bail!("not within {} s: {what}{why}", within.as_secs());
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A second of nothing, for tests that must let time pass.
+pub async fn pause(duration: Duration) {
+    sleep(duration).await;
+}

@@ -1,0 +1,86 @@
+//! Asking the API as curl would.
+
+use std::pin::Pin;
+
+use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyDataStream, BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: http::HeaderMap,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> anyhow::Result<Value> {
+        serde_json::from_str(&self.body).with_context(|| format!("not JSON: {} {}", self.status, self.body))
+    }
+
+    /// One JSON value a line.
+    pub fn lines(&self) -> anyhow::Result<Vec<Value>> {
+        self.body.lines().map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))).collect()
+    }
+}
+
+/// One request with headers and a body.
+pub async fn request(
+    method: Method,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> anyhow::Result<Answer> {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let mut request = Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = client.request(request.body(Full::new(body.into()))?).await.with_context(|| url.to_owned())?;
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.with_context(|| url.to_owned())?.to_bytes();
+    Ok(Answer { status: parts.status, headers: parts.headers, body: String::from_utf8_lossy(&body).into_owned() })
+}
+
+pub async fn get(url: &str) -> anyhow::Result<Answer> {
+    request(Method::GET, url, &[], Bytes::new()).await
+}
+
+/// The JSON of a GET that must succeed.
+pub async fn get_json(url: &str) -> anyhow::Result<Value> {
+    let answer = get(url).await?;
+    ensure!(answer.status.is_success(), "{url}: {} {}", answer.status, answer.body);
+    answer.json()
+}
+
+/// Server-sent events: name and data.
+pub async fn events(url: &str) -> anyhow::Result<Pin<Box<dyn Stream<Item = (String, Value)> + Send>>> {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let request = Request::builder().uri(url).header("accept", "text/event-stream").body(Full::new(Bytes::new()))?;
+    let response = client.request(request).await?;
+    ensure!(response.status().is_success(), "{url}: {}", response.status());
+    let chunks = BodyDataStream::new(response.into_body());
+    let events = chunks
+        .scan(String::new(), |rest, chunk| {
+            rest.push_str(&String::from_utf8_lossy(&chunk.unwrap_or_default()));
+            let mut events = Vec::new();
+            while let Some(end) = rest.find("\n\n") {
+                let event: String = rest.drain(..end + 2).collect();
+                events.extend(read_event(&event));
+            }
+            futures::future::ready(Some(futures::stream::iter(events)))
+        })
+        .flatten();
+    Ok(Box::pin(events))
+}
+
+fn read_event(text: &str) -> Option<(String, Value)> {
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    Some((field("event:").unwrap_or("message").to_owned(), serde_json::from_str(field("data:")?).ok()?))
+}
