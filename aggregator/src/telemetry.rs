@@ -1,5 +1,7 @@
 //! Logs: text for people, JSON for machines; never a secret, never a body.
 
+use std::io::IsTerminal as _;
+
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
@@ -14,15 +16,25 @@ pub enum LogFormat {
 /// Starts logging to standard error. `FORESHADOW_LOG` filters (`info` by default). Without
 /// timestamps under journald, which brings its own.
 pub fn start(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("FORESHADOW_LOG").unwrap_or_else(|_| {
-        EnvFilter::new("info,sqlx=warn,hyper=warn,h2=warn,aws_config=warn,aws_smithy_runtime=warn")
-    });
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let under_journald = std::env::var_os("JOURNAL_STREAM").is_some();
+    start_with(format, "info,sqlx=warn,hyper=warn,h2=warn,aws_config=warn,aws_smithy_runtime=warn");
+}
+
+/// Starts logging of what goes wrong only, for a program whose output is for people.
+pub fn start_quiet() {
+    start_with(LogFormat::Text, "warn");
+}
+
+fn start_with(format: LogFormat, usual: &str) {
+    let filter = EnvFilter::try_from_env("FORESHADOW_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     // A second subscriber in one process (tests) is not an error worth ending for.
     let started = match format {
         LogFormat::Json => builder.json().try_init(),
-        LogFormat::Text if under_journald => builder.without_time().with_ansi(false).try_init(),
+        LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => builder.without_time().try_init(),
         LogFormat::Text => builder.try_init(),
     };
     drop(started);

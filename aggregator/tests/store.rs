@@ -155,3 +155,36 @@ async fn two_processes_on_one_directory_refuse() {
     assert!(second.expect_err("locked").to_string().contains("another foreshadow process"));
     assert_eq!(store.id().0, [7; 16]);
 }
+
+/// A writer that began to read before another one wrote must wait, not fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_beside_the_samples_do_not_lock_them_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).await;
+    let other = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for start in 0..400 {
+                let minute = Minute {
+                    group: id("web"),
+                    metric: "cpu".to_owned(),
+                    start: start * 60,
+                    gross_mean: 1.0,
+                    gross_maximum: 1.0,
+                    weight: 1.0,
+                    serving: 1,
+                    reporting: 1,
+                    lower_bound: false,
+                };
+                store.put_minutes(&[minute]).await.expect("a minute is written");
+            }
+        })
+    };
+    for sequence in 1..=300 {
+        store
+            .append(arrival("i-1", 1, vec![sample(sequence, 1_800_000_000_000_000)]))
+            .await
+            .expect("a sample is written");
+    }
+    other.await.expect("no panic");
+}

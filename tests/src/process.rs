@@ -68,9 +68,8 @@ impl Process {
 
     /// SIGTERM, and how it ended.
     pub async fn terminate(mut self) -> anyhow::Result<ExitStatus> {
-        let id = self.id()?.to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().await?;
-        ensure!(sent.success(), "SIGTERM could not be sent");
+        let id = rustix::process::Pid::from_raw(i32::try_from(self.id()?)?).context("the process id")?;
+        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
         self.ended().await
     }
 

@@ -46,7 +46,7 @@ pub struct LineFault {
 #[utoipa::path(post, path = "/shadow/metrics", params(
     ("format" = Option<String>, Query, description = "ndjson or line; by content type unless told")),
     request_body(content = String, description = "NDJSON, or InfluxDB line protocol with a tag instance"),
-    responses((status = 200, body = Pushing), (status = 400, description = "no line could be used", body = Pushing),
+    responses((status = 200, description = "what became of the lines", body = Pushing), (status = 400, description = "no line could be used", body = Pushing),
         (status = 503, description = "the store refuses; what is in `accepted` is durable", body = Problem)))]
 pub async fn push_metrics(
     State(state): State<ApiState>,

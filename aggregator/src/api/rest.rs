@@ -73,7 +73,7 @@ pub async fn metrics(State(state): State<ApiState>) -> impl IntoResponse {
 }
 
 /// All groups.
-#[utoipa::path(get, path = "/groups", responses((status = 200, body = v1::ListGroupsResponse)))]
+#[utoipa::path(get, path = "/groups", responses((status = 200, description = "found", body = v1::ListGroupsResponse)))]
 pub async fn groups(State(state): State<ApiState>, asked: Asked) -> Result<Json<v1::ListGroupsResponse>, Problem> {
     asked.only(&[])?;
     let groups = state.board.reports().iter().map(|report| report.summary.clone()).collect();
@@ -91,7 +91,7 @@ pub struct GroupDetail {
 
 /// One group.
 #[utoipa::path(get, path = "/groups/{group}", params(("group" = String, Path)), responses(
-    (status = 200, body = GroupDetail), (status = 404, body = Problem)))]
+    (status = 200, description = "found", body = GroupDetail), (status = 404, description = "not known", body = Problem)))]
 pub async fn group(
     State(state): State<ApiState>,
     Path(name): Path<String>,
@@ -124,7 +124,7 @@ fn unknown_group(name: &str) -> Problem {
     ("group" = String, Path), ("metric" = Option<String>, Query, description = "cpu unless told"),
     ("from" = Option<String>, Query, description = "RFC 3339, seconds since 1970 or like -6h; an hour ago unless told"),
     ("to" = Option<String>, Query, description = "likewise; now unless told")),
-    responses((status = 200, body = Value), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, description = "found", body = Value), (status = 400, description = "a parameter or a field is wrong", body = Problem), (status = 404, description = "not known", body = Problem)))]
 pub async fn minutes(
     State(state): State<ApiState>,
     Path(name): Path<String>,
@@ -147,7 +147,7 @@ pub async fn minutes(
 /// The latest plans of a group, newest first.
 #[utoipa::path(get, path = "/plans", params(
     ("group" = String, Query), ("limit" = Option<u32>, Query, description = "20 unless told, 500 at most")),
-    responses((status = 200, body = Value), (status = 400, body = Problem)))]
+    responses((status = 200, description = "found", body = Value), (status = 400, description = "a parameter or a field is wrong", body = Problem)))]
 pub async fn plans(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<Value>>, Problem> {
     let asked = asked.only(&["group", "limit"])?;
     let name = asked.text("group").ok_or_else(|| wrong("group", "is missing"))?.to_owned();
@@ -170,8 +170,8 @@ pub async fn plans(State(state): State<ApiState>, asked: Asked) -> Result<Json<V
     ("group" = String, Query),
     ("at" = Option<String>, Query, description = "RFC 3339, seconds since 1970 or like +15m; now unless told"),
     ("confidence" = Option<f64>, Query, description = "one-sided quantile; the policy's unless told")),
-    responses((status = 200, body = v1::PredictCapacityResponse), (status = 400, body = Problem),
-        (status = 404, body = Problem)))]
+    responses((status = 200, description = "found", body = v1::PredictCapacityResponse), (status = 400, description = "a parameter or a field is wrong", body = Problem),
+        (status = 404, description = "not known", body = Problem)))]
 pub async fn predict_capacity(
     State(state): State<ApiState>,
     asked: Asked,
@@ -194,7 +194,7 @@ pub async fn predict_capacity(
 }
 
 /// How long shadows are measured.
-#[utoipa::path(get, path = "/shadow/config", responses((status = 200, body = ShadowConfig)))]
+#[utoipa::path(get, path = "/shadow/config", responses((status = 200, description = "found", body = ShadowConfig)))]
 pub async fn shadow_config(State(state): State<ApiState>, asked: Asked) -> Result<Json<ShadowConfig>, Problem> {
     asked.only(&[])?;
     Ok(Json(state.sessions.config().await))
@@ -203,7 +203,7 @@ pub async fn shadow_config(State(state): State<ApiState>, asked: Asked) -> Resul
 /// A new shadow configuration. A longer lease anywhere needs an admin and a reason.
 #[utoipa::path(put, path = "/shadow/config", request_body = ShadowConfig,
     params(("reason" = Option<String>, Query, description = "why; needed where a lease grows")),
-    responses((status = 200, body = ShadowConfig), (status = 400, body = Problem), (status = 403, body = Problem)))]
+    responses((status = 200, description = "found", body = ShadowConfig), (status = 400, description = "a parameter or a field is wrong", body = Problem), (status = 403, description = "the role does not suffice", body = Problem)))]
 pub async fn put_shadow_config(
     State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
@@ -257,7 +257,7 @@ pub struct Detached {
 
 /// A hint: the inventory is asked soon. Nothing in it is believed.
 #[utoipa::path(post, path = "/shadow/detached", request_body = Detached,
-    responses((status = 202, body = Value), (status = 400, body = Problem)))]
+    responses((status = 202, description = "taken as a hint", body = Value), (status = 400, description = "a parameter or a field is wrong", body = Problem)))]
 pub async fn detached(State(state): State<ApiState>, body: Bytes) -> Result<Response, Problem> {
     let hint: Detached = json_body(&body)?;
     for (field, value) in [("group", &hint.group), ("instance", &hint.instance)] {
@@ -272,7 +272,7 @@ pub async fn detached(State(state): State<ApiState>, body: Bytes) -> Result<Resp
 
 /// Shadow sessions: open ones and those of the last seven days.
 #[utoipa::path(get, path = "/shadow/sessions", params(("group" = Option<String>, Query)),
-    responses((status = 200, body = Vec<ShadowSession>)))]
+    responses((status = 200, description = "found", body = Vec<ShadowSession>)))]
 pub async fn shadow_sessions(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<ShadowSession>>, Problem> {
     let group = asked.only(&["group"])?.id("group")?;
     let mut sessions = state.sessions.sessions().await;
@@ -282,7 +282,7 @@ pub async fn shadow_sessions(State(state): State<ApiState>, asked: Asked) -> Res
 
 /// The latest changes, newest first.
 #[utoipa::path(get, path = "/audit", params(("limit" = Option<u32>, Query)),
-    responses((status = 200, body = Vec<AuditEntry>)))]
+    responses((status = 200, description = "found", body = Vec<AuditEntry>)))]
 pub async fn audit(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<AuditEntry>>, Problem> {
     let limit = asked.only(&["limit"])?.number("limit")?.unwrap_or(USUAL);
     if !(1..=MOST).contains(&limit) {

@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli;
 use crate::config::{Config, Listen, Store};
 use crate::supervise::{self, Running};
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry;
 
 /// The group this host reports in.
 pub(crate) const HOST_GROUP: &str = "this-host";
@@ -48,7 +48,7 @@ pub struct Arguments {
 pub fn main(arguments: &Arguments) -> ExitCode {
     let live = std::io::stdout().is_terminal() && !arguments.plain;
     if !live {
-        telemetry::start(LogFormat::Text);
+        telemetry::start_quiet();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -130,9 +130,11 @@ fn agent(url: &str) -> anyhow::Result<Child> {
 
 /// Asks the agent to end as systemd would, and only then insists.
 async fn stop_agent(agent: &mut Child) {
-    if let Some(id) = agent.id() {
-        let mut kill = Command::new("kill");
-        drop(kill.args(["-TERM", &id.to_string()]).stdout(Stdio::null()).stderr(Stdio::null()).status().await);
+    let id = agent.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+    if let Some(id) = id
+        && let Err(error) = rustix::process::kill_process(id, rustix::process::Signal::TERM)
+    {
+        tracing::debug!(%error, "the agent cannot be asked to end");
     }
     if tokio::time::timeout(Duration::from_secs(6), agent.wait()).await.is_err() {
         drop(agent.kill().await);

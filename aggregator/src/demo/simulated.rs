@@ -53,9 +53,9 @@ pub struct Picture {
     /// Latest plan in words, newest first.
     pub plans: VecDeque<String>,
     pub plans_made: u64,
-    /// Steps that `full` would have taken since the start.
-    pub would_launch: u64,
-    pub would_detach: u64,
+    /// Plans that asked for more machines, and for fewer.
+    pub plans_out: u64,
+    pub plans_in: u64,
     /// Forecasts of an hour ago at the confidence that held, and all of them.
     pub held: u64,
     pub judged: u64,
@@ -251,8 +251,8 @@ impl World {
         }
         for step in &plan.steps {
             match &step.step {
-                planner::plan::Step::Launch { count } => picture.would_launch += u64::from(*count),
-                planner::plan::Step::Detach { instances } => picture.would_detach += instances.len() as u64,
+                planner::plan::Step::Launch { .. } => picture.plans_out += 1,
+                planner::plan::Step::Detach { .. } => picture.plans_in += 1,
                 _ => {}
             }
             let words = match &step.step {

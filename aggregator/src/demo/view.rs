@@ -147,8 +147,8 @@ impl View {
         say(format_args!("  {GROUP} (simulated load, {minutes} minutes in compressed time)"));
         say(format_args!("    plans made in observe  {}", picture.plans_made));
         say(format_args!(
-            "    full would have        launched {} and detached {} (nothing was done: observe)",
-            picture.would_launch, picture.would_detach
+            "    of these wanted        {} to launch, {} to detach into shadow (nothing was done: observe)",
+            picture.plans_out, picture.plans_in
         ));
         if picture.judged > 0 {
             say(format_args!(

@@ -36,6 +36,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Samples arrive this late at most before a tick is folded into chunks, µs.
 const SETTLE_MICROS: i64 = 600_000_000;
 const HOUR_MICROS: i64 = 3_600_000_000;
+/// Connections for reading.
+const READERS: u32 = 4;
 /// Interval sets are kept this long after a stream's last sample: longer than any agent's spool.
 const STREAM_KEPT_MICROS: i64 = 14 * 24 * HOUR_MICROS;
 
@@ -53,7 +55,10 @@ type Answer = oneshot::Sender<Result<Vec<RangeInclusive<u64>>, StoreError>>;
 #[derive(Debug, Clone)]
 pub struct Embedded {
     id: StoreId,
-    pool: SqlitePool,
+    /// Readers see the last commit and never wait for a writer.
+    reads: SqlitePool,
+    /// One connection: writers queue here in turn instead of waiting for the file's lock by chance.
+    writes: SqlitePool,
     queue: mpsc::Sender<(Arrival, Answer)>,
     shared: Arc<Shared>,
 }
@@ -93,13 +98,13 @@ impl Embedded {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
-        let pool = SqlitePoolOptions::new()
-            .max_connections(4)
-            .connect_with(connect)
-            .await
-            .map_err(|error| problem(&file, error.to_string()))?;
-        sqlx::migrate!().run(&pool).await.map_err(|error| problem(&file, error.to_string()))?;
-        let id = match sqlx::query(sql::STORE_ID).fetch_optional(&pool).await? {
+        let pool = async |connections| {
+            let pool = SqlitePoolOptions::new().max_connections(connections).connect_with(connect.clone());
+            pool.await.map_err(|error| problem(&file, error.to_string()))
+        };
+        let (writes, reads) = (pool(1).await?, pool(READERS).await?);
+        sqlx::migrate!().run(&writes).await.map_err(|error| problem(&file, error.to_string()))?;
+        let id = match sqlx::query(sql::STORE_ID).fetch_optional(&writes).await? {
             Some(row) => {
                 let bytes: Vec<u8> = row.try_get(0)?;
                 let bytes = bytes.try_into().map_err(|_| StoreError::Corrupt("the store's id".to_owned()))?;
@@ -107,11 +112,11 @@ impl Embedded {
             }
             None => {
                 let create = sqlx::query(sql::STORE_CREATE).bind(random.to_vec()).bind(clock.wall_micros());
-                create.execute(&pool).await?;
+                create.execute(&writes).await?;
                 StoreId(random)
             }
         };
-        let last_tick: i64 = sqlx::query_scalar(sql::TICK_LAST).fetch_one(&pool).await?;
+        let last_tick: i64 = sqlx::query_scalar(sql::TICK_LAST).fetch_one(&writes).await?;
         let (queue, arrivals) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared {
             options,
@@ -121,14 +126,14 @@ impl Embedded {
             fold_up_to: AtomicI64::new(i64::MAX),
             _lock: lock,
         });
-        let writer = Writer { pool: pool.clone(), clock, shared: shared.clone(), streams: HashMap::new(), last_tick };
+        let writer = Writer { pool: writes.clone(), clock, shared: shared.clone(), streams: HashMap::new(), last_tick };
         tokio::spawn(writer.run(arrivals));
-        Ok(Self { id, pool, queue, shared })
+        Ok(Self { id, reads, writes, queue, shared })
     }
 
-    /// The database, for those who keep state in it.
+    /// The database, for those who keep state in it: their writes take turns with the samples.
     pub fn pool(&self) -> SqlitePool {
-        self.pool.clone()
+        self.writes.clone()
     }
 
     /// Samples that came a second time and were dropped, since the start.
@@ -142,7 +147,7 @@ impl Embedded {
     }
 
     async fn settled(&self, before: i64, up_to: i64) -> Result<Vec<sqlx::sqlite::SqliteRow>, StoreError> {
-        Ok(sqlx::query(sql::TICK_SETTLED).bind(before).bind(up_to).fetch_all(&self.pool).await?)
+        Ok(sqlx::query(sql::TICK_SETTLED).bind(before).bind(up_to).fetch_all(&self.reads).await?)
     }
 
     async fn fold(&self, now: i64) -> Result<bool, StoreError> {
@@ -170,23 +175,27 @@ impl Embedded {
                 break;
             }
         }
-        let mut transaction = self.pool.begin().await?;
+        // Packing takes CPU: done before the transaction, so that samples do not wait for it.
+        let mut chunks = Vec::new();
         for ((instance, hour), mut samples) in hours {
             samples.sort_by_key(|stored| (stored.sample.wall_micros, stored.stream, stored.sample.sequence));
+            chunks.push((instance, hour, span(&samples), samples.len(), pack(&samples)?));
+        }
+        let mut transaction = self.writes.begin().await?;
+        for (instance, hour, (first, last), count, body) in chunks {
             let part: i64 = sqlx::query_scalar(sql::CHUNK_NEXT_PART)
                 .bind(instance.as_str())
                 .bind(hour)
                 .fetch_one(&mut *transaction)
                 .await?;
-            let (first, last) = span(&samples);
             sqlx::query(sql::CHUNK_WRITE)
                 .bind(instance.as_str())
                 .bind(hour)
                 .bind(part)
                 .bind(first)
                 .bind(last)
-                .bind(i64::try_from(samples.len()).unwrap_or(i64::MAX))
-                .bind(pack(&samples)?)
+                .bind(i64::try_from(count).unwrap_or(i64::MAX))
+                .bind(body)
                 .execute(&mut *transaction)
                 .await?;
         }
@@ -220,13 +229,13 @@ impl SampleStore for Embedded {
     }
 
     async fn held(&self, instance: &Id, stream: StreamId) -> Result<Vec<RangeInclusive<u64>>, StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.reads.acquire().await?;
         Ok(read_held(&mut connection, instance, stream).await?.ranges().to_vec())
     }
 
     async fn samples(&self, instance: &Id, from: i64, to: i64) -> Result<Vec<Stored>, StoreError> {
         // One snapshot: a tick that is folded meanwhile is seen once, as tick or as chunk.
-        let mut snapshot = self.pool.begin().await?;
+        let mut snapshot = self.reads.begin().await?;
         let chunks = sqlx::query(sql::CHUNK_OVERLAPPING).bind(instance.as_str()).bind(from).bind(to);
         let mut bodies: Vec<Vec<u8>> =
             chunks.fetch_all(&mut *snapshot).await?.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
@@ -246,7 +255,7 @@ impl SampleStore for Embedded {
     }
 
     async fn instances(&self, from: i64, to: i64) -> Result<Vec<Id>, StoreError> {
-        let mut snapshot = self.pool.begin().await?;
+        let mut snapshot = self.reads.begin().await?;
         let mut found = std::collections::BTreeSet::new();
         for row in sqlx::query(sql::CHUNK_INSTANCES).bind(from).bind(to).fetch_all(&mut *snapshot).await? {
             let name: String = row.try_get(0)?;
@@ -261,7 +270,7 @@ impl SampleStore for Embedded {
     }
 
     async fn put_minutes(&self, minutes: &[Minute]) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.writes.begin().await?;
         for minute in minutes {
             sqlx::query(sql::MINUTE_WRITE)
                 .bind(minute.group.as_str())
@@ -296,18 +305,18 @@ impl SampleStore for Embedded {
                 lower_bound: row.try_get::<i64, _>(6)? != 0,
             })
         };
-        Ok(query.fetch_all(&self.pool).await?.iter().map(minute).collect::<Result<_, _>>()?)
+        Ok(query.fetch_all(&self.reads).await?.iter().map(minute).collect::<Result<_, _>>()?)
     }
 
     async fn maintain(&self, now: i64) -> Result<(), StoreError> {
         while self.fold(now).await? {}
         let micros = |kept: Duration| i64::try_from(kept.as_micros()).unwrap_or(i64::MAX);
         let before = now.saturating_sub(micros(self.shared.options.raw_retention));
-        sqlx::query(sql::CHUNK_EXPIRE).bind(before).execute(&self.pool).await?;
+        sqlx::query(sql::CHUNK_EXPIRE).bind(before).execute(&self.writes).await?;
         let before = now.saturating_sub(micros(self.shared.options.minute_retention)) / 1_000_000;
-        sqlx::query(sql::MINUTE_EXPIRE).bind(before).execute(&self.pool).await?;
+        sqlx::query(sql::MINUTE_EXPIRE).bind(before).execute(&self.writes).await?;
         let before = now.saturating_sub(STREAM_KEPT_MICROS);
-        sqlx::query(sql::STREAM_EXPIRE).bind(before).execute(&self.pool).await?;
+        sqlx::query(sql::STREAM_EXPIRE).bind(before).execute(&self.writes).await?;
         Ok(())
     }
 
@@ -319,7 +328,7 @@ impl SampleStore for Embedded {
             .map(|metadata| metadata.len())
             .sum();
         let mut health = StoreHealth { refusing, bytes, ..StoreHealth::default() };
-        match sqlx::query(sql::SPAN).fetch_one(&self.pool).await {
+        match sqlx::query(sql::SPAN).fetch_one(&self.reads).await {
             Ok(row) => {
                 health.oldest_micros = row.try_get(0).unwrap_or_default();
                 health.newest_micros = row.try_get(1).unwrap_or_default();
@@ -408,7 +417,7 @@ impl Writer {
         arrivals: &[Arrival],
         now: i64,
     ) -> Result<Vec<Vec<RangeInclusive<u64>>>, StoreError> {
-        use sqlx::Acquire as _;
+        use sqlx::Connection as _;
         let mut transaction = connection.begin().await?;
         let mut fresh = Vec::new();
         let mut touched = BTreeMap::new();

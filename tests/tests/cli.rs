@@ -1,0 +1,128 @@
+//! Both binaries as a tired operator types them: what is wrong is said with file, line and key, and
+//! before any port opens.
+
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+use foreshadow_tests::process::{binary, free_port};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+
+async fn run(name: &str, arguments: &[&str]) -> anyhow::Result<Output> {
+    let mut command = Command::new(binary(name)?);
+    command.args(arguments).kill_on_drop(true);
+    Ok(tokio::time::timeout(Duration::from_secs(60), command.output()).await??)
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn write(directory: &Path, name: &str, text: &str) -> anyhow::Result<String> {
+    let path = directory.join(name);
+    std::fs::write(&path, text)?;
+    Ok(path.display().to_string())
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_is_listed_whole_and_opens_no_port() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let text = "[listen]\nadress = \"x\"\n[group.web]\nminimum = 5\nmaximum = 2\n[shadow]\ndefault_seconds = 7200\nmaximum_seconds = 3600\n";
+    let file = write(directory.path(), "foreshadow.toml", text)?;
+    let port = free_port()?;
+    let data = directory.path().join("data");
+    let serve = ["serve", "--config", &file, "--listen", &format!("127.0.0.1:{port}"), "--directory"];
+    let data_text = data.display().to_string();
+    for arguments in [[&serve[..], &[data_text.as_str()]].concat(), vec!["check-config", file.as_str()]] {
+        let output = run("foreshadow", &arguments).await?;
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(64), "{said}");
+        for expected in [
+            format!("{file}:2: listen.adress: unknown key; did you mean \"address\"?"),
+            format!("{file}:4: group.web.minimum: 5 is above group.web.maximum = 2"),
+            format!("{file}:7: shadow.default_seconds: 7200 is above shadow.maximum_seconds = 3600"),
+        ] {
+            assert!(said.lines().any(|line| line == expected), "{expected}\nin\n{said}");
+        }
+        assert_eq!(said.lines().count(), 3, "{said}");
+    }
+    assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err(), "nothing listens");
+    assert!(!data.exists(), "nothing was made");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_agent_says_what_is_wrong_as_well() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = write(directory.path(), "agent.toml", "interval_seconds = 0\naggregater = \"http://x\"\n")?;
+    for arguments in [vec!["--config", &file], vec!["check-config", &file]] {
+        let output = run("foreshadow-agent", &arguments).await?;
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(64), "{said}");
+        assert!(said.contains(&format!("{file}:1: interval_seconds: 0 is not in 1 to 60")), "{said}");
+        assert!(said.contains(&format!("{file}:2: aggregater: unknown key; did you mean \"aggregator\"?")), "{said}");
+    }
+    let far = run("foreshadow-agent", &["--aggregator", "http://192.0.2.1:7070"]).await?;
+    assert_eq!(far.status.code(), Some(64));
+    assert!(said(&far).contains("plain text beyond this host"), "{}", said(&far));
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_listens_beyond_loopback_without_tokens_and_tls() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let tokens = {
+        let made = run("foreshadow", &["token", "--name", "ops", "--role", "admin"]).await?;
+        let entry = said(&made);
+        let start = entry.find("[token.").expect("an entry");
+        let path = write(directory.path(), "tokens.toml", &entry[start..])?;
+        std::process::Command::new("chmod").args(["640", &path]).status()?;
+        path
+    };
+    let port = free_port()?;
+    let listen = format!("[listen]\naddress = \"0.0.0.0:{port}\"\n");
+    let open = write(directory.path(), "open.toml", &listen)?;
+    let plain = write(directory.path(), "plain.toml", &format!("{listen}[identity]\ntokens = \"{tokens}\"\n"))?;
+    for (file, word) in [(open, "token"), (plain, "insecure")] {
+        let data = directory.path().join("data").display().to_string();
+        let output = run("foreshadow", &["serve", "--config", &file, "--directory", &data]).await?;
+        let said = said(&output);
+        assert!(!output.status.success() && said.contains(word), "{file}: {said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn help_version_and_print_config_answer() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    for name in ["foreshadow", "foreshadow-agent"] {
+        for flag in ["--help", "--version"] {
+            let output = run(name, &[flag]).await?;
+            assert!(output.status.success() && !output.stdout.is_empty() && output.stderr.is_empty(), "{name} {flag}");
+        }
+        assert_eq!(run(name, &["--no-such-flag"]).await?.status.code(), Some(64));
+    }
+    let file = write(directory.path(), "f.toml", "[identity]\ntokens = \"/etc/foreshadow/tokens.toml\"\n")?;
+    let output = run("foreshadow", &["print-config", "--config", &file]).await?;
+    let printed: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    assert_eq!(printed["listen"]["address"], "127.0.0.1:7070");
+    assert_eq!(printed["store"]["raw_retention_hours"], 48);
+    let once = run("foreshadow-agent", &["--once"]).await?;
+    let sample: serde_json::Value = serde_json::from_slice(&once.stdout)?;
+    assert!(sample["cpu_percent"].is_number() && sample["memory_total_bytes"].as_u64() > Some(0), "{sample}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_demo_ends_with_a_summary() -> anyhow::Result<()> {
+    let port = free_port()?.to_string();
+    let listen = format!("127.0.0.1:{port}");
+    let output = run("foreshadow", &["demo", "--seconds", "20", "--plain", "--listen", &listen]).await?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}\n{}", said(&output));
+    for word in ["simulated", "this host", "forecast", "launch"] {
+        assert!(text.to_lowercase().contains(word), "{word} in\n{text}");
+    }
+    Ok(())
+}

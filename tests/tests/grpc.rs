@@ -1,0 +1,68 @@
+//! A stranger's gRPC client: reflection, health and the services it finds.
+
+use anyhow::ensure;
+use foreshadow_tests::process::{Aggregator, tool};
+use foreshadow_tests::web;
+use tokio::process::Command;
+
+#[tokio::test]
+async fn a_stranger_finds_and_asks_every_service() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let aggregator = Aggregator::start(directory.path(), "").await?;
+    let address = format!("127.0.0.1:{}", aggregator.port);
+    let grpcurl = async |arguments: &[&str], rest: &[&str]| {
+        let mut command = Command::new(tool("grpcurl")?);
+        let output = command.arg("-plaintext").args(arguments).arg(&address).args(rest).output().await?;
+        ensure!(output.status.success(), "{rest:?}: {}", String::from_utf8_lossy(&output.stderr));
+        anyhow::Ok(String::from_utf8(output.stdout)?)
+    };
+    let services = grpcurl(&[], &["list"]).await?;
+    for service in [
+        "foreshadow.v1.Agent",
+        "foreshadow.v1.Predict",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    ] {
+        // This grpcurl asks by v1alpha; which revisions there are, the routes say.
+        let known = services.lines().any(|line| line == service) || service.contains("reflection");
+        assert!(known, "{service} in\n{services}");
+    }
+    for revision in ["v1", "v1alpha"] {
+        let url = format!("{}/grpc.reflection.{revision}.ServerReflection/ServerReflectionInfo", aggregator.url);
+        let answer = web::request(http::Method::POST, &url, &[("content-type", "application/grpc")], "").await?;
+        let status = answer.headers.get("grpc-status").and_then(|status| status.to_str().ok()).unwrap_or("0");
+        assert_ne!(status, "12", "reflection {revision} is not served");
+    }
+    let described = grpcurl(&[], &["describe", "foreshadow.v1.Predict"]).await?;
+    for method in ["PredictCapacity", "WatchForecast", "ListGroups"] {
+        assert!(described.contains(method), "{method} in\n{described}");
+    }
+    for service in ["", "foreshadow.v1.Agent", "foreshadow.v1.Predict"] {
+        let asked = format!("{{\"service\": \"{service}\"}}");
+        let health = grpcurl(&["-d", &asked], &["grpc.health.v1.Health/Check"]).await?;
+        assert!(health.contains("SERVING"), "{service:?}: {health}");
+    }
+    assert_eq!(grpcurl(&[], &["foreshadow.v1.Predict/ListGroups"]).await?.trim(), "{\n  \n}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_openapi_document_names_every_rest_route() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let aggregator = Aggregator::start(directory.path(), "").await?;
+    let document = web::get_json(&format!("{}/openapi.json", aggregator.url)).await?;
+    for route in foreshadow::api::routes::TABLE {
+        let rest = !route.path.starts_with("/foreshadow.v1.") && !route.path.starts_with("/grpc.");
+        if rest && !["/", "/openapi.json"].contains(&route.path) {
+            let found = &document["paths"][route.path][route.method.to_lowercase()];
+            assert!(found.is_object(), "{} {}", route.method, route.path);
+        }
+    }
+    let file = directory.path().join("openapi.json");
+    std::fs::write(&file, serde_json::to_vec(&document)?)?;
+    // An independent reading of the OpenAPI specification.
+    let output = Command::new(tool("openapi-spec-validator")?).arg(&file).output().await?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    Ok(())
+}
