@@ -106,6 +106,22 @@ impl Aggregator {
 
     /// The same on a port that is known beforehand, with environment variables.
     pub async fn start_on(directory: &Path, config: &str, port: u16, set: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let mut aggregator = Self::spawn(directory, config, port, set)?;
+        let url = format!("{}/healthz", aggregator.url);
+        aggregator.answers(async || crate::web::get(&url).await.map(drop)).await?;
+        Ok(aggregator)
+    }
+
+    /// The same with a certificate in `config` that the authority in `ca` has signed.
+    pub async fn start_tls(directory: &Path, config: &str, port: u16, ca: &Path) -> anyhow::Result<Self> {
+        let mut aggregator = Self::spawn(directory, config, port, &[])?;
+        aggregator.url = format!("https://127.0.0.1:{port}");
+        let url = format!("{}/healthz", aggregator.url);
+        aggregator.answers(async || crate::web::get_tls(&url, ca, &[]).await.map(drop)).await?;
+        Ok(aggregator)
+    }
+
+    fn spawn(directory: &Path, config: &str, port: u16, set: &[(&str, &str)]) -> anyhow::Result<Self> {
         let file = directory.join("foreshadow.toml");
         std::fs::write(&file, config)?;
         let mut command = Command::new(binary("foreshadow")?);
@@ -119,15 +135,20 @@ impl Aggregator {
             .arg(directory.join("data"))
             .envs(set.iter().copied());
         let process = Process::start("foreshadow", command, directory)?;
-        let mut aggregator = Self { process, port, url: format!("http://127.0.0.1:{port}") };
-        let url = format!("{}/healthz", aggregator.url);
+        Ok(Self { process, port, url: format!("http://127.0.0.1:{port}") })
+    }
+
+    async fn answers<F>(&mut self, mut ask: impl FnMut() -> F) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
         let begun = Instant::now();
-        while crate::web::get(&url).await.is_err() {
-            aggregator.process.must_run()?;
-            ensure!(begun.elapsed() < PATIENCE, "no answer from {url}:\n{}", aggregator.process.output());
+        while let Err(error) = ask().await {
+            self.process.must_run()?;
+            ensure!(begun.elapsed() < PATIENCE, "no answer ({error:#}):\n{}", self.process.output());
             sleep(Duration::from_millis(50)).await;
         }
-        Ok(aggregator)
+        Ok(())
     }
 }
 
@@ -161,7 +182,7 @@ where
     }
 }
 
-/// A second of nothing, for tests that must let time pass.
+/// Nothing for a while, for tests that must let time pass.
 pub async fn pause(duration: Duration) {
     sleep(duration).await;
 }

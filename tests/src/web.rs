@@ -1,15 +1,23 @@
 //! Asking the API as curl would.
 
+use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyDataStream, BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// What came back.
 #[derive(Debug)]
@@ -43,13 +51,39 @@ pub async fn request(
         request = request.header(*name, *value);
     }
     let response = client.request(request.body(Full::new(body.into()))?).await.with_context(|| url.to_owned())?;
+    answer(response).await.with_context(|| url.to_owned())
+}
+
+async fn answer(response: Response<Incoming>) -> anyhow::Result<Answer> {
     let (parts, body) = response.into_parts();
-    let body = body.collect().await.with_context(|| url.to_owned())?.to_bytes();
+    let body = body.collect().await?.to_bytes();
     Ok(Answer { status: parts.status, headers: parts.headers, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
 pub async fn get(url: &str) -> anyhow::Result<Answer> {
     request(Method::GET, url, &[], Bytes::new()).await
+}
+
+/// A GET over TLS that trusts the authority in `ca` alone.
+pub async fn get_tls(url: &str, ca: &Path, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+    let uri: Uri = url.parse()?;
+    let authority = uri.authority().context("a host")?;
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca)?)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let stream = TcpStream::connect(authority.as_str()).await?;
+    let name = ServerName::try_from(authority.host().to_owned())?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut request = Request::builder().uri(path).header("host", authority.as_str());
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    answer(sender.send_request(request.body(Full::new(Bytes::new()))?).await?).await
 }
 
 /// The JSON of a GET that must succeed.

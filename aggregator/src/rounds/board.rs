@@ -64,6 +64,11 @@ impl Board {
         }
     }
 
+    /// Forgets a group that is no more; its watchers end.
+    pub fn withdraw(&self, group: &Id) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(group);
+    }
+
     /// Every known group, by name.
     pub fn reports(&self) -> Vec<Arc<GroupReport>> {
         let groups = self.0.read().unwrap_or_else(PoisonError::into_inner);

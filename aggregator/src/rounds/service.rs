@@ -186,7 +186,13 @@ impl Service {
         let late: Vec<i64> = self.late.iter().rev().take(REMADE_PER_ROUND).copied().collect();
         self.late.retain(|minute| !late.contains(minute));
         for group in self.timeline.groups() {
-            let Some(snapshot) = self.timeline.group(&group) else { continue };
+            let Some(snapshot) = self.timeline.group(&group) else {
+                // No source has it and all its members are gone: an old answer would be a lie.
+                if self.groups.remove(&group).is_some() {
+                    self.board.withdraw(&group);
+                }
+                continue;
+            };
             if !self.groups.contains_key(&group) {
                 match self.open(&group, &snapshot, now).await {
                     Ok(opened) => drop(self.groups.insert(group.clone(), opened)),

@@ -1,0 +1,100 @@
+//! Starting and stopping as systemd does it: told when ready, drained on SIGTERM, exit 0.
+
+use std::time::Duration;
+
+use foreshadow_tests::process::{Aggregator, agent, binary, eventually, free_port};
+use foreshadow_tests::web;
+use tokio::net::UnixDatagram;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+#[tokio::test]
+async fn the_agent_drains_on_sigterm() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let aggregator = Aggregator::start(directory.path(), "").await?;
+    let agent = agent(directory.path(), &aggregator.url, "i-1", &["--group", "web"])?;
+    let url = format!("{}/shadow/metrics?instance=i-1&from=-5m", aggregator.url);
+    eventually("some samples", Duration::from_secs(20), async || {
+        Ok((web::get(&url).await?.lines()?.len() > 3).then_some(()))
+    })
+    .await?;
+    let log = directory.path().join("agent-i-1.log");
+    assert!(agent.terminate().await?.success());
+    let said = std::fs::read_to_string(log)?;
+    assert!(said.contains("agent ends") && said.contains("unacknowledged=0"), "{said}");
+    eventually("the group is gone with its last member, not after a silence", Duration::from_secs(20), async || {
+        let groups = web::get_json(&format!("{}/groups", aggregator.url)).await?;
+        Ok(groups["groups"].as_array().is_some_and(Vec::is_empty).then_some(()))
+    })
+    .await?;
+    assert!(aggregator.process.terminate().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_without_an_aggregator_waits_and_ends_cleanly() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let port = free_port()?;
+    let agent = agent(directory.path(), &format!("http://127.0.0.1:{port}"), "i-1", &[])?;
+    let log = directory.path().join("agent-i-1.log");
+    eventually("it says why", Duration::from_secs(20), async || {
+        let said = std::fs::read_to_string(&log)?;
+        Ok((said.matches("cannot be reached").count() >= 2).then_some(()))
+    })
+    .await?;
+    // What it measured meanwhile is not lost.
+    let aggregator = Aggregator::start_on(directory.path(), "", port, &[]).await?;
+    let url = format!("{}/shadow/metrics?instance=i-1&from=-5m", aggregator.url);
+    let samples = eventually("the backlog", Duration::from_secs(40), async || {
+        let samples = web::get(&url).await?.lines()?;
+        Ok((samples.len() > 2).then_some(samples))
+    })
+    .await?;
+    assert_eq!(samples[0]["sequence"], 1, "from the first sample on");
+    assert!(agent.terminate().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn systemd_is_told() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let socket = directory.path().join("notify");
+    let notified = UnixDatagram::bind(&socket)?;
+    let heard = async || {
+        let mut bytes = [0; 256];
+        let length = timeout(Duration::from_secs(20), notified.recv(&mut bytes)).await??;
+        anyhow::Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
+    };
+    let port = free_port()?;
+    let path = socket.display().to_string();
+    let aggregator = Aggregator::start_on(directory.path(), "", port, &[("NOTIFY_SOCKET", &path)]).await?;
+    assert_eq!(heard().await?.trim(), "READY=1");
+    assert!(aggregator.process.terminate().await?.success());
+    assert_eq!(heard().await?.trim(), "STOPPING=1");
+
+    let mut command = Command::new(binary("foreshadow-agent")?);
+    command.args(["--aggregator", &format!("http://127.0.0.1:{port}"), "--instance-id", "i-1"]);
+    command.env("NOTIFY_SOCKET", &path).env("AWS_EC2_METADATA_DISABLED", "true");
+    let agent = foreshadow_tests::process::Process::start("agent", command, directory.path())?;
+    assert_eq!(heard().await?.trim(), "READY=1");
+    assert_eq!(heard().await?.trim(), "WATCHDOG=1");
+    assert!(agent.terminate().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_interval_is_changed_by_directive_without_a_restart() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let aggregator = Aggregator::start(directory.path(), "[agents]\ninterval_seconds = 2\n").await?;
+    let agent = agent(directory.path(), &aggregator.url, "i-1", &["--group", "web", "--interval-seconds", "1"])?;
+    let url = format!("{}/shadow/metrics?instance=i-1&from=-5m", aggregator.url);
+    eventually("samples that cover two seconds", Duration::from_secs(30), async || {
+        let samples = web::get(&url).await?.lines()?;
+        let covers = |sample: &serde_json::Value| sample["covers_millis"].as_u64().unwrap_or_default();
+        let slow = samples.iter().rev().take(3).filter(|sample| (1_900..=2_200).contains(&covers(sample))).count();
+        Ok((slow == 3).then_some(()))
+    })
+    .await?;
+    assert!(agent.terminate().await?.success());
+    Ok(())
+}
