@@ -66,3 +66,28 @@ async fn the_openapi_document_names_every_rest_route() -> anyhow::Result<()> {
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     Ok(())
 }
+
+#[test]
+fn the_docs_name_every_route_and_its_role() -> anyhow::Result<()> {
+    use foreshadow::api::routes::{Roles, TABLE};
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md"))?;
+    for route in TABLE {
+        let rest = route.path.starts_with('/') && !route.path.contains('.');
+        let name = if rest || route.path == "/openapi.json" {
+            format!("`{} {}", route.method, route.path)
+        } else {
+            format!("`{}", route.path.trim_start_matches('/'))
+        };
+        let role = match route.roles {
+            Roles::Anybody => "anybody".to_owned(),
+            Roles::From(role) => role.to_string(),
+            Roles::Agents => "agent".to_owned(),
+            Roles::Samples => "agent, operator".to_owned(),
+        };
+        let row = text.lines().find(|line| {
+            line.starts_with('|') && [format!("{name}`"), format!("{name}?")].iter().any(|start| line.contains(start))
+        });
+        ensure!(row.is_some_and(|row| row.contains(&format!("| {role} |"))), "{name} for {role}: {row:?}");
+    }
+    Ok(())
+}

@@ -98,3 +98,36 @@ async fn an_interval_is_changed_by_directive_without_a_restart() -> anyhow::Resu
     assert!(agent.terminate().await?.success());
     Ok(())
 }
+
+#[tokio::test]
+async fn an_instance_serves_when_its_probe_is_green_and_a_short_failure_is_forgiven() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let aggregator = Aggregator::start(directory.path(), "").await?;
+    let green = directory.path().join("green");
+    let probe = format!("file:{}", green.display());
+    let flags = ["--group", "web", "--probe", &probe, "--probe-grace-seconds", "12"];
+    let agent = agent(directory.path(), &aggregator.url, "i-1", &flags)?;
+    let member = async || {
+        let group = web::get_json(&format!("{}/groups/web", aggregator.url)).await?;
+        let member = &group["members"][0];
+        anyhow::Ok((member["mode"].as_str().unwrap_or_default().to_owned(), member["ready"].as_bool()))
+    };
+    let becomes = async |what: &str, mode: &str, ready: bool| {
+        eventually(what, Duration::from_secs(45), async || {
+            Ok((member().await? == (mode.to_owned(), Some(ready))).then_some(()))
+        })
+        .await
+    };
+    becomes("it warms up while the probe fails", "warming", false).await?;
+    std::fs::write(&green, "")?;
+    becomes("it serves when the probe is green", "serving", true).await?;
+    std::fs::remove_file(&green)?;
+    foreshadow_tests::process::pause(Duration::from_secs(7)).await;
+    assert_eq!(member().await?, ("serving".to_owned(), Some(true)), "forgiven within the grace");
+    eventually("past the grace it is not ready", Duration::from_secs(45), async || {
+        Ok((member().await?.1 == Some(false)).then_some(()))
+    })
+    .await?;
+    assert!(agent.terminate().await?.success());
+    Ok(())
+}

@@ -37,6 +37,8 @@ pub struct Picture {
     pub started: i64,
     /// Net demand of the last hours, one value a minute.
     pub demand: Vec<f64>,
+    /// What those that served then could carry at the target, likewise.
+    pub capacity: Vec<f64>,
     pub serving: u32,
     pub warming: u32,
     pub need_now: Option<u32>,
@@ -178,8 +180,10 @@ impl World {
             }]);
         }
         self.picture.demand.push(minute.demand);
+        self.picture.capacity.push(f64::from(self.group.count(InstanceMode::Serving)) * (TARGET - BASELINE));
         let surplus = self.picture.demand.len().saturating_sub(SHOWN);
         self.picture.demand.drain(..surplus);
+        self.picture.capacity.drain(..surplus);
         self.judge(start, minute.demand);
     }
 

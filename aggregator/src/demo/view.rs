@@ -266,14 +266,16 @@ fn draw_forecast(frame: &mut ratatui::Frame<'_>, area: Rect, picture: &Picture) 
         return;
     }
     let count = picture.demand.len();
-    let past: Vec<(f64, f64)> =
-        picture.demand.iter().enumerate().map(|(at, demand)| (at as f64 - count as f64, *demand)).collect();
+    let behind = |values: &[f64]| -> Vec<(f64, f64)> {
+        values.iter().enumerate().map(|(at, value)| (at as f64 - count as f64, *value)).collect()
+    };
+    let (past, capacity) = (behind(&picture.demand), behind(&picture.capacity));
     let step = f64::from(picture.step_seconds.max(60)) / 60.0;
     let ahead = |path: &[f64]| -> Vec<(f64, f64)> {
         path.iter().take(AHEAD).enumerate().map(|(at, demand)| ((at as f64 + 0.5) * step, *demand)).collect()
     };
     let (median, upper) = (ahead(&picture.median), ahead(&picture.upper));
-    let highest = past.iter().chain(&upper).map(|(_, demand)| *demand).fold(1.0, f64::max) * 1.1;
+    let highest = past.iter().chain(&capacity).chain(&upper).map(|(_, demand)| *demand).fold(1.0, f64::max) * 1.1;
     let line = |name: String, color, data| {
         Dataset::default()
             .name(name)
@@ -284,6 +286,7 @@ fn draw_forecast(frame: &mut ratatui::Frame<'_>, area: Rect, picture: &Picture) 
     };
     let quantile = format!("{:.0} % stay below", 100.0 * picture.confidence);
     let datasets = vec![
+        line("what serves can carry".to_owned(), Color::DarkGray, &capacity),
         line("demand".to_owned(), Color::Cyan, &past),
         line("forecast".to_owned(), Color::Yellow, &median),
         line(quantile, Color::Magenta, &upper),
