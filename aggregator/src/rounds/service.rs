@@ -375,7 +375,8 @@ impl Service {
         measured
     }
 
-    /// Demand over the last whole minute that has evidence, with its age.
+    /// Demand over the last minute that has evidence, with its age. Before there is a minute, the
+    /// last twenty seconds must do: they ask for machines, and nothing is taken away that early.
     fn present(
         &self,
         policy: &Policy,
@@ -383,15 +384,17 @@ impl Service {
         serving: &Serving,
         now_slice: i64,
     ) -> Option<(planner::demand::Demand, u32)> {
-        // Samples take a moment to become durable: the newest slice is still filling.
-        (0..KEPT_SLICES - SLICES_PER_MINUTE).find_map(|back| {
+        let over = |slices: i64, back: i64| {
             let end = now_slice - back;
-            let found = minutes::demand(policy, metric, serving, &self.slices, end - SLICES_PER_MINUTE..end)?;
-            let age = u32::try_from(back * 10).unwrap_or(u32::MAX);
-            // A more complete minute shortly before says more than a thin one now.
-            let fresher_is_thin = found.incomplete && back == 0;
-            (!fresher_is_thin).then_some((found, age))
-        })
+            minutes::demand(policy, metric, serving, &self.slices, end - slices..end)
+        };
+        // Samples take a moment to become durable: a more complete minute shortly before says more
+        // than a thin one now.
+        let minute = (0..KEPT_SLICES - SLICES_PER_MINUTE).find_map(|back| {
+            let found = over(SLICES_PER_MINUTE, back).filter(|found| back > 0 || !found.incomplete)?;
+            Some((found, u32::try_from(back * 10).unwrap_or(u32::MAX)))
+        });
+        minute.or_else(|| Some((over(2, 0)?, 0)))
     }
 
     fn regression(&self, policy: &Policy, metric: Metric, serving: &Serving, now_slice: i64) -> Option<f64> {
