@@ -95,7 +95,9 @@ impl Forwarder {
             points.extend(unpack(row.try_get::<&[u8], _>(1)?)?.iter().filter_map(point));
         }
         let newest: i64 = sqlx::query_scalar(sql::TICK_LAST).fetch_one(&pool).await?;
-        self.lag.store(newest - self.cursor.min(newest), Ordering::Relaxed);
+        let behind = newest - self.cursor.min(newest);
+        self.lag.store(behind, Ordering::Relaxed);
+        metrics::gauge!("foreshadow_influxdb_lag_ticks").set(f64::from(i32::try_from(behind).unwrap_or(i32::MAX)));
         if rows.is_empty() {
             return Ok(0);
         }
@@ -178,8 +180,6 @@ impl SampleStore for WithInfluxDb {
     }
 
     async fn health(&self) -> StoreHealth {
-        let behind = self.lag.load(Ordering::Relaxed);
-        metrics::gauge!("foreshadow_influxdb_lag_ticks").set(f64::from(i32::try_from(behind).unwrap_or(i32::MAX)));
-        StoreHealth { forward_lag_ticks: Some(behind), ..self.embedded.health().await }
+        StoreHealth { forward_lag_ticks: Some(self.lag.load(Ordering::Relaxed)), ..self.embedded.health().await }
     }
 }
