@@ -25,6 +25,15 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// How long the last acknowledgements are waited for at the end.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Waits before the metadata service is asked: at once, and up to a quarter of an hour.
+const METADATA_AGAIN: [Duration; 6] = [
+    Duration::ZERO,
+    Duration::from_secs(2),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+    Duration::from_secs(240),
+    Duration::from_secs(600),
+];
 /// The metadata service may name the instance within this time; then the host's name is taken.
 const IDENTITY_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -122,12 +131,17 @@ async fn run(options: Options) -> ExitCode {
     };
     let (found, mut metadata) = mpsc::channel(1);
     tokio::spawn(async move {
-        if let Some(metadata) = identity::metadata().await {
-            drop(found.send(metadata).await);
+        // A network that comes up late, or a service that is busy: asked again for a while.
+        for wait in METADATA_AGAIN {
+            tokio::time::sleep(wait).await;
+            if let Some(metadata) = identity::metadata().await {
+                drop(found.send(metadata).await);
+                return;
+            }
         }
     });
     let mut facts = identity::host_facts();
-    let instance_id = match &options.instance_id {
+    let mut instance_id = match &options.instance_id {
         Some(id) => id.clone(),
         None => match tokio::time::timeout(IDENTITY_DEADLINE, metadata.recv()).await {
             Ok(Some(cloud)) => {
@@ -139,7 +153,7 @@ async fn run(options: Options) -> ExitCode {
     };
     tracing::info!(instance_id, aggregator = %options.endpoint.uri, probe = %options.probe, "agent starts");
     let hello = Hello {
-        instance_id,
+        instance_id: instance_id.clone(),
         boot_id: identity::boot_id(),
         claimed_group: options.group.clone().unwrap_or_default(),
         facts: facts.clone(),
@@ -195,7 +209,18 @@ async fn run(options: Options) -> ExitCode {
             found = metadata.recv(), if metadata_open => match found {
                 Some(cloud) => {
                     take_metadata(&mut facts, &cloud);
-                    Event::Facts(facts.clone())
+                    if options.instance_id.is_none() && cloud.instance_id != instance_id {
+                        session.on(Event::Facts(facts.clone()));
+                        tracing::info!(was = instance_id, is = cloud.instance_id, "the cloud names this instance late");
+                        instance_id.clone_from(&cloud.instance_id);
+                        session.on(Event::Identified(cloud.instance_id));
+                        // A stream has one name: the next one says the new name.
+                        link = None;
+                        connecting = Box::pin(connect(options.endpoint.clone(), Duration::ZERO));
+                        Event::Disconnected
+                    } else {
+                        Event::Facts(facts.clone())
+                    }
                 }
                 None => {
                     metadata_open = false;

@@ -137,6 +137,10 @@ fn serve(serve: Serve) -> ExitCode {
     match runtime.block_on(supervise::serve(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(supervise::SuperviseError::Config(faults)) => usage(&faults),
+        Err(supervise::SuperviseError::Serve(error)) if error.is_configuration() => {
+            eprintln!("foreshadow: {error}");
+            ExitCode::from(USAGE)
+        }
         Err(error) => fail(&error.into()),
     }
 }

@@ -3,6 +3,7 @@
 //! in which mode, [`shadow`] keeps the sessions of detached instances, [`rounds`] turns samples
 //! into demand, forecast and plan, [`api`] shows all of it. [`supervise`] starts and ends them.
 
+pub mod act;
 pub mod api;
 pub mod cli;
 pub mod clock;

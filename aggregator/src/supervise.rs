@@ -207,6 +207,9 @@ impl Running {
         if tokio::time::timeout(STOP_DEADLINE, parts).await.is_err() {
             tracing::warn!("some parts did not end in time");
         }
+        if tokio::time::timeout(STOP_DEADLINE, self.store.close()).await.is_err() {
+            tracing::warn!("the store did not close in time; its write-ahead log is read at the next start");
+        }
     }
 }
 

@@ -77,7 +77,7 @@ async fn repeats_out_of_order_and_reopening_store_each_sample_once() {
                 samples.reverse();
             }
             model.extend(samples.iter().map(|sample| (sample.sequence, sample.clone())));
-            let held = store.append(arrival("i-1", 1, samples)).await.expect("stored");
+            let held = store.append(arrival("i-1", 1, samples)).await.expect("stored").held;
             assert_eq!(held, [1..=from + 8]);
         }
         drop(store);
@@ -94,8 +94,8 @@ async fn rejected_sequences_are_settled_and_other_streams_are_not() {
     let store = open(directory.path()).await;
     let mut first = arrival("i-1", 1, vec![sample(1, 1), sample(3, 3)]);
     first.rejected = vec![2];
-    assert_eq!(store.append(first).await.expect("stored"), [1..=3]);
-    assert_eq!(store.append(arrival("i-1", 2, vec![sample(2, 2)])).await.expect("stored"), [2..=2]);
+    assert_eq!(store.append(first).await.expect("stored").held, [1..=3]);
+    assert_eq!(store.append(arrival("i-1", 2, vec![sample(2, 2)])).await.expect("stored").held, [2..=2]);
     assert_eq!(store.held(&id("i-1"), StreamId([1; 16])).await.expect("held"), [1..=3]);
     assert_eq!(store.held(&id("i-2"), StreamId([1; 16])).await.expect("held"), []);
     assert_eq!(store.samples(&id("i-1"), 0, 10).await.expect("read").len(), 3);

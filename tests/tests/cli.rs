@@ -88,8 +88,13 @@ async fn nothing_listens_beyond_loopback_without_tokens_and_tls() -> anyhow::Res
         let data = directory.path().join("data").display().to_string();
         let output = run("foreshadow", &["serve", "--config", &file, "--directory", &data]).await?;
         let said = said(&output);
-        assert!(!output.status.success() && said.contains(word), "{file}: {said}");
+        assert_eq!(output.status.code(), Some(64), "{file}: {said}");
+        assert!(said.contains(&format!("{file}:2: listen.address")) && said.contains(word), "{file}: {said}");
     }
+    // The same by a flag, which the file knows nothing of.
+    let data = directory.path().join("data").display().to_string();
+    let output = run("foreshadow", &["serve", "--listen", &format!("0.0.0.0:{port}"), "--directory", &data]).await?;
+    assert_eq!(output.status.code(), Some(64), "{}", said(&output));
     Ok(())
 }
 

@@ -61,10 +61,11 @@ impl Endpoint {
             .keep_alive_while_idle(true)
             .tcp_nodelay(true);
         if self.uri.scheme_str() == Some("https") {
-            let mut tls = ClientTlsConfig::new();
-            if let Some(ca) = &self.ca {
-                tls = tls.ca_certificate(Certificate::from_pem(read(ca)?));
-            }
+            // The operator's own authority alone, or else those the host trusts.
+            let tls = match &self.ca {
+                Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?)),
+                None => ClientTlsConfig::new().with_native_roots(),
+            };
             endpoint = endpoint.tls_config(tls)?;
         }
         let mut client = AgentClient::new(endpoint.connect().await?);

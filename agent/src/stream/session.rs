@@ -27,6 +27,9 @@ pub enum Event {
     Sampled(v1::Sample),
     Readiness(v1::Readiness),
     Facts(v1::Facts),
+    /// The cloud said which instance this is after a stream was opened under the host's name: the
+    /// next stream says it. Tell [`Event::Disconnected`] then.
+    Identified(String),
     /// Time to send what waits.
     Flush,
     Shutdown(String),
@@ -90,6 +93,10 @@ impl Session {
             Event::Facts(facts) => {
                 self.hello.facts = facts.clone();
                 self.send_if_connected(agent_message::Kind::Facts(facts))
+            }
+            Event::Identified(instance_id) => {
+                self.hello.instance_id = instance_id;
+                Vec::new()
             }
             Event::Flush => self.flush(),
             Event::Shutdown(reason) => {

@@ -26,6 +26,8 @@ const MOST: u32 = 500;
 const USUAL: u32 = 20;
 /// Minutes given at once: a month.
 const MOST_MINUTES: i64 = 31 * 1_440;
+/// InfluxDB is this far behind in the ordinary course of things: a few seconds of commits.
+const BEHIND_TICKS: i64 = 100;
 /// A JSON body is never longer.
 const BODY_BYTES: usize = 256 * 1_024;
 
@@ -44,7 +46,10 @@ pub async fn healthz() -> &'static str {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Readiness {
     ready: bool,
+    /// Why not.
     reasons: Vec<String>,
+    /// What is not right and can wait: an inventory that is partial, an InfluxDB that is behind.
+    warnings: Vec<String>,
     store: Value,
 }
 
@@ -61,9 +66,13 @@ pub async fn readyz(State(state): State<ApiState>) -> Response {
         reasons.push("the inventory was never read completely".to_owned());
     }
     reasons.extend(health.refusing.as_ref().map(|why| format!("the store refuses samples: {why}")));
+    let mut warnings = state.timeline.problems();
+    if let Some(behind) = health.forward_lag_ticks.filter(|behind| *behind > BEHIND_TICKS) {
+        warnings.push(format!("InfluxDB is {behind} commits behind"));
+    }
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, reasons, store: json!(health) })).into_response()
+    (status, Json(Readiness { ready, reasons, warnings, store: json!(health) })).into_response()
 }
 
 /// Metrics in the Prometheus text format.

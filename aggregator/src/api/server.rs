@@ -55,6 +55,13 @@ pub enum ServeError {
     Certificate { path: String, problem: String },
 }
 
+impl ServeError {
+    /// Starting again would not mend it.
+    pub const fn is_configuration(&self) -> bool {
+        matches!(self, Self::Unauthenticated(_) | Self::PlainText(_) | Self::Certificate { .. })
+    }
+}
+
 /// A port that is bound; nothing is accepted yet.
 #[derive(Debug)]
 pub struct Bound {

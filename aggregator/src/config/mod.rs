@@ -193,7 +193,8 @@ impl Config {
         let mut config = Self::default();
         if let Some(document) = reader.document() {
             let mut root = Section::root(&document);
-            config.listen = listen(&mut reader, &mut root);
+            let (listen, address_line) = listen(&mut reader, &mut root);
+            config.listen = listen;
             config.identity = identity(&mut reader, &mut root);
             config.store = store(&mut reader, &mut root);
             config.inventory = inventory(&mut reader, &mut root);
@@ -208,8 +209,29 @@ impl Config {
                 }
             }
             root.finish(&mut reader);
+            beyond_loopback(&mut reader, &config, address_line);
         }
         if reader.faults.is_empty() { Ok(config) } else { Err(reader.faults) }
+    }
+}
+
+/// Beyond loopback there are tokens and TLS, or an explicit word against it.
+fn beyond_loopback(reader: &mut Reader, config: &Config, line: usize) {
+    let listen = &config.listen;
+    if listen.address.ip().is_loopback() {
+        return;
+    }
+    if config.identity.tokens.is_none() {
+        let problem = format!("{} is not loopback: set identity.tokens", listen.address);
+        reader.fault(line, "listen.address", problem);
+    }
+    if listen.certificate.is_none() && listen.key.is_none() && !listen.insecure {
+        let problem = format!(
+            "{} is not loopback: set listen.certificate and listen.key (or listen.insecure = true, and tokens travel \
+             in plain text)",
+            listen.address
+        );
+        reader.fault(line, "listen.address", problem);
     }
 }
 
@@ -217,7 +239,8 @@ fn path(value: &toml_edit::Value) -> Result<PathBuf, String> {
     want::text(value).map(PathBuf::from)
 }
 
-fn listen(reader: &mut Reader, root: &mut Section<'_>) -> Listen {
+/// The section, and the line of its address for faults that need other sections too.
+fn listen(reader: &mut Reader, root: &mut Section<'_>) -> (Listen, usize) {
     let mut read = Listen::default();
     let mut section = root.section(reader, "listen");
     section.set(reader, "address", &mut read.address, want::parsed);
@@ -229,8 +252,9 @@ fn listen(reader: &mut Reader, root: &mut Section<'_>) -> Listen {
         (None, Some(_)) => section.fault(reader, "key", "needs listen.certificate beside it"),
         _ => {}
     }
+    let line = section.line_of(reader, "address");
     section.finish(reader);
-    read
+    (read, line)
 }
 
 fn identity(reader: &mut Reader, root: &mut Section<'_>) -> Identity {

@@ -18,7 +18,7 @@ use super::session::{Effect, Ending, Event, Session};
 use crate::clock::Clock;
 use crate::live::{Arrived, Live};
 use crate::observe::Timeline;
-use crate::store::{Arrival, SampleStore, StoreError, Stored};
+use crate::store::{Appended, Arrival, SampleStore, StoreError};
 
 /// Answers an agent may leave unread; beyond it the stream waits, and with it the agent.
 const ANSWERS: usize = 64;
@@ -60,15 +60,8 @@ impl AgentService {
 
     /// Stores an arrival and tells the followers what of it is new.
     pub async fn store(&self, arrival: Arrival) -> Result<Vec<std::ops::RangeInclusive<u64>>, StoreError> {
-        let known = self.store.held(&arrival.instance, arrival.stream).await?;
-        let fresh: Arc<[Stored]> = arrival
-            .samples
-            .iter()
-            .filter(|sample| !known.iter().any(|range| range.contains(&sample.sequence)))
-            .map(|sample| Stored { instance: arrival.instance.clone(), stream: arrival.stream, sample: sample.clone() })
-            .collect();
         let (instance, stream) = (arrival.instance.clone(), arrival.stream);
-        let held = self.store.append(arrival).await?;
+        let Appended { held, fresh } = self.store.append(arrival).await?;
         if !fresh.is_empty() {
             let placement = self.timeline.placement(&instance);
             self.live.tell(Arrived { instance, stream, placement, samples: fresh });

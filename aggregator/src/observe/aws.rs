@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
-use aws_sdk_autoscaling::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_sdk_autoscaling::error::ProvideErrorMetadata;
 use aws_sdk_autoscaling::types::{AutoScalingGroup, Instance};
 use aws_smithy_http_client::tls;
 use foreshadow_proto::convert::Id;
@@ -58,7 +58,7 @@ impl AwsFleet {
                     .await
                     .map_err(|error| FleetError::Unreachable {
                         source_name: "aws",
-                        problem: advice(error.code(), &format!("{}", DisplayErrorContext(&error))),
+                        problem: advice(error.code(), &short(&error)),
                     })?;
                 found.extend(page.auto_scaling_groups.unwrap_or_default());
                 next_token = page.next_token.filter(|token| !token.is_empty());
@@ -171,6 +171,20 @@ fn member(instance: &Instance) -> Result<Member, String> {
         lifecycle: Lifecycle::from_word(instance.lifecycle_state.as_ref().map_or("", |state| state.as_str())),
         protected: instance.protected_from_scale_in.unwrap_or(false),
     })
+}
+
+/// Code and message, or the chain of causes; never the raw response, which fills pages.
+fn short<E: std::error::Error + ProvideErrorMetadata>(error: &E) -> String {
+    if let Some(code) = error.code() {
+        return format!("{code}: {}", error.message().unwrap_or("no message"));
+    }
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        text = format!("{text}: {deeper}");
+        cause = deeper.source();
+    }
+    text
 }
 
 fn advice(code: Option<&str>, whole: &str) -> String {

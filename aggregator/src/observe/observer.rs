@@ -1,6 +1,7 @@
 //! Moves the timeline on: describes the sources, settles modes, writes placements through, and
 //! tells who follows.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Observer {
     clock: Arc<dyn Clock>,
     every: Duration,
     hint: Hint,
+    /// Sources that were read completely once.
+    read: BTreeSet<&'static str>,
 }
 
 impl Observer {
@@ -65,14 +68,14 @@ impl Observer {
             timeline.restore(instance, placement, row.try_get::<i64, _>(4)? != 0);
         }
         let hint = Hint(Arc::new(watch::Sender::new(0)));
-        Ok(Self { timeline, sessions, sources, pool, clock, every, hint })
+        Ok(Self { timeline, sessions, sources, pool, clock, every, hint, read: BTreeSet::new() })
     }
 
     pub fn hint(&self) -> Hint {
         self.hint.clone()
     }
 
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(mut self, shutdown: CancellationToken) {
         let mut hinted = self.hint.0.subscribe();
         let mut stirred = self.timeline.stirred();
         let mut settle = tokio::time::interval(SETTLE_EVERY);
@@ -102,29 +105,32 @@ impl Observer {
         }
     }
 
-    async fn describe(&self) {
+    async fn describe(&mut self) {
         for source in &self.sources {
-            match source.describe().await {
+            let complete = match source.describe().await {
                 Ok(inventory) => {
                     for problem in &inventory.problems {
                         tracing::warn!(source = source.name(), problem, "inventory");
                     }
-                    metrics::gauge!("foreshadow_inventory_complete", "source" => source.name())
-                        .set(f64::from(u8::from(inventory.complete)));
                     self.timeline.take(source.name(), &inventory);
+                    inventory.complete
                 }
                 Err(error) => {
                     tracing::error!(%error, "the inventory cannot be read; modes stay as they were");
-                    metrics::gauge!("foreshadow_inventory_complete", "source" => source.name()).set(0.0);
-                    self.timeline.lost(source.name());
-                    // What never was read cannot be judged: wait for the first complete reading.
-                    if !self.timeline.is_read() {
-                        return;
-                    }
+                    self.timeline.lost(source.name(), error.to_string());
+                    false
                 }
+            };
+            metrics::gauge!("foreshadow_inventory_complete", "source" => source.name())
+                .set(f64::from(u8::from(complete)));
+            if complete {
+                self.read.insert(source.name());
             }
         }
-        self.timeline.set_read();
+        // What never was read whole cannot be judged.
+        if self.sources.iter().all(|source| self.read.contains(source.name())) {
+            self.timeline.set_read();
+        }
     }
 
     async fn settle(&self) {

@@ -35,8 +35,10 @@ struct Inner {
 struct State {
     instances: HashMap<Id, Record>,
     groups: BTreeMap<Id, Source>,
-    /// The first inventory of every source was read.
+    /// Every source was read completely once.
     read_once: bool,
+    /// What is wrong with the latest reading of a source, by its name.
+    problems: BTreeMap<&'static str, Vec<String>>,
 }
 
 /// What a source last said of a group.
@@ -54,6 +56,8 @@ struct Record {
     claimed: bool,
     member_of: Option<Id>,
     member: Option<Member>,
+    /// What a source said of it before it left: its type still tells weight, price and lease.
+    left: Option<Member>,
     was_member: bool,
     found_running: bool,
     first_seen: i64,
@@ -244,9 +248,17 @@ impl Timeline {
         groups.into_iter().collect()
     }
 
-    /// Every inventory source was read once.
+    /// Every inventory source was read completely once.
     pub fn is_read(&self) -> bool {
         self.read().read_once
+    }
+
+    /// What is wrong with the latest reading of the sources, in words.
+    pub fn problems(&self) -> Vec<String> {
+        let state = self.read();
+        let said =
+            state.problems.iter().flat_map(|(source, all)| all.iter().map(move |one| format!("{source}: {one}")));
+        said.collect()
     }
 
     /// A group as it is now, members that are gone left out.
@@ -276,13 +288,16 @@ impl Timeline {
         }
         members.sort_by(|a, b| a.instance.cmp(&b.instance));
         let inventory = source.map(|source| &source.inventory);
+        // After a restart a group is known from the disk before its source is read again.
+        let unread = source.is_none()
+            && members.iter().any(|member| state.instances.get(&member.instance).is_some_and(|record| !record.claimed));
         Some(GroupSnapshot {
             group: group.clone(),
-            source: source.map(|source| source.name),
+            source: source.map(|source| source.name).or(unread.then_some("not read yet")),
             minimum: inventory.map_or(0, |inventory| inventory.minimum),
             maximum: inventory.map_or(u32::MAX, |inventory| inventory.maximum),
             desired: inventory.map_or(0, |inventory| inventory.desired),
-            complete: source.is_none_or(|source| source.complete),
+            complete: source.map_or(!unread, |source| source.complete),
             taken_micros: source.map_or(0, |source| source.taken_micros),
             deploying: inventory.is_some_and(|inventory| inventory.deploying),
             foreign_scale_in: inventory.is_some_and(|inventory| inventory.foreign_scale_in),
@@ -323,13 +338,15 @@ impl Timeline {
     /// Takes a source's inventory in. An incomplete one adds and updates, but nothing goes absent.
     pub(super) fn take(&self, source: &'static str, inventory: &Inventory) {
         let mut state = self.write();
-        let first = !state.read_once;
+        state.problems.insert(source, inventory.problems.clone());
         for (group, found) in &inventory.groups {
+            // Who is there when a group is first seen was there before us: it need not warm up.
+            let first = !state.groups.contains_key(group);
             for record in state.instances.values_mut() {
                 let listed = |member: &Member| found.members.iter().any(|other| other.instance == member.instance);
                 let here = record.member_of.as_ref() == Some(group);
                 if here && inventory.complete && record.member.as_ref().is_some_and(|member| !listed(member)) {
-                    record.member = None;
+                    record.left = record.member.take();
                 }
             }
             for member in &found.members {
@@ -360,8 +377,9 @@ impl Timeline {
     }
 
     /// A source could not be read: what it said before is incomplete from now on.
-    pub(super) fn lost(&self, source: &'static str) {
+    pub(super) fn lost(&self, source: &'static str, problem: String) {
         let mut state = self.write();
+        state.problems.insert(source, vec![problem]);
         for known in state.groups.values_mut().filter(|known| known.name == source) {
             known.complete = false;
         }
@@ -480,12 +498,12 @@ impl Record {
     }
 
     fn instance_type(&self) -> Option<String> {
-        let from_source = self.member.as_ref().and_then(|member| member.instance_type.as_ref());
+        let from_source = self.member.as_ref().or(self.left.as_ref()).and_then(|member| member.instance_type.as_ref());
         from_source.or(self.agent.facts.instance_type.as_ref()).map(ToString::to_string)
     }
 
     fn zone(&self) -> Option<String> {
-        let from_source = self.member.as_ref().and_then(|member| member.zone.as_ref());
+        let from_source = self.member.as_ref().or(self.left.as_ref()).and_then(|member| member.zone.as_ref());
         from_source.or(self.agent.facts.zone.as_ref()).map(ToString::to_string)
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::columns::{pack, unpack};
 use super::held::Held;
-use super::{Arrival, Minute, SampleStore, StoreError, StoreHealth, StoreId, Stored, sql};
+use super::{Appended, Arrival, Minute, SampleStore, StoreError, StoreHealth, StoreId, Stored, sql};
 use crate::clock::Clock;
 
 /// Arrivals that may wait for a commit. Agents hold what is not acknowledged, so a short queue
@@ -36,6 +36,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Samples arrive this late at most before a tick is folded into chunks, µs.
 const SETTLE_MICROS: i64 = 600_000_000;
 const HOUR_MICROS: i64 = 3_600_000_000;
+/// Streams whose ranges are known without asking the database.
+const STREAMS_KNOWN: usize = 100_000;
+/// Streams in one statement: SQLite takes 32 766 values, PostgreSQL 65 535; this is six a row.
+const STREAMS_AT_ONCE: usize = 500;
 /// Connections for reading.
 const READERS: u32 = 4;
 /// Interval sets are kept this long after a stream's last sample: longer than any agent's spool.
@@ -49,7 +53,7 @@ pub struct Options {
     pub minute_retention: Duration,
 }
 
-type Answer = oneshot::Sender<Result<Vec<RangeInclusive<u64>>, StoreError>>;
+type Answer = oneshot::Sender<Result<Appended, StoreError>>;
 
 /// A handle on the store. Cheap to clone; the store closes when the last one is dropped.
 #[derive(Debug, Clone)]
@@ -218,7 +222,7 @@ impl SampleStore for Embedded {
         self.id
     }
 
-    async fn append(&self, arrival: Arrival) -> Result<Vec<RangeInclusive<u64>>, StoreError> {
+    async fn append(&self, arrival: Arrival) -> Result<Appended, StoreError> {
         let refused = |reason: &str| StoreError::Refused { reason: reason.to_owned(), retry_after: RETRY_AFTER };
         let (answer, answered) = oneshot::channel();
         self.queue.try_send((arrival, answer)).map_err(|error| match error {
@@ -320,6 +324,12 @@ impl SampleStore for Embedded {
         Ok(())
     }
 
+    async fn close(&self) {
+        self.reads.close().await;
+        // The last connection to close brings the write-ahead log into the database.
+        self.writes.close().await;
+    }
+
     async fn health(&self) -> StoreHealth {
         let refusing = self.shared.refusing.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let bytes = [self.shared.file.clone(), self.shared.file.with_extension("db-wal")]
@@ -379,11 +389,11 @@ impl Writer {
     async fn commit(&mut self, waiting: Vec<(Arrival, Answer)>) {
         let (arrivals, answers): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
         match self.write(&arrivals).await {
-            Ok(held) => {
+            Ok(appended) => {
                 *self.shared.refusing.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                for (answer, ranges) in answers.into_iter().zip(held) {
+                for (answer, appended) in answers.into_iter().zip(appended) {
                     // A sender that went away has its samples stored all the same.
-                    drop(answer.send(Ok(ranges)));
+                    drop(answer.send(Ok(appended)));
                 }
             }
             Err(error) => {
@@ -400,7 +410,7 @@ impl Writer {
         }
     }
 
-    async fn write(&mut self, arrivals: &[Arrival]) -> Result<Vec<Vec<RangeInclusive<u64>>>, StoreError> {
+    async fn write(&mut self, arrivals: &[Arrival]) -> Result<Vec<Appended>, StoreError> {
         let now = self.clock.wall_micros();
         let mut connection = self.pool.acquire().await?;
         let written = self.write_in(&mut connection, arrivals, now).await;
@@ -416,12 +426,16 @@ impl Writer {
         connection: &mut SqliteConnection,
         arrivals: &[Arrival],
         now: i64,
-    ) -> Result<Vec<Vec<RangeInclusive<u64>>>, StoreError> {
+    ) -> Result<Vec<Appended>, StoreError> {
         use sqlx::Connection as _;
         let mut transaction = connection.begin().await?;
-        let mut fresh = Vec::new();
+        // Everything new of this commit, arrival after arrival, and where each one's part ends.
+        let (mut fresh, mut ends) = (Vec::new(), Vec::new());
         let mut touched = BTreeMap::new();
         let mut duplicates = 0;
+        if self.streams.len() > STREAMS_KNOWN {
+            self.streams.clear();
+        }
         for arrival in arrivals {
             let key = (arrival.instance.clone(), arrival.stream);
             if !self.streams.contains_key(&key) {
@@ -437,23 +451,28 @@ impl Writer {
                     duplicates += 1;
                 }
             }
+            ends.push(fresh.len());
             for sequence in &arrival.rejected {
                 held.insert(*sequence);
             }
             let newest = arrival.samples.iter().map(|sample| sample.wall_micros).max().unwrap_or(now);
             touched.insert(key, (arrival.boot_id.clone(), arrival.dropped_total, newest));
         }
-        for ((instance, stream), (boot_id, dropped, newest)) in &touched {
-            let held = self.streams.get(&(instance.clone(), *stream)).map(Held::to_bytes).unwrap_or_default();
-            sqlx::query(sql::STREAM_WRITE)
-                .bind(instance.as_str())
-                .bind(stream.0.to_vec())
-                .bind(boot_id.as_str())
-                .bind(held)
-                .bind(i64::try_from(*dropped).unwrap_or(i64::MAX))
-                .bind(newest)
-                .execute(&mut *transaction)
-                .await?;
+        let touched: Vec<_> = touched.into_iter().collect();
+        for some in touched.chunks(STREAMS_AT_ONCE) {
+            let mut write = sqlx::QueryBuilder::<sqlx::Sqlite>::new(sql::STREAM_WRITE_INTO);
+            write.push_values(some, |mut row, ((instance, stream), (boot_id, dropped, newest))| {
+                let held = self.streams.get(&(instance.clone(), *stream)).map(Held::to_bytes).unwrap_or_default();
+                row.push_bind(instance.as_str())
+                    .push_bind(stream.0.to_vec())
+                    .push_bind(boot_id.as_str())
+                    .push_bind(held)
+                    .push_bind(i64::try_from(*dropped).unwrap_or(i64::MAX))
+                    .push_bind(*newest);
+            });
+            write.push(sql::STREAM_WRITE_OVER);
+            // As many texts as there are numbers of rows: not worth a place among the prepared.
+            write.build().persistent(false).execute(&mut *transaction).await?;
         }
         if !fresh.is_empty() {
             let (first, last) = span(&fresh);
@@ -472,10 +491,14 @@ impl Writer {
         self.shared.duplicates.fetch_add(duplicates, Ordering::Relaxed);
         metrics::counter!("foreshadow_samples_stored_total").increment(fresh.len() as u64);
         metrics::counter!("foreshadow_samples_duplicate_total").increment(duplicates);
-        let held = arrivals.iter().map(|arrival| {
+        let mut start = 0;
+        let appended = arrivals.iter().zip(ends).map(|(arrival, end)| {
             let key = (arrival.instance.clone(), arrival.stream);
-            self.streams.get(&key).map(|held| held.ranges().to_vec()).unwrap_or_default()
+            let held = self.streams.get(&key).map(|held| held.ranges().to_vec()).unwrap_or_default();
+            let own = fresh.get(start..end).unwrap_or_default().into();
+            start = end;
+            Appended { held, fresh: own }
         });
-        Ok(held.collect())
+        Ok(appended.collect())
     }
 }

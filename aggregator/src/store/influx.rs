@@ -21,7 +21,7 @@ use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 
 use super::columns::unpack;
-use super::{Arrival, Embedded, Minute, SampleStore, StoreError, StoreHealth, StoreId, Stored, sql};
+use super::{Appended, Arrival, Embedded, Minute, SampleStore, StoreError, StoreHealth, StoreId, Stored, sql};
 
 /// Ticks read at once.
 const TICKS_AT_ONCE: i64 = 20;
@@ -151,7 +151,7 @@ impl SampleStore for WithInfluxDb {
         self.embedded.id()
     }
 
-    async fn append(&self, arrival: Arrival) -> Result<Vec<RangeInclusive<u64>>, StoreError> {
+    async fn append(&self, arrival: Arrival) -> Result<Appended, StoreError> {
         self.embedded.append(arrival).await
     }
 
@@ -181,5 +181,9 @@ impl SampleStore for WithInfluxDb {
 
     async fn health(&self) -> StoreHealth {
         StoreHealth { forward_lag_ticks: Some(self.lag.load(Ordering::Relaxed)), ..self.embedded.health().await }
+    }
+
+    async fn close(&self) {
+        self.embedded.close().await;
     }
 }

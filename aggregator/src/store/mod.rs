@@ -11,6 +11,7 @@ pub(crate) mod sql;
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -92,14 +93,22 @@ pub enum StoreError {
     Database(#[from] sqlx::Error),
 }
 
+/// What became of an arrival.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Appended {
+    /// Ranges of the stream that are held now (rejected sequences included: they are settled too).
+    pub held: Vec<RangeInclusive<u64>>,
+    /// The samples that were not there before.
+    pub fresh: Arc<[Stored]>,
+}
+
 /// Where samples are kept. Implementations: the embedded store, and InfluxDB behind it.
 #[async_trait]
 pub trait SampleStore: fmt::Debug + Send + Sync + 'static {
     fn id(&self) -> StoreId;
 
-    /// Stores what is not stored yet. On return it is durable, and the ranges of this stream that
-    /// are now held are returned (rejected sequences included: they are settled too).
-    async fn append(&self, arrival: Arrival) -> Result<Vec<RangeInclusive<u64>>, StoreError>;
+    /// Stores what is not stored yet; on return it is durable.
+    async fn append(&self, arrival: Arrival) -> Result<Appended, StoreError>;
 
     /// Ranges of a stream the store holds.
     async fn held(&self, instance: &Id, stream: StreamId) -> Result<Vec<RangeInclusive<u64>>, StoreError>;
@@ -120,6 +129,9 @@ pub trait SampleStore: fmt::Debug + Send + Sync + 'static {
     async fn maintain(&self, now_micros: i64) -> Result<(), StoreError>;
 
     async fn health(&self) -> StoreHealth;
+
+    /// Lets go of the files, the last thing before the end.
+    async fn close(&self);
 }
 
 fn stream_as_hex<S: serde::Serializer>(stream: &StreamId, serializer: S) -> Result<S::Ok, S::Error> {

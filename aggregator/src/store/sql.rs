@@ -3,11 +3,19 @@
 pub(crate) const STORE_ID: &str = "SELECT id FROM store";
 pub(crate) const STORE_CREATE: &str = "INSERT INTO store (id, created_micros) VALUES ($1, $2)";
 pub(crate) const STREAM_READ: &str = "SELECT held FROM stream WHERE instance = $1 AND stream = $2";
-pub(crate) const STREAM_WRITE: &str = "INSERT INTO stream (instance, stream, boot_id, held, dropped, newest_micros) \
+/// Rows of values stand between the two halves; [`STREAM_WRITE`] has one.
+pub(crate) const STREAM_WRITE_INTO: &str =
+    "INSERT INTO stream (instance, stream, boot_id, held, dropped, newest_micros) ";
+pub(crate) const STREAM_WRITE_OVER: &str = " ON CONFLICT (instance, stream) DO UPDATE SET boot_id = excluded.boot_id, \
+    held = excluded.held, dropped = excluded.dropped, newest_micros = excluded.newest_micros";
+/// What the two halves make with one row, for whoever prepares every statement.
+const STREAM_WRITE: &str = "INSERT INTO stream (instance, stream, boot_id, held, dropped, newest_micros) \
     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (instance, stream) DO UPDATE SET boot_id = excluded.boot_id, \
     held = excluded.held, dropped = excluded.dropped, newest_micros = excluded.newest_micros";
 pub(crate) const STREAM_EXPIRE: &str = "DELETE FROM stream WHERE newest_micros < $1";
-pub(crate) const TICK_LAST: &str = "SELECT COALESCE(MAX(tick), 0) FROM tick";
+// A number that was forwarded is never given again, not even when every tick has been folded since.
+pub(crate) const TICK_LAST: &str = "SELECT COALESCE(MAX(tick), 0) FROM (\
+    SELECT MAX(tick) AS tick FROM tick UNION ALL SELECT MAX(tick) FROM forward) AS ticks";
 pub(crate) const TICK_WRITE: &str = "INSERT INTO tick (tick, written_micros, first_micros, last_micros, samples, body) \
     VALUES ($1, $2, $3, $4, $5, $6)";
 pub(crate) const TICK_OVERLAPPING: &str =

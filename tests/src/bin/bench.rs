@@ -82,7 +82,7 @@ async fn one_aggregator(window: Duration, agents: usize) -> anyhow::Result<()> {
         .filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()))
         .sum();
     println!(
-        "aggregator, {agents} agents: {:.0} µs of CPU a sample {resident:.0} MiB resident, \
+        "aggregator, {agents} agents: {:.0} µs of CPU a sample, {resident:.0} MiB resident, \
          {:.0} bytes a sample on disk before folding",
         cpu * 1e6 / samples,
         bytes as f64 / after.max(1.0)

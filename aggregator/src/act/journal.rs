@@ -1,0 +1,571 @@
+//! The journal of what is done to the cloud, as a machine without IO: `on(event, now) -> effects`.
+//!
+//! An intent is written, and durable, before its effect. Its token is a hash of installation,
+//! group, generation and step: whoever repeats it after a crash, here or elsewhere, repeats the
+//! *same* call. What came of a call is either known or found out by describing; nothing new is
+//! begun in a group while an intent of it is open.
+//!
+//! ```text
+//! Begin → Write ─durable→ Check ─allowed→ Call ─done/refused→ Settle
+//!            │               └─refused→ Settle      │
+//!            └─ crash ⇒ on restart: Resolve ◀─unknown┘
+//! ```
+//!
+//! [`Effect::Resolve`] finds out what became of a call. A launch that is not to be seen may still
+//! come to light, so it is checked anew and called again with its original token, which the cloud
+//! answers with the same instances, while the token is young enough. What names its instances is
+//! not repeated: if it was not done, the next plan decides anew.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use foreshadow_proto::convert::Id;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::store::StoreId;
+
+/// A call is repeated with its token within this time; an older intent is described, never resent.
+/// EC2 Auto Scaling keeps client tokens for eight hours (LaunchInstances, API reference): half of it.
+pub const REPEAT_WITHIN_SECONDS: i64 = 4 * 3_600;
+/// First and longest wait before the cloud is asked again what became of a call, seconds.
+const AGAIN_AFTER: (i64, i64) = (5, 300);
+
+/// Identifies one effect for good.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Token(String);
+
+impl Token {
+    /// The same four always give the same token.
+    pub fn new(installation: StoreId, group: &Id, generation: u64, step: u32) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(installation.0);
+        hash.update(group.as_str().as_bytes());
+        // A separator that no group's name can hold.
+        hash.update([0]);
+        hash.update(generation.to_be_bytes());
+        hash.update(step.to_be_bytes());
+        let digest = hash.finalize();
+        // 32 hexadecimal digits: every provider's limit for client tokens is 64 characters or more.
+        Self(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Action {
+    Launch { count: u32 },
+    Attach { instances: Vec<Id> },
+    Detach { instances: Vec<Id> },
+    Terminate { instances: Vec<Id> },
+}
+
+/// One effect, written before it is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    pub token: Token,
+    pub group: Id,
+    pub generation: u64,
+    pub step: u32,
+    /// Epoch of the lease under which the group was owned when this was written; not in the token,
+    /// since a new owner repeats the same call.
+    pub epoch: u64,
+    #[serde(flatten)]
+    pub action: Action,
+    /// Seconds since the Unix epoch.
+    pub written_at: i64,
+    /// A plan that is older is not begun.
+    pub valid_until: i64,
+}
+
+/// What became of an intent, for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "settled", rename_all = "snake_case")]
+pub enum Settled {
+    /// Done, to these instances.
+    Done { instances: Vec<Id> },
+    /// Definitely not done, and it will not be.
+    Refused { why: Vec<String> },
+}
+
+/// What a call came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Called {
+    Done {
+        instances: Vec<Id>,
+    },
+    /// Definitely not done, and repeating it would not help.
+    Refused {
+        why: String,
+    },
+    /// Definitely not done: the next plan asks again.
+    Throttled,
+    /// It may have been done: a timeout, a broken connection, an error after success.
+    Unknown,
+}
+
+/// What describing found of an intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    Done {
+        instances: Vec<Id>,
+    },
+    NotDone,
+    /// The description is stale or partial: ask again.
+    NotYet,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A step of a plan is to be taken.
+    Begin(Intent),
+    /// The intent is on disk.
+    Written(Token),
+    /// The intent could not be written: it never was.
+    NotWritten(Token),
+    /// The checker's answer right before the effect; empty means go. `owns` is whether this
+    /// process holds the group's lease at that very moment.
+    Checked {
+        token: Token,
+        refusals: Vec<String>,
+        owns: bool,
+    },
+    Called {
+        token: Token,
+        outcome: Called,
+    },
+    Found {
+        token: Token,
+        found: Found,
+    },
+    /// After a start: what the disk holds that was not settled.
+    Reopened(Vec<Intent>),
+    Tick,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Make durable, then tell [`Event::Written`].
+    Write(Intent),
+    /// Describe anew and ask the checker, then tell [`Event::Checked`].
+    Check(Intent),
+    Call(Intent),
+    /// Find out what became of it, then tell [`Event::Found`].
+    Resolve(Intent),
+    /// Make durable; the intent is closed.
+    Settle(Token, Settled),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Writing,
+    Checking,
+    Calling,
+    Resolving,
+    /// Asks again what became of it at this time.
+    Waiting {
+        until: i64,
+    },
+}
+
+#[derive(Debug, Clone)]
+struct Open {
+    intent: Intent,
+    stage: Stage,
+    tries: u32,
+}
+
+/// The open intents, at most one a group.
+#[derive(Debug, Clone, Default)]
+pub struct Journal {
+    open: BTreeMap<Token, Open>,
+}
+
+impl Journal {
+    /// Whether a group may begin something new.
+    pub fn is_idle(&self, group: &Id) -> bool {
+        self.open.values().all(|open| open.intent.group != *group)
+    }
+
+    /// The open intents.
+    pub fn open(&self) -> impl Iterator<Item = &Intent> {
+        self.open.values().map(|open| &open.intent)
+    }
+
+    /// Takes an event at `now` (seconds since the epoch) and says what to do, in order.
+    pub fn on(&mut self, event: Event, now: i64) -> Vec<Effect> {
+        match event {
+            Event::Begin(intent) => self.begin(intent, now),
+            Event::Written(token) => self.step(&token, Stage::Writing, |open| {
+                open.stage = Stage::Checking;
+                vec![Effect::Check(open.intent.clone())]
+            }),
+            Event::NotWritten(token) => {
+                self.open.remove(&token);
+                Vec::new()
+            }
+            Event::Checked { token, refusals, owns } => self.checked(&token, refusals, owns, now),
+            Event::Called { token, outcome } => self.called(&token, outcome),
+            Event::Found { token, found } => self.found(&token, found, now),
+            Event::Reopened(intents) => {
+                // Whether the call went out before the crash is not known: find out first.
+                let resolve = intents.into_iter().map(|intent| {
+                    let effect = Effect::Resolve(intent.clone());
+                    self.open.insert(intent.token.clone(), Open { intent, stage: Stage::Resolving, tries: 0 });
+                    effect
+                });
+                resolve.collect()
+            }
+            Event::Tick => self.tick(now),
+        }
+    }
+
+    fn begin(&mut self, intent: Intent, now: i64) -> Vec<Effect> {
+        if !self.is_idle(&intent.group) || now > intent.valid_until {
+            return Vec::new();
+        }
+        let effect = Effect::Write(intent.clone());
+        self.open.insert(intent.token.clone(), Open { intent, stage: Stage::Writing, tries: 0 });
+        vec![effect]
+    }
+
+    fn checked(&mut self, token: &Token, refusals: Vec<String>, owns: bool, now: i64) -> Vec<Effect> {
+        let Some(open) = self.open.get_mut(token).filter(|open| open.stage == Stage::Checking) else {
+            return Vec::new();
+        };
+        let mut why = refusals;
+        if open.tries == 0 && now > open.intent.valid_until {
+            why.push("the plan is too old to be carried out".to_owned());
+        }
+        if !owns {
+            why.push("another owner has taken the group over".to_owned());
+        }
+        if why.is_empty() {
+            open.stage = Stage::Calling;
+            return vec![Effect::Call(open.intent.clone())];
+        }
+        self.settle(token, Settled::Refused { why })
+    }
+
+    fn called(&mut self, token: &Token, outcome: Called) -> Vec<Effect> {
+        let Some(open) = self.open.get_mut(token).filter(|open| open.stage == Stage::Calling) else {
+            return Vec::new();
+        };
+        open.tries += 1;
+        match outcome {
+            Called::Done { instances } => self.settle(token, Settled::Done { instances }),
+            Called::Refused { why } => self.settle(token, Settled::Refused { why: vec![why] }),
+            Called::Throttled => self.settle(token, Settled::Refused { why: vec!["the API throttles".to_owned()] }),
+            Called::Unknown => {
+                open.stage = Stage::Resolving;
+                vec![Effect::Resolve(open.intent.clone())]
+            }
+        }
+    }
+
+    fn found(&mut self, token: &Token, found: Found, now: i64) -> Vec<Effect> {
+        let Some(open) = self.open.get_mut(token).filter(|open| open.stage == Stage::Resolving) else {
+            return Vec::new();
+        };
+        match found {
+            Found::Done { instances } => self.settle(token, Settled::Done { instances }),
+            Found::NotDone if !matches!(open.intent.action, Action::Launch { .. }) => {
+                self.settle(token, Settled::Refused { why: vec!["it was not done; the next plan decides".to_owned()] })
+            }
+            Found::NotDone if now - open.intent.written_at > REPEAT_WITHIN_SECONDS => {
+                self.settle(token, Settled::Refused { why: vec!["too old to be repeated".to_owned()] })
+            }
+            Found::NotDone => {
+                open.stage = Stage::Checking;
+                // From here on it is a repetition: the plan's validity was judged when it began.
+                open.tries = open.tries.max(1);
+                vec![Effect::Check(open.intent.clone())]
+            }
+            Found::NotYet => {
+                open.tries += 1;
+                open.stage = Stage::Waiting { until: now + back_off(open.tries) };
+                Vec::new()
+            }
+        }
+    }
+
+    fn tick(&mut self, now: i64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for open in self.open.values_mut() {
+            if let Stage::Waiting { until } = open.stage
+                && now >= until
+            {
+                open.stage = Stage::Resolving;
+                effects.push(Effect::Resolve(open.intent.clone()));
+            }
+        }
+        effects
+    }
+
+    fn settle(&mut self, token: &Token, settled: Settled) -> Vec<Effect> {
+        self.open.remove(token);
+        vec![Effect::Settle(token.clone(), settled)]
+    }
+
+    fn step(&mut self, token: &Token, at: Stage, then: impl FnOnce(&mut Open) -> Vec<Effect>) -> Vec<Effect> {
+        self.open.get_mut(token).filter(|open| open.stage == at).map(then).unwrap_or_default()
+    }
+}
+
+fn back_off(tries: u32) -> i64 {
+    (AGAIN_AFTER.0 << tries.min(16).saturating_sub(1)).min(AGAIN_AFTER.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn id(name: &str) -> Id {
+        Id::new("id", name).expect("an id")
+    }
+
+    fn intent(action: Action) -> Intent {
+        let group = id("web");
+        Intent {
+            token: Token::new(StoreId([1; 16]), &group, 7, 0),
+            group,
+            generation: 7,
+            step: 0,
+            epoch: 3,
+            action,
+            written_at: NOW,
+            valid_until: NOW + 60,
+        }
+    }
+
+    fn actions() -> [Action; 4] {
+        let instances = vec![id("i-1"), id("i-2")];
+        [
+            Action::Launch { count: 2 },
+            Action::Attach { instances: instances.clone() },
+            Action::Detach { instances: instances.clone() },
+            Action::Terminate { instances },
+        ]
+    }
+
+    /// What the cloud answers to one call.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Answer {
+        Done,
+        Refused,
+        Throttled,
+        /// The effect happened and the answer was lost.
+        DoneUnknown,
+        /// The effect did not happen and the answer was lost.
+        NotDoneUnknown,
+    }
+
+    const ANSWERS: [Answer; 5] =
+        [Answer::Done, Answer::Refused, Answer::Throttled, Answer::DoneUnknown, Answer::NotDoneUnknown];
+
+    /// A cloud that keeps tokens and counts effects, and a disk that survives.
+    #[derive(Debug, Default)]
+    struct World {
+        /// Effects by token: a second one for the same token would be a duplicate.
+        effects: BTreeMap<Token, u32>,
+        disk: BTreeMap<Token, (Intent, Option<Settled>)>,
+        calls: u32,
+    }
+
+    impl World {
+        fn call(&mut self, intent: &Intent, answer: Answer) -> Called {
+            self.calls += 1;
+            assert!(self.disk.contains_key(&intent.token), "the intent is on disk before its effect");
+            let effect = matches!(answer, Answer::Done | Answer::DoneUnknown);
+            // The same token again: the cloud answers with what it did, and does nothing.
+            if effect {
+                self.effects.entry(intent.token.clone()).or_insert(1);
+            }
+            let instances = vec![id("i-1"), id("i-2")];
+            match answer {
+                Answer::Done => Called::Done { instances },
+                _ if self.effects.contains_key(&intent.token) && answer != Answer::DoneUnknown => {
+                    Called::Done { instances }
+                }
+                Answer::Refused => Called::Refused { why: "no capacity".to_owned() },
+                Answer::Throttled => Called::Throttled,
+                Answer::DoneUnknown | Answer::NotDoneUnknown => Called::Unknown,
+            }
+        }
+
+        fn found(&self, intent: &Intent, lagging: bool) -> Found {
+            if lagging {
+                return Found::NotYet;
+            }
+            match self.effects.get(&intent.token) {
+                Some(_) => Found::Done { instances: vec![id("i-1"), id("i-2")] },
+                None => Found::NotDone,
+            }
+        }
+    }
+
+    /// Runs to the end; the process dies before it carries out effect number `crash` of its first life.
+    fn run(action: Action, first: Answer, crash: Option<usize>, lagging: usize, refuse: bool) -> World {
+        let (mut world, mut journal, mut now) = (World::default(), Journal::default(), NOW);
+        let mut effects: Vec<Effect> = journal.on(Event::Begin(intent(action)), now);
+        let (mut done, mut crashed, mut lagging, mut calls) = (0, false, lagging, 0);
+        for _ in 0..200 {
+            if effects.is_empty() {
+                if journal.open().next().is_none() {
+                    return world;
+                }
+                now += 30;
+                effects = journal.on(Event::Tick, now);
+                continue;
+            }
+            if !crashed && crash == Some(done) {
+                crashed = true;
+                now += 45;
+                journal = Journal::default();
+                let open = world.disk.values().filter(|(_, settled)| settled.is_none());
+                effects = journal.on(Event::Reopened(open.map(|(intent, _)| intent.clone()).collect()), now);
+                continue;
+            }
+            done += 1;
+            let event = match effects.remove(0) {
+                Effect::Write(intent) => {
+                    let token = intent.token.clone();
+                    world.disk.insert(token.clone(), (intent, None));
+                    Event::Written(token)
+                }
+                Effect::Check(intent) => {
+                    let refusals = if refuse { vec!["below need".to_owned()] } else { Vec::new() };
+                    Event::Checked { token: intent.token, refusals, owns: true }
+                }
+                Effect::Call(intent) => {
+                    calls += 1;
+                    let answer = if calls == 1 { first } else { Answer::Done };
+                    let outcome = world.call(&intent, answer);
+                    Event::Called { token: intent.token, outcome }
+                }
+                Effect::Resolve(intent) => {
+                    let found = world.found(&intent, lagging > 0);
+                    lagging = lagging.saturating_sub(1);
+                    Event::Found { token: intent.token, found }
+                }
+                Effect::Settle(token, settled) => {
+                    world.disk.get_mut(&token).expect("written").1 = Some(settled);
+                    continue;
+                }
+            };
+            effects.extend(journal.on(event, now));
+        }
+        panic!("it never ends: {world:?}");
+    }
+
+    #[test]
+    fn every_state_crash_point_and_outcome_ends_settled_and_done_at_most_once() {
+        let mut cases = 0;
+        for action in actions() {
+            for first in ANSWERS {
+                for crash in std::iter::once(None).chain((0..8).map(Some)) {
+                    for lagging in 0..3 {
+                        for refuse in [false, true] {
+                            let world = run(action.clone(), first, crash, lagging, refuse);
+                            let case = format!("{action:?} {first:?} crash {crash:?} lag {lagging} refuse {refuse}");
+                            assert!(world.effects.values().all(|count| *count == 1), "{case}: {world:?}");
+                            for (token, (_, settled)) in &world.disk {
+                                let settled = settled.as_ref().unwrap_or_else(|| panic!("{case}: open for ever"));
+                                let effect = world.effects.contains_key(token);
+                                let said = matches!(settled, Settled::Done { .. });
+                                assert_eq!(effect, said, "{case}: the journal says what happened: {world:?}");
+                            }
+                            assert!(!refuse || world.calls == 0, "{case}: refused and called");
+                            cases += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(cases, 4 * 5 * 9 * 3 * 2);
+    }
+
+    #[test]
+    fn the_same_step_has_the_same_token_and_no_other_has() {
+        let token = |installation: u8, group: &str, generation, step| {
+            Token::new(StoreId([installation; 16]), &id(group), generation, step)
+        };
+        let first = token(1, "web", 7, 0);
+        assert_eq!(first, token(1, "web", 7, 0));
+        for other in [token(2, "web", 7, 0), token(1, "api", 7, 0), token(1, "web", 8, 0), token(1, "web", 7, 1)] {
+            assert_ne!(first, other);
+        }
+        assert_eq!(first.as_str().len(), 32);
+    }
+
+    #[test]
+    fn a_group_does_one_thing_at_a_time() {
+        let mut journal = Journal::default();
+        assert_eq!(journal.on(Event::Begin(intent(Action::Launch { count: 1 })), NOW).len(), 1);
+        let mut second = intent(Action::Launch { count: 1 });
+        second.token = Token::new(StoreId([1; 16]), &second.group, 8, 0);
+        assert_eq!(journal.on(Event::Begin(second.clone()), NOW), []);
+        second.group = id("api");
+        assert_eq!(journal.on(Event::Begin(second), NOW).len(), 1, "another group is free");
+    }
+
+    #[test]
+    fn an_old_plan_is_not_begun_nor_called() {
+        let mut journal = Journal::default();
+        let old = intent(Action::Launch { count: 1 });
+        assert_eq!(journal.on(Event::Begin(old.clone()), NOW + 61), []);
+        // Begun in time, and then the disk took a minute and a half.
+        journal.on(Event::Begin(old.clone()), NOW);
+        journal.on(Event::Written(old.token.clone()), NOW + 90);
+        let checked = Event::Checked { token: old.token, refusals: Vec::new(), owns: true };
+        let effects = journal.on(checked, NOW + 90);
+        assert!(matches!(effects.as_slice(), [Effect::Settle(_, Settled::Refused { .. })]), "{effects:?}");
+    }
+
+    #[test]
+    fn a_former_owner_does_nothing() {
+        let mut journal = Journal::default();
+        let mine = intent(Action::Detach { instances: vec![id("i-1")] });
+        journal.on(Event::Begin(mine.clone()), NOW);
+        journal.on(Event::Written(mine.token.clone()), NOW);
+        let effects = journal.on(Event::Checked { token: mine.token, refusals: Vec::new(), owns: false }, NOW);
+        assert!(matches!(effects.as_slice(), [Effect::Settle(_, Settled::Refused { .. })]), "{effects:?}");
+    }
+
+    #[test]
+    fn an_intent_past_its_token_is_never_sent_again() {
+        let mut journal = Journal::default();
+        let old = intent(Action::Launch { count: 1 });
+        let later = NOW + REPEAT_WITHIN_SECONDS + 1;
+        assert_eq!(journal.on(Event::Reopened(vec![old.clone()]), later), [Effect::Resolve(old.clone())]);
+        let effects = journal.on(Event::Found { token: old.token, found: Found::NotDone }, later);
+        assert!(matches!(effects.as_slice(), [Effect::Settle(_, Settled::Refused { .. })]), "{effects:?}");
+    }
+
+    #[test]
+    fn what_could_not_be_written_never_was() {
+        let mut journal = Journal::default();
+        let lost = intent(Action::Launch { count: 1 });
+        journal.on(Event::Begin(lost.clone()), NOW);
+        assert_eq!(journal.on(Event::NotWritten(lost.token.clone()), NOW), []);
+        assert!(journal.is_idle(&lost.group));
+        let checked = Event::Checked { token: lost.token, refusals: Vec::new(), owns: true };
+        assert_eq!(journal.on(checked, NOW), [], "and nothing of it is called");
+    }
+}
