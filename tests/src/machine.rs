@@ -72,13 +72,14 @@ pub fn burn() -> anyhow::Result<Child> {
     command.spawn().context("no load could be started")
 }
 
-/// CPU time a process has used so far.
+/// CPU time a process has used so far, by all its threads that still live (proc(5), schedstat: ns).
 pub fn cpu_time(process: u32) -> anyhow::Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit_once(')').context("stat")?.1.split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok()).context("ticks");
-    // utime and stime in hundredths of a second.
-    Ok(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
+    let mut nanoseconds = 0;
+    for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        nanoseconds += text.split_whitespace().next().context("schedstat")?.parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
 }
 
 /// Resident memory of a process, bytes.

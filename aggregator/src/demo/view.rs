@@ -11,7 +11,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize as _};
 use ratatui::symbols::Marker;
 use ratatui::text::Line;
-use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType, Paragraph, Sparkline, Wrap};
+use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType, LegendPosition, Paragraph, Sparkline, Wrap};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
@@ -303,10 +303,16 @@ fn draw_forecast(frame: &mut ratatui::Frame<'_>, area: Rect, picture: &Picture) 
         picture.trust
     );
     let (from, to) = (-(count as f64), AHEAD as f64 * step);
-    let hours = |minutes: f64| format!("{:+.0} h", minutes / 60.0);
+    // Labels stand evenly: twelve hours behind and six ahead make thirds.
+    let hour = |third: f64| match (from + (to - from) * third / 3.0) / 60.0 {
+        hours if hours.abs() < 0.1 => "now".to_owned(),
+        hours => format!("{hours:+.0} h"),
+    };
     let chart = Chart::new(datasets)
         .block(Block::bordered().title(title))
-        .x_axis(Axis::default().bounds([from, to]).labels([hours(from), "now".to_owned(), hours(to)]))
+        .legend_position(Some(LegendPosition::BottomRight))
+        .hidden_legend_constraints((Constraint::Ratio(1, 2), Constraint::Ratio(1, 2)))
+        .x_axis(Axis::default().bounds([from, to]).labels([0.0, 1.0, 2.0, 3.0].map(hour)))
         .y_axis(Axis::default().bounds([0.0, highest]).labels(["0".to_owned(), format!("{highest:.0}")]));
     frame.render_widget(chart, area);
 }
