@@ -11,7 +11,7 @@ use foreshadow_agent::reader::Fault;
 use crate::config::Config;
 use crate::identity::{Role, new_token};
 use crate::telemetry::{self, LogFormat};
-use crate::{demo, eval, supervise};
+use crate::{demo, eval, explain, supervise};
 
 /// Exit code for a wrong configuration or command line (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
@@ -48,6 +48,8 @@ enum Command {
         #[arg(long)]
         role: Role,
     },
+    /// Say in words what a group's plan is, and why
+    Explain(explain::ExplainArguments),
     /// Score the forecast on recorded series
     Eval(eval::EvalArguments),
     /// The agent's own program, for the demo
@@ -109,6 +111,11 @@ pub fn main() -> ExitCode {
             eprintln!("\nAdd this to the token file (identity.tokens):\n\n{entry}");
             ExitCode::SUCCESS
         }
+        Command::Explain(arguments) => match runtime().map(|runtime| runtime.block_on(explain::run(&arguments))) {
+            Ok(Ok(())) => ExitCode::SUCCESS,
+            Ok(Err(error)) => fail(&error),
+            Err(error) => fail(&error.into()),
+        },
         Command::Eval(eval) => match eval::run(&eval) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),
@@ -143,6 +150,10 @@ fn serve(serve: Serve) -> ExitCode {
         }
         Err(error) => fail(&error.into()),
     }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 fn load(path: Option<&Path>) -> Result<Config, ExitCode> {

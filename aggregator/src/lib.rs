@@ -6,10 +6,12 @@
 pub mod act;
 pub mod api;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod eval;
+pub mod explain;
 pub mod identity;
 pub mod ingest;
 pub mod live;

@@ -27,6 +27,7 @@ use crate::observe::{AwsFleet, FileFleet, Fleet, Observer, Patience, Timeline};
 use crate::rounds::{self, Board, GroupPolicy, PlanLog};
 use crate::shadow::{Sessions, ShadowConfig, ShadowError};
 use crate::store::{self, Embedded, SampleStore, StoreError, WithInfluxDb};
+use crate::telemetry;
 
 /// The store folds and expires this often.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
@@ -240,6 +241,7 @@ fn recorder() -> PrometheusHandle {
             let recorder = PrometheusBuilder::new().build_recorder();
             let handle = recorder.handle();
             drop(metrics::set_global_recorder(recorder));
+            telemetry::describe_metrics();
             handle
         })
         .clone()

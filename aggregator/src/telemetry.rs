@@ -39,3 +39,21 @@ fn start_with(format: LogFormat, usual: &str) {
     };
     drop(started);
 }
+
+/// What `GET /metrics` says of each metric.
+pub fn describe_metrics() {
+    use metrics::{describe_counter as counter, describe_gauge as gauge};
+    counter!("foreshadow_samples_stored_total", "Samples made durable");
+    counter!("foreshadow_samples_duplicate_total", "Samples that came again and were dropped");
+    counter!("foreshadow_samples_rejected_total", "Samples that can never be stored, by reason");
+    gauge!("foreshadow_agent_streams", "Agents whose stream is open");
+    gauge!("foreshadow_inventory_complete", "1 when the latest reading of the source was whole");
+    counter!("foreshadow_rounds_total", "Plans made, all groups together");
+    counter!("foreshadow_rounds_failed_total", "Rounds of a group that made no plan");
+    gauge!("foreshadow_group_serving", "Instances that serve");
+    gauge!("foreshadow_group_need_now", "Instances that present demand needs");
+    gauge!("foreshadow_group_need_ahead", "Instances that the forecast needs within the launch lead");
+    counter!("foreshadow_shadow_sessions_opened_total", "Shadow sessions opened");
+    counter!("foreshadow_influxdb_failures_total", "Times InfluxDB did not take samples");
+    gauge!("foreshadow_influxdb_lag_ticks", "Commits that InfluxDB lacks");
+}

@@ -187,3 +187,20 @@ async fn writers_beside_the_samples_do_not_lock_them_out() {
     }
     other.await.expect("no panic");
 }
+
+/// Whoever forwards ticks remembers a number: a number that was given is never given again, or the
+/// new ticks would pass for forwarded.
+#[tokio::test]
+async fn tick_numbers_go_on_after_every_tick_was_folded() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).await;
+    // What a forwarder leaves behind when all its ticks are in hour chunks.
+    let forwarded =
+        sqlx::query("INSERT INTO forward (name, tick) VALUES ('influxdb', 146)").execute(&store.pool()).await;
+    forwarded.expect("written");
+    drop(store);
+    let store = open(directory.path()).await;
+    store.append(arrival("i-1", 1, vec![sample(1, 1_800_000_000_000_000)])).await.expect("stored");
+    let tick: i64 = sqlx::query_scalar("SELECT MAX(tick) FROM tick").fetch_one(&store.pool()).await.expect("a tick");
+    assert_eq!(tick, 147);
+}

@@ -90,6 +90,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/groups/{group}", get(rest::group))
         .route("/groups/{group}/minutes", get(rest::minutes))
         .route("/plans", get(rest::plans))
+        .route("/plans/{generation}", get(rest::plan))
         .route("/predict/capacity", get(rest::predict_capacity))
         .route("/shadow/config", get(rest::shadow_config).put(rest::put_shadow_config))
         .route("/shadow/metrics", get(watch::shadow_metrics).post(push::push_metrics))

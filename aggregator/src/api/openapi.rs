@@ -21,6 +21,7 @@ use super::{push, rest, watch};
         rest::group,
         rest::minutes,
         rest::plans,
+        rest::plan,
         rest::predict_capacity,
         rest::shadow_config,
         rest::put_shadow_config,

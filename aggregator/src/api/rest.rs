@@ -174,6 +174,28 @@ pub async fn plans(State(state): State<ApiState>, asked: Asked) -> Result<Json<V
     Ok(Json(stored))
 }
 
+/// One plan of a group. Plans that say the same as the one before are not kept.
+#[utoipa::path(get, path = "/plans/{generation}", params(("generation" = u64, Path), ("group" = String, Query)),
+    responses((status = 200, description = "found", body = Value),
+        (status = 400, description = "a parameter or a field is wrong", body = Problem),
+        (status = 404, description = "not known, or not kept", body = Problem)))]
+pub async fn plan(
+    State(state): State<ApiState>,
+    Path(generation): Path<String>,
+    asked: Asked,
+) -> Result<Json<Value>, Problem> {
+    let asked = asked.only(&["group"])?;
+    let name = asked.text("group").ok_or_else(|| wrong("group", "is missing"))?.to_owned();
+    let number = generation.parse().map_err(|_| wrong("generation", "must be a whole number"))?;
+    let group = known_group(&state, &name)?;
+    let found = state.plans.plan(&group, number).await.map_err(|error| Problem::unavailable(&error))?;
+    found.map(Json).map_err(|(first, last)| {
+        let kept =
+            format!("generation {number} is not kept; those between {first} and {last} that said something new are");
+        Problem::new(StatusCode::NOT_FOUND, kept).field("generation", "is not kept")
+    })
+}
+
 /// Capacity a group needs at a time, with its evidence.
 #[utoipa::path(get, path = "/predict/capacity", params(
     ("group" = String, Query),

@@ -44,6 +44,7 @@ pub const TABLE: &[Route] = &[
     Route { method: "GET", path: "/groups/{group}", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/groups/{group}/minutes", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/plans", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/plans/{generation}", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/predict/capacity", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/shadow/config", roles: Roles::From(Role::Viewer) },
     // Loosening needs an admin; the handler checks that, since the body decides.

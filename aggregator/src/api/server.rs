@@ -49,7 +49,7 @@ pub enum ServeError {
          listen.insecure = true to let tokens travel in plain text"
     )]
     PlainText(SocketAddr),
-    #[error("listen.address: {address}: {source}")]
+    #[error("listen.address: {address} cannot be listened on")]
     Bind { address: SocketAddr, source: std::io::Error },
     #[error("{path}: {problem}")]
     Certificate { path: String, problem: String },

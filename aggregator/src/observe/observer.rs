@@ -96,6 +96,7 @@ impl Observer {
                 _ = settle.tick() => {}
                 _ = expire.tick() => {
                     let before = self.clock.wall_micros() - PLACEMENTS_KEPT_MICROS;
+                    self.timeline.forget_gone(before);
                     if let Err(error) = sqlx::query(sql::PLACEMENT_EXPIRE).bind(before).execute(&self.pool).await {
                         tracing::warn!(%error, "old placements cannot be dropped");
                     }

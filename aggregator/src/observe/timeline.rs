@@ -335,6 +335,14 @@ impl Timeline {
         record.push(placement);
     }
 
+    /// Forgets instances that were gone before a time (µs), so that years of launches fit in memory.
+    pub(super) fn forget_gone(&self, before: i64) {
+        self.write().instances.retain(|_, record| {
+            let gone = |placed: &Placement| placed.mode == InstanceMode::Gone && placed.since_micros < before;
+            record.agent.connected || record.member.is_some() || !record.placements.last().is_some_and(gone)
+        });
+    }
+
     /// Takes a source's inventory in. An incomplete one adds and updates, but nothing goes absent.
     pub(super) fn take(&self, source: &'static str, inventory: &Inventory) {
         let mut state = self.write();
@@ -505,5 +513,96 @@ impl Record {
     fn zone(&self) -> Option<String> {
         let from_source = self.member.as_ref().or(self.left.as_ref()).and_then(|member| member.zone.as_ref());
         from_source.or(self.agent.facts.zone.as_ref()).map(ToString::to_string)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Lifecycle;
+
+    const NOW: i64 = 1_800_000_000_000_000;
+
+    fn id(name: &str) -> Id {
+        Id::new("id", name).expect("an id")
+    }
+
+    fn timeline() -> Timeline {
+        Timeline::new(Patience { warm_up: 0, drain: 0, silent: 300_000_000 }, 1_000, 1_000)
+    }
+
+    fn placed(mode: InstanceMode, since_micros: i64) -> Placement {
+        Placement { group: id("web"), mode, since_micros }
+    }
+
+    fn inventory(instances: &[&str], taken_micros: i64) -> Inventory {
+        let members = instances.iter().map(|name| Member {
+            instance: id(name),
+            instance_type: Some(id("m5.large")),
+            zone: None,
+            lifecycle: Lifecycle::InService,
+            protected: false,
+        });
+        let group = GroupInventory { maximum: 9, members: members.collect(), ..GroupInventory::default() };
+        Inventory { taken_micros, complete: true, groups: BTreeMap::from([(id("web"), group)]), ..Inventory::default() }
+    }
+
+    fn settle(timeline: &Timeline, now: i64) -> Vec<Move> {
+        let moves = timeline.moves(now);
+        timeline.apply(&moves);
+        moves
+    }
+
+    #[test]
+    fn what_has_been_gone_for_long_is_forgotten_and_nothing_else() {
+        let timeline = timeline();
+        for (name, mode, since) in [
+            ("gone-long", InstanceMode::Gone, 10),
+            ("gone-lately", InstanceMode::Gone, 30),
+            ("serves", InstanceMode::Serving, 10),
+        ] {
+            timeline.restore(id(name), placed(mode, since), false);
+        }
+        timeline.forget_gone(20);
+        let known = ["gone-long", "gone-lately", "serves"].map(|name| timeline.placement(&id(name)).is_some());
+        assert_eq!(known, [false, true, true]);
+    }
+
+    #[test]
+    fn an_instance_that_left_keeps_the_type_its_source_gave() {
+        let timeline = timeline();
+        timeline.take("file", &inventory(&["i-1", "i-2"], NOW));
+        timeline.set_read();
+        settle(&timeline, NOW);
+        timeline.pushed(&id("i-1"), NOW);
+        timeline.take("file", &inventory(&["i-2"], NOW + 1));
+        let moves = settle(&timeline, NOW + 1);
+        let left = moves.iter().find(|change| change.instance == id("i-1")).expect("it moved");
+        assert_eq!(left.instance_type.as_deref(), Some("m5.large"), "its lease and price depend on it");
+    }
+
+    #[test]
+    fn a_group_known_from_the_disk_is_incomplete_until_its_source_is_read() {
+        let timeline = timeline();
+        timeline.restore(id("i-1"), placed(InstanceMode::Serving, NOW), false);
+        let before = timeline.group(&id("web")).expect("known");
+        assert_eq!((before.source, before.complete), (Some("not read yet"), false));
+        timeline.take("file", &inventory(&["i-1"], NOW));
+        let after = timeline.group(&id("web")).expect("known");
+        assert_eq!((after.source, after.complete), (Some("file"), true));
+        timeline.restore(id("c-1"), Placement { group: id("claimed"), ..placed(InstanceMode::Serving, NOW) }, true);
+        assert_eq!(timeline.group(&id("claimed")).expect("known").source, None, "a claim stays a claim");
+    }
+
+    #[test]
+    fn a_source_that_fails_is_told_and_its_groups_become_incomplete() {
+        let timeline = timeline();
+        timeline.take("file", &inventory(&["i-1"], NOW));
+        assert_eq!(timeline.problems(), Vec::<String>::new());
+        timeline.lost("file", "inventory.toml: cannot be read".to_owned());
+        assert_eq!(timeline.problems(), ["file: inventory.toml: cannot be read"]);
+        assert!(!timeline.group(&id("web")).expect("known").complete);
+        timeline.take("file", &inventory(&["i-1"], NOW));
+        assert!(timeline.problems().is_empty() && timeline.group(&id("web")).expect("known").complete);
     }
 }

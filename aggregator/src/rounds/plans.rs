@@ -47,6 +47,17 @@ impl PlanLog {
         Ok(plans)
     }
 
+    /// One plan of a group, or the first and last generation that are kept.
+    pub async fn plan(&self, group: &Id, generation: u64) -> Result<Result<Value, (i64, i64)>, sqlx::Error> {
+        let number = i64::try_from(generation).unwrap_or(i64::MAX);
+        let query = sqlx::query_scalar::<_, String>(sql::PLAN_ONE).bind(group.as_str()).bind(number);
+        if let Some(plan) = query.fetch_optional(&self.0).await?.and_then(|body| serde_json::from_str(&body).ok()) {
+            return Ok(Ok(plan));
+        }
+        let row = sqlx::query(sql::PLAN_SPAN).bind(group.as_str()).fetch_one(&self.0).await?;
+        Ok(Err((row.try_get(0)?, row.try_get(1)?)))
+    }
+
     pub(super) async fn expire(&self, now: i64) -> Result<(), sqlx::Error> {
         sqlx::query(sql::PLAN_EXPIRE).bind(now - KEPT_SECONDS).execute(&self.0).await?;
         Ok(())

@@ -39,6 +39,9 @@ const IDLE_SLICES: i64 = 60;
 /// A group that keeps the same plan is written anew this often, seconds.
 const PLAN_WRITTEN_EVERY: i64 = 300;
 
+/// More plans than can be made before one is written.
+const UNWRITTEN_PLANS: u64 = 1_000;
+
 /// How groups are planned.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -217,7 +220,11 @@ impl Service {
     /// Reads a group's history and makes what a restart left out.
     async fn open(&self, group: &Id, snapshot: &GroupSnapshot, now: i64) -> anyhow::Result<Group> {
         let policy = self.policy(group, snapshot);
-        let generation = self.plans.generation(group).await?;
+        // Plans that say nothing new are not kept: none of their numbers is given again.
+        let generation = match self.plans.generation(group).await? {
+            0 => 0,
+            last => last + UNWRITTEN_PLANS,
+        };
         let mut round = GroupRound::new(policy, self.options.forecast.clone(), false, generation);
         let mut newest = 0;
         for metric in round.policy().targets.keys().copied().collect::<Vec<_>>() {
