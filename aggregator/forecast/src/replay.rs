@@ -14,6 +14,9 @@ pub(crate) const FOLDS: usize = 5;
 /// Upper edges, in seconds ahead, of the ranges over which errors are pooled.
 const REACHES: [u64; 11] = [900, 1_800, 2_700, 3_600, 5_400, 7_200, 10_800, 21_600, 43_200, 64_800, u64::MAX];
 
+/// Origins whose misses make a spread.
+const LEAST_ORIGINS: usize = 3;
+
 pub(crate) fn reach_of(step: usize, step_seconds: u32) -> usize {
     let ahead = step as u64 * u64::from(step_seconds);
     REACHES.iter().position(|edge| ahead < *edge).unwrap_or(REACHES.len() - 1)
@@ -128,6 +131,10 @@ impl Replay {
             }
         }
         let ranges = missed.into_iter().zip(&evidence).enumerate().map(|(reach, (mut values, evidence))| {
+            // One miss has no spread: it would pass for certainty. The nearest range speaks for it, widened.
+            if evidence.origins < LEAST_ORIGINS && reach > 0 {
+                return None;
+            }
             let seen = evidence.independent(reach, step_seconds);
             let found = quantiles(&mut values, past.levels)?;
             let middle = quantiles(&mut values, &[0.5])?[0];
@@ -145,6 +152,7 @@ impl Replay {
 /// How many origins an error range rests on, and over which span of steps.
 #[derive(Debug, Clone, Default)]
 struct Evidence {
+    origins: usize,
     last: Option<usize>,
     first_cut: usize,
     last_cut: usize,
@@ -160,6 +168,7 @@ impl Evidence {
         if self.last.is_none() {
             self.first_cut = cut;
         }
+        self.origins += 1;
         (self.last, self.last_cut) = (Some(origin), cut);
         self.sum += weight;
         self.squares += weight * weight;

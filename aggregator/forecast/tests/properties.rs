@@ -95,6 +95,22 @@ proptest! {
         assert_sound(&run(&series, &options).unwrap(), &options)?;
     }
 
+    /// The first hours of a group: what was hardly seen is never told as certain, however far ahead.
+    #[test]
+    fn a_young_history_is_never_sure_of_a_far_step(
+        minutes in prop::collection::vec(0.0_f64..100.0, 30..360), saturated in prop::collection::vec(any::<bool>(), 360),
+    ) {
+        let mut series = Series::new(0, 60, minutes.iter().copied().map(Some).collect());
+        series.saturated = minutes.iter().zip(saturated).map(|(value, at)| at && *value > 95.0).collect();
+        let made = run(&series, &Options::default()).unwrap();
+        let width = |step: usize| made.paths[4][step] - made.paths[1][step];
+        let nearest = width(0);
+        prop_assert!(nearest > 0.0, "{:?}", made.paths);
+        for step in [3, 6, 12, 36, 72, 144, 287] {
+            prop_assert!(width(step) >= 0.3 * nearest, "step {step}: {} beside {nearest}", width(step));
+        }
+    }
+
     #[test]
     fn a_larger_unit_changes_nothing_else(days in 1_usize..12, seed: u64) {
         let series = daily(days * DAY + 7, seed);
