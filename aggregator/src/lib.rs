@@ -12,6 +12,7 @@ pub mod config;
 pub mod demo;
 pub mod eval;
 pub mod explain;
+pub mod fleet;
 pub mod identity;
 pub mod ingest;
 pub mod live;

@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, ApiState, Bound, Listen, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
+use crate::fleet::{AwsFleet, FileFleet, Fleet};
 use crate::identity::{Access, Audit};
 use crate::ingest::AgentService;
 use crate::live::Live;
-use crate::observe::{AwsFleet, FileFleet, Fleet, Observer, Patience, Timeline};
+use crate::observe::{Observer, Patience, Timeline};
 use crate::rounds::{self, Board, GroupPolicy, PlanLog};
 use crate::shadow::{Sessions, ShadowConfig, ShadowError};
 use crate::store::{self, Embedded, SampleStore, StoreError, WithInfluxDb};
@@ -256,13 +257,13 @@ fn store_options(config: &config::Store) -> store::Options {
     }
 }
 
-async fn sources(config: &config::Inventory, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Fleet>> {
-    let mut sources: Vec<Box<dyn Fleet>> = Vec::new();
+async fn sources(config: &config::Inventory, clock: &Arc<dyn Clock>) -> Vec<Arc<dyn Fleet>> {
+    let mut sources: Vec<Arc<dyn Fleet>> = Vec::new();
     if let Some(path) = &config.file {
-        sources.push(Box::new(FileFleet::new(PathBuf::from(path), clock.clone())));
+        sources.push(Arc::new(FileFleet::new(PathBuf::from(path), clock.clone())));
     }
     if let Some(aws) = &config.aws {
-        sources.push(Box::new(AwsFleet::new(aws.groups.clone(), aws.region.clone(), clock.clone()).await));
+        sources.push(Arc::new(AwsFleet::new(aws.groups.clone(), aws.region.clone(), clock.clone()).await));
     }
     sources
 }

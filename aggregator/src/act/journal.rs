@@ -17,60 +17,17 @@
 //! not repeated: if it was not done, the next plan decides anew.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use foreshadow_proto::convert::Id;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
-use crate::store::StoreId;
+use crate::fleet::{Action, Called, Found, Token};
 
 /// A call is repeated with its token within this time; an older intent is described, never resent.
 /// EC2 Auto Scaling keeps client tokens for eight hours (LaunchInstances, API reference): half of it.
 pub const REPEAT_WITHIN_SECONDS: i64 = 4 * 3_600;
 /// First and longest wait before the cloud is asked again what became of a call, seconds.
 const AGAIN_AFTER: (i64, i64) = (5, 300);
-
-/// Identifies one effect for good.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Token(String);
-
-impl Token {
-    /// The same four always give the same token.
-    pub fn new(installation: StoreId, group: &Id, generation: u64, step: u32) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(installation.0);
-        hash.update(group.as_str().as_bytes());
-        // A separator that no group's name can hold.
-        hash.update([0]);
-        hash.update(generation.to_be_bytes());
-        hash.update(step.to_be_bytes());
-        let digest = hash.finalize();
-        // 32 hexadecimal digits: every provider's limit for client tokens is 64 characters or more.
-        Self(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "action", rename_all = "snake_case")]
-pub enum Action {
-    Launch { count: u32 },
-    Attach { instances: Vec<Id> },
-    Detach { instances: Vec<Id> },
-    Terminate { instances: Vec<Id> },
-}
 
 /// One effect, written before it is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,33 +55,6 @@ pub enum Settled {
     Done { instances: Vec<Id> },
     /// Definitely not done, and it will not be.
     Refused { why: Vec<String> },
-}
-
-/// What a call came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Called {
-    Done {
-        instances: Vec<Id>,
-    },
-    /// Definitely not done, and repeating it would not help.
-    Refused {
-        why: String,
-    },
-    /// Definitely not done: the next plan asks again.
-    Throttled,
-    /// It may have been done: a timeout, a broken connection, an error after success.
-    Unknown,
-}
-
-/// What describing found of an intent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    Done {
-        instances: Vec<Id>,
-    },
-    NotDone,
-    /// The description is stale or partial: ask again.
-    NotYet,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -333,6 +263,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::store::StoreId;
 
     const NOW: i64 = 1_800_000_000;
 
@@ -357,7 +288,7 @@ mod tests {
     fn actions() -> [Action; 4] {
         let instances = vec![id("i-1"), id("i-2")];
         [
-            Action::Launch { count: 2 },
+            Action::Launch { count: 2, size: 12 },
             Action::Attach { instances: instances.clone() },
             Action::Detach { instances: instances.clone() },
             Action::Terminate { instances },
@@ -517,8 +448,8 @@ mod tests {
     #[test]
     fn a_group_does_one_thing_at_a_time() {
         let mut journal = Journal::default();
-        assert_eq!(journal.on(Event::Begin(intent(Action::Launch { count: 1 })), NOW).len(), 1);
-        let mut second = intent(Action::Launch { count: 1 });
+        assert_eq!(journal.on(Event::Begin(intent(Action::Launch { count: 1, size: 11 })), NOW).len(), 1);
+        let mut second = intent(Action::Launch { count: 1, size: 11 });
         second.token = Token::new(StoreId([1; 16]), &second.group, 8, 0);
         assert_eq!(journal.on(Event::Begin(second.clone()), NOW), []);
         second.group = id("api");
@@ -528,7 +459,7 @@ mod tests {
     #[test]
     fn an_old_plan_is_not_begun_nor_called() {
         let mut journal = Journal::default();
-        let old = intent(Action::Launch { count: 1 });
+        let old = intent(Action::Launch { count: 1, size: 11 });
         assert_eq!(journal.on(Event::Begin(old.clone()), NOW + 61), []);
         // Begun in time, and then the disk took a minute and a half.
         journal.on(Event::Begin(old.clone()), NOW);
@@ -551,7 +482,7 @@ mod tests {
     #[test]
     fn an_intent_past_its_token_is_never_sent_again() {
         let mut journal = Journal::default();
-        let old = intent(Action::Launch { count: 1 });
+        let old = intent(Action::Launch { count: 1, size: 11 });
         let later = NOW + REPEAT_WITHIN_SECONDS + 1;
         assert_eq!(journal.on(Event::Reopened(vec![old.clone()]), later), [Effect::Resolve(old.clone())]);
         let effects = journal.on(Event::Found { token: old.token, found: Found::NotDone }, later);
@@ -561,7 +492,7 @@ mod tests {
     #[test]
     fn what_could_not_be_written_never_was() {
         let mut journal = Journal::default();
-        let lost = intent(Action::Launch { count: 1 });
+        let lost = intent(Action::Launch { count: 1, size: 11 });
         journal.on(Event::Begin(lost.clone()), NOW);
         assert_eq!(journal.on(Event::NotWritten(lost.token.clone()), NOW), []);
         assert!(journal.is_idle(&lost.group));

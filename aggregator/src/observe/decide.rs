@@ -4,7 +4,8 @@
 //! member whose agent is silent goes on serving, and demand counts it as not reporting. Nothing is
 //! absent by an incomplete inventory.
 
-use super::{InstanceMode, Lifecycle};
+use super::InstanceMode;
+use crate::fleet::Lifecycle;
 
 /// How long things may take, µs.
 #[derive(Debug, Clone, Copy)]

@@ -11,8 +11,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::timeline::Move;
-use super::{Fleet, InstanceMode, Placement, Timeline, sql};
+use super::{InstanceMode, Placement, Timeline, sql};
 use crate::clock::Clock;
+use crate::fleet::Fleet;
 use crate::shadow::Sessions;
 
 /// Modes that only time moves (draining, silence) are looked at this often.
@@ -38,7 +39,7 @@ impl Hint {
 pub struct Observer {
     timeline: Timeline,
     sessions: Sessions,
-    sources: Vec<Box<dyn Fleet>>,
+    sources: Vec<Arc<dyn Fleet>>,
     pool: SqlitePool,
     clock: Arc<dyn Clock>,
     every: Duration,
@@ -52,7 +53,7 @@ impl Observer {
     pub async fn open(
         timeline: Timeline,
         sessions: Sessions,
-        sources: Vec<Box<dyn Fleet>>,
+        sources: Vec<Arc<dyn Fleet>>,
         pool: SqlitePool,
         clock: Arc<dyn Clock>,
         every: Duration,

@@ -9,7 +9,8 @@ use foreshadow_proto::v1;
 use tokio::sync::watch;
 
 use super::decide::{self, Known, Patience};
-use super::{GroupInventory, InstanceMode, Inventory, Member, Placement};
+use super::{InstanceMode, Placement};
+use crate::fleet::{GroupInventory, Inventory, Lifecycle, Member};
 
 /// Group of instances that neither a source nor a claim puts anywhere.
 pub const UNASSIGNED: &str = "unassigned";
@@ -432,7 +433,7 @@ impl Timeline {
                     _ => now,
                 };
                 let since_micros = current.map_or(since, |placed| since.max(placed.since_micros + 1));
-                let standby = record.member.as_ref().is_some_and(|m| m.lifecycle == super::Lifecycle::Standby);
+                let standby = record.member.as_ref().is_some_and(|m| m.lifecycle == Lifecycle::Standby);
                 Some(Move {
                     instance: instance.clone(),
                     from: current.cloned(),
@@ -519,7 +520,6 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::Lifecycle;
 
     const NOW: i64 = 1_800_000_000_000_000;
 
@@ -542,6 +542,7 @@ mod tests {
             zone: None,
             lifecycle: Lifecycle::InService,
             protected: false,
+            version: None,
         });
         let group = GroupInventory { maximum: 9, members: members.collect(), ..GroupInventory::default() };
         Inventory { taken_micros, complete: true, groups: BTreeMap::from([(id("web"), group)]), ..Inventory::default() }

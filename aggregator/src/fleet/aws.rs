@@ -157,8 +157,7 @@ fn group_inventory(group: &AutoScalingGroup, problems: &mut Vec<String>) -> Grou
         maximum: count(group.max_size),
         desired: count(group.desired_capacity),
         members: members.collect(),
-        foreign_scale_in: false,
-        deploying: false,
+        ..GroupInventory::default()
     }
 }
 
@@ -170,6 +169,7 @@ fn member(instance: &Instance) -> Result<Member, String> {
         zone: instance.availability_zone.as_deref().and_then(|name| Id::new("zone", name).ok()),
         lifecycle: Lifecycle::from_word(instance.lifecycle_state.as_ref().map_or("", |state| state.as_str())),
         protected: instance.protected_from_scale_in.unwrap_or(false),
+        version: None,
     })
 }
 

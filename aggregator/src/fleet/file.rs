@@ -92,6 +92,7 @@ fn member(value: &Value) -> Result<Member, String> {
         zone: None,
         lifecycle: Lifecycle::InService,
         protected: false,
+        version: None,
     };
     if value.is_str() {
         return Ok(member);

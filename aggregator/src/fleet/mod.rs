@@ -1,0 +1,297 @@
+//! The cloud seam: who is in which group, and the few calls that change it.
+//!
+//! Every source describes; some also act. A change is one [`Action`] on one group under a
+//! [`Token`]: whoever repeats it repeats the same call. What came of it is [`Called`], and where the
+//! answer was lost [`Found`] says what describing shows. Instances are always named; an empty list
+//! means nothing.
+
+mod aws;
+mod file;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use async_trait::async_trait;
+use foreshadow_proto::convert::Id;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::store::StoreId;
+
+pub use aws::AwsFleet;
+pub use file::FileFleet;
+
+/// Tag of a group: the installation that may change it.
+pub const OWNER_TAG: &str = "foreshadow:owner";
+/// Tag of a group whose MinSize was raised to launch: the user's own value, to be restored.
+pub const MINIMUM_TAG: &str = "foreshadow:minimum";
+/// Tag of a shadow of ours: when its lease ends, seconds since the epoch. Removed before it is
+/// attached again; what carries it and has run out is the reaper's.
+pub const UNTIL_TAG: &str = "foreshadow:until";
+/// Tag of a shadow of ours: the group it came from.
+pub const GROUP_TAG: &str = "foreshadow:group";
+
+/// A source of groups, and for some of them the hands.
+#[async_trait]
+pub trait Fleet: fmt::Debug + Send + Sync + 'static {
+    /// All groups it knows, as they are now. An error or a lost page never looks like a complete
+    /// inventory: `complete` is true only when every page was read.
+    async fn describe(&self) -> Result<Inventory, FleetError>;
+
+    /// For messages: `aws`, `file`, `command`, `webhook`.
+    fn name(&self) -> &'static str;
+
+    /// How far its hands reach. A source that only describes has none, and refuses all that follows.
+    fn reach(&self) -> Reach {
+        Reach::None
+    }
+
+    /// How instances stand that are outside their group (shadows), one entry for each that was asked
+    /// for. One that the cloud does not show is [`RunState::Unknown`], never left out. `group` tells
+    /// whose load balancer to ask.
+    async fn outside(&self, _group: &Id, _instances: &[Id]) -> Result<Vec<Outside>, FleetError> {
+        Err(self.cannot_act())
+    }
+
+    /// Makes a change. Repeating it with the same token, where the provider keeps tokens, does nothing
+    /// more and answers as the first time.
+    async fn call(&self, _group: &Id, _action: &Action, _token: &Token) -> Called {
+        Called::Refused { why: self.cannot_act().to_string() }
+    }
+
+    /// What became of a change whose answer was lost, by describing alone; it changes nothing.
+    async fn outcome(&self, _group: &Id, _action: &Action, _token: &Token) -> Found {
+        Found::NotDone
+    }
+
+    /// Sets tags of instances, or removes those that are `None`.
+    async fn tag(&self, _instances: &[Id], _tags: &Tags) -> Result<(), FleetError> {
+        Err(self.cannot_act())
+    }
+
+    /// Sets tags of a group, or removes those that are `None`.
+    async fn tag_group(&self, _group: &Id, _tags: &Tags) -> Result<(), FleetError> {
+        Err(self.cannot_act())
+    }
+
+    /// The instances of the account that carry a tag, whatever its value: how the reaper finds leases
+    /// that nobody holds any more.
+    async fn tagged(&self, _tag: &str) -> Result<Vec<Outside>, FleetError> {
+        Err(self.cannot_act())
+    }
+
+    #[doc(hidden)]
+    fn cannot_act(&self) -> FleetError {
+        FleetError::Invalid { source_name: self.name(), problem: "this source describes and cannot act".to_owned() }
+    }
+}
+
+/// Tags to set, or to remove where `None`.
+pub type Tags = BTreeMap<&'static str, Option<String>>;
+
+/// How far a source can act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It cannot.
+    None,
+    /// The cloud is this very machine: a test. Only there may safety windows be shortened.
+    Loopback,
+    Cloud,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FleetError {
+    #[error("{source_name}: {problem}")]
+    Unreachable { source_name: &'static str, problem: String },
+    #[error("{source_name}: {problem}")]
+    Invalid { source_name: &'static str, problem: String },
+}
+
+/// What a source says of all its groups at one time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Inventory {
+    pub taken_micros: i64,
+    pub complete: bool,
+    /// What was missing or odd, for people.
+    pub problems: Vec<String>,
+    pub groups: BTreeMap<Id, GroupInventory>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GroupInventory {
+    /// The user's own minimum, also while MinSize is raised above it.
+    pub minimum: u32,
+    pub maximum: u32,
+    pub desired: u32,
+    pub members: Vec<Member>,
+    /// A policy of the provider may scale this group in behind our back.
+    pub foreign_scale_in: bool,
+    /// An instance refresh or deploy is running.
+    pub deploying: bool,
+    /// What a new instance would be launched from: template and version, or launch configuration.
+    pub version: Option<String>,
+    /// The installation that may change it, by [`OWNER_TAG`].
+    pub owner: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    pub instance: Id,
+    pub instance_type: Option<Id>,
+    pub zone: Option<Id>,
+    pub lifecycle: Lifecycle,
+    /// Protected from scale-in.
+    pub protected: bool,
+    /// What it was launched from, in the words of [`GroupInventory::version`].
+    pub version: Option<String>,
+}
+
+/// An instance as the cloud shows it, in a group or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outside {
+    pub instance: Id,
+    pub state: RunState,
+    /// The group it is in after all.
+    pub group: Option<Id>,
+    /// A load balancer of its group still sends to it, or is finishing with it; `None`: not known.
+    pub in_target_group: Option<bool>,
+    /// Protected from termination.
+    pub protected: bool,
+    pub tags: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    Running,
+    /// Stopped or stopping: it exists and serves nothing.
+    Stopped,
+    /// Shutting down or terminated.
+    Ended,
+    /// The cloud does not show it.
+    Unknown,
+}
+
+/// The provider's word for a member's state; unknown words never fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lifecycle {
+    Pending,
+    InService,
+    Standby,
+    Detaching,
+    Detached,
+    Terminating,
+    Other(String),
+}
+
+impl Lifecycle {
+    /// From the provider's word; `Pending:Wait`, `Terminating:Proceed` and such by their first part.
+    pub fn from_word(word: &str) -> Self {
+        match word.split(':').next().unwrap_or_default() {
+            // Terminating:Retained keeps running and leaves the group's capacity.
+            _ if word == "Terminating:Retained" => Self::Standby,
+            "Pending" => Self::Pending,
+            "InService" => Self::InService,
+            "Standby" | "EnteringStandby" => Self::Standby,
+            "Detaching" => Self::Detaching,
+            "Detached" => Self::Detached,
+            "Terminating" | "Terminated" => Self::Terminating,
+            _ => Self::Other(word.to_owned()),
+        }
+    }
+}
+
+/// One change to a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Action {
+    /// `size` is what the group then has, warming and serving: where the provider keeps no tokens, a
+    /// minimum raised to it does the same however often it is repeated.
+    Launch {
+        count: u32,
+        size: u32,
+    },
+    Attach {
+        instances: Vec<Id>,
+    },
+    /// Out of the group and of its desired capacity, still running.
+    Detach {
+        instances: Vec<Id>,
+    },
+    Terminate {
+        instances: Vec<Id>,
+    },
+}
+
+impl Action {
+    /// The instances it names; a launch names none.
+    pub fn instances(&self) -> &[Id] {
+        match self {
+            Self::Launch { .. } => &[],
+            Self::Attach { instances } | Self::Detach { instances } | Self::Terminate { instances } => instances,
+        }
+    }
+
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Launch { .. } => "launch",
+            Self::Attach { .. } => "attach",
+            Self::Detach { .. } => "detach",
+            Self::Terminate { .. } => "terminate",
+        }
+    }
+}
+
+/// Identifies one change for good.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Token(String);
+
+impl Token {
+    /// The same four always give the same token.
+    pub fn new(installation: StoreId, group: &Id, generation: u64, step: u32) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(installation.0);
+        hash.update(group.as_str().as_bytes());
+        // A separator that no group's name can hold.
+        hash.update([0]);
+        hash.update(generation.to_be_bytes());
+        hash.update(step.to_be_bytes());
+        let digest = hash.finalize();
+        // 32 hexadecimal digits: every provider's limit for client tokens is 64 characters or more.
+        Self(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a call came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Called {
+    /// Done, to these instances; a provider that launches by itself names none yet.
+    Done { instances: Vec<Id> },
+    /// Definitely not done, and repeating it would not help.
+    Refused { why: String },
+    /// Definitely not done: the next plan asks again.
+    Throttled,
+    /// It may have been done: a timeout, a broken connection, an error after success.
+    Unknown,
+}
+
+/// What describing found of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    Done {
+        instances: Vec<Id>,
+    },
+    NotDone,
+    /// The description is stale, partial or failed: ask again.
+    NotYet,
+}
