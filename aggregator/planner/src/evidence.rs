@@ -25,6 +25,8 @@ pub struct Inventory {
     pub complete: bool,
     pub age_seconds: u32,
     pub instances: Vec<Instance>,
+    /// Launched or re-attached by us and not shown yet: they are on their way like those that warm up.
+    pub expected: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,8 +39,56 @@ pub struct Instance {
     pub since: i64,
     /// Protected from scale-in.
     pub protected: bool,
-    /// A shadow of ours that could be re-attached: probe green, versions equal, lease open.
-    pub fit_to_reattach: bool,
+    /// What is known of it as a detached instance.
+    pub shadow: Option<Shadow>,
+}
+
+/// A detached instance under measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shadow {
+    pub origin: Origin,
+    /// End of its lease by the wall clock, seconds since the epoch.
+    pub until: i64,
+    /// The lease is over by the wall clock *and* by the clock that counts since boot.
+    pub lease_over: bool,
+    /// No extension goes beyond this, seconds since the epoch.
+    pub hard_limit: i64,
+    /// Why it cannot be re-attached; empty when it is fit.
+    pub unfit: Vec<Unfit>,
+    /// Age of its newest sample; absent when it is silent.
+    pub sample_age_seconds: Option<u32>,
+    /// How long its network has been at its own baseline: nobody talks to it.
+    pub quiet_seconds: u32,
+    pub price_per_hour: Option<f64>,
+}
+
+/// Who took an instance out of its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    Ours,
+    Foreign,
+}
+
+/// Why a shadow would not do in its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unfit {
+    Foreign,
+    Silent,
+    /// Its probe is not green.
+    NotReady,
+    /// It was launched from another version than the group would be now.
+    OldVersion,
+    /// Which version it or its group has is not known.
+    UnknownVersion,
+}
+
+impl Shadow {
+    /// It could serve again.
+    pub fn is_fit(&self) -> bool {
+        self.unfit.is_empty()
+    }
 }
 
 /// One metric of a group.
@@ -127,4 +177,16 @@ pub struct Conditions {
     pub claimed: bool,
     /// Share of all groups that want to scale in now, and whether that is too many.
     pub common_cause: bool,
+    /// A change of ours is under way: what it does is not to be seen yet.
+    pub changing: bool,
+    /// Most that may be detached now, by the pace at which machines may go; absent: nothing limits it.
+    pub detachable: Option<u32>,
+    /// Most that may be terminated now.
+    pub terminable: Option<u32>,
+    /// Launched by us within the last hour.
+    pub launched_last_hour: u32,
+    /// What everything of the group costs now, shadows included, per hour; absent when prices are not known.
+    pub cost_per_hour: Option<f64>,
+    /// What one more would cost, per hour.
+    pub price_per_hour: Option<f64>,
 }

@@ -86,6 +86,42 @@ pub enum Hold {
     Warming {
         instances: u32,
     },
+    /// A change of ours is under way.
+    Changing,
+    /// More could go than may go at once.
+    Paced {
+        allowed: u32,
+    },
+    BudgetSpent {
+        budget: Budget,
+    },
+    /// Shadows that do not agree to be terminated.
+    ShadowDisagrees {
+        shadows: u32,
+        why: Disagreement,
+    },
+}
+
+/// What is spent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "of", rename_all = "snake_case", rename_all_fields = "snake_case")]
+pub enum Budget {
+    Launches { per_hour: u32 },
+    Money { per_hour: f64 },
+}
+
+/// Why a shadow is not terminated by its own evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "because", rename_all = "snake_case", rename_all_fields = "snake_case")]
+pub enum Disagreement {
+    Silent,
+    /// Somebody talked to it within the quiet time.
+    StillTalks {
+        wanted_seconds: u32,
+    },
+    Protected,
+    /// The forecast, or present demand, may need it.
+    MayBeNeeded,
 }
 
 impl Hold {
@@ -119,6 +155,10 @@ impl Hold {
             Self::LaunchCapped { .. } => "LaunchCapped",
             Self::Protected { .. } => "Protected",
             Self::Warming { .. } => "Warming",
+            Self::Changing => "Changing",
+            Self::Paced { .. } => "Paced",
+            Self::BudgetSpent { .. } => "BudgetSpent",
+            Self::ShadowDisagrees { .. } => "ShadowDisagrees",
         }
     }
 }
@@ -176,6 +216,22 @@ impl fmt::Display for Hold {
             }
             Self::Protected { instances } => write!(f, "{instances} instance(s) are protected from scale-in"),
             Self::Warming { instances } => write!(f, "{instances} instance(s) are still warming up"),
+            Self::Changing => f.write_str("a change is under way: what it does is not to be seen yet"),
+            Self::Paced { allowed } => write!(f, "no more than {allowed} may go now: machines go slowly"),
+            Self::BudgetSpent { budget: Budget::Launches { per_hour } } => {
+                write!(f, "{per_hour} launches an hour are allowed and were made")
+            }
+            Self::BudgetSpent { budget: Budget::Money { per_hour } } => {
+                write!(f, "the group may cost {per_hour:.2} an hour, shadows included")
+            }
+            Self::ShadowDisagrees { shadows, why } => match why {
+                Disagreement::Silent => write!(f, "{shadows} shadow(s) are silent: a silent shadow never agrees"),
+                Disagreement::StillTalks { wanted_seconds } => {
+                    write!(f, "somebody talked to {shadows} shadow(s) within the last {wanted_seconds} s")
+                }
+                Disagreement::Protected => write!(f, "{shadows} shadow(s) are protected from termination"),
+                Disagreement::MayBeNeeded => write!(f, "{shadows} shadow(s) may be needed within the shadow window"),
+            },
         }
     }
 }

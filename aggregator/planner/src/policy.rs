@@ -105,6 +105,40 @@ pub struct Policy {
     pub minimum_trust: f64,
     /// Most instances one plan may add, as a share of those serving (at least 4).
     pub launch_share: f64,
+    /// Re-attach call → healthy at the load balancer, until it is measured.
+    pub reattach_lead_seconds: u32,
+    /// What one instance missing for one hour costs, in the currency of the prices.
+    pub late_cost_per_hour: f64,
+    /// Nobody may have talked to a shadow for this long before it is terminated.
+    pub quiet_seconds: u32,
+    /// What becomes of a shadow that is silent when its lease can be extended no more.
+    pub silent_at_limit: AtLimit,
+    /// Which foreign shadows become ours without an operator's word.
+    pub adopt: Adopt,
+    /// Most instances launched within an hour.
+    pub launches_per_hour: u32,
+    /// Most that everything of the group may cost, shadows included.
+    pub spend_per_hour: Option<f64>,
+}
+
+/// What becomes of a shadow at its hard limit when nothing speaks for its termination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AtLimit {
+    /// Left running, measured no more, with an alarm.
+    #[default]
+    Release,
+    Terminate,
+}
+
+/// Which foreign shadows are adopted by policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Adopt {
+    /// None but those an operator names.
+    #[default]
+    None,
+    All,
 }
 
 /// A field of a policy that cannot be.
@@ -133,6 +167,13 @@ impl Policy {
             valid_seconds: 60,
             minimum_trust: 0.2,
             launch_share: 1.0,
+            reattach_lead_seconds: 60,
+            late_cost_per_hour: 10.0,
+            quiet_seconds: 600,
+            silent_at_limit: AtLimit::Release,
+            adopt: Adopt::None,
+            launches_per_hour: 200,
+            spend_per_hour: None,
         }
     }
 

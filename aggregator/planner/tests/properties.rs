@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use planner::baseline::{Baseline, Measured, bounded};
 use planner::capacity::need_without_baseline;
 use planner::demand::{Demand, InstanceMode, Reading, measure};
-use planner::evidence::{Conditions, Evidence, Forecast, Instance, Inventory, MetricEvidence};
+use planner::evidence::{Conditions, Evidence, Forecast, Instance, Inventory, MetricEvidence, Origin, Shadow};
 use planner::plan::{Memory, Plan, Step};
 use planner::policy::{Metric, Mode, Policy};
 use planner::{plan, rule};
@@ -27,8 +27,22 @@ fn instances(mode: InstanceMode, count: u32, prefix: &str) -> impl Iterator<Item
         mode,
         since: NOW - i64::from(number),
         protected: false,
-        fit_to_reattach: mode == InstanceMode::Shadow,
+        shadow: (mode == InstanceMode::Shadow).then(fit_shadow),
     })
+}
+
+/// A shadow of ours whose lease runs.
+fn fit_shadow() -> Shadow {
+    Shadow {
+        origin: Origin::Ours,
+        until: NOW + 600,
+        lease_over: false,
+        hard_limit: NOW + 86_400,
+        unfit: Vec::new(),
+        sample_age_seconds: Some(1),
+        quiet_seconds: 900,
+        price_per_hour: None,
+    }
 }
 
 fn flat(demand: f64, trust: f64) -> Forecast {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use planner::baseline::{Baseline, Doubt};
 use planner::demand::{Demand, InstanceMode};
-use planner::evidence::{Conditions, Evidence, Forecast, Instance, Inventory, MetricEvidence};
+use planner::evidence::{Conditions, Evidence, Forecast, Instance, Inventory, MetricEvidence, Origin, Shadow, Unfit};
 use planner::plan;
 use planner::plan::{Memory, Plan};
 use planner::policy::{Metric, Mode, Policy};
@@ -37,10 +37,10 @@ fn evidence(serving: u32, utilisation: f64, ahead: Option<(f64, f64)>) -> Eviden
         mode: InstanceMode::Serving,
         since: NOW - 86_400 + i64::from(number),
         protected: number == 0,
-        fit_to_reattach: false,
+        shadow: None,
     });
     Evidence {
-        inventory: Inventory { complete: true, age_seconds: 12, instances: instances.collect() },
+        inventory: Inventory { complete: true, age_seconds: 12, instances: instances.collect(), expected: 0 },
         metrics: BTreeMap::from([(
             Metric::Cpu,
             MetricEvidence {
@@ -55,7 +55,8 @@ fn evidence(serving: u32, utilisation: f64, ahead: Option<(f64, f64)>) -> Eviden
     }
 }
 
-fn with_shadows(mut evidence: Evidence, count: u32) -> Evidence {
+/// Shadows of ours, the first detached first.
+fn with_shadows(mut evidence: Evidence, count: u32, like: &Shadow) -> Evidence {
     evidence.inventory.instances.extend((0..count).map(|number| Instance {
         id: format!("i-shadow-{number}"),
         instance_type: None,
@@ -63,9 +64,23 @@ fn with_shadows(mut evidence: Evidence, count: u32) -> Evidence {
         mode: InstanceMode::Shadow,
         since: NOW - 600 + i64::from(number),
         protected: false,
-        fit_to_reattach: true,
+        shadow: Some(like.clone()),
     }));
     evidence
+}
+
+/// Of ours, fit and idle, its lease over.
+fn shadow() -> Shadow {
+    Shadow {
+        origin: Origin::Ours,
+        until: NOW - 10,
+        lease_over: true,
+        hard_limit: NOW + 86_400,
+        unfit: Vec::new(),
+        sample_age_seconds: Some(1),
+        quiet_seconds: 1_800,
+        price_per_hour: Some(0.096),
+    }
 }
 
 fn changed(mut evidence: Evidence, change: impl FnOnce(&mut Evidence)) -> Evidence {
@@ -81,7 +96,45 @@ fn cases() -> Vec<(&'static str, Evidence)> {
     vec![
         ("enough for now and ahead", evidence(10, 58.0, Some((1.0, 0.8)))),
         ("load rises ahead", evidence(10, 50.0, Some((1.8, 0.8)))),
-        ("load rises ahead, shadows at hand", with_shadows(evidence(10, 50.0, Some((1.8, 0.8))), 2)),
+        ("load rises ahead, shadows at hand", with_shadows(evidence(10, 50.0, Some((1.8, 0.8))), 2, &shadow())),
+        ("load rises ahead, the launches of this hour are spent", {
+            changed(with_shadows(evidence(10, 50.0, Some((1.8, 0.8))), 1, &shadow()), |evidence| {
+                evidence.conditions.launched_last_hour = 199;
+            })
+        }),
+        ("load rises ahead, money for one more", {
+            changed(evidence(10, 50.0, Some((1.8, 0.8))), |evidence| {
+                (evidence.conditions.cost_per_hour, evidence.conditions.price_per_hour) = (Some(4.9), Some(0.096));
+            })
+        }),
+        ("three shadows, all agree, one may go", {
+            changed(with_shadows(evidence(10, 50.0, Some((1.0, 0.8))), 3, &shadow()), |evidence| {
+                evidence.conditions.terminable = Some(1);
+            })
+        }),
+        ("a shadow whose lease runs", {
+            let like = Shadow { until: NOW + 900, lease_over: false, ..shadow() };
+            with_shadows(evidence(10, 50.0, Some((1.0, 0.8))), 1, &like)
+        }),
+        ("a shadow worth keeping", {
+            let like = Shadow { price_per_hour: Some(0.01), ..shadow() };
+            with_shadows(evidence(10, 56.0, Some((1.0, 0.8))), 1, &like)
+        }),
+        ("a shadow somebody talks to", {
+            let like = Shadow { quiet_seconds: 60, ..shadow() };
+            with_shadows(evidence(10, 50.0, Some((1.0, 0.8))), 1, &like)
+        }),
+        ("a silent shadow at its hard limit", {
+            let like = Shadow { sample_age_seconds: None, hard_limit: NOW, unfit: vec![Unfit::Silent], ..shadow() };
+            with_shadows(evidence(10, 50.0, Some((1.0, 0.8))), 1, &like)
+        }),
+        ("a shadow somebody else detached", {
+            let like = Shadow { origin: Origin::Foreign, unfit: vec![Unfit::Foreign], ..shadow() };
+            with_shadows(evidence(10, 90.0, None), 1, &like)
+        }),
+        ("shadows while load fell below what was thought possible", {
+            with_shadows(evidence(10, 20.0, Some((2.0, 0.9))), 2, &shadow())
+        }),
         ("load is here, no forecast yet", evidence(10, 90.0, None)),
         ("load falls, trusted", evidence(10, 20.0, Some((1.0, 0.9)))),
         ("load falls, hardly trusted", evidence(10, 20.0, Some((1.0, 0.1)))),
@@ -128,7 +181,7 @@ fn written(name: &str, plan: &Plan) -> String {
 
 #[test]
 fn plans_read_as_they_did() {
-    let policy = Policy { mode: Mode::Full, minimum: 2, maximum: 20, ..Policy::new("web") };
+    let policy = Policy { mode: Mode::Full, minimum: 2, maximum: 20, spend_per_hour: Some(5.0), ..Policy::new("web") };
     let mut text = String::from("# Plans of a group of 2 to 20 at 60 % CPU, mode full\n\n");
     for (name, evidence) in cases() {
         text.push_str(&written(name, &plan(NOW, &policy, &evidence, &Memory::default()).0));

@@ -28,7 +28,7 @@ pub(super) fn scale_in(
         .iter()
         .filter(|instance| instance.mode == InstanceMode::Serving && !instance.protected)
         .collect();
-    let (take, own) = floored(policy, needs, serving, allowed, candidates.len());
+    let (take, own) = floored(policy, evidence, needs, allowed, candidates.len());
     // A baseline in doubt is zero already: it asks for more, it forbids nothing.
     let against: Vec<Hold> =
         standing.iter().filter(|hold| !matches!(hold, Hold::BaselineInDoubt { .. })).cloned().collect();
@@ -40,7 +40,7 @@ pub(super) fn scale_in(
         );
         let step = Step::Detach { instances: chosen(candidates, take) };
         let step = PlannedStep { step, reason, permitted: policy.mode >= Mode::Full };
-        return Outcome { steps: vec![step], not_taken: None, holds: own };
+        return Outcome { steps: vec![step], not_taken: Vec::new(), holds: own };
     }
     let possible = serving.saturating_sub(reactive);
     let reason = if possible == 0 {
@@ -52,11 +52,19 @@ pub(super) fn scale_in(
     };
     let holds = own.iter().cloned().chain(against).collect();
     let not_taken = NotTaken { direction: Direction::ScaleIn, instances: possible, reason, holds };
-    Outcome { steps: Vec::new(), not_taken: Some(not_taken), holds: own }
+    Outcome { steps: Vec::new(), not_taken: vec![not_taken], holds: own }
 }
 
-/// Stops at the minimum, at the b = 0 answer of every metric, and at what is not protected.
-fn floored(policy: &Policy, needs: &[MetricNeeds], serving: u32, allowed: u32, unprotected: usize) -> (u32, Vec<Hold>) {
+/// Stops at the minimum, at the b = 0 answer of every metric, at what is not protected, and at the
+/// pace at which machines may go.
+fn floored(
+    policy: &Policy,
+    evidence: &Evidence,
+    needs: &[MetricNeeds],
+    allowed: u32,
+    unprotected: usize,
+) -> (u32, Vec<Hold>) {
+    let serving = count(evidence, InstanceMode::Serving);
     let (mut take, mut holds) = (allowed, Vec::new());
     let floor = serving.saturating_sub(policy.minimum);
     if take > floor {
@@ -75,6 +83,10 @@ fn floored(policy: &Policy, needs: &[MetricNeeds], serving: u32, allowed: u32, u
     if take > unprotected {
         holds.push(Hold::Protected { instances: serving - unprotected });
         take = unprotected;
+    }
+    if let Some(allowed) = evidence.conditions.detachable.filter(|allowed| take > *allowed) {
+        holds.push(Hold::Paced { allowed });
+        take = allowed;
     }
     (take, holds)
 }

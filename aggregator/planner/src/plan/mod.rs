@@ -2,11 +2,14 @@
 //!
 //! The plan of a group in `observe` is the very plan `full` would carry out; the mode only decides
 //! whether it may be. Read on in the order of the work: [`needs`] counts instances, [`standing`]
-//! collects what holds, [`out`] adds, [`inward`] takes away.
+//! collects what holds, [`out`] adds, [`inward`] detaches, [`shadows`] decides what becomes of those
+//! that stand in shadow, [`spare`] what one of them is worth.
 
 mod inward;
 mod needs;
 mod out;
+mod shadows;
+mod spare;
 mod standing;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +20,7 @@ use crate::hold::Hold;
 use crate::policy::{Metric, Mode, Policy};
 
 pub use needs::{MetricNeeds, need_of};
+pub use spare::{Worth, worth};
 
 /// What one round remembers for the next.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -48,12 +52,36 @@ pub struct PlannedStep {
     pub permitted: bool,
 }
 
+impl PlannedStep {
+    /// The instances it names.
+    fn named(&self) -> Vec<String> {
+        self.step.instances().to_vec()
+    }
+}
+
+impl Step {
+    /// The instances it names; a launch names none.
+    pub fn instances(&self) -> &[String] {
+        match self {
+            Self::Launch { .. } => &[],
+            Self::Reattach { instances }
+            | Self::Detach { instances }
+            | Self::Terminate { instances }
+            | Self::Extend { instances }
+            | Self::Release { instances }
+            | Self::Adopt { instances } => instances,
+        }
+    }
+}
+
 /// Which way a step would have gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     ScaleOut,
     ScaleIn,
+    /// Termination of what stands in shadow.
+    Shadow,
 }
 
 /// What was considered and not done, with every hold that stood in its way.
@@ -95,7 +123,7 @@ pub struct Plan {
 #[derive(Debug, Default)]
 struct Outcome {
     steps: Vec<PlannedStep>,
-    not_taken: Option<NotTaken>,
+    not_taken: Vec<NotTaken>,
     holds: Vec<Hold>,
 }
 
@@ -103,17 +131,17 @@ struct Outcome {
 pub fn plan(now: i64, policy: &Policy, evidence: &Evidence, memory: &Memory) -> (Plan, Memory) {
     let needs = needs::of_all(now, policy, evidence);
     let serving = count(evidence, InstanceMode::Serving);
-    let warming = count(evidence, InstanceMode::Warming);
+    let warming = count(evidence, InstanceMode::Warming).saturating_add(evidence.inventory.expected);
     let mut holds = standing::holds(now, policy, evidence, &needs);
     let need_now = needs.iter().filter_map(|need| need.reactive).max();
-    let outcomes = match need_now {
+    let mut outcomes = match need_now {
         None => vec![Outcome {
-            not_taken: Some(NotTaken {
+            not_taken: vec![NotTaken {
                 direction: Direction::ScaleIn,
                 instances: 0,
                 reason: "there is no evidence of present demand".to_owned(),
                 holds: holds.clone(),
-            }),
+            }],
             ..Outcome::default()
         }],
         Some(reactive) => {
@@ -122,6 +150,8 @@ pub fn plan(now: i64, policy: &Policy, evidence: &Evidence, memory: &Memory) -> 
             if wanted > 0 { vec![out] } else { vec![out, inward::scale_in(policy, evidence, &needs, reactive, &holds)] }
         }
     };
+    let taken: Vec<String> = outcomes.iter().flat_map(|outcome| &outcome.steps).flat_map(PlannedStep::named).collect();
+    outcomes.push(shadows::decide(now, policy, evidence, &needs, &holds, &taken));
     let (mut steps, mut not_taken) = (Vec::new(), Vec::new());
     for outcome in outcomes {
         steps.extend(outcome.steps);

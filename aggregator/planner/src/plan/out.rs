@@ -4,8 +4,8 @@
 use super::needs::MetricNeeds;
 use super::{Direction, NotTaken, Outcome, PlannedStep, Step, count};
 use crate::demand::InstanceMode;
-use crate::evidence::{Evidence, Instance};
-use crate::hold::Hold;
+use crate::evidence::{Evidence, Instance, Shadow};
+use crate::hold::{Budget, Hold};
 use crate::policy::{Mode, Policy};
 use crate::rule;
 
@@ -32,20 +32,24 @@ pub(super) fn scale_out(
     let reason = reason(policy, needs);
     if wanted == 0 {
         let reason = "what serves is enough for present demand and forecast".to_owned();
-        return Outcome { not_taken: Some(not_taken(0, reason, Vec::new())), ..Outcome::default() };
+        return Outcome { not_taken: vec![not_taken(0, reason, Vec::new())], ..Outcome::default() };
     }
-    // A paused group, another's, or one whose clock jumped is left alone; other holds stop scale-in only.
+    // A paused group, another's, one whose clock jumped or that is being changed is left alone; other
+    // holds stop scale-in only.
     let left_alone: Vec<Hold> = standing
         .iter()
-        .filter(|hold| matches!(hold, Hold::Paused | Hold::NotOwner | Hold::ClockJump))
+        .filter(|hold| matches!(hold, Hold::Paused | Hold::NotOwner | Hold::ClockJump | Hold::Changing))
         .cloned()
         .collect();
     if !left_alone.is_empty() {
-        return Outcome { not_taken: Some(not_taken(wanted, reason, left_alone)), ..Outcome::default() };
+        return Outcome { not_taken: vec![not_taken(wanted, reason, left_alone)], ..Outcome::default() };
     }
-    let (add, holds) = capped(policy, evidence, wanted);
+    let (add, mut holds) = capped(policy, evidence, wanted);
     let reattach = fit_shadows(evidence, add);
-    let launch = add.saturating_sub(u32::try_from(reattach.len()).unwrap_or(u32::MAX));
+    let reattached = u32::try_from(reattach.len()).unwrap_or(u32::MAX);
+    // What runs already costs nothing more when it serves: budgets are for launches.
+    let launch = afforded(policy, evidence, add.saturating_sub(reattached), &mut holds);
+    let added = reattached.saturating_add(launch);
     let permitted = policy.mode >= Mode::ScaleOut;
     let mut steps = Vec::new();
     if !reattach.is_empty() {
@@ -54,12 +58,13 @@ pub(super) fn scale_out(
     if launch > 0 {
         steps.push(PlannedStep { step: Step::Launch { count: launch }, reason: reason.clone(), permitted });
     }
-    let not_taken = (add < wanted).then(|| not_taken(wanted - add, reason, holds.clone()));
+    let not_taken = (added < wanted).then(|| not_taken(wanted - added, reason, holds.clone())).into_iter().collect();
     Outcome { steps, not_taken, holds }
 }
 
 fn capped(policy: &Policy, evidence: &Evidence, wanted: u32) -> (u32, Vec<Hold>) {
-    let (serving, warming) = (count(evidence, InstanceMode::Serving), count(evidence, InstanceMode::Warming));
+    let serving = count(evidence, InstanceMode::Serving);
+    let warming = count(evidence, InstanceMode::Warming).saturating_add(evidence.inventory.expected);
     let present = serving.saturating_add(warming);
     let mut holds = Vec::new();
     let mut add = wanted.saturating_sub(warming);
@@ -80,9 +85,37 @@ fn capped(policy: &Policy, evidence: &Evidence, wanted: u32) -> (u32, Vec<Hold>)
     (add, holds)
 }
 
+/// Stops at the launches and at the money that an hour may take.
+fn afforded(policy: &Policy, evidence: &Evidence, wanted: u32, holds: &mut Vec<Hold>) -> u32 {
+    let mut launch = wanted;
+    let left = policy.launches_per_hour.saturating_sub(evidence.conditions.launched_last_hour);
+    if launch > left {
+        holds.push(Hold::BudgetSpent { budget: Budget::Launches { per_hour: policy.launches_per_hour } });
+        launch = left;
+    }
+    let costs = evidence.conditions.cost_per_hour.zip(evidence.conditions.price_per_hour);
+    if let (Some(per_hour), Some((cost, price))) = (policy.spend_per_hour, costs)
+        && price > 0.0
+    {
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped by the cast to u32's range"
+        )]
+        let affordable = ((per_hour - cost) / price + 1e-9).floor().max(0.0) as u32;
+        if launch > affordable {
+            holds.push(Hold::BudgetSpent { budget: Budget::Money { per_hour } });
+            launch = affordable;
+        }
+    }
+    launch
+}
+
 /// The shadows that were detached last come back first: their caches are the warmest.
 fn fit_shadows(evidence: &Evidence, most: u32) -> Vec<String> {
-    let fit = |instance: &&Instance| instance.mode == InstanceMode::Shadow && instance.fit_to_reattach;
+    let fit = |instance: &&Instance| {
+        instance.mode == InstanceMode::Shadow && instance.shadow.as_ref().is_some_and(Shadow::is_fit)
+    };
     let mut shadows: Vec<&Instance> = evidence.inventory.instances.iter().filter(fit).collect();
     shadows.sort_by(|a, b| b.since.cmp(&a.since).then_with(|| a.id.cmp(&b.id)));
     let most = usize::try_from(most).unwrap_or(usize::MAX);

@@ -26,6 +26,7 @@ fn of_group(policy: &Policy, evidence: &Evidence) -> Vec<Hold> {
         (conditions.paused, Hold::Paused),
         (conditions.not_owner, Hold::NotOwner),
         (conditions.clock_jumped, Hold::ClockJump),
+        (conditions.changing, Hold::Changing),
         (conditions.deploying, Hold::Deploying),
         (conditions.foreign_scale_in, Hold::ForeignScaleIn),
         (conditions.common_cause, Hold::CommonCause),
