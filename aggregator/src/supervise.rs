@@ -17,10 +17,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::act::{self, Control, Intents};
 use crate::api::{self, ApiState, Bound, Listen, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
-use crate::fleet::{AwsFleet, FileFleet, Fleet};
+use crate::fleet::{AwsFleet, FileFleet, Fleet, Reach};
 use crate::identity::{Access, Audit};
 use crate::ingest::AgentService;
 use crate::live::Live;
@@ -117,7 +118,6 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         Some(influxdb) => Arc::new(WithInfluxDb::open(embedded, influxdb).await?),
     };
     let first = shadow_config(&config);
-    let sessions = Sessions::open(pool.clone(), first, clock.wall_seconds()).await?;
     let timeline = Timeline::new(
         Patience {
             warm_up: i64::from(config.inventory.warm_up_seconds) * 1_000_000,
@@ -127,15 +127,32 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         config.agents.interval_seconds * 1_000,
         config.agents.shadow_interval_seconds * 1_000,
     );
+    let sessions = Sessions::open(pool.clone(), timeline.clone(), first, clock.now()).await?;
+    let fleets = sources(&config.inventory, &clock).await;
+    check_limits(&config, &fleets)?;
     let observer = Observer::open(
         timeline.clone(),
         sessions.clone(),
-        sources(&config.inventory, &clock).await,
+        fleets.clone(),
         pool.clone(),
         clock.clone(),
         Duration::from_secs(u64::from(config.inventory.interval_seconds)),
     )
     .await?;
+    let ceilings = config.groups.iter().filter_map(|(group, read)| Some((group.clone(), read.mode?)));
+    let acting = act::Service::open(
+        act::Options { limits: config.safety },
+        store.id(),
+        Control::open(pool.clone(), ceilings.collect()).await?,
+        Intents::new(pool.clone()),
+        fleets,
+        sessions.clone(),
+        timeline.clone(),
+        observer.hint(),
+        clock.clone(),
+    )
+    .await?;
+    let act = acting.handle();
     let (shutdown, ingest_stop) = (CancellationToken::new(), CancellationToken::new());
     let (board, live, plans) = (Board::default(), Live::default(), PlanLog::new(pool.clone()));
     let ingest = AgentService::new(store.clone(), timeline.clone(), live.clone(), clock.clone(), ingest_stop.clone());
@@ -146,6 +163,8 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         live.clone(),
         board.clone(),
         plans.clone(),
+        sessions.clone(),
+        act.clone(),
         clock.clone(),
     );
     let running = Arc::new(AtomicBool::new(false));
@@ -156,6 +175,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         timeline,
         hint: observer.hint(),
         sessions,
+        act,
         board: board.clone(),
         plans,
         live: live.clone(),
@@ -170,6 +190,11 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     parts.spawn(async move {
         observer.run(stop).await;
         "the observer"
+    });
+    let stop = shutdown.clone();
+    parts.spawn(async move {
+        acting.run(stop).await;
+        "the executor"
     });
     let stop = shutdown.clone();
     parts.spawn(async move {
@@ -289,8 +314,22 @@ fn rounds_options(config: &Config, authenticated: bool) -> rounds::Options {
             horizon_steps: usize::try_from(horizon_steps).unwrap_or(1),
             ..forecast::Options::default()
         },
+        limits: config.safety,
         authenticated,
     }
+}
+
+/// Gentler safety than the default is for clouds on this very machine.
+fn check_limits(config: &Config, fleets: &[Arc<dyn Fleet>]) -> Result<(), SuperviseError> {
+    let loopback = fleets.iter().all(|fleet| fleet.reach() != Reach::Cloud);
+    let faults = config.safety.problems(loopback).into_iter().map(|problem| Fault {
+        file: "the configuration".to_owned(),
+        line: 0,
+        key: format!("safety.{}", problem.field),
+        problem: format!("{}: looser than it may be with a cloud that is not this machine", problem.problem),
+    });
+    let faults: Vec<Fault> = faults.collect();
+    if faults.is_empty() { Ok(()) } else { Err(SuperviseError::Config(faults)) }
 }
 
 fn policy(group: &Id, read: &config::Group) -> GroupPolicy {
@@ -304,5 +343,11 @@ fn policy(group: &Id, read: &config::Group) -> GroupPolicy {
     policy.weights.clone_from(&read.weights);
     policy.bandwidth_bits.clone_from(&read.bandwidth_bits);
     policy.launch_lead_seconds = read.launch_lead_seconds.unwrap_or(policy.launch_lead_seconds);
+    policy.reattach_lead_seconds = read.reattach_lead_seconds.unwrap_or(policy.reattach_lead_seconds);
+    policy.late_cost_per_hour = read.late_cost_per_hour.unwrap_or(policy.late_cost_per_hour);
+    policy.launches_per_hour = read.launches_per_hour.unwrap_or(policy.launches_per_hour);
+    policy.spend_per_hour = read.spend_per_hour;
+    policy.silent_at_limit = read.silent_at_limit.unwrap_or_default();
+    policy.adopt = read.adopt.unwrap_or_default();
     configured
 }

@@ -38,8 +38,23 @@ pub struct Machine {
     pub protected: bool,
     /// Its shadow session is of origin `ours`, or was adopted.
     pub ours: bool,
-    /// A load balancer still sends to it.
+    /// A load balancer still sends to it, or it is not known that none does.
     pub in_target_group: bool,
+    /// As a shadow.
+    pub shadow: Option<ShadowFacts>,
+}
+
+/// What a shadow shows of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowFacts {
+    /// Its lease is over by both clocks.
+    pub lease_over: bool,
+    /// Its lease can be extended no more, and the group's policy ends silent ones then.
+    pub may_end_silent: bool,
+    /// Age of its newest sample; absent when it is silent.
+    pub sample_age_seconds: Option<u32>,
+    /// For how long nobody has talked to it.
+    pub quiet_seconds: u32,
 }
 
 /// One metric of the serving machines, now.
@@ -60,7 +75,8 @@ pub struct Load {
     pub last_week: Option<f64>,
 }
 
-/// Machines of this group that were taken away lately.
+/// Machines of this group that were taken away lately in the way of the change: detached, for a
+/// detachment, terminated, for a termination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Removed {
     pub last_15_minutes: u32,
@@ -94,6 +110,9 @@ pub struct Facts {
     pub maximum: u32,
     pub loads: Vec<Load>,
     pub removed: Removed,
+    /// Launched by us within the last hour, and how many may be.
+    pub launched_last_hour: u32,
+    pub launches_per_hour: u32,
     pub fleet: Fleet,
     /// Since the aggregator started.
     pub running_seconds: u32,

@@ -17,7 +17,7 @@ mod size;
 
 use std::collections::BTreeSet;
 
-pub use facts::{Change, Facts, Fleet, Load, Machine, Place, Removed};
+pub use facts::{Change, Facts, Fleet, Load, Machine, Place, Removed, ShadowFacts};
 pub use limits::{Limits, LimitsProblem};
 pub use refusal::Refusal;
 
@@ -26,21 +26,28 @@ pub fn check(change: &Change, facts: &Facts, limits: &Limits) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     standing(change, facts, limits, &mut refusals);
     match change {
-        Change::Launch { count } => launch(*count, facts, &mut refusals),
+        Change::Launch { count } => {
+            more(*count, facts, &mut refusals);
+            let would_be = facts.launched_last_hour.saturating_add(*count);
+            if would_be > facts.launches_per_hour {
+                refusals.push(Refusal::TooManyLaunches { per_hour: facts.launches_per_hour, would_be });
+            }
+        }
         Change::Reattach { instances } => {
             named(instances, facts, &mut refusals, |machine| match machine.place {
                 Place::Shadow if machine.ours => None,
                 Place::Shadow => Some(Refusal::Foreign { instance: machine.id.clone() }),
                 _ => Some(Refusal::NotInShadow { instance: machine.id.clone() }),
             });
-            launch(count(instances), facts, &mut refusals);
+            more(count(instances), facts, &mut refusals);
         }
         Change::Detach { instances } => {
             named(instances, facts, &mut refusals, |machine| match machine.place {
                 Place::Serving => None,
                 _ => Some(Refusal::NotServing { instance: machine.id.clone() }),
             });
-            size::fewer(count(instances), facts, limits, &mut refusals);
+            size::fewer(count(instances), facts, &mut refusals);
+            size::pace(count(instances), facts, limits, &mut refusals);
         }
         Change::Terminate { instances } => {
             named(instances, facts, &mut refusals, |machine| match machine.place {
@@ -48,14 +55,28 @@ pub fn check(change: &Change, facts: &Facts, limits: &Limits) -> Vec<Refusal> {
                 Place::Shadow if machine.in_target_group => {
                     Some(Refusal::InTargetGroup { instance: machine.id.clone() })
                 }
-                Place::Shadow => None,
+                Place::Shadow => agrees(machine, limits),
                 Place::Warming | Place::Serving => Some(Refusal::InGroup { instance: machine.id.clone() }),
                 Place::Draining | Place::Gone => Some(Refusal::NotInShadow { instance: machine.id.clone() }),
             });
+            size::fewer(0, facts, &mut refusals);
             size::pace(count(instances), facts, limits, &mut refusals);
         }
     }
     refusals
+}
+
+/// A shadow's own word against its end.
+fn agrees(machine: &Machine, limits: &Limits) -> Option<Refusal> {
+    let instance = machine.id.clone();
+    let Some(shadow) = machine.shadow.filter(|shadow| shadow.lease_over) else {
+        return Some(Refusal::LeaseRuns { instance });
+    };
+    if shadow.sample_age_seconds.is_none_or(|age| age > limits.sample_fresh_seconds) {
+        return (!shadow.may_end_silent).then_some(Refusal::SilentShadow { instance });
+    }
+    let quiet_seconds = shadow.quiet_seconds;
+    (quiet_seconds < limits.quiet_seconds).then_some(Refusal::StillTalks { instance, quiet_seconds })
 }
 
 /// What stands against any change, and against any that takes away.
@@ -94,7 +115,7 @@ fn standing(change: &Change, facts: &Facts, limits: &Limits, refusals: &mut Vec<
     }
 }
 
-fn launch(count: u32, facts: &Facts, refusals: &mut Vec<Refusal>) {
+fn more(count: u32, facts: &Facts, refusals: &mut Vec<Refusal>) {
     let present = facts.count(Place::Serving).saturating_add(facts.count(Place::Warming));
     if count == 0 {
         refusals.push(Refusal::Nothing);

@@ -16,6 +16,10 @@ pub struct Limits {
     pub share_6_hours: f64,
     /// Share of all machines of all groups that may go within 15 minutes; one always may.
     pub fleet_share: f64,
+    /// Nobody may have talked to a shadow for this long before it is terminated.
+    pub quiet_seconds: u32,
+    /// A shadow whose newest sample is older is silent, and a silent one never agrees.
+    pub sample_fresh_seconds: u32,
     /// Above this share of groups that want to scale in at once, something common is the cause.
     pub common_cause_share: f64,
 }
@@ -28,6 +32,8 @@ impl Default for Limits {
             share_15_minutes: 0.10,
             share_6_hours: 0.30,
             fleet_share: 0.02,
+            quiet_seconds: 600,
+            sample_fresh_seconds: 120,
             common_cause_share: 0.20,
         }
     }
@@ -61,13 +67,23 @@ impl Limits {
         if loopback {
             return problems;
         }
-        if self.warm_up_seconds < safe.warm_up_seconds {
-            let problem = format!("{} is below {}", self.warm_up_seconds, safe.warm_up_seconds);
-            problems.push(LimitsProblem { field: "warm_up_seconds", problem });
+        let windows = [
+            ("warm_up_seconds", self.warm_up_seconds, safe.warm_up_seconds),
+            ("quiet_seconds", self.quiet_seconds, safe.quiet_seconds),
+        ];
+        for (field, value, least) in windows {
+            if value < least {
+                problems.push(LimitsProblem { field, problem: format!("{value} is below {least}") });
+            }
         }
-        if self.inventory_fresh_seconds > safe.inventory_fresh_seconds {
-            let problem = format!("{} is above {}", self.inventory_fresh_seconds, safe.inventory_fresh_seconds);
-            problems.push(LimitsProblem { field: "inventory_fresh_seconds", problem });
+        let ages = [
+            ("inventory_fresh_seconds", self.inventory_fresh_seconds, safe.inventory_fresh_seconds),
+            ("sample_fresh_seconds", self.sample_fresh_seconds, safe.sample_fresh_seconds),
+        ];
+        for (field, value, most) in ages {
+            if value > most {
+                problems.push(LimitsProblem { field, problem: format!("{value} is above {most}") });
+            }
         }
         problems
     }

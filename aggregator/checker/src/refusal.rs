@@ -17,6 +17,10 @@ pub enum Refusal {
     InTargetGroup { instance: String },
     NotInShadow { instance: String },
     NotServing { instance: String },
+    LeaseRuns { instance: String },
+    SilentShadow { instance: String },
+    StillTalks { instance: String, quiet_seconds: u32 },
+    TooManyLaunches { per_hour: u32, would_be: u32 },
     OldPlan { made_at: i64, valid_until: i64 },
     PartialInventory,
     StaleInventory { age_seconds: u32 },
@@ -48,6 +52,14 @@ impl fmt::Display for Refusal {
             Self::InTargetGroup { instance } => write!(f, "a load balancer still sends to {instance}"),
             Self::NotInShadow { instance } => write!(f, "{instance} is not in shadow"),
             Self::NotServing { instance } => write!(f, "{instance} does not serve"),
+            Self::LeaseRuns { instance } => write!(f, "the lease of {instance} is not over by both clocks"),
+            Self::SilentShadow { instance } => write!(f, "{instance} is silent; a silent shadow never agrees"),
+            Self::StillTalks { instance, quiet_seconds } => {
+                write!(f, "nobody has talked to {instance} for {quiet_seconds} s only")
+            }
+            Self::TooManyLaunches { per_hour, would_be } => {
+                write!(f, "{would_be} launches within an hour, {per_hour} may be")
+            }
             Self::OldPlan { made_at, valid_until } => {
                 write!(f, "the plan of {made_at} was valid until {valid_until} only")
             }

@@ -8,8 +8,8 @@ use crate::refusal::Refusal;
 /// A rounding error of this share of a machine does not make another one needed.
 const TOLERANCE: f64 = 1e-6;
 
-/// Judges that `gone` machines fewer serve.
-pub(crate) fn fewer(gone: u32, facts: &Facts, limits: &Limits, refusals: &mut Vec<Refusal>) {
+/// Judges that `gone` machines fewer serve; with none fewer, that those who serve are enough.
+pub(crate) fn fewer(gone: u32, facts: &Facts, refusals: &mut Vec<Refusal>) {
     let serving = facts.count(Place::Serving);
     let would_be = serving.saturating_sub(gone);
     if would_be < facts.minimum {
@@ -21,7 +21,6 @@ pub(crate) fn fewer(gone: u32, facts: &Facts, limits: &Limits, refusals: &mut Ve
     for load in &facts.loads {
         stays(load, serving, would_be, facts.leave_below_last_week, refusals);
     }
-    pace(gone, facts, limits, refusals);
 }
 
 fn stays(load: &Load, serving: u32, would_be: u32, leave: bool, refusals: &mut Vec<Refusal>) {

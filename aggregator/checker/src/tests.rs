@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use super::*;
 
 fn machine(id: &str, place: Place) -> Machine {
-    Machine { id: id.to_owned(), place, protected: false, ours: true, in_target_group: false }
+    let shadow =
+        ShadowFacts { lease_over: true, may_end_silent: false, sample_age_seconds: Some(1), quiet_seconds: 900 };
+    let shadow = (place == Place::Shadow).then_some(shadow);
+    Machine { id: id.to_owned(), place, protected: false, ours: true, in_target_group: false, shadow }
 }
 
 /// Forty serving at 20 % of a 60 % target, two shadows of ours, a large quiet fleet.
@@ -31,6 +34,8 @@ fn calm() -> Facts {
             last_week: None,
         }],
         removed: Removed::default(),
+        launched_last_hour: 10,
+        launches_per_hour: 30,
         fleet: Fleet { groups: 20, machines: 1_000, ..Fleet::default() },
         running_seconds: 3_600,
         launches_failing: false,
@@ -55,6 +60,11 @@ fn terminate(instances: &[&str]) -> Change {
 /// The change passes on calm facts and has exactly this refusal on the changed ones.
 fn only(change: &Change, facts: &Facts, refusal: &Refusal) {
     assert_eq!(check(change, facts, &Limits::default()), std::slice::from_ref(refusal));
+}
+
+/// The change passes on calm facts under safe limits and has exactly this refusal under these.
+fn only_under(change: &Change, limits: &Limits, refusal: &Refusal) {
+    assert_eq!(check(change, &calm(), limits), std::slice::from_ref(refusal));
 }
 
 fn changed(by: impl FnOnce(&mut Facts)) -> Facts {
@@ -119,6 +129,37 @@ fn only_a_shadow_nobody_talks_to_is_terminated() {
 }
 
 #[test]
+fn a_shadow_has_a_word_in_its_own_end() {
+    let shadow = |by: fn(&mut ShadowFacts)| changed(|facts| by(facts.machines[40].shadow.as_mut().expect("a shadow")));
+    let instance = || "s-0".to_owned();
+    let runs = shadow(|shadow| shadow.lease_over = false);
+    only(&terminate(&["s-0"]), &runs, &Refusal::LeaseRuns { instance: instance() });
+    let unknown = changed(|facts| facts.machines[40].shadow = None);
+    only(&terminate(&["s-0"]), &unknown, &Refusal::LeaseRuns { instance: instance() });
+    let talks = shadow(|shadow| shadow.quiet_seconds = 599);
+    only(&terminate(&["s-0"]), &talks, &Refusal::StillTalks { instance: instance(), quiet_seconds: 599 });
+    for age in [None, Some(121)] {
+        let silent = changed(|facts| facts.machines[40].shadow.as_mut().expect("a shadow").sample_age_seconds = age);
+        only(&terminate(&["s-0"]), &silent, &Refusal::SilentShadow { instance: instance() });
+    }
+    let by_policy = shadow(|shadow| (shadow.sample_age_seconds, shadow.may_end_silent) = (None, true));
+    assert_eq!(check(&terminate(&["s-0"]), &by_policy, &Limits::default()), []);
+}
+
+#[test]
+fn no_shadow_ends_while_those_that_serve_are_too_few() {
+    let facts = changed(|facts| facts.loads[0].gross = Some(40.5 * 60.0));
+    let need = Refusal::BelowNeedWithoutBaseline { metric: "cpu".into(), need: 41, would_be: 40 };
+    assert!(check(&terminate(&["s-0"]), &facts, &Limits::default()).contains(&need));
+}
+
+#[test]
+fn launches_have_a_limit_an_hour() {
+    let refusal = Refusal::TooManyLaunches { per_hour: 30, would_be: 31 };
+    only(&Change::Launch { count: 1 }, &changed(|facts| facts.launched_last_hour = 30), &refusal);
+}
+
+#[test]
 fn only_what_serves_is_detached() {
     let facts = changed(|facts| facts.machines[0].place = Place::Warming);
     only(&detach(1), &facts, &Refusal::NotServing { instance: "i-0".into() });
@@ -165,9 +206,15 @@ fn many_groups_at_once_have_a_common_cause() {
 
 #[test]
 fn the_bounds_of_the_group_hold() {
-    only(&Change::Launch { count: 21 }, &calm(), &Refusal::AboveMaximum { maximum: 60, would_be: 61 });
+    only(
+        &Change::Launch { count: 20 },
+        &changed(|facts| facts.maximum = 59),
+        &Refusal::AboveMaximum { maximum: 59, would_be: 60 },
+    );
     let facts = changed(|facts| facts.minimum = 40);
     only(&detach(1), &facts, &Refusal::BelowMinimum { minimum: 40, would_be: 39 });
+    let few = changed(|facts| facts.minimum = 41);
+    only(&terminate(&["s-0"]), &few, &Refusal::BelowMinimum { minimum: 41, would_be: 40 });
 }
 
 #[test]
@@ -244,6 +291,11 @@ fn limits_are_loosened_on_loopback_only() {
     assert_eq!(check(&detach(1), &changed(|facts| facts.loopback = true), &loose), []);
     let stale = Limits { inventory_fresh_seconds: 3_600, ..Limits::default() };
     assert!(!check(&detach(1), &calm(), &stale).is_empty());
+    let talkative = Limits { quiet_seconds: 599, ..Limits::default() };
+    let refusal = Refusal::ShortenedSafety { field: "quiet_seconds".into() };
+    only_under(&terminate(&["s-0"]), &talkative, &refusal);
+    let deaf = Limits { sample_fresh_seconds: 121, ..Limits::default() };
+    only_under(&terminate(&["s-0"]), &deaf, &Refusal::ShortenedSafety { field: "sample_fresh_seconds".into() });
     assert_eq!(Limits { fleet_share: f64::NAN, ..Limits::default() }.problems(true).len(), 1);
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use planner::baseline::{Baseline, Measured, bounded};
 use planner::capacity::need_without_baseline;
 use planner::demand::{Demand, InstanceMode, Reading, measure};
-use planner::evidence::{Conditions, Evidence, Forecast, Instance, Inventory, MetricEvidence, Origin, Shadow};
+use planner::evidence::{Conditions, Evidence, Forecast, Instance, Inventory, MetricEvidence, Origin, Shadow, Unfit};
 use planner::plan::{Memory, Plan, Step};
 use planner::policy::{Metric, Mode, Policy};
 use planner::{plan, rule};
@@ -28,6 +28,24 @@ fn instances(mode: InstanceMode, count: u32, prefix: &str) -> impl Iterator<Item
         since: NOW - i64::from(number),
         protected: false,
         shadow: (mode == InstanceMode::Shadow).then(fit_shadow),
+    })
+}
+
+/// Any shadow whatever.
+fn shadow() -> impl Strategy<Value = Shadow> {
+    let flags = any::<[bool; 3]>();
+    let times = (NOW - 1_000..NOW + 1_000, prop::option::of(0_u32..300), 0_u32..1_200);
+    (flags, times, prop::option::of(0.0_f64..10.0)).prop_map(|(is, (hard_limit, sample_age_seconds, quiet), price)| {
+        Shadow {
+            origin: if is[0] { Origin::Ours } else { Origin::Foreign },
+            until: NOW,
+            lease_over: is[1],
+            hard_limit,
+            unfit: if is[2] { Vec::new() } else { vec![Unfit::OldVersion] },
+            sample_age_seconds,
+            quiet_seconds: quiet,
+            price_per_hour: price,
+        }
     })
 }
 
@@ -73,7 +91,7 @@ struct Case {
 }
 
 fn conditions() -> impl Strategy<Value = Conditions> {
-    (any::<[bool; 9]>(), 0_u32..2_000).prop_map(|(is, started_seconds_ago)| Conditions {
+    (any::<[bool; 10]>(), 0_u32..2_000).prop_map(|(is, started_seconds_ago)| Conditions {
         started_seconds_ago,
         paused: is[0],
         deploying: is[1],
@@ -84,6 +102,8 @@ fn conditions() -> impl Strategy<Value = Conditions> {
         agents_unauthenticated: is[6],
         claimed: is[7],
         common_cause: is[8],
+        changing: is[9],
+        ..Conditions::default()
     })
 }
 
@@ -125,6 +145,7 @@ impl Case {
             maximum: 10_000,
             targets: BTreeMap::from([(Metric::Cpu, self.target)]),
             launch_share: 1_000.0,
+            launches_per_hour: u32::MAX,
             ..Policy::new("web")
         }
     }
@@ -134,7 +155,7 @@ impl Case {
             .chain(instances(InstanceMode::Warming, self.warming, "w"))
             .chain(instances(InstanceMode::Shadow, self.shadows, "s"));
         Evidence {
-            inventory: Inventory { complete: true, age_seconds: 5, instances: all.collect() },
+            inventory: Inventory { complete: true, age_seconds: 5, instances: all.collect(), expected: 0 },
             metrics: BTreeMap::from([(
                 Metric::Cpu,
                 MetricEvidence {
@@ -174,7 +195,7 @@ fn detached(plan: &Plan) -> Vec<String> {
 }
 
 fn left_alone(conditions: &Conditions) -> bool {
-    conditions.paused || conditions.not_owner || conditions.clock_jumped
+    conditions.paused || conditions.not_owner || conditions.clock_jumped || conditions.changing
 }
 
 proptest! {
@@ -212,6 +233,47 @@ proptest! {
             prop_assert!(case.serving + case.warming + added(&plan) >= tracking.min(10_000), "{plan:?}");
         } else {
             prop_assert_eq!(added(&plan), 0);
+        }
+    }
+
+    /// Whoever is terminated agreed, and so did everything else; nobody meets two fates in one plan,
+    /// and nothing foreign is ever touched.
+    #[test]
+    fn only_what_all_agree_on_is_terminated(
+        case in case(), shadows in prop::collection::vec((shadow(), any::<bool>()), 1..6), allowed in prop::option::of(0_u32..3),
+    ) {
+        let mut evidence = case.evidence();
+        evidence.conditions.terminable = allowed;
+        evidence.inventory.instances.retain(|instance| instance.mode != InstanceMode::Shadow);
+        for (number, (shadow, protected)) in shadows.iter().enumerate() {
+            let mut instance = instances(InstanceMode::Shadow, 1, &format!("s-{number}")).next().expect("one");
+            (instance.shadow, instance.protected) = (Some(shadow.clone()), *protected);
+            evidence.inventory.instances.push(instance);
+        }
+        let policy = case.policy();
+        let plan = plan(NOW, &policy, &evidence, &Memory::default()).0;
+        let named: Vec<&String> = plan.steps.iter().flat_map(|step| step.step.instances()).collect();
+        let mut once = named.clone();
+        once.sort();
+        once.dedup();
+        prop_assert_eq!(once.len(), named.len(), "{:?}", plan.steps);
+        for step in &plan.steps {
+            for id in step.step.instances() {
+                let of = evidence.inventory.instances.iter().find(|it| it.id == *id).expect("known");
+                let Some(shadow) = &of.shadow else { continue };
+                prop_assert!(shadow.origin == Origin::Ours, "{step:?} touches a foreign shadow");
+                if let Step::Terminate { instances } = &step.step {
+                    prop_assert!(shadow.lease_over && !of.protected);
+                    prop_assert!(shadow.sample_age_seconds.is_some_and(|age| age <= policy.fresh_seconds));
+                    prop_assert!(shadow.quiet_seconds >= policy.quiet_seconds);
+                    prop_assert_eq!(&case.conditions, &calm(), "any hold stops termination");
+                    let need = &plan.needs[0];
+                    prop_assert!(need.reactive.is_some_and(|need| case.serving >= need));
+                    prop_assert!(need.window.is_some_and(|need| case.serving >= need));
+                    prop_assert!(case.serving >= case.minimum);
+                    prop_assert!(allowed.is_none_or(|most| instances.len() <= most as usize));
+                }
+            }
         }
     }
 

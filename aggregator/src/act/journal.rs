@@ -26,6 +26,9 @@ use crate::fleet::{Action, Called, Found, Token};
 /// A call is repeated with its token within this time; an older intent is described, never resent.
 /// EC2 Auto Scaling keeps client tokens for eight hours (LaunchInstances, API reference): half of it.
 pub const REPEAT_WITHIN_SECONDS: i64 = 4 * 3_600;
+/// An inventory taken this long after a change shows it, seconds. EC2's descriptions are eventually
+/// consistent and promise no time; a minute is three times what was ever measured.
+pub const SHOWN_AFTER: i64 = 60;
 /// First and longest wait before the cloud is asked again what became of a call, seconds.
 const AGAIN_AFTER: (i64, i64) = (5, 300);
 
@@ -54,7 +57,18 @@ pub enum Settled {
     /// Done, to these instances.
     Done { instances: Vec<Id> },
     /// Definitely not done, and it will not be.
-    Refused { why: Vec<String> },
+    Refused {
+        why: Vec<String>,
+        /// The cloud said no, not the checker, the lease or the time.
+        #[serde(default)]
+        by_cloud: bool,
+    },
+}
+
+impl Settled {
+    fn refused(why: impl Into<String>) -> Self {
+        Self::Refused { why: vec![why.into()], by_cloud: false }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +109,7 @@ pub enum Effect {
     /// Find out what became of it, then tell [`Event::Found`].
     Resolve(Intent),
     /// Make durable; the intent is closed.
-    Settle(Token, Settled),
+    Settle(Intent, Settled),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +129,8 @@ struct Open {
     intent: Intent,
     stage: Stage,
     tries: u32,
+    /// When the call may have gone out last.
+    called_at: i64,
 }
 
 /// The open intents, at most one a group.
@@ -147,13 +163,16 @@ impl Journal {
                 Vec::new()
             }
             Event::Checked { token, refusals, owns } => self.checked(&token, refusals, owns, now),
-            Event::Called { token, outcome } => self.called(&token, outcome),
+            Event::Called { token, outcome } => self.called(&token, outcome, now),
             Event::Found { token, found } => self.found(&token, found, now),
             Event::Reopened(intents) => {
                 // Whether the call went out before the crash is not known: find out first.
                 let resolve = intents.into_iter().map(|intent| {
                     let effect = Effect::Resolve(intent.clone());
-                    self.open.insert(intent.token.clone(), Open { intent, stage: Stage::Resolving, tries: 0 });
+                    self.open.insert(
+                        intent.token.clone(),
+                        Open { intent, stage: Stage::Resolving, tries: 0, called_at: now },
+                    );
                     effect
                 });
                 resolve.collect()
@@ -167,7 +186,7 @@ impl Journal {
             return Vec::new();
         }
         let effect = Effect::Write(intent.clone());
-        self.open.insert(intent.token.clone(), Open { intent, stage: Stage::Writing, tries: 0 });
+        self.open.insert(intent.token.clone(), Open { intent, stage: Stage::Writing, tries: 0, called_at: now });
         vec![effect]
     }
 
@@ -184,20 +203,22 @@ impl Journal {
         }
         if why.is_empty() {
             open.stage = Stage::Calling;
+            open.called_at = now;
             return vec![Effect::Call(open.intent.clone())];
         }
-        self.settle(token, Settled::Refused { why })
+        self.settle(token, Settled::Refused { why, by_cloud: false })
     }
 
-    fn called(&mut self, token: &Token, outcome: Called) -> Vec<Effect> {
+    fn called(&mut self, token: &Token, outcome: Called, now: i64) -> Vec<Effect> {
         let Some(open) = self.open.get_mut(token).filter(|open| open.stage == Stage::Calling) else {
             return Vec::new();
         };
         open.tries += 1;
+        open.called_at = now;
         match outcome {
             Called::Done { instances } => self.settle(token, Settled::Done { instances }),
-            Called::Refused { why } => self.settle(token, Settled::Refused { why: vec![why] }),
-            Called::Throttled => self.settle(token, Settled::Refused { why: vec!["the API throttles".to_owned()] }),
+            Called::Refused { why } => self.settle(token, Settled::Refused { why: vec![why], by_cloud: true }),
+            Called::Throttled => self.settle(token, Settled::refused("the API throttles")),
             Called::Unknown => {
                 open.stage = Stage::Resolving;
                 vec![Effect::Resolve(open.intent.clone())]
@@ -209,13 +230,16 @@ impl Journal {
         let Some(open) = self.open.get_mut(token).filter(|open| open.stage == Stage::Resolving) else {
             return Vec::new();
         };
+        let launch = matches!(open.intent.action, Action::Launch { .. });
+        // A description this soon after the call may simply not show it yet. A launch need not wait: its
+        // token makes the repetition harmless.
+        let too_soon = !launch && now - open.called_at < SHOWN_AFTER;
+        let found = if found == Found::NotDone && too_soon { Found::NotYet } else { found };
         match found {
             Found::Done { instances } => self.settle(token, Settled::Done { instances }),
-            Found::NotDone if !matches!(open.intent.action, Action::Launch { .. }) => {
-                self.settle(token, Settled::Refused { why: vec!["it was not done; the next plan decides".to_owned()] })
-            }
+            Found::NotDone if !launch => self.settle(token, Settled::refused("it was not done; the next plan decides")),
             Found::NotDone if now - open.intent.written_at > REPEAT_WITHIN_SECONDS => {
-                self.settle(token, Settled::Refused { why: vec!["too old to be repeated".to_owned()] })
+                self.settle(token, Settled::refused("too old to be repeated"))
             }
             Found::NotDone => {
                 open.stage = Stage::Checking;
@@ -245,8 +269,7 @@ impl Journal {
     }
 
     fn settle(&mut self, token: &Token, settled: Settled) -> Vec<Effect> {
-        self.open.remove(token);
-        vec![Effect::Settle(token.clone(), settled)]
+        self.open.remove(token).map(|open| Effect::Settle(open.intent, settled)).into_iter().collect()
     }
 
     fn step(&mut self, token: &Token, at: Stage, then: impl FnOnce(&mut Open) -> Vec<Effect>) -> Vec<Effect> {
@@ -317,6 +340,7 @@ mod tests {
         effects: BTreeMap<Token, u32>,
         disk: BTreeMap<Token, (Intent, Option<Settled>)>,
         calls: u32,
+        called_at: i64,
     }
 
     impl World {
@@ -340,9 +364,12 @@ mod tests {
             }
         }
 
-        fn found(&self, intent: &Intent, lagging: bool) -> Found {
+        fn found(&self, intent: &Intent, lagging: bool, stale: bool) -> Found {
             if lagging {
                 return Found::NotYet;
+            }
+            if stale {
+                return Found::NotDone;
             }
             match self.effects.get(&intent.token) {
                 Some(_) => Found::Done { instances: vec![id("i-1"), id("i-2")] },
@@ -352,7 +379,7 @@ mod tests {
     }
 
     /// Runs to the end; the process dies before it carries out effect number `crash` of its first life.
-    fn run(action: Action, first: Answer, crash: Option<usize>, lagging: usize, refuse: bool) -> World {
+    fn run(action: Action, first: Answer, crash: Option<usize>, lagging: usize, refuse: bool, stale: bool) -> World {
         let (mut world, mut journal, mut now) = (World::default(), Journal::default(), NOW);
         let mut effects: Vec<Effect> = journal.on(Event::Begin(intent(action)), now);
         let (mut done, mut crashed, mut lagging, mut calls) = (0, false, lagging, 0);
@@ -388,15 +415,17 @@ mod tests {
                     calls += 1;
                     let answer = if calls == 1 { first } else { Answer::Done };
                     let outcome = world.call(&intent, answer);
+                    world.called_at = now;
                     Event::Called { token: intent.token, outcome }
                 }
                 Effect::Resolve(intent) => {
-                    let found = world.found(&intent, lagging > 0);
+                    // Descriptions show what was a minute ago at worst.
+                    let found = world.found(&intent, lagging > 0, stale && now - world.called_at < SHOWN_AFTER);
                     lagging = lagging.saturating_sub(1);
                     Event::Found { token: intent.token, found }
                 }
-                Effect::Settle(token, settled) => {
-                    world.disk.get_mut(&token).expect("written").1 = Some(settled);
+                Effect::Settle(intent, settled) => {
+                    world.disk.get_mut(&intent.token).expect("written").1 = Some(settled);
                     continue;
                 }
             };
@@ -412,9 +441,11 @@ mod tests {
             for first in ANSWERS {
                 for crash in std::iter::once(None).chain((0..8).map(Some)) {
                     for lagging in 0..3 {
-                        for refuse in [false, true] {
-                            let world = run(action.clone(), first, crash, lagging, refuse);
-                            let case = format!("{action:?} {first:?} crash {crash:?} lag {lagging} refuse {refuse}");
+                        for (refuse, stale) in [(false, false), (true, false), (false, true), (true, true)] {
+                            let world = run(action.clone(), first, crash, lagging, refuse, stale);
+                            let case = format!(
+                                "{action:?} {first:?} crash {crash:?} lag {lagging} refuse {refuse} stale {stale}"
+                            );
                             assert!(world.effects.values().all(|count| *count == 1), "{case}: {world:?}");
                             for (token, (_, settled)) in &world.disk {
                                 let settled = settled.as_ref().unwrap_or_else(|| panic!("{case}: open for ever"));
@@ -429,7 +460,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(cases, 4 * 5 * 9 * 3 * 2);
+        assert_eq!(cases, 4 * 5 * 9 * 3 * 4);
     }
 
     #[test]

@@ -1,5 +1,24 @@
-//! Acting on the cloud: nothing is done that was not written down first.
-//!
-//! [`journal`] decides, as a machine without IO. This version observes: nothing drives it yet.
+//! From a plan to the cloud. A step becomes an [`Intent`] in the [`journal`] before anything is
+//! done; the checker judges it on a fresh description right before the call; what came of it is
+//! settled, or found out. [`executor`] is all of that without IO, [`service`] drives it,
+//! [`control`] says how far it may go, [`call`] is the one place that changes anything.
 
+pub mod call;
+pub mod control;
+pub mod executor;
+pub mod intents;
 pub mod journal;
+pub mod leads;
+pub mod ledger;
+mod reaper;
+pub mod service;
+pub(crate) mod sql;
+pub mod verdicts;
+
+pub use control::{Control, Standing};
+pub use executor::{Executor, Outlook, Seen};
+pub use intents::{Intents, Line};
+pub use journal::{Intent, Settled};
+pub use leads::{Kind, Lead, Leads};
+pub use service::{Handle, Options, Service};
+pub use verdicts::{Planned, Surroundings, Verdict};

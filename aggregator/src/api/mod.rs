@@ -1,5 +1,5 @@
 //! REST and gRPC on one port. [`routes`] is the one table of who may call what; [`rest`] and
-//! [`predict`] answer; [`server`] listens.
+//! [`predict`] answer, [`steer`] is how operators tell it what to do; [`server`] listens.
 
 mod ask;
 mod openapi;
@@ -9,6 +9,7 @@ mod push;
 mod rest;
 pub mod routes;
 mod server;
+mod steer;
 mod watch;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use foreshadow_proto::v1::predict_server::PredictServer;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::act;
 use crate::clock::Clock;
 use crate::identity::{Access, Audit};
 use crate::ingest::AgentService;
@@ -45,6 +47,7 @@ pub struct ApiState {
     pub timeline: Timeline,
     pub hint: Hint,
     pub sessions: Sessions,
+    pub act: act::Handle,
     pub board: Board,
     pub plans: PlanLog,
     pub live: Live,
@@ -97,6 +100,16 @@ pub fn router(state: ApiState) -> Router {
         .route("/shadow/detached", post(rest::detached))
         .route("/shadow/sessions", get(rest::shadow_sessions))
         .route("/audit", get(rest::audit))
+        .route("/groups/{group}/mode", post(steer::mode))
+        .route("/groups/{group}/pause", post(steer::pause))
+        .route("/groups/{group}/resume", post(steer::resume))
+        .route("/groups/{group}/owner", post(steer::owner))
+        .route("/pause", post(steer::pause_all))
+        .route("/resume", post(steer::resume_all))
+        .route("/intents", get(steer::intents))
+        .route("/shadow/sessions/{instance}/adopt", post(steer::adopt))
+        .route("/shadow/sessions/{instance}/extend", post(steer::extend))
+        .route("/shadow/sessions/{instance}/release", post(steer::release))
         .with_state(state.clone())
         .merge(grpc.routes().into_axum_router())
         .layer(middleware::from_fn_with_state(state, routes::check))

@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{push, rest, watch};
+use super::{push, rest, steer, watch};
 
 /// The document of the REST routes.
 #[derive(Debug, OpenApi)]
@@ -28,6 +28,16 @@ use super::{push, rest, watch};
         rest::detached,
         rest::shadow_sessions,
         rest::audit,
+        steer::mode,
+        steer::pause,
+        steer::resume,
+        steer::owner,
+        steer::pause_all,
+        steer::resume_all,
+        steer::intents,
+        steer::adopt,
+        steer::extend,
+        steer::release,
         watch::shadow_metrics,
         push::push_metrics,
         document,

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::ApiState;
-use super::ask::{Asked, wrong};
+use super::ask::{Asked, Known, wrong};
 use super::problem::Problem;
+use crate::act::{Kind, Lead, Standing};
 use crate::identity::{AuditEntry, Caller, Role};
 use crate::observe::MemberSnapshot;
 use crate::rounds::PredictError;
@@ -100,6 +101,19 @@ pub struct GroupDetail {
     members: Vec<MemberSnapshot>,
     forecasts: Vec<v1::Forecast>,
     plan: Option<Value>,
+    /// How far Foreshadow may go, who said so and why.
+    standing: Standing,
+    /// What the planner looks ahead by, with what was measured.
+    lead_times: LeadTimes,
+    /// The installation that may change the group.
+    owner: Option<String>,
+}
+
+/// The two leads of a group.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct LeadTimes {
+    launch: Lead,
+    reattach: Lead,
 }
 
 /// One group.
@@ -113,15 +127,25 @@ pub async fn group(
     asked.only(&[])?;
     let group = known_group(&state, &name)?;
     let report = state.board.report(&group).ok_or_else(|| unknown_group(&name))?;
+    let (members, owner) =
+        state.timeline.group(&group).map(|snapshot| (snapshot.members, snapshot.owner)).unwrap_or_default();
+    // The plan's own leads: measured ones, or what the policy says.
+    let (launch, reattach) = report.leads;
     Ok(Json(GroupDetail {
         summary: report.summary.clone(),
-        members: state.timeline.group(&group).map(|snapshot| snapshot.members).unwrap_or_default(),
+        members,
+        owner,
+        standing: state.act.control().standing(&group),
+        lead_times: LeadTimes {
+            launch: state.act.lead(&group, Kind::Launch, launch),
+            reattach: state.act.lead(&group, Kind::Reattach, reattach),
+        },
         forecasts: report.forecasts.values().cloned().collect(),
         plan: report.plan.as_deref().cloned(),
     }))
 }
 
-fn known_group(state: &ApiState, name: &str) -> Result<Id, Problem> {
+pub(super) fn known_group(state: &ApiState, name: &str) -> Result<Id, Problem> {
     let group = Id::new("group", name).map_err(|_| unknown_group(name))?;
     let known = state.board.report(&group).is_some() || state.timeline.group(&group).is_some();
     if known { Ok(group) } else { Err(unknown_group(name)) }
@@ -157,6 +181,12 @@ pub async fn minutes(
     Ok(Json(minutes.map_err(|error| Problem::unavailable(&error))?))
 }
 
+/// How many entries are asked for.
+pub(super) fn limit_of(asked: &Known) -> Result<u32, Problem> {
+    let limit = asked.number("limit")?.unwrap_or(USUAL);
+    if (1..=MOST).contains(&limit) { Ok(limit) } else { Err(wrong("limit", &format!("must be 1 to {MOST}"))) }
+}
+
 /// The latest plans of a group, newest first.
 #[utoipa::path(get, path = "/plans", params(
     ("group" = String, Query), ("limit" = Option<u32>, Query, description = "20 unless told, 500 at most")),
@@ -164,10 +194,7 @@ pub async fn minutes(
 pub async fn plans(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<Value>>, Problem> {
     let asked = asked.only(&["group", "limit"])?;
     let name = asked.text("group").ok_or_else(|| wrong("group", "is missing"))?.to_owned();
-    let limit = asked.number("limit")?.unwrap_or(USUAL);
-    if !(1..=MOST).contains(&limit) {
-        return Err(wrong("limit", "must be 1 to 500"));
-    }
+    let limit = limit_of(&asked)?;
     let group = known_group(&state, &name)?;
     let stored = state.plans.plans(&group, limit).await.map_err(|error| Problem::unavailable(&error))?;
     if stored.is_empty() {
@@ -273,7 +300,7 @@ pub async fn put_shadow_config(
 }
 
 /// Reads a JSON body strictly: every key once, no unknown one, nothing behind it.
-fn json_body<T: for<'de> Deserialize<'de>>(body: &Bytes) -> Result<T, Problem> {
+pub(super) fn json_body<T: for<'de> Deserialize<'de>>(body: &Bytes) -> Result<T, Problem> {
     if body.len() > BODY_BYTES {
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a body has {BODY_BYTES} bytes at most")));
     }
@@ -319,9 +346,6 @@ pub async fn shadow_sessions(State(state): State<ApiState>, asked: Asked) -> Res
 #[utoipa::path(get, path = "/audit", params(("limit" = Option<u32>, Query)),
     responses((status = 200, description = "found", body = Vec<AuditEntry>)))]
 pub async fn audit(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<AuditEntry>>, Problem> {
-    let limit = asked.only(&["limit"])?.number("limit")?.unwrap_or(USUAL);
-    if !(1..=MOST).contains(&limit) {
-        return Err(wrong("limit", "must be 1 to 500"));
-    }
+    let limit = limit_of(&asked.only(&["limit"])?)?;
     Ok(Json(state.audit.latest(limit).await.map_err(|error| Problem::unavailable(&error))?))
 }

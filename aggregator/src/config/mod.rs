@@ -1,13 +1,18 @@
 //! `foreshadow.toml`: read, checked as a whole, printed back.
 //!
 //! Precedence: flags > environment (`FORESHADOW_*`) > file > defaults. A file may tighten what the
-//! product does, never loosen it: modes beyond `observe` are given by an explicit call.
+//! product does, never loosen it: modes beyond `observe` are given by an explicit call, and the mode
+//! in a file is the highest that a call may give.
+
+mod safety;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use checker::Limits;
 use foreshadow_proto::convert::Id;
+use planner::policy::{Adopt, AtLimit, Mode};
 use serde::Serialize;
 
 use foreshadow_agent::reader::{Fault, Reader, Section, want};
@@ -22,6 +27,7 @@ pub struct Config {
     pub agents: Agents,
     pub forecast: Forecast,
     pub shadow: Shadow,
+    pub safety: Limits,
     /// By group name; groups that are not named get the defaults.
     pub groups: BTreeMap<Id, Group>,
 }
@@ -165,8 +171,20 @@ pub struct Group {
     pub weights: BTreeMap<String, f64>,
     /// Bits per second by instance type; a network target needs it.
     pub bandwidth_bits: BTreeMap<String, f64>,
+    /// Launch call → ready, until three were measured.
     pub launch_lead_seconds: Option<u32>,
+    /// Re-attach call → healthy, until three were measured.
+    pub reattach_lead_seconds: Option<u32>,
     pub shadow_seconds: Option<u32>,
+    /// What one instance missing for one hour costs, in the currency of the prices.
+    pub late_cost_per_hour: Option<f64>,
+    pub launches_per_hour: Option<u32>,
+    /// Most that the whole group may cost, shadows included.
+    pub spend_per_hour: Option<f64>,
+    pub silent_at_limit: Option<AtLimit>,
+    pub adopt: Option<Adopt>,
+    /// The highest mode that an explicit call may give the group.
+    pub mode: Option<Mode>,
 }
 
 /// Metrics a target can be given for.
@@ -201,6 +219,7 @@ impl Config {
             config.agents = agents(&mut reader, &mut root);
             config.forecast = forecast(&mut reader, &mut root);
             config.shadow = shadow(&mut reader, &mut root);
+            config.safety = safety::read(&mut reader, &mut root);
             for (group, section) in root.sections(&mut reader, "group") {
                 let policy = self::group(&mut reader, section, config.shadow.maximum_seconds);
                 match Id::new("group", &group) {
@@ -369,13 +388,30 @@ fn shadow(reader: &mut Reader, root: &mut Section<'_>) -> Shadow {
     read
 }
 
+/// One of a few words.
+fn one_of<T: Serialize + Copy, const N: usize>(value: &toml_edit::Value, words: [T; N]) -> Result<T, String> {
+    let text = want::text(value)?;
+    let named = words.map(|word| (word, serde_json::to_value(word).unwrap_or_default()));
+    let found = named.iter().find(|(_, name)| name.as_str() == Some(&text)).map(|(word, _)| *word);
+    let known: Vec<&str> = named.iter().filter_map(|(_, name)| name.as_str()).collect();
+    found.ok_or_else(|| format!("{text:?} is none of {}", known.join(", ")))
+}
+
 fn group(reader: &mut Reader, mut section: Section<'_>, longest_shadow: u32) -> Group {
     let mut read = Group {
         minimum: section.get(reader, "minimum", want::count(0..=100_000)),
         maximum: section.get(reader, "maximum", want::count(0..=100_000)),
         confidence: section.get(reader, "confidence", want::number(0.5..=0.99)),
         launch_lead_seconds: section.get(reader, "launch_lead_seconds", want::count(1..=7_200)),
+        reattach_lead_seconds: section.get(reader, "reattach_lead_seconds", want::count(1..=7_200)),
         shadow_seconds: section.get(reader, "shadow_seconds", want::count(60..=longest_shadow)),
+        late_cost_per_hour: section.get(reader, "late_cost_per_hour", want::number(0.0..=1e6)),
+        launches_per_hour: section.get(reader, "launches_per_hour", want::count(0..=100_000)),
+        spend_per_hour: section.get(reader, "spend_per_hour", want::number(0.0..=1e9)),
+        silent_at_limit: section
+            .get(reader, "silent_at_limit", |value| one_of(value, [AtLimit::Release, AtLimit::Terminate])),
+        adopt: section.get(reader, "adopt", |value| one_of(value, [Adopt::None, Adopt::All])),
+        mode: section.get(reader, "mode", |value| one_of(value, [Mode::Observe, Mode::ScaleOut, Mode::Full])),
         ..Group::default()
     };
     if let (Some(minimum), Some(maximum)) = (read.minimum, read.maximum)
@@ -398,13 +434,6 @@ fn group(reader: &mut Reader, mut section: Section<'_>, longest_shadow: u32) -> 
     read.bandwidth_bits = bandwidth.unwrap_or_default().into_iter().collect();
     if read.bandwidth_bits.is_empty() && read.targets.keys().any(|metric| metric.starts_with("network")) {
         section.fault(reader, "targets", "a network target needs bandwidth_bits by instance type");
-    }
-    let mode = section.get(reader, "mode", want::text);
-    if let Some(mode) = mode
-        && mode != "observe"
-    {
-        let problem = format!("{mode:?}: a file can only tighten to \"observe\"; this version acts on no group");
-        section.fault(reader, "mode", problem);
     }
     section.finish(reader);
     read
@@ -431,7 +460,7 @@ mod tests {
             "[listen]\naddress = \"nowhere\"\nkey = \"k.pem\"\n\
              [shadow]\ndefault_seconds = 7200\nmaximum_seconds = 3600\n\
              [group.web]\nminimun = 1\nminimum = 5\nmaximum = 2\nconfidence = 1.5\ntargets = { cpu = 0, disk = 3 }\n\
-             mode = \"full\"\n[inventory.aws]\ngroups = []\n",
+             mode = \"fast\"\n[inventory.aws]\ngroups = []\n",
         );
         for part in [
             "f.toml:2: listen.address",
@@ -442,7 +471,7 @@ mod tests {
             "f.toml:11: group.web.confidence: 1.5 is not in",
             "f.toml:12: group.web.targets.cpu: 0 is not in",
             "f.toml:12: group.web.targets.disk: unknown metric",
-            "f.toml:13: group.web.mode",
+            "f.toml:13: group.web.mode: \"fast\" is none of observe, scale-out, full",
             "f.toml:15: inventory.aws.groups: name at least one",
         ] {
             assert!(found.iter().any(|fault| fault.starts_with(part)), "{part} in {found:#?}");

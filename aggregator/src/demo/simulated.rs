@@ -213,10 +213,10 @@ impl World {
             mode: instance.mode,
             since: instance.since,
             protected: false,
-            fit_to_reattach: false,
+            shadow: None,
         });
         let measurements = Measurements {
-            inventory: Inventory { complete: true, age_seconds: 0, instances: instances.collect() },
+            inventory: Inventory { complete: true, age_seconds: 0, instances: instances.collect(), expected: 0 },
             conditions: Conditions { started_seconds_ago: 86_400, ..Conditions::default() },
             present: self
                 .latest
@@ -229,8 +229,10 @@ impl World {
                 machines: self.group.count(InstanceMode::Serving),
                 ..Default::default()
             },
+            ..Measurements::default()
         };
-        let (plan, report) = self.round.run(now, measurements);
+        let (planned, report) = self.round.run(now, measurements, |_| Vec::new());
+        let plan = planned.plan;
         let picture = &mut self.picture;
         picture.serving = plan.serving;
         picture.warming = plan.warming;

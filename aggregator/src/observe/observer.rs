@@ -154,7 +154,7 @@ impl Observer {
                 );
             }
         }
-        self.sessions.follow(&self.timeline, &moves, now / 1_000_000).await;
+        self.sessions.follow(&moves, self.clock.now()).await;
     }
 
     async fn write(&self, moves: &[Move]) -> Result<(), sqlx::Error> {

@@ -87,6 +87,8 @@ pub struct Move {
     /// No source knows the group.
     pub claimed: bool,
     pub instance_type: Option<String>,
+    /// What it was launched from.
+    pub version: Option<String>,
     /// Why a member left: `detached`, `standby`, …
     pub word: &'static str,
 }
@@ -104,6 +106,10 @@ pub struct GroupSnapshot {
     pub taken_micros: i64,
     pub deploying: bool,
     pub foreign_scale_in: bool,
+    /// What a new instance would be launched from.
+    pub version: Option<String>,
+    /// The installation that may change it.
+    pub owner: Option<String>,
     pub members: Vec<MemberSnapshot>,
 }
 
@@ -302,6 +308,8 @@ impl Timeline {
             taken_micros: source.map_or(0, |source| source.taken_micros),
             deploying: inventory.is_some_and(|inventory| inventory.deploying),
             foreign_scale_in: inventory.is_some_and(|inventory| inventory.foreign_scale_in),
+            version: inventory.and_then(|inventory| inventory.version.clone()),
+            owner: inventory.and_then(|inventory| inventory.owner.clone()),
             members,
         })
     }
@@ -440,6 +448,7 @@ impl Timeline {
                     to: Placement { group, mode, since_micros },
                     claimed: !record.was_member,
                     instance_type: record.instance_type(),
+                    version: record.version(),
                     word: if standby { "standby" } else { "detached" },
                 })
             })
@@ -473,6 +482,20 @@ impl Timeline {
         if changed {
             self.0.changes.send_modify(|count| *count += 1);
         }
+    }
+
+    /// An instance that left a group before anybody knew it here: a shadow from now on.
+    pub fn orphan(&self, instance: &Id, group: &Id, now: i64) {
+        let mut state = self.write();
+        let record = state.instances.entry(instance.clone()).or_insert_with(|| Record::first_seen(now));
+        if record.member.is_none() {
+            record.member_of = Some(group.clone());
+            record.was_member = true;
+            record.claimed = false;
+            record.released = false;
+        }
+        drop(state);
+        self.0.stirred.send_modify(|count| *count += 1);
     }
 
     /// The shadow lease ended: the instance is left running and not measured as a shadow any more.
@@ -509,6 +532,10 @@ impl Record {
     fn instance_type(&self) -> Option<String> {
         let from_source = self.member.as_ref().or(self.left.as_ref()).and_then(|member| member.instance_type.as_ref());
         from_source.or(self.agent.facts.instance_type.as_ref()).map(ToString::to_string)
+    }
+
+    fn version(&self) -> Option<String> {
+        self.member.as_ref().or(self.left.as_ref())?.version.clone()
     }
 
     fn zone(&self) -> Option<String> {

@@ -15,6 +15,8 @@ pub struct GroupReport {
     pub summary: v1::Group,
     /// By metric.
     pub forecasts: BTreeMap<String, v1::Forecast>,
+    /// Launch and re-attach lead that were looked ahead by, seconds.
+    pub leads: (u32, u32),
     /// The latest plan as the API shows it.
     pub plan: Option<Arc<serde_json::Value>>,
     /// Answers capacity questions from the evidence of this round.

@@ -13,8 +13,8 @@ use planner::plan::{Memory, Plan};
 use planner::policy::{Metric, Policy};
 
 use super::history::History;
-use super::verdicts::{self, Verdict};
 use super::{AnswersCapacity, GroupReport, PredictError};
+use crate::act::{Planned, Verdict};
 use crate::store::Minute;
 
 /// The selection of models runs this often; forecasts in between keep its weights.
@@ -35,6 +35,9 @@ pub struct Measurements {
     pub idle: BTreeMap<Metric, Measured>,
     /// All groups together, for the checker.
     pub fleet: checker::Fleet,
+    /// The source that has the group, and what the group would launch.
+    pub source: Option<&'static str>,
+    pub version: Option<String>,
 }
 
 /// One group between rounds.
@@ -116,10 +119,10 @@ impl GroupRound {
         &self.policy
     }
 
-    /// The group's own bounds may change at any time.
-    pub const fn bounds(&mut self, minimum: u32, maximum: u32) {
-        self.policy.minimum = minimum;
-        self.policy.maximum = maximum;
+    /// Bounds, mode and measured lead times may change at any time; the metrics do not.
+    pub fn set_policy(&mut self, policy: Policy) {
+        debug_assert!(policy.targets.keys().eq(self.policy.targets.keys()), "metrics are fixed for a run");
+        self.policy = policy;
     }
 
     /// Takes minutes in, in any order.
@@ -140,21 +143,35 @@ impl GroupRound {
         }
     }
 
-    /// Plans from what is measured now.
-    pub fn run(&mut self, now: i64, measured: Measurements) -> (Plan, GroupReport) {
+    /// Plans from what is measured now. `judge` is the checker's word on the steps.
+    pub fn run(
+        &mut self,
+        now: i64,
+        measured: Measurements,
+        judge: impl FnOnce(&Planned) -> Vec<Verdict>,
+    ) -> (Planned, GroupReport) {
         self.move_baselines(now, &measured.idle);
-        let fleet = measured.fleet;
+        let (fleet, source, version) = (measured.fleet, measured.source, measured.version.clone());
         let evidence = self.evidence(measured);
         let (plan, memory) = planner::plan(now, &self.policy, &evidence, &self.memory);
         self.memory = memory;
-        let week = now - 7 * 86_400;
-        let last_week = |metric: Metric| {
-            let hour = week.div_euclid(3_600) * 3_600;
-            self.metrics.get(&metric)?.history.highest_gross(hour, hour + 3_600)
+        let hour = (now - 7 * 86_400).div_euclid(3_600) * 3_600;
+        let last_week = self
+            .metrics
+            .iter()
+            .filter_map(|(metric, round)| Some((*metric, round.history.highest_gross(hour, hour + 3_600)?)));
+        let planned = Planned {
+            plan,
+            policy: self.policy.clone(),
+            last_week: last_week.collect(),
+            evidence,
+            fleet,
+            source,
+            version,
         };
-        let verdicts = verdicts::judge(&self.policy, &plan, &evidence, fleet, last_week);
-        let report = self.report(now, evidence, &plan, &verdicts);
-        (plan, report)
+        let verdicts = judge(&planned);
+        let report = self.report(now, planned.evidence.clone(), &planned.plan, &verdicts);
+        (planned, report)
     }
 
     fn move_baselines(&mut self, now: i64, idle: &BTreeMap<Metric, Measured>) {
@@ -218,6 +235,7 @@ impl GroupRound {
         GroupReport {
             summary,
             forecasts: forecasts.collect(),
+            leads: (self.policy.launch_lead_seconds, self.policy.reattach_lead_seconds),
             plan: Some(Arc::new(shown)),
             evidence: Arc::new(Answers {
                 now,

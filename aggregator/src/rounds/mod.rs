@@ -7,9 +7,9 @@ mod history;
 mod minutes;
 mod plans;
 mod service;
+mod shadows;
 mod slices;
 pub(crate) mod sql;
-mod verdicts;
 
 pub use board::{AnswersCapacity, Board, GroupReport, PredictError};
 pub use group::{GroupRound, Measurements};

@@ -10,16 +10,19 @@ use planner::demand::InstanceMode;
 use planner::evidence::{Conditions, Instance, Inventory};
 use planner::hold::Hold;
 use planner::plan::{Plan, Step};
-use planner::policy::{Metric, Policy};
+use planner::policy::{Metric, Mode, Policy};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::minutes::{self, Serving};
 use super::slices::{InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal, slices_of_minute};
-use super::{Board, GroupRound, Measurements, PlanLog};
-use crate::clock::Clock;
+use super::{Board, GroupRound, Measurements, PlanLog, shadows};
+use crate::act::{self, Kind, Outlook, Seen};
+use crate::clock::{Clock, Now};
+use crate::fleet::Reach;
 use crate::live::{Arrived, Live};
 use crate::observe::{self, GroupSnapshot, Timeline};
+use crate::shadow::{Sessions, ShadowSession};
 use crate::store::{Minute, SampleStore};
 
 /// A round of every group this often.
@@ -27,13 +30,17 @@ const ROUND_EVERY: Duration = Duration::from_secs(10);
 /// A minute is closed this long after it ended, so that samples have arrived, seconds.
 const SETTLE_SECONDS: i64 = 15;
 /// Slices kept in memory per instance; minutes older than this are made anew from the store.
-const KEPT_SLICES: i64 = 60;
+const KEPT_SLICES: i64 = 90;
 /// After a start, minutes this far back are made anew from the store, seconds.
 const CATCH_UP_SECONDS: i64 = 6 * 3_600;
 /// Minutes made anew from the store in one round: a long backlog must not stop the rounds.
 const REMADE_PER_ROUND: usize = 30;
 /// Minutes read at the start of a group, seconds.
 const HISTORY_SECONDS: i64 = 43 * 86_400;
+/// A difference of this much between what the two clocks say has passed is a jump, seconds.
+const JUMP_SECONDS: i64 = 60;
+/// After a jump nothing is changed for this long, seconds: ages and leases must be right again.
+const AFTER_JUMP_SECONDS: i64 = 600;
 /// Idle and serving use is averaged over this many slices (ten minutes).
 const IDLE_SLICES: i64 = 60;
 /// A group that keeps the same plan is written anew this often, seconds.
@@ -48,6 +55,8 @@ pub struct Options {
     /// By group name; groups that are not named get the defaults.
     pub policies: BTreeMap<Id, GroupPolicy>,
     pub forecast: forecast::Options,
+    /// A group without a policy of its own warms up, and is judged quiet, by these.
+    pub limits: checker::Limits,
     /// Agents are authenticated; without it no group may ever act.
     pub authenticated: bool,
 }
@@ -86,8 +95,13 @@ pub struct Service {
     live: Live,
     board: Board,
     plans: PlanLog,
+    sessions: Sessions,
+    act: act::Handle,
     clock: Arc<dyn Clock>,
-    started: i64,
+    started: Now,
+    last_round: Now,
+    /// When the clock jumped last.
+    jumped: Option<i64>,
     slices: HashMap<Id, InstanceSlices>,
     groups: BTreeMap<Id, Group>,
     /// Minutes (start, s) that got samples after they were closed.
@@ -106,6 +120,7 @@ struct Group {
 }
 
 impl Service {
+    #[allow(clippy::too_many_arguments, reason = "the parts it connects")]
     pub fn new(
         options: Options,
         store: Arc<dyn SampleStore>,
@@ -113,9 +128,11 @@ impl Service {
         live: Live,
         board: Board,
         plans: PlanLog,
+        sessions: Sessions,
+        act: act::Handle,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let started = clock.wall_seconds();
+        let last_round = clock.now();
         Self {
             options,
             store,
@@ -123,8 +140,12 @@ impl Service {
             live,
             board,
             plans,
+            sessions,
+            act,
             clock,
-            started,
+            started: last_round,
+            last_round,
+            jumped: None,
             slices: HashMap::new(),
             groups: BTreeMap::new(),
             late: BTreeSet::new(),
@@ -181,6 +202,7 @@ impl Service {
 
     async fn round(&mut self) {
         let now = self.clock.wall_seconds();
+        self.notice_jump().await;
         let oldest = now.div_euclid(10) - KEPT_SLICES;
         for slices in self.slices.values_mut() {
             slices.forget_before(oldest);
@@ -212,9 +234,36 @@ impl Service {
         }
     }
 
+    /// A clock that jumped extends every lease and holds every change: what was measured by it is wrong.
+    async fn notice_jump(&mut self) {
+        let now = self.clock.now();
+        let jump = (now.wall - self.last_round.wall) - (now.boot - self.last_round.boot);
+        self.last_round = now;
+        if jump.abs() <= JUMP_SECONDS {
+            return;
+        }
+        tracing::error!(jump, "the clock jumped: nothing is changed for a while, every lease is extended");
+        metrics::counter!("foreshadow_clock_jumps_total").increment(1);
+        self.jumped = Some(now.boot);
+        if let Err(error) = self.sessions.extend_all(jump, now).await {
+            tracing::error!(%error, "leases cannot be extended");
+        }
+    }
+
+    /// The policy as it holds now: bounds by the inventory, mode by an operator's word, leads as measured.
     fn policy(&self, group: &Id, snapshot: &GroupSnapshot) -> Policy {
         let configured = self.options.policies.get(group);
-        configured.map_or_else(|| GroupPolicy::new(group).bounded(snapshot), |configured| configured.bounded(snapshot))
+        let mut policy = configured
+            .map_or_else(|| GroupPolicy::new(group).bounded(snapshot), |configured| configured.bounded(snapshot));
+        policy.mode = match self.act.fleet(snapshot.source) {
+            Some(_) => self.act.control().standing(group).mode,
+            None => Mode::Observe,
+        };
+        policy.warm_up_seconds = self.options.limits.warm_up_seconds;
+        policy.quiet_seconds = self.options.limits.quiet_seconds;
+        policy.launch_lead_seconds = self.act.lead(group, Kind::Launch, policy.launch_lead_seconds).seconds;
+        policy.reattach_lead_seconds = self.act.lead(group, Kind::Reattach, policy.reattach_lead_seconds).seconds;
+        policy
     }
 
     /// Reads a group's history and makes what a restart left out.
@@ -253,17 +302,20 @@ impl Service {
             self.groups.remove(group);
             anyhow::bail!("the group begins anew after a fault");
         };
-        round.bounds(policy.minimum, policy.maximum);
-        let measured = self.measure(&policy, snapshot, now);
+        round.set_policy(policy.clone());
+        let measured = self.measure(&policy, group, snapshot, now).await;
+        let loopback = self.act.fleet(snapshot.source).is_some_and(|fleet| fleet.reach() == Reach::Loopback);
+        let (act, name) = (self.act.clone(), group.clone());
         // Fitting models takes CPU; a panic in one group must not end the others.
         let made = tokio::task::spawn_blocking(move || {
             round.take(&closing);
             round.forecast(closed);
-            let (plan, report) = round.run(now, measured);
-            (round, plan, report)
+            let (planned, report) = round.run(now, measured, |planned| act.judge(planned, &name, loopback));
+            (round, planned, report)
         });
-        let (round, plan, report) = made.await?;
-        let fingerprint = fingerprint(&plan);
+        let (round, planned, report) = made.await?;
+        let plan = &planned.plan;
+        let fingerprint = fingerprint(plan);
         let Some(state) = self.groups.get_mut(group) else { return Ok(()) };
         state.round = Some(round);
         state.wants_in = plan.steps.iter().any(|step| matches!(step.step, Step::Detach { .. }));
@@ -272,7 +324,7 @@ impl Service {
             .as_ref()
             .is_none_or(|(last, at)| *last != fingerprint || plan.made_at - at >= PLAN_WRITTEN_EVERY);
         if due && let Some(shown) = &report.plan {
-            self.plans.write(group, &plan, shown).await?;
+            self.plans.write(group, plan, shown).await?;
             state.last_plan = Some((fingerprint, plan.made_at));
         }
         let labels = |name: &'static str, value: Option<u32>| {
@@ -285,6 +337,9 @@ impl Service {
         labels("foreshadow_group_need_ahead", plan.need_ahead);
         metrics::counter!("foreshadow_rounds_total").increment(1);
         self.board.publish(group, report);
+        if planned.plan.steps.iter().any(|step| step.permitted) {
+            self.act.offer(planned);
+        }
         Ok(())
     }
 
@@ -301,7 +356,7 @@ impl Service {
         let until = self.closed_until(now);
         // What memory does not reach, or did not see since it began, is made from the store: a
         // bounded number a round, oldest first.
-        let in_memory = ((now.div_euclid(10) - KEPT_SLICES + SLICES_PER_MINUTE) * 10).max(self.started);
+        let in_memory = ((now.div_euclid(10) - KEPT_SLICES + SLICES_PER_MINUTE) * 10).max(self.started.wall);
         let mut from_store = 0;
         let ended: Vec<i64> = (closed..until)
             .step_by(60)
@@ -349,16 +404,29 @@ impl Service {
         Ok(found)
     }
 
-    fn measure(&self, policy: &Policy, snapshot: &GroupSnapshot, now: i64) -> Measurements {
+    async fn measure(&self, policy: &Policy, group: &Id, snapshot: &GroupSnapshot, now: i64) -> Measurements {
         let now_slice = now.div_euclid(10);
         let in_mode = |mode: observe::InstanceMode| snapshot.members.iter().filter(move |member| member.mode == mode);
         let serving: Vec<(Id, Option<String>)> = in_mode(observe::InstanceMode::Serving)
             .map(|member| (member.instance.clone(), member.instance_type.clone()))
             .collect();
+        let outlook = self.outlook(group, snapshot, now).await;
+        let sessions = self.sessions.open_in(group).await;
+        let prices = self.sessions.config().await.prices_per_hour;
+        let packets: Vec<f64> = serving
+            .iter()
+            .filter_map(|(instance, _)| {
+                self.slices.get(instance)?.mean(Signal::Packets, now_slice - IDLE_SLICES..now_slice)
+            })
+            .collect();
+        #[allow(clippy::cast_precision_loss, reason = "a count of instances")]
+        let packets = (!packets.is_empty()).then(|| packets.iter().sum::<f64>() / packets.len() as f64);
         let mut measured = Measurements {
-            inventory: inventory(snapshot, now),
-            conditions: self.conditions(snapshot, now),
+            inventory: self.inventory(snapshot, &sessions, packets, &outlook),
+            conditions: self.conditions(group, snapshot, cost(snapshot, &prices), &outlook),
             fleet: self.fleet(),
+            source: snapshot.source,
+            version: snapshot.version.clone(),
             ..Measurements::default()
         };
         for metric in policy.targets.keys().copied() {
@@ -431,16 +499,95 @@ impl Service {
         }
     }
 
-    fn conditions(&self, snapshot: &GroupSnapshot, now: i64) -> Conditions {
+    /// What of our own doing the inventory cannot show yet.
+    async fn outlook(&self, group: &Id, snapshot: &GroupSnapshot, now: i64) -> Outlook {
+        use observe::InstanceMode::{Serving, Warming};
+        let inside = snapshot.members.iter().filter(|member| matches!(member.mode, Serving | Warming));
+        let serving = snapshot.members.iter().filter(|member| member.mode == Serving);
+        let serving: Vec<(Id, i64)> =
+            serving.map(|member| (member.instance.clone(), member.since_micros / 1_000_000)).collect();
+        let seen = Seen {
+            members: inside.map(|member| member.instance.clone()).collect(),
+            serving: u32::try_from(serving.len()).unwrap_or(u32::MAX),
+            taken: snapshot.taken_micros / 1_000_000,
+            machines: self.fleet().machines,
+        };
+        let known = snapshot.members.iter().map(|member| member.instance.clone()).collect();
+        self.act.outlook(group, &seen, &known, &serving, now).await
+    }
+
+    fn conditions(
+        &self,
+        group: &Id,
+        snapshot: &GroupSnapshot,
+        cost: Option<(f64, f64)>,
+        outlook: &Outlook,
+    ) -> Conditions {
+        let now = self.clock.now();
+        let fleet = self.fleet();
+        let loopback = self.act.fleet(snapshot.source).is_some_and(|fleet| fleet.reach() == Reach::Loopback);
+        let common =
+            f64::from(fleet.groups_that_want_in) > self.options.limits.common_cause_share * f64::from(fleet.groups);
         Conditions {
-            started_seconds_ago: u32::try_from(now - self.started).unwrap_or_default(),
+            started_seconds_ago: u32::try_from(now.boot - self.started.boot).unwrap_or_default(),
+            paused: self.act.control().standing(group).paused,
             deploying: snapshot.deploying,
             foreign_scale_in: snapshot.foreign_scale_in,
-            agents_unauthenticated: !self.options.authenticated,
+            not_owner: snapshot.owner.as_ref().is_some_and(|owner| *owner != self.act.owner()),
+            clock_jumped: self.jumped.is_some_and(|at| now.boot - at < AFTER_JUMP_SECONDS),
+            launches_failing: outlook.launches_failing,
+            agents_unauthenticated: !self.options.authenticated && !loopback,
             claimed: snapshot.source.is_none(),
-            ..Conditions::default()
+            common_cause: common && fleet.groups_that_want_in > 1,
+            changing: outlook.changing,
+            detachable: Some(outlook.detachable),
+            terminable: Some(outlook.terminable),
+            launched_last_hour: outlook.launched_last_hour,
+            cost_per_hour: cost.map(|(all, _)| all),
+            price_per_hour: cost.map(|(_, each)| each),
         }
     }
+
+    fn inventory(
+        &self,
+        snapshot: &GroupSnapshot,
+        sessions: &[ShadowSession],
+        serving_packets: Option<f64>,
+        outlook: &Outlook,
+    ) -> Inventory {
+        let now = self.clock.now();
+        let instances = snapshot.members.iter().map(|member| {
+            let session = shadows::session_of(sessions, &member.instance);
+            let slices = self.slices.get(&member.instance);
+            let version = snapshot.version.as_deref();
+            Instance {
+                id: member.instance.to_string(),
+                instance_type: member.instance_type.clone(),
+                zone: member.zone.clone(),
+                mode: outlook.modes.get(&member.instance).copied().unwrap_or_else(|| planner_mode(member.mode)),
+                since: member.since_micros / 1_000_000,
+                protected: member.protected,
+                shadow: session.map(|it| shadows::evidence(it, member, slices, serving_packets, version, now)),
+            }
+        });
+        Inventory {
+            complete: snapshot.complete,
+            age_seconds: match snapshot.source {
+                Some(_) => u32::try_from(now.wall - snapshot.taken_micros / 1_000_000).unwrap_or_default(),
+                None => 0,
+            },
+            instances: instances.collect(),
+            expected: outlook.expected,
+        }
+    }
+}
+
+/// What everybody of a group costs per hour, and one more on average; `None` unless every price is known.
+fn cost(snapshot: &GroupSnapshot, prices: &BTreeMap<String, f64>) -> Option<(f64, f64)> {
+    let each = snapshot.members.iter().map(|member| prices.get(member.instance_type.as_deref()?).copied());
+    let all: f64 = each.sum::<Option<f64>>().filter(|_| !snapshot.members.is_empty())?;
+    #[allow(clippy::cast_precision_loss, reason = "a count of instances")]
+    Some((all, all / snapshot.members.len() as f64))
 }
 
 /// What makes a plan worth writing down: its steps and holds, not the ages within them.
@@ -449,27 +596,6 @@ fn fingerprint(plan: &Plan) -> String {
     let left: Vec<_> = plan.not_taken.iter().map(|left| (left.direction, left.instances)).collect();
     let holds: Vec<_> = plan.holds.iter().map(Hold::word).collect();
     format!("{steps:?}{left:?}{holds:?}")
-}
-
-fn inventory(snapshot: &GroupSnapshot, now: i64) -> Inventory {
-    let instances = snapshot.members.iter().map(|member| Instance {
-        id: member.instance.to_string(),
-        instance_type: member.instance_type.clone(),
-        zone: member.zone.clone(),
-        mode: planner_mode(member.mode),
-        since: member.since_micros / 1_000_000,
-        protected: member.protected,
-        // Shadows of origin `foreign` are never re-attached by us.
-        fit_to_reattach: false,
-    });
-    Inventory {
-        complete: snapshot.complete,
-        age_seconds: match snapshot.source {
-            Some(_) => u32::try_from(now - snapshot.taken_micros / 1_000_000).unwrap_or_default(),
-            None => 0,
-        },
-        instances: instances.collect(),
-    }
 }
 
 const fn planner_mode(mode: observe::InstanceMode) -> InstanceMode {

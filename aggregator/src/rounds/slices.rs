@@ -81,6 +81,21 @@ impl InstanceSlices {
         (whole.micros > 0.0 && whole.micros * 2.0 >= wanted).then(|| whole.sum / whole.micros)
     }
 
+    /// The newest slice that anything is known of.
+    pub fn newest(&self) -> Option<i64> {
+        self.slices.last_key_value().map(|(slice, _)| *slice)
+    }
+
+    /// How many slices up to the newest one in a row are at most at `limit`; one that is not covered
+    /// ends the row.
+    pub fn in_a_row(&self, signal: Signal, limit: f64) -> i64 {
+        let Some(newest) = self.newest() else { return 0 };
+        // The newest is still being filled.
+        let quiet = |slice: &i64| self.mean(signal, *slice..*slice + 1).is_some_and(|mean| mean <= limit);
+        let row = (0..).map(|back| newest - 1 - back).take_while(quiet).count();
+        i64::try_from(row).unwrap_or(i64::MAX)
+    }
+
     /// Forgets slices before `first`.
     pub fn forget_before(&mut self, first: i64) {
         self.slices = self.slices.split_off(&first);
@@ -164,6 +179,19 @@ mod tests {
     fn a_suspended_host_speaks_for_two_minutes_at_most() {
         let touched = InstanceSlices::default().add(&sample(0, 3_000_000, 1.0));
         assert_eq!(touched.end - touched.start, 12);
+    }
+
+    #[test]
+    fn a_row_ends_where_it_was_louder_or_nothing_is_known() {
+        let mut instance = InstanceSlices::default();
+        for second in (1..=100).filter(|second| !(21..=30).contains(second)) {
+            instance.add(&sample(second, 1_000, if second <= 50 { 40.0 } else { 2.0 }));
+        }
+        // The newest slice, 90 to 100, is not counted.
+        assert_eq!(instance.in_a_row(Signal::Cpu, 5.0), 4);
+        assert_eq!(instance.in_a_row(Signal::Cpu, 50.0), 6, "the gap at 20 ends it");
+        assert_eq!(instance.in_a_row(Signal::Packets, 50.0), 0, "absent is not zero");
+        assert_eq!(instance.newest(), Some((MINUTE + 90).div_euclid(10)));
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //!
 //! A session opens when an instance leaves its group and closes when it comes back, falls silent
 //! or its lease ends. Sessions of origin `foreign` are measured, shown and priced; at the end of the
-//! lease the instance is released: left running, no longer looked at.
+//! lease the instance is released: left running, no longer looked at. Sessions of origin `ours` stay
+//! open past their lease until the plan ends them: by re-attachment, termination or release.
 
+mod book;
 mod config;
 mod sessions;
 pub(crate) mod sql;
@@ -11,6 +13,7 @@ pub(crate) mod sql;
 use foreshadow_proto::convert::Id;
 use serde::{Deserialize, Serialize};
 
+pub use book::{Book, Changed, SessionError};
 pub use config::{ConfigProblem, ShadowConfig};
 pub use sessions::{Sessions, ShadowError};
 
@@ -33,11 +36,18 @@ pub struct ShadowSession {
     #[schema(value_type = String)]
     pub group: Id,
     pub instance_type: Option<String>,
+    /// What it was launched from; only while its group would launch the same may it come back.
+    pub version: Option<String>,
     pub origin: Origin,
     /// Seconds since the Unix epoch.
     pub started: i64,
     /// End of the lease, seconds since the Unix epoch.
     pub until: i64,
+    /// The same by the clock that counts since boot: the lease is over when both say so.
+    #[serde(skip)]
+    pub boot_until: i64,
+    /// No extension goes beyond this, seconds since the Unix epoch.
+    pub hard_limit: i64,
     /// When the session ended, absent while open.
     pub ended: Option<i64>,
     pub reason: String,

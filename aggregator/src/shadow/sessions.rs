@@ -1,4 +1,4 @@
-//! Opens and closes sessions as the timeline moves; durable, so that a restart forgets no lease.
+//! The book on disk: durable, so that a restart forgets no lease.
 
 use std::sync::Arc;
 
@@ -6,17 +6,18 @@ use foreshadow_proto::convert::Id;
 use sqlx::{Row, SqlitePool};
 use tokio::sync::RwLock;
 
+use super::book::{Book, Changed, SHOWN_SECONDS, SessionError};
 use super::{ConfigProblem, Origin, ShadowConfig, ShadowSession, sql};
-use crate::observe::{InstanceMode, Move, Timeline};
-
-/// Ended sessions are shown for this long, seconds.
-const SHOWN_SECONDS: i64 = 7 * 86_400;
+use crate::clock::Now;
+use crate::observe::{Move, Timeline};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ShadowError {
     /// Every field that is wrong.
     #[error("the shadow configuration has {} problem(s)", .0.len())]
     Invalid(Vec<ConfigProblem>),
+    #[error(transparent)]
+    Session(#[from] SessionError),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
     #[error("what is stored cannot be read: {0}")]
@@ -27,48 +28,53 @@ pub enum ShadowError {
 #[derive(Debug, Clone)]
 pub struct Sessions {
     pool: SqlitePool,
-    state: Arc<RwLock<State>>,
-}
-
-#[derive(Debug)]
-struct State {
-    config: ShadowConfig,
-    sessions: Vec<ShadowSession>,
-    last: i64,
+    timeline: Timeline,
+    book: Arc<RwLock<Book>>,
 }
 
 impl Sessions {
     /// Reads what is stored; `first` is the configuration until one was set.
-    pub async fn open(pool: SqlitePool, first: ShadowConfig, now: i64) -> Result<Self, ShadowError> {
+    pub async fn open(
+        pool: SqlitePool,
+        timeline: Timeline,
+        first: ShadowConfig,
+        now: Now,
+    ) -> Result<Self, ShadowError> {
         let corrupt = |error: String| ShadowError::Corrupt(error);
         let config = match sqlx::query(sql::CONFIG_READ).fetch_optional(&pool).await? {
             None => first,
             Some(row) => serde_json::from_str(row.try_get(0)?).map_err(|error| corrupt(error.to_string()))?,
         };
         let mut sessions = Vec::new();
-        for row in sqlx::query(sql::SESSION_READ).bind(now - SHOWN_SECONDS).fetch_all(&pool).await? {
+        for row in sqlx::query(sql::SESSION_READ).bind(now.wall - SHOWN_SECONDS).fetch_all(&pool).await? {
             let id = |index: usize| -> Result<Id, ShadowError> {
                 row.try_get::<String, _>(index)?.parse::<Id>().map_err(|error| corrupt(error.to_string()))
             };
-            sessions.push(ShadowSession {
+            let (started, until): (i64, i64) = (row.try_get(5)?, row.try_get(6)?);
+            let mut session = ShadowSession {
                 session: row.try_get(0)?,
                 instance: id(1)?,
                 group: id(2)?,
                 instance_type: row.try_get(3)?,
                 origin: if row.try_get::<&str, _>(4)? == "ours" { Origin::Ours } else { Origin::Foreign },
-                started: row.try_get(5)?,
-                until: row.try_get(6)?,
+                started,
+                until,
                 ended: row.try_get(7)?,
                 reason: row.try_get(8)?,
                 price_per_hour: row.try_get(9)?,
-            });
+                version: row.try_get(10)?,
+                // Sessions of before there were limits and a second clock.
+                hard_limit: row.try_get::<Option<i64>, _>(11)?.unwrap_or(started + i64::from(config.maximum_seconds)),
+                boot_until: row.try_get::<Option<i64>, _>(12)?.unwrap_or(i64::MAX),
+            };
+            session.resume(now);
+            sessions.push(session);
         }
-        let last = sessions.iter().map(|session| session.session).max().unwrap_or(0);
-        Ok(Self { pool, state: Arc::new(RwLock::new(State { config, sessions, last })) })
+        Ok(Self { pool, timeline, book: Arc::new(RwLock::new(Book::new(config, sessions))) })
     }
 
     pub async fn config(&self) -> ShadowConfig {
-        self.state.read().await.config.clone()
+        self.book.read().await.config.clone()
     }
 
     /// Sets the configuration for sessions that open from now on; durable before it holds.
@@ -78,101 +84,131 @@ impl Sessions {
             return Err(ShadowError::Invalid(problems));
         }
         let body = serde_json::to_string(&config).map_err(|error| ShadowError::Corrupt(error.to_string()))?;
-        let mut state = self.state.write().await;
+        let mut book = self.book.write().await;
         sqlx::query(sql::CONFIG_WRITE).bind(body).execute(&self.pool).await?;
-        state.config = config;
+        book.config = config;
         Ok(())
     }
 
     /// Open sessions and those that ended in the last seven days, oldest first.
     pub async fn sessions(&self) -> Vec<ShadowSession> {
-        self.state.read().await.sessions.clone()
+        self.book.read().await.sessions().to_vec()
     }
 
-    /// Follows the timeline: opens, closes and ends leases at `now` (seconds since the epoch).
-    pub async fn follow(&self, timeline: &Timeline, moves: &[Move], now: i64) {
-        let mut state = self.state.write().await;
-        let mut changed = Vec::new();
-        for change in moves {
-            let open = state.sessions.iter().position(|s| s.ended.is_none() && s.instance == change.instance);
-            match (change.to.mode, open) {
-                (InstanceMode::Draining | InstanceMode::Shadow, None) if !change.claimed => {
-                    let instance_type = change.instance_type.clone();
-                    let seconds = state.config.seconds(&change.to.group, instance_type.as_deref());
-                    let price = instance_type.as_deref().and_then(|name| state.config.prices_per_hour.get(name));
-                    let session = ShadowSession {
-                        session: state.last + 1,
-                        instance: change.instance.clone(),
-                        group: change.to.group.clone(),
-                        price_per_hour: price.copied(),
-                        instance_type,
-                        origin: Origin::Foreign,
-                        started: now,
-                        until: now + i64::from(seconds),
-                        ended: None,
-                        reason: change.word.to_owned(),
-                    };
-                    tracing::info!(instance = %session.instance, group = %session.group, seconds, "shadow session opens");
-                    metrics::counter!("foreshadow_shadow_sessions_opened_total").increment(1);
-                    state.last += 1;
-                    changed.push(state.sessions.len());
-                    state.sessions.push(session);
-                }
-                (InstanceMode::Serving | InstanceMode::Warming, Some(index)) => {
-                    end(&mut state.sessions, index, now, "back in its group", &mut changed);
-                }
-                (InstanceMode::Gone, Some(index)) => {
-                    end(&mut state.sessions, index, now, "silent or terminated", &mut changed);
-                }
-                _ => {}
-            }
-        }
-        for index in 0..state.sessions.len() {
-            let due = state.sessions.get(index).filter(|session| session.ended.is_none() && now >= session.until);
-            if let Some(instance) = due.map(|session| session.instance.clone()) {
-                end(&mut state.sessions, index, now, "the lease ended: released, left running", &mut changed);
-                timeline.release(&instance);
-            }
-        }
-        for session in &state.sessions {
-            let until = if session.ended.is_some() { 0 } else { session.until * 1_000_000 };
-            let newest = state.sessions.iter().rev().find(|other| other.instance == session.instance);
-            if newest.is_some_and(|newest| newest.session == session.session) {
-                timeline.lease(&session.instance, until);
-            }
-        }
-        for index in changed {
-            let Some(session) = state.sessions.get(index) else { continue };
-            if let Err(error) = self.write(session).await {
-                tracing::error!(%error, session = session.session, "a shadow session cannot be written");
-            }
-        }
-        state.sessions.retain(|session| session.ended.is_none_or(|ended| ended >= now - SHOWN_SECONDS));
+    /// The open sessions of a group.
+    pub async fn open_in(&self, group: &Id) -> Vec<ShadowSession> {
+        let book = self.book.read().await;
+        let open = book.sessions().iter().filter(|session| session.ended.is_none() && session.group == *group);
+        open.cloned().collect()
     }
 
-    async fn write(&self, session: &ShadowSession) -> Result<(), sqlx::Error> {
-        sqlx::query(sql::SESSION_WRITE)
-            .bind(session.session)
-            .bind(session.instance.as_str())
-            .bind(session.group.as_str())
-            .bind(&session.instance_type)
-            .bind(if session.origin == Origin::Ours { "ours" } else { "foreign" })
-            .bind(session.started)
-            .bind(session.until)
-            .bind(session.ended)
-            .bind(&session.reason)
-            .bind(session.price_per_hour)
-            .execute(&self.pool)
-            .await?;
+    /// A Detach of ours names these instances: when they leave, the session is ours.
+    pub async fn mark_ours(&self, instances: &[Id], reason: &str) {
+        self.book.write().await.mark_ours(instances, reason);
+    }
+
+    /// They were not detached after all.
+    pub async fn unmark(&self, instances: &[Id]) {
+        self.book.write().await.unmark(instances);
+    }
+
+    /// Follows the timeline: opens, closes and ends leases.
+    pub async fn follow(&self, moves: &[Move], now: Now) {
+        let mut book = self.book.write().await;
+        let changed = book.follow(moves, now);
+        if let Err(error) = self.write(&changed).await {
+            tracing::error!(%error, "a shadow session cannot be written");
+        }
+        self.tell(&book, &changed);
+    }
+
+    /// Extends a lease of ours by its own length.
+    pub async fn extend(&self, instance: &Id, why: &str, now: Now) -> Result<ShadowSession, ShadowError> {
+        self.change(instance, |book| book.extend(instance, why, now)).await
+    }
+
+    /// Extends every lease over a jump of the clock, seconds.
+    pub async fn extend_all(&self, by: i64, now: Now) -> Result<(), ShadowError> {
+        let mut book = self.book.write().await;
+        let changed = book.extend_all(by, now);
+        self.write(&changed).await?;
+        self.tell(&book, &changed);
         Ok(())
     }
-}
 
-fn end(sessions: &mut [ShadowSession], index: usize, now: i64, why: &str, changed: &mut Vec<usize>) {
-    if let Some(session) = sessions.get_mut(index) {
-        session.ended = Some(now);
-        session.reason = format!("{}; {why}", session.reason);
-        tracing::info!(instance = %session.instance, why, "shadow session ends");
-        changed.push(index);
+    /// Stops measuring an instance and leaves it running.
+    pub async fn release(&self, instance: &Id, why: &str, now: Now) -> Result<ShadowSession, ShadowError> {
+        self.change(instance, |book| book.release(instance, why, now)).await
+    }
+
+    /// Makes a foreign shadow ours.
+    pub async fn adopt(&self, instance: &Id, why: &str) -> Result<ShadowSession, ShadowError> {
+        self.change(instance, |book| book.adopt(instance, why)).await
+    }
+
+    /// Durable before it holds.
+    async fn change(
+        &self,
+        instance: &Id,
+        by: impl FnOnce(&mut Book) -> Result<Changed, SessionError>,
+    ) -> Result<ShadowSession, ShadowError> {
+        let mut book = self.book.write().await;
+        let mut next = book.clone();
+        let changed = by(&mut next)?;
+        self.write(&changed).await?;
+        *book = next;
+        self.tell(&book, &changed);
+        let session = changed.sessions.into_iter().next();
+        session.ok_or_else(|| SessionError::NotOpen(instance.to_string()).into())
+    }
+
+    /// The timeline, and through it the agents, learn of leases.
+    fn tell(&self, book: &Book, changed: &Changed) {
+        for session in &changed.sessions {
+            match session.ended {
+                None => tracing::info!(
+                    instance = %session.instance, group = %session.group, until = session.until, reason = session.reason,
+                    "shadow session"
+                ),
+                Some(_) => {
+                    tracing::info!(instance = %session.instance, reason = session.reason, "shadow session ends");
+                }
+            }
+            if session.ended.is_none() && session.until - session.started > 0 {
+                metrics::counter!("foreshadow_shadow_sessions_changed_total").increment(1);
+            }
+        }
+        for instance in &changed.released {
+            self.timeline.release(instance);
+        }
+        for session in book.sessions() {
+            let until = if session.ended.is_some() { 0 } else { session.until * 1_000_000 };
+            let newest = book.sessions().iter().rev().find(|other| other.instance == session.instance);
+            if newest.is_some_and(|newest| newest.session == session.session) {
+                self.timeline.lease(&session.instance, until);
+            }
+        }
+    }
+
+    async fn write(&self, changed: &Changed) -> Result<(), sqlx::Error> {
+        for session in &changed.sessions {
+            sqlx::query(sql::SESSION_WRITE)
+                .bind(session.session)
+                .bind(session.instance.as_str())
+                .bind(session.group.as_str())
+                .bind(&session.instance_type)
+                .bind(if session.origin == Origin::Ours { "ours" } else { "foreign" })
+                .bind(session.started)
+                .bind(session.until)
+                .bind(session.ended)
+                .bind(&session.reason)
+                .bind(session.price_per_hour)
+                .bind(&session.version)
+                .bind(session.hard_limit)
+                .bind(session.boot_until)
+                .execute(&self.pool)
+                .await?;
+        }
+        Ok(())
     }
 }

@@ -25,6 +25,12 @@ pub use influx::WithInfluxDb;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreId(pub [u8; 16]);
 
+impl std::fmt::Display for StoreId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// Samples of one stream, as they came in after the range check.
 #[derive(Debug, Clone)]
 pub struct Arrival {

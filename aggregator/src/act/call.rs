@@ -1,0 +1,101 @@
+//! The one place that changes anything: an intent that was checked is carried out, its tags first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use foreshadow_proto::convert::Id;
+
+use super::journal::Intent;
+use crate::fleet::{
+    Action, Called, Fleet, FleetError, GROUP_TAG, GroupInventory, OWNER_TAG, Outside, RunState, Tags, UNTIL_TAG,
+};
+
+/// What the cloud says right before a call.
+#[derive(Debug, Clone)]
+pub struct Fresh {
+    pub taken: i64,
+    pub complete: bool,
+    pub group: GroupInventory,
+    /// Of the instances that the intent names and that stand outside the group.
+    pub outside: Vec<Outside>,
+}
+
+/// Describes afresh what an intent concerns. Claims the group when nobody owns it: the tag is set and
+/// read back, so that of two installations one wins.
+pub async fn describe(fleet: &dyn Fleet, intent: &Intent, owner: &str) -> Result<Fresh, String> {
+    let mut fresh = look(fleet, intent).await?;
+    if fresh.group.owner.is_none() {
+        let tags = Tags::from([(OWNER_TAG, Some(owner.to_owned()))]);
+        fleet.tag_group(&intent.group, &tags).await.map_err(|error| format!("the group cannot be claimed: {error}"))?;
+        fresh = look(fleet, intent).await?;
+    }
+    match &fresh.group.owner {
+        Some(found) if found == owner => Ok(fresh),
+        Some(other) => Err(format!("the group belongs to the installation {other}; taking over is an explicit call")),
+        None => Err("the group was claimed and does not show it yet".to_owned()),
+    }
+}
+
+async fn look(fleet: &dyn Fleet, intent: &Intent) -> Result<Fresh, String> {
+    let mut inventory = fleet.describe().await.map_err(|error| error.to_string())?;
+    let group = inventory.groups.remove(&intent.group);
+    let group = group.ok_or_else(|| format!("{} does not show the group", fleet.name()))?;
+    let inside: BTreeSet<&Id> = group.members.iter().map(|member| &member.instance).collect();
+    let named = intent.action.instances().iter().filter(|instance| !inside.contains(instance));
+    let named: Vec<Id> = named.cloned().collect();
+    let outside = match named.as_slice() {
+        [] => Vec::new(),
+        named => fleet.outside(&intent.group, named).await.map_err(|error| error.to_string())?,
+    };
+    Ok(Fresh { taken: inventory.taken_micros / 1_000_000, complete: inventory.complete, group, outside })
+}
+
+/// Carries an intent out. `until` is when the lease of what is detached ends, seconds since the epoch.
+pub async fn carry_out(fleet: &dyn Fleet, intent: &Intent, owner: &str, until: i64) -> Called {
+    let prepared = match &intent.action {
+        Action::Launch { .. } | Action::Terminate { .. } => Ok(()),
+        Action::Attach { instances } => unlease(fleet, &intent.group, instances).await,
+        Action::Detach { instances } => lease(fleet, &intent.group, instances, owner, until).await,
+    };
+    match prepared {
+        Err(why) => Called::Refused { why },
+        Ok(()) => fleet.call(&intent.group, &intent.action, &intent.token).await,
+    }
+}
+
+/// Says on each instance until when and for whom it stands in shadow, before it leaves its group: from
+/// then on even a lost journal loses no machine.
+async fn lease(fleet: &dyn Fleet, group: &Id, instances: &[Id], owner: &str, until: i64) -> Result<(), String> {
+    let tags = Tags::from([
+        (UNTIL_TAG, Some(until.to_string())),
+        (GROUP_TAG, Some(group.to_string())),
+        (OWNER_TAG, Some(owner.to_owned())),
+    ]);
+    fleet
+        .tag(instances, &tags)
+        .await
+        .map_err(|error| format!("nothing was detached: its lease cannot be tagged: {error}"))
+}
+
+/// Takes the lease off and reads that it is off, so that no reaper ends what is about to serve.
+async fn unlease(fleet: &dyn Fleet, group: &Id, instances: &[Id]) -> Result<(), String> {
+    untag(fleet, instances)
+        .await
+        .map_err(|error| format!("nothing was attached: its lease cannot be removed: {error}"))?;
+    let shown = fleet.outside(group, instances).await.map_err(|error| error.to_string())?;
+    let shown: BTreeMap<&Id, &Outside> = shown.iter().map(|outside| (&outside.instance, outside)).collect();
+    for instance in instances {
+        match shown.get(instance) {
+            Some(outside) if outside.tags.contains_key(UNTIL_TAG) => {
+                return Err(format!("nothing was attached: {instance} still carries its lease"));
+            }
+            Some(outside) if outside.state == RunState::Running => {}
+            _ => return Err(format!("nothing was attached: {instance} does not run")),
+        }
+    }
+    Ok(())
+}
+
+/// Takes the lease off what is no shadow of ours any more.
+pub async fn untag(fleet: &dyn Fleet, instances: &[Id]) -> Result<(), FleetError> {
+    fleet.tag(instances, &Tags::from([(UNTIL_TAG, None), (GROUP_TAG, None), (OWNER_TAG, None)])).await
+}

@@ -1,0 +1,125 @@
+//! How far Foreshadow may go in each group, and whether it is paused: durable, and changed by an
+//! explicit call with a reason alone. A file or an upgrade never loosens anything here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use foreshadow_proto::convert::Id;
+use planner::policy::Mode;
+use serde::Serialize;
+use sqlx::{Row, SqlitePool};
+
+use super::sql;
+
+/// What pauses everything; no group can have this name.
+const EVERYWHERE: &str = "*";
+
+/// What was last said of a group, or of all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Said {
+    #[schema(value_type = String)]
+    pub mode: Mode,
+    pub paused: bool,
+    /// Seconds since the Unix epoch.
+    pub at: i64,
+    pub by: String,
+    pub reason: String,
+}
+
+/// What holds for a group now. The default is that nothing is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Standing {
+    #[schema(value_type = String)]
+    pub mode: Mode,
+    /// What the configuration file allows at most.
+    #[schema(value_type = String)]
+    pub at_most: Mode,
+    /// Paused by itself or with everything else.
+    pub paused: bool,
+    /// What was last said of the group; absent when nothing ever was.
+    pub group: Option<Said>,
+    /// What was last said of everything.
+    pub everywhere: Option<Said>,
+}
+
+/// Reads and changes what may be done. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Control {
+    pool: SqlitePool,
+    /// By group: the highest mode that the configuration file allows.
+    ceilings: Arc<BTreeMap<Id, Mode>>,
+    said: Arc<RwLock<BTreeMap<String, Said>>>,
+}
+
+impl Control {
+    /// Reads what was said before. A file's ceilings can only tighten it.
+    pub async fn open(pool: SqlitePool, ceilings: BTreeMap<Id, Mode>) -> Result<Self, sqlx::Error> {
+        let mut said = BTreeMap::new();
+        for row in sqlx::query(sql::CONTROL_READ).fetch_all(&pool).await? {
+            let mode: String = row.try_get(1)?;
+            // A word of a later version is taken for the weakest: doubt never acts.
+            let mode = [Mode::Observe, Mode::ScaleOut, Mode::Full].into_iter().find(|known| known.to_string() == mode);
+            let entry = Said {
+                mode: mode.unwrap_or_default(),
+                paused: row.try_get::<i64, _>(2)? != 0,
+                at: row.try_get(3)?,
+                by: row.try_get(4)?,
+                reason: row.try_get(5)?,
+            };
+            said.insert(row.try_get(0)?, entry);
+        }
+        Ok(Self { pool, ceilings: Arc::new(ceilings), said: Arc::new(RwLock::new(said)) })
+    }
+
+    /// What holds for a group.
+    pub fn standing(&self, group: &Id) -> Standing {
+        let said = self.said.read().unwrap_or_else(PoisonError::into_inner);
+        let (own, all) = (said.get(group.as_str()).cloned(), said.get(EVERYWHERE).cloned());
+        let at_most = self.ceilings.get(group).copied().unwrap_or(Mode::Full);
+        Standing {
+            mode: own.as_ref().map_or(Mode::Observe, |own| own.mode).min(at_most),
+            at_most,
+            paused: own.iter().chain(&all).any(|said| said.paused),
+            group: own,
+            everywhere: all,
+        }
+    }
+
+    /// Pauses or resumes a group, or everything (`None`); durable on return.
+    pub async fn pause(
+        &self,
+        group: Option<&Id>,
+        paused: bool,
+        at: i64,
+        by: &str,
+        reason: &str,
+    ) -> Result<(), sqlx::Error> {
+        let name = group.map_or(EVERYWHERE, Id::as_str);
+        let mode = self.last(name).map_or(Mode::Observe, |said| said.mode);
+        self.say(name, Said { mode, paused, at, by: by.to_owned(), reason: reason.to_owned() }).await
+    }
+
+    /// Sets a group's mode; durable on return.
+    pub async fn set_mode(&self, group: &Id, mode: Mode, at: i64, by: &str, reason: &str) -> Result<(), sqlx::Error> {
+        let paused = self.last(group.as_str()).is_some_and(|said| said.paused);
+        self.say(group.as_str(), Said { mode, paused, at, by: by.to_owned(), reason: reason.to_owned() }).await
+    }
+
+    fn last(&self, name: &str) -> Option<Said> {
+        self.said.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    async fn say(&self, name: &str, said: Said) -> Result<(), sqlx::Error> {
+        sqlx::query(sql::CONTROL_WRITE)
+            .bind(name)
+            .bind(said.mode.to_string())
+            .bind(i64::from(said.paused))
+            .bind(said.at)
+            .bind(&said.by)
+            .bind(&said.reason)
+            .execute(&self.pool)
+            .await?;
+        self.said.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), said);
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! From plans to effects, without IO: picks the step, keeps the journal and the ledger, tells the
+//! planner what of our own doing it must reckon with, and the checker what it cannot see itself.
+//!
+//! The service drives it against a cloud and a disk; the tests drive it through simulated weeks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use checker::{Limits, Removed};
+use foreshadow_proto::convert::Id;
+use planner::demand::InstanceMode;
+use planner::plan::{Plan, Step};
+
+use super::journal::{Effect, Event, Intent, Journal, Settled};
+use super::ledger::{Gone, Ledger};
+use crate::fleet::{Action, Token};
+use crate::store::StoreId;
+
+/// One installation's hands.
+#[derive(Debug)]
+pub struct Executor {
+    installation: StoreId,
+    epoch: u64,
+    limits: Limits,
+    journal: Journal,
+    ledger: Ledger,
+}
+
+/// A group as an inventory shows it.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// Everybody in the group, in whatever state.
+    pub members: BTreeSet<Id>,
+    pub serving: u32,
+    /// When the picture was taken, seconds since the epoch.
+    pub taken: i64,
+    /// Instances of all groups together.
+    pub machines: u32,
+}
+
+/// What the planner must reckon with.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outlook {
+    pub changing: bool,
+    pub launches_failing: bool,
+    pub launched_last_hour: u32,
+    pub expected: u32,
+    pub detachable: u32,
+    pub terminable: u32,
+    /// Modes that the inventory cannot show yet.
+    pub modes: BTreeMap<Id, InstanceMode>,
+    /// Whom a launch that named nobody has brought, with the time of its call.
+    pub arrived: Vec<(Id, i64)>,
+}
+
+impl Executor {
+    /// `epoch` is that of the lease under which everything is done.
+    pub fn new(installation: StoreId, epoch: u64, limits: Limits) -> Self {
+        Self { installation, epoch, limits, journal: Journal::default(), ledger: Ledger::default() }
+    }
+
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The intents that are not settled.
+    pub fn open(&self) -> impl Iterator<Item = &Intent> {
+        self.journal.open()
+    }
+
+    /// Takes in what was settled before a restart, oldest first.
+    pub fn restore(&mut self, intent: &Intent, settled: &Settled, at: i64) {
+        self.ledger.settled(intent, settled, at);
+    }
+
+    /// Begins a step of a plan; no effects when it is nothing for the cloud, the mode does not permit
+    /// it, or the group is busy.
+    pub fn begin(&mut self, plan: &Plan, step: usize, seen: &Seen, now: i64) -> Vec<Effect> {
+        match self.intent(plan, step, seen, now) {
+            Some(intent) => self.on(Event::Begin(intent), now),
+            None => Vec::new(),
+        }
+    }
+
+    fn intent(&self, plan: &Plan, index: usize, seen: &Seen, now: i64) -> Option<Intent> {
+        let planned = plan.steps.get(index).filter(|planned| planned.permitted)?;
+        let group = Id::new("group", &plan.group).ok()?;
+        let ids =
+            |names: &[String]| names.iter().map(|name| Id::new("instance", name).ok()).collect::<Option<Vec<_>>>();
+        let action = match &planned.step {
+            Step::Launch { count } => {
+                let present = u32::try_from(seen.members.len()).unwrap_or(u32::MAX);
+                let expected = self.ledger.expected(&group, &seen.members);
+                Action::Launch { count: *count, size: present.saturating_add(expected).saturating_add(*count) }
+            }
+            Step::Reattach { instances } => Action::Attach { instances: ids(instances)? },
+            Step::Detach { instances } => Action::Detach { instances: ids(instances)? },
+            Step::Terminate { instances } => Action::Terminate { instances: ids(instances)? },
+            Step::Extend { .. } | Step::Release { .. } | Step::Adopt { .. } => return None,
+        };
+        let step = u32::try_from(index).ok()?;
+        Some(Intent {
+            token: Token::new(self.installation, &group, plan.generation, step),
+            group,
+            generation: plan.generation,
+            step,
+            epoch: self.epoch,
+            action,
+            written_at: now,
+            valid_until: plan.valid_until,
+        })
+    }
+
+    /// Moves the journal on, and the ledger with it.
+    pub fn on(&mut self, event: Event, now: i64) -> Vec<Effect> {
+        let effects = self.journal.on(event, now);
+        for effect in &effects {
+            if let Effect::Settle(intent, settled) = effect {
+                self.ledger.settled(intent, settled, now);
+            }
+        }
+        effects
+    }
+
+    /// Compares with what an inventory shows and tells what it cannot show.
+    pub fn outlook(&mut self, group: &Id, seen: &Seen, known: &BTreeSet<Id>, now: i64) -> Outlook {
+        let arrived = self.ledger.seen(group, &seen.members, seen.serving, seen.taken, now);
+        let allowance = |gone: Gone| {
+            let before = self.ledger.served_6_hours_ago(group);
+            let before = if before == 0 { seen.serving } else { before };
+            let fleet = share(self.limits.fleet_share, seen.machines);
+            let left = share(self.limits.share_15_minutes, seen.serving).saturating_sub(gone.last_15_minutes);
+            left.min(share(self.limits.share_6_hours, before).saturating_sub(gone.last_6_hours))
+                .min(fleet.saturating_sub(self.ledger.gone_everywhere(now)))
+        };
+        Outlook {
+            changing: !self.journal.is_idle(group),
+            launches_failing: self.ledger.launches_failing(group, now),
+            launched_last_hour: self.ledger.launched_last_hour(group, now),
+            expected: self.ledger.expected(group, &seen.members),
+            detachable: allowance(self.ledger.gone(group, false, now)),
+            terminable: allowance(self.ledger.gone(group, true, now)),
+            arrived,
+            modes: known.iter().filter_map(|it| Some((it.clone(), self.ledger.mode(group, it)?))).collect(),
+        }
+    }
+
+    /// What the checker must know of our own doing.
+    pub fn record(&self, group: &Id, action: &Action, now: i64) -> Record {
+        let gone = self.ledger.gone(group, matches!(action, Action::Terminate { .. }), now);
+        Record {
+            removed: Removed {
+                last_15_minutes: gone.last_15_minutes,
+                last_6_hours: gone.last_6_hours,
+                served_6_hours_ago: self.ledger.served_6_hours_ago(group),
+            },
+            launched_last_hour: self.ledger.launched_last_hour(group, now),
+            launches_failing: self.ledger.launches_failing(group, now),
+            other_groups_in: self.ledger.other_groups_in(group, now),
+            removed_everywhere: self.ledger.gone_everywhere(now),
+        }
+    }
+}
+
+/// Our own doing of late, in a group and elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Record {
+    pub removed: Removed,
+    pub launched_last_hour: u32,
+    pub launches_failing: bool,
+    pub other_groups_in: u32,
+    pub removed_everywhere: u32,
+}
+
+/// A share of machines, rounded down; one always may.
+fn share(share: f64, of: u32) -> u32 {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates at the range of u32")]
+    let machines = (share * f64::from(of)).floor().max(0.0) as u32;
+    machines.max(1)
+}

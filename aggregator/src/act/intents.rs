@@ -1,0 +1,143 @@
+//! The journal on disk: intents, what became of them, the lease under which they were written, and
+//! the lead times they led to.
+
+use foreshadow_proto::convert::Id;
+use serde::Serialize;
+use sqlx::{Row, SqlitePool};
+
+use super::journal::{Intent, Settled};
+use super::leads::{Kind, Leads};
+use super::sql;
+use crate::fleet::Token;
+
+/// Settled intents are kept this long, seconds.
+const KEPT: i64 = 90 * 86_400;
+/// Lead times older than this say nothing of today, seconds.
+const LEADS_KEPT: i64 = 30 * 86_400;
+/// The shard of all groups while one aggregator holds them.
+const SHARD: i64 = 0;
+
+/// One line of the journal, as the API shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Line {
+    #[serde(flatten)]
+    pub intent: Intent,
+    /// Why the plan wanted it.
+    pub reason: String,
+    /// Seconds since the epoch; absent while it is open.
+    pub settled_at: Option<i64>,
+    pub settled: Option<Settled>,
+}
+
+/// Reads and writes the journal. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Intents(SqlitePool);
+
+impl Intents {
+    pub const fn new(pool: SqlitePool) -> Self {
+        Self(pool)
+    }
+
+    /// Durable on return.
+    pub async fn write(&self, intent: &Intent, reason: &str) -> Result<(), sqlx::Error> {
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        sqlx::query(sql::INTENT_WRITE)
+            .bind(intent.token.as_str())
+            .bind(intent.group.as_str())
+            .bind(number(intent.generation))
+            .bind(i64::from(intent.step))
+            .bind(number(intent.epoch))
+            .bind(serde_json::to_string(intent).unwrap_or_default())
+            .bind(reason)
+            .bind(intent.written_at)
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Closes an intent; durable on return.
+    pub async fn settle(&self, token: &Token, settled: &Settled, at: i64) -> Result<(), sqlx::Error> {
+        sqlx::query(sql::INTENT_SETTLE)
+            .bind(token.as_str())
+            .bind(at)
+            .bind(serde_json::to_string(settled).unwrap_or_default())
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Every open intent and those written since, oldest first.
+    pub async fn since(&self, since: i64) -> Result<Vec<Line>, sqlx::Error> {
+        lines(sqlx::query(sql::INTENT_READ).bind(since).fetch_all(&self.0).await?)
+    }
+
+    /// The latest, newest first.
+    pub async fn latest(&self, group: Option<&Id>, limit: u32) -> Result<Vec<Line>, sqlx::Error> {
+        let query = sqlx::query(sql::INTENT_LATEST).bind(group.map_or("", Id::as_str)).bind(i64::from(limit));
+        lines(query.fetch_all(&self.0).await?)
+    }
+
+    /// Takes the lease of all groups: the epoch that nobody had before.
+    pub async fn take_lease(&self, now: i64) -> Result<u64, sqlx::Error> {
+        sqlx::query(sql::LEASE_TAKE).bind(SHARD).bind(now).execute(&self.0).await?;
+        self.lease().await
+    }
+
+    /// The epoch of whoever took the lease last.
+    pub async fn lease(&self) -> Result<u64, sqlx::Error> {
+        let epoch: i64 = sqlx::query_scalar(sql::LEASE_READ).bind(SHARD).fetch_one(&self.0).await?;
+        Ok(u64::try_from(epoch).unwrap_or_default())
+    }
+
+    pub async fn write_lead(
+        &self,
+        group: &Id,
+        instance: &Id,
+        kind: Kind,
+        seconds: u32,
+        served_at: i64,
+    ) -> Result<(), sqlx::Error> {
+        sqlx::query(sql::LEAD_WRITE)
+            .bind(instance.as_str())
+            .bind(served_at)
+            .bind(group.as_str())
+            .bind(kind.word())
+            .bind(i64::from(seconds))
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// The lead times of the last thirty days.
+    pub async fn leads(&self, now: i64) -> Result<Leads, sqlx::Error> {
+        let mut leads = Leads::default();
+        for row in sqlx::query(sql::LEAD_READ).bind(now - LEADS_KEPT).fetch_all(&self.0).await? {
+            let group = row.try_get::<String, _>(0)?.parse::<Id>();
+            let kind = Kind::from_word(row.try_get(1)?);
+            if let (Ok(group), Some(kind)) = (group, kind) {
+                leads.measured(&group, kind, u32::try_from(row.try_get::<i64, _>(2)?).unwrap_or(u32::MAX));
+            }
+        }
+        Ok(leads)
+    }
+
+    pub async fn expire(&self, now: i64) -> Result<(), sqlx::Error> {
+        sqlx::query(sql::INTENT_EXPIRE).bind(now - KEPT).execute(&self.0).await?;
+        Ok(())
+    }
+}
+
+fn lines(rows: Vec<sqlx::sqlite::SqliteRow>) -> Result<Vec<Line>, sqlx::Error> {
+    let decode = |error: serde_json::Error| sqlx::Error::Decode(Box::new(error));
+    let mut lines = Vec::new();
+    for row in rows {
+        let settled: Option<String> = row.try_get(3)?;
+        lines.push(Line {
+            intent: serde_json::from_str(row.try_get(0)?).map_err(decode)?,
+            reason: row.try_get(1)?,
+            settled_at: row.try_get(2)?,
+            settled: settled.map(|text| serde_json::from_str(&text)).transpose().map_err(decode)?,
+        });
+    }
+    Ok(lines)
+}

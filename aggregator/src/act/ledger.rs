@@ -1,0 +1,375 @@
+//! What was done lately, and what of it is not to be seen yet. Pure: the journal's settlements go in,
+//! pace, budgets and expectations come out.
+//!
+//! An inventory is older than the change it should show. Until it can show it, what we did counts as
+//! done: an instance that was launched is on its way, one that was detached serves no more. So a
+//! stale description neither launches twice nor takes away twice.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use foreshadow_proto::convert::Id;
+use planner::demand::InstanceMode;
+
+use super::journal::{Intent, SHOWN_AFTER, Settled};
+use crate::fleet::Action;
+
+/// A launch that is not to be seen after this has failed, seconds (Cluster Autoscaler's
+/// `max-node-provision-time`).
+const LAUNCH_FAILED_AFTER: i64 = 900;
+/// First and longest wait after a launch failed, seconds (Cluster Autoscaler's node group back-off).
+const BACK_OFF: (i64, i64) = (300, 1_800);
+/// Entries are kept this long, seconds.
+const KEPT: i64 = 6 * 3_600;
+/// The number serving is remembered this often, seconds.
+const SERVED_EVERY: i64 = 600;
+
+/// Settled changes of the last six hours, all groups.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    entries: VecDeque<Entry>,
+    groups: BTreeMap<Id, GroupLedger>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    at: i64,
+    group: Id,
+    action: Action,
+    /// Instances of it that the inventory has not shown yet.
+    awaited: BTreeSet<Id>,
+    /// It counts on a group of at least this size, by a provider that names no instances.
+    awaited_size: Option<u32>,
+    /// Members that a launch without names did not bring.
+    before: BTreeSet<Id>,
+    /// When its call went out.
+    written: i64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct GroupLedger {
+    /// When and how often in a row launches failed.
+    failed: Option<(i64, u32)>,
+    /// The number serving, every ten minutes.
+    served: VecDeque<(i64, u32)>,
+    /// Members as they were last seen.
+    members: BTreeSet<Id>,
+}
+
+/// Machines gone within the two windows of the pace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Gone {
+    pub last_15_minutes: u32,
+    pub last_6_hours: u32,
+}
+
+impl Ledger {
+    /// Takes in what became of an intent.
+    pub fn settled(&mut self, intent: &Intent, settled: &Settled, at: i64) {
+        self.forget(at);
+        let group = self.groups.entry(intent.group.clone()).or_default();
+        match (settled, &intent.action) {
+            (Settled::Done { instances }, action) => {
+                let launch = matches!(action, Action::Launch { .. });
+                let awaited_size = match action {
+                    Action::Launch { size, .. } if instances.is_empty() => Some(*size),
+                    _ => None,
+                };
+                let named = if launch { instances } else { action.instances() };
+                self.entries.push_back(Entry {
+                    at,
+                    group: intent.group.clone(),
+                    action: action.clone(),
+                    awaited: named.iter().cloned().collect(),
+                    awaited_size,
+                    before: if awaited_size.is_some() { group.members.clone() } else { BTreeSet::new() },
+                    written: intent.written_at,
+                });
+            }
+            // A checker's or a lease's refusal is no failure of the cloud: the call was never made.
+            (Settled::Refused { by_cloud: true, .. }, Action::Launch { .. }) => group.fail(at),
+            (Settled::Refused { .. }, _) => {}
+        }
+    }
+
+    /// Compares with an inventory of a group: who is there, since when the picture was taken. Gives
+    /// back whom a launch that named nobody has brought, with the time of its call.
+    pub fn seen(&mut self, group: &Id, members: &BTreeSet<Id>, serving: u32, taken: i64, now: i64) -> Vec<(Id, i64)> {
+        let mut arrived = Vec::new();
+        let size = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        let state = self.groups.entry(group.clone()).or_default();
+        if state.served.back().is_none_or(|(at, _)| now - at >= SERVED_EVERY) {
+            state.served.push_back((now, serving));
+            while state.served.front().is_some_and(|(at, _)| now - at > KEPT) {
+                state.served.pop_front();
+            }
+        }
+        for entry in self.entries.iter_mut().filter(|entry| entry.group == *group) {
+            match entry.action {
+                Action::Launch { .. } => {
+                    let awaited = entry.awaits();
+                    entry.awaited.retain(|instance| !members.contains(instance));
+                    if entry.awaited_size.is_some() {
+                        arrived.extend(members.difference(&entry.before).map(|it| (it.clone(), entry.written)));
+                        entry.before.extend(members.iter().cloned());
+                    }
+                    if entry.awaited_size.is_some_and(|wanted| size >= wanted) {
+                        entry.awaited_size = None;
+                    }
+                    if awaited && !entry.awaits() {
+                        state.failed = None;
+                    }
+                    if entry.awaits() && now - entry.at > LAUNCH_FAILED_AFTER {
+                        entry.awaited.clear();
+                        entry.awaited_size = None;
+                        state.fail(now);
+                    }
+                }
+                Action::Attach { .. } => {
+                    entry.awaited.retain(|instance| !members.contains(instance) && taken < entry.at + SHOWN_AFTER);
+                }
+                Action::Detach { .. } | Action::Terminate { .. } => {
+                    if taken >= entry.at + SHOWN_AFTER {
+                        entry.awaited.clear();
+                    }
+                }
+            }
+        }
+        state.members.clone_from(members);
+        arrived
+    }
+
+    /// Instances that are on their way: launched or attached by us and not among `members`.
+    pub fn expected(&self, group: &Id, members: &BTreeSet<Id>) -> u32 {
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let size = count(members.len());
+        let mut by_size = 0;
+        let mut by_name = BTreeSet::new();
+        for entry in self.of(group) {
+            if matches!(entry.action, Action::Launch { .. }) {
+                by_name.extend(entry.awaited.iter().filter(|instance| !members.contains(*instance)));
+                by_size = by_size.max(entry.awaited_size.unwrap_or_default().saturating_sub(size));
+            }
+        }
+        count(by_name.len()).max(by_size)
+    }
+
+    /// The mode of an instance by what we did to it, while the inventory cannot show it.
+    pub fn mode(&self, group: &Id, instance: &Id) -> Option<InstanceMode> {
+        let latest = self.of(group).filter(|entry| entry.awaited.contains(instance)).last()?;
+        match latest.action {
+            Action::Launch { .. } => None,
+            Action::Attach { .. } => Some(InstanceMode::Warming),
+            Action::Detach { .. } => Some(InstanceMode::Draining),
+            Action::Terminate { .. } => Some(InstanceMode::Gone),
+        }
+    }
+
+    /// What is counted of a kind of change within the windows of the pace, in a group.
+    pub fn gone(&self, group: &Id, terminated: bool, now: i64) -> Gone {
+        gone(self.of(group), terminated, now)
+    }
+
+    /// Detached in all groups within 15 minutes.
+    pub fn gone_everywhere(&self, now: i64) -> u32 {
+        gone(self.entries.iter(), false, now).last_15_minutes
+    }
+
+    /// Groups other than this one in which machines were taken away within the last minute.
+    pub fn other_groups_in(&self, group: &Id, now: i64) -> u32 {
+        let away = |entry: &&Entry| matches!(entry.action, Action::Detach { .. } | Action::Terminate { .. });
+        let lately = self.entries.iter().filter(|entry| entry.group != *group && now - entry.at < SHOWN_AFTER);
+        let groups: BTreeSet<&Id> = lately.filter(away).map(|entry| &entry.group).collect();
+        u32::try_from(groups.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The number that served six hours ago, or the oldest that is known; 0 when none is.
+    pub fn served_6_hours_ago(&self, group: &Id) -> u32 {
+        let served = self.groups.get(group).and_then(|state| state.served.front());
+        served.map_or(0, |(_, serving)| *serving)
+    }
+
+    /// Instances launched in a group within the last hour.
+    pub fn launched_last_hour(&self, group: &Id, now: i64) -> u32 {
+        let launched = self.of(group).filter(|entry| now - entry.at < 3_600).map(|entry| match entry.action {
+            Action::Launch { count, .. } => count,
+            _ => 0,
+        });
+        launched.sum()
+    }
+
+    /// Launches of a group failed lately.
+    pub fn launches_failing(&self, group: &Id, now: i64) -> bool {
+        self.groups.get(group).and_then(|state| state.failed).is_some_and(|(at, times)| now < at + back_off(times))
+    }
+
+    fn of(&self, group: &Id) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.group == *group)
+    }
+
+    fn forget(&mut self, now: i64) {
+        self.entries.retain(|entry| now - entry.at <= KEPT);
+    }
+}
+
+impl Entry {
+    fn awaits(&self) -> bool {
+        !self.awaited.is_empty() || self.awaited_size.is_some()
+    }
+}
+
+impl GroupLedger {
+    fn fail(&mut self, at: i64) {
+        let times = self.failed.map_or(0, |(_, times)| times);
+        self.failed = Some((at, times.saturating_add(1)));
+    }
+}
+
+fn back_off(times: u32) -> i64 {
+    (BACK_OFF.0 << (times.clamp(1, 8) - 1)).min(BACK_OFF.1)
+}
+
+fn gone<'a>(entries: impl Iterator<Item = &'a Entry>, terminated: bool, now: i64) -> Gone {
+    let mut gone = Gone::default();
+    for entry in entries {
+        let instances = match &entry.action {
+            Action::Detach { instances } if !terminated => instances,
+            Action::Terminate { instances } if terminated => instances,
+            _ => continue,
+        };
+        let number = u32::try_from(instances.len()).unwrap_or(u32::MAX);
+        if now - entry.at < 900 {
+            gone.last_15_minutes = gone.last_15_minutes.saturating_add(number);
+        }
+        if now - entry.at < KEPT {
+            gone.last_6_hours = gone.last_6_hours.saturating_add(number);
+        }
+    }
+    gone
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::Token;
+    use crate::store::StoreId;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn id(name: &str) -> Id {
+        Id::new("id", name).expect("an id")
+    }
+
+    fn ids(names: &[&str]) -> Vec<Id> {
+        names.iter().map(|name| id(name)).collect()
+    }
+
+    fn set(names: &[&str]) -> BTreeSet<Id> {
+        names.iter().map(|name| id(name)).collect()
+    }
+
+    fn intent(action: Action) -> Intent {
+        let group = id("web");
+        let token = Token::new(StoreId([1; 16]), &group, 1, 0);
+        Intent { token, group, generation: 1, step: 0, epoch: 1, action, written_at: NOW, valid_until: NOW + 60 }
+    }
+
+    fn done(ledger: &mut Ledger, action: Action, instances: &[&str], at: i64) {
+        ledger.settled(&intent(action), &Settled::Done { instances: ids(instances) }, at);
+    }
+
+    #[test]
+    fn what_was_launched_is_expected_until_it_is_seen_whatever_a_stale_inventory_says() {
+        let mut ledger = Ledger::default();
+        done(&mut ledger, Action::Launch { count: 2, size: 4 }, &["i-3", "i-4"], NOW);
+        let stale = set(&["i-1", "i-2"]);
+        ledger.seen(&id("web"), &stale, 2, NOW + 30, NOW + 30);
+        assert_eq!(ledger.expected(&id("web"), &stale), 2);
+        let one = set(&["i-1", "i-2", "i-3"]);
+        ledger.seen(&id("web"), &one, 2, NOW + 40, NOW + 40);
+        assert_eq!(ledger.expected(&id("web"), &one), 1);
+        // Once seen it is not expected again, although it left since.
+        assert_eq!(ledger.expected(&id("web"), &stale), 1);
+        assert_eq!(ledger.expected(&id("other"), &stale), 0);
+        assert_eq!(ledger.launched_last_hour(&id("web"), NOW + 3_599), 2);
+        assert_eq!(ledger.launched_last_hour(&id("web"), NOW + 3_600), 0);
+    }
+
+    #[test]
+    fn a_raised_minimum_is_expected_to_fill_the_group() {
+        let mut ledger = Ledger::default();
+        ledger.seen(&id("web"), &set(&["i-1", "i-2"]), 2, NOW - 5, NOW - 5);
+        done(&mut ledger, Action::Launch { count: 2, size: 4 }, &[], NOW);
+        assert_eq!(ledger.expected(&id("web"), &set(&["i-1", "i-2"])), 2);
+        let one = ledger.seen(&id("web"), &set(&["i-1", "i-2", "i-3"]), 2, NOW + 30, NOW + 30);
+        assert_eq!(one, [(id("i-3"), NOW)], "whom it brought, for the lead time");
+        let other = ledger.seen(&id("web"), &set(&["i-1", "i-2", "i-3", "i-4"]), 2, NOW + 40, NOW + 40);
+        assert_eq!(other, [(id("i-4"), NOW)]);
+        assert_eq!(ledger.expected(&id("web"), &set(&["i-1", "i-2"])), 0, "it was full once");
+    }
+
+    #[test]
+    fn what_was_taken_away_serves_no_more_until_an_inventory_can_show_it() {
+        let mut ledger = Ledger::default();
+        done(&mut ledger, Action::Detach { instances: ids(&["i-1"]) }, &["i-1"], NOW);
+        done(&mut ledger, Action::Terminate { instances: ids(&["s-1"]) }, &["s-1"], NOW);
+        done(&mut ledger, Action::Attach { instances: ids(&["s-2"]) }, &["s-2"], NOW);
+        let still = set(&["i-1", "i-2"]);
+        ledger.seen(&id("web"), &still, 2, NOW + 59, NOW + 60);
+        let mode = |ledger: &Ledger, name: &str| ledger.mode(&id("web"), &id(name));
+        assert_eq!(mode(&ledger, "i-1"), Some(InstanceMode::Draining));
+        assert_eq!(mode(&ledger, "s-1"), Some(InstanceMode::Gone));
+        assert_eq!(mode(&ledger, "s-2"), Some(InstanceMode::Warming));
+        assert_eq!(mode(&ledger, "i-2"), None);
+        ledger.seen(&id("web"), &still, 2, NOW + 60, NOW + 70);
+        assert_eq!(["i-1", "s-1", "s-2"].map(|name| mode(&ledger, name)), [None; 3]);
+    }
+
+    #[test]
+    fn the_pace_counts_each_kind_by_itself() {
+        let mut ledger = Ledger::default();
+        for at in [NOW - KEPT - 1, NOW - 1_000, NOW - 10] {
+            done(&mut ledger, Action::Detach { instances: ids(&["i-1", "i-2"]) }, &["i-1", "i-2"], at);
+        }
+        done(&mut ledger, Action::Terminate { instances: ids(&["s-1"]) }, &["s-1"], NOW);
+        let web = id("web");
+        assert_eq!(ledger.gone(&web, false, NOW), Gone { last_15_minutes: 2, last_6_hours: 4 });
+        assert_eq!(ledger.gone(&web, true, NOW), Gone { last_15_minutes: 1, last_6_hours: 1 });
+        assert_eq!(ledger.gone_everywhere(NOW), 2);
+        assert_eq!((ledger.other_groups_in(&web, NOW), ledger.other_groups_in(&id("api"), NOW)), (0, 1));
+    }
+
+    #[test]
+    fn launches_that_fail_back_off_and_a_success_ends_it() {
+        let mut ledger = Ledger::default();
+        let launch = || intent(Action::Launch { count: 1, size: 3 });
+        let refused = |by_cloud| Settled::Refused { why: vec!["no capacity".to_owned()], by_cloud };
+        ledger.settled(&launch(), &refused(false), NOW);
+        assert!(!ledger.launches_failing(&id("web"), NOW), "the checker's refusal is no failure");
+        ledger.settled(&launch(), &refused(true), NOW);
+        assert!(ledger.launches_failing(&id("web"), NOW + 299) && !ledger.launches_failing(&id("web"), NOW + 300));
+        ledger.settled(&launch(), &refused(true), NOW + 300);
+        assert!(ledger.launches_failing(&id("web"), NOW + 899));
+        for _ in 0..9 {
+            ledger.settled(&launch(), &refused(true), NOW + 900);
+        }
+        assert!(!ledger.launches_failing(&id("web"), NOW + 900 + 1_800), "half an hour is the longest");
+        done(&mut ledger, Action::Launch { count: 1, size: 3 }, &["i-9"], NOW + 900);
+        ledger.seen(&id("web"), &set(&["i-9"]), 0, NOW + 910, NOW + 910);
+        assert!(!ledger.launches_failing(&id("web"), NOW + 910));
+        // One that never shows has failed.
+        done(&mut ledger, Action::Launch { count: 1, size: 3 }, &["i-10"], NOW + 2_000);
+        ledger.seen(&id("web"), &set(&["i-9"]), 0, NOW + 2_901, NOW + 2_901);
+        assert!(ledger.launches_failing(&id("web"), NOW + 2_901));
+        assert_eq!(ledger.expected(&id("web"), &set(&["i-9"])), 0);
+    }
+
+    #[test]
+    fn six_hours_ago_is_remembered() {
+        let mut ledger = Ledger::default();
+        for minute in 0..600 {
+            ledger.seen(&id("web"), &set(&[]), minute, NOW, NOW + 60 * i64::from(minute));
+        }
+        assert_eq!(ledger.served_6_hours_ago(&id("web")), 230);
+        assert_eq!(ledger.served_6_hours_ago(&id("api")), 0);
+    }
+}

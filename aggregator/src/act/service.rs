@@ -1,0 +1,609 @@
+//! Drives the executor: takes plans in, writes intents, describes, checks, calls, settles.
+//!
+//! One intent a group at a time. Every wait (disk, cloud) is a task of its own, so that no group waits
+//! for another's cloud; the executor itself is moved by this one loop alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use checker::Limits;
+use foreshadow_proto::convert::Id;
+use planner::demand::InstanceMode;
+use planner::evidence::Instance;
+use planner::plan::{Plan, Step};
+use planner::policy::Mode;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::call::{self, Fresh};
+use super::control::Control;
+use super::executor::{Executor, Outlook, Seen};
+use super::intents::Intents;
+use super::journal::{Effect, Event, Intent, Settled};
+use super::leads::{Kind, Lead, Leads};
+use super::reaper;
+use super::verdicts::{self, Planned, Surroundings, Verdict};
+use crate::clock::Clock;
+use crate::fleet::{Action, Called, Fleet, Found, Lifecycle, Reach, RunState, Tags, UNTIL_TAG};
+use crate::observe::{Hint, Timeline};
+use crate::shadow::Sessions;
+use crate::store::StoreId;
+
+/// Plans of all groups that may wait: a round makes one a group, and an old one is worth nothing.
+const PLANS_WAITING: usize = 1_024;
+/// Waits of the journal are looked at this often.
+const TICK_EVERY: Duration = Duration::from_secs(1);
+/// Intents of this age, seconds, still say whose a detached instance is.
+const DETACHED_REMEMBERED: i64 = 7 * 86_400;
+/// Lease tags nobody answers for are looked for this often.
+const REAP_EVERY: Duration = Duration::from_secs(600);
+
+/// How it acts.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Safety windows. Gentler ones than the default are for a cloud on loopback alone.
+    pub limits: Limits,
+}
+
+/// What the rounds and the API ask and tell. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    executor: Mutex<Executor>,
+    leads: Mutex<Leads>,
+    control: Control,
+    intents: Intents,
+    installation: StoreId,
+    fleets: Vec<Arc<dyn Fleet>>,
+    plans: mpsc::Sender<Planned>,
+}
+
+impl Handle {
+    fn executor(&self) -> MutexGuard<'_, Executor> {
+        self.0.executor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leads(&self) -> MutexGuard<'_, Leads> {
+        self.0.leads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn control(&self) -> &Control {
+        &self.0.control
+    }
+
+    pub fn intents(&self) -> &Intents {
+        &self.0.intents
+    }
+
+    /// The source called `name`, if it can act.
+    pub fn fleet(&self, name: Option<&str>) -> Option<&Arc<dyn Fleet>> {
+        self.0.fleets.iter().find(|fleet| Some(fleet.name()) == name && fleet.reach() != Reach::None)
+    }
+
+    /// The name under which this installation owns groups.
+    pub fn owner(&self) -> String {
+        self.0.installation.to_string()
+    }
+
+    /// What the planner must reckon with. Tells the ledger what the inventory shows, and ends the lead
+    /// times of those that serve by now (with the time since when, seconds).
+    pub async fn outlook(
+        &self,
+        group: &Id,
+        seen: &Seen,
+        known: &BTreeSet<Id>,
+        serving: &[(Id, i64)],
+        now: i64,
+    ) -> Outlook {
+        let outlook = self.executor().outlook(group, seen, known, now);
+        let measured: Vec<_> = {
+            let mut leads = self.leads();
+            for (instance, called) in &outlook.arrived {
+                leads.called(std::slice::from_ref(instance), Kind::Launch, *called);
+            }
+            let ended = serving.iter().filter_map(|(instance, since)| {
+                let (kind, seconds) = leads.serves(group, instance, *since)?;
+                Some((instance, kind, seconds, *since))
+            });
+            ended.collect()
+        };
+        for (instance, kind, seconds, since) in measured {
+            tracing::info!(%instance, %group, kind = kind.word(), seconds, "lead time");
+            if let Err(error) = self.0.intents.write_lead(group, instance, kind, seconds, since).await {
+                tracing::warn!(%error, "a lead time cannot be written");
+            }
+        }
+        outlook
+    }
+
+    /// What the checker says of a plan's steps by the evidence they were made from.
+    pub fn judge(&self, planned: &Planned, group: &Id, loopback: bool) -> Vec<Verdict> {
+        let executor = self.executor();
+        let now = planned.plan.made_at;
+        verdicts::judge(planned, executor.limits(), |step| {
+            let action = match step {
+                Step::Terminate { .. } => Action::Terminate { instances: Vec::new() },
+                _ => Action::Detach { instances: Vec::new() },
+            };
+            Surroundings { now, record: executor.record(group, &action, now), loopback, ..Surroundings::default() }
+        })
+    }
+
+    /// Hands a plan over to be carried out as far as its group's mode permits. It is never waited for.
+    pub fn offer(&self, planned: Planned) {
+        if let Err(error) = self.0.plans.try_send(planned) {
+            tracing::warn!(%error, "a plan is dropped: too many wait");
+        }
+    }
+
+    /// A lead time of a group; `otherwise` until enough were measured.
+    pub fn lead(&self, group: &Id, kind: Kind, otherwise: u32) -> Lead {
+        self.leads().lead(group, kind, otherwise)
+    }
+}
+
+/// Carries plans out until it is told to stop.
+#[derive(Debug)]
+pub struct Service {
+    handle: Handle,
+    plans: mpsc::Receiver<Planned>,
+    sessions: Sessions,
+    timeline: Timeline,
+    hint: Hint,
+    clock: Arc<dyn Clock>,
+    groups: BTreeMap<Id, Current>,
+    /// Fresh descriptions whose group has no plan yet, after a restart.
+    described: Vec<(Intent, Result<Fresh, String>)>,
+    tasks: JoinSet<Came>,
+}
+
+/// The plan of a group that is being carried out.
+#[derive(Debug)]
+struct Current {
+    planned: Planned,
+    next: usize,
+}
+
+/// What a task came back with.
+#[derive(Debug)]
+enum Came {
+    Event(Event),
+    Described(Intent, Result<Fresh, String>, bool),
+    Nothing,
+}
+
+impl Service {
+    /// Takes the lease of all groups and reads the journal: what is open is found out first.
+    #[allow(clippy::too_many_arguments, reason = "the parts it connects")]
+    pub async fn open(
+        options: Options,
+        installation: StoreId,
+        control: Control,
+        intents: Intents,
+        fleets: Vec<Arc<dyn Fleet>>,
+        sessions: Sessions,
+        timeline: Timeline,
+        hint: Hint,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, sqlx::Error> {
+        let now = clock.wall_seconds();
+        let epoch = intents.take_lease(now).await?;
+        let mut executor = Executor::new(installation, epoch, options.limits);
+        let (mut open, mut leads) = (Vec::new(), intents.leads(now).await?);
+        for line in intents.since(now - DETACHED_REMEMBERED).await? {
+            if let (Action::Detach { instances }, None | Some(Settled::Done { .. })) =
+                (&line.intent.action, &line.settled)
+            {
+                sessions.mark_ours(instances, &line.reason).await;
+            }
+            match (line.settled, line.settled_at) {
+                (Some(settled), Some(at)) => {
+                    if let (Some(kind), Settled::Done { instances }) = (kind_of(&line.intent), &settled) {
+                        leads.called(instances, kind, line.intent.written_at);
+                    }
+                    executor.restore(&line.intent, &settled, at);
+                }
+                _ => open.push(line.intent),
+            }
+        }
+        let (sender, plans) = mpsc::channel(PLANS_WAITING);
+        let handle = Handle(Arc::new(Shared {
+            executor: Mutex::new(executor),
+            leads: Mutex::new(leads),
+            control,
+            intents,
+            installation,
+            fleets,
+            plans: sender,
+        }));
+        let mut service = Self {
+            handle,
+            plans,
+            sessions,
+            timeline,
+            hint,
+            clock,
+            groups: BTreeMap::new(),
+            described: Vec::new(),
+            tasks: JoinSet::new(),
+        };
+        if !open.is_empty() {
+            tracing::warn!(intents = open.len(), "the journal has open intents: finding out what became of them");
+            service.take(Event::Reopened(open)).await;
+        }
+        Ok(service)
+    }
+
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut tick = tokio::time::interval(TICK_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut expire = tokio::time::interval(Duration::from_secs(3_600));
+        let mut reap = tokio::time::interval_at(tokio::time::Instant::now() + REAP_EVERY, REAP_EVERY);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                Some(planned) = self.plans.recv() => self.consider(planned).await,
+                Some(came) = self.tasks.join_next() => match came {
+                    Ok(Came::Event(event)) => self.take(event).await,
+                    Ok(Came::Described(intent, fresh, owns)) => self.judge(intent, fresh, owns).await,
+                    Ok(Came::Nothing) => {}
+                    // The intent stays open: nothing new is begun in its group until a restart finds out.
+                    Err(error) => tracing::error!(%error, "a step of the journal panicked"),
+                },
+                _ = tick.tick() => self.take(Event::Tick).await,
+                _ = expire.tick() => {
+                    if let Err(error) = self.handle.0.intents.expire(self.clock.wall_seconds()).await {
+                        tracing::warn!(%error, "old intents cannot be dropped");
+                    }
+                }
+                _ = reap.tick() => {
+                    let (handle, sessions, timeline, clock) =
+                        (self.handle.clone(), self.sessions.clone(), self.timeline.clone(), self.clock.clone());
+                    self.tasks.spawn(async move {
+                        for fleet in handle.0.fleets.iter().filter(|fleet| fleet.reach() != Reach::None) {
+                            reaper::adopt_orphans(&**fleet, &handle.owner(), &sessions, &timeline, clock.wall_micros()).await;
+                        }
+                        Came::Nothing
+                    });
+                }
+            }
+        }
+    }
+
+    /// A newer plan takes the place of the one before it.
+    async fn consider(&mut self, planned: Planned) {
+        let Ok(group) = Id::new("group", &planned.plan.group) else { return };
+        self.groups.insert(group.clone(), Current { planned, next: 0 });
+        let (now_known, waiting) =
+            std::mem::take(&mut self.described).into_iter().partition(|(it, _)| it.group == group);
+        self.described = waiting;
+        let now_known: Vec<(Intent, Result<Fresh, String>)> = now_known;
+        for (intent, fresh) in now_known {
+            // It is older than this plan: who owns the group is asked again.
+            let owns = self.handle.0.intents.lease().await.is_ok_and(|epoch| epoch == self.handle.executor().epoch());
+            self.judge(intent, fresh, owns).await;
+        }
+        self.advance(&group).await;
+    }
+
+    /// Goes on with a group's plan: its next step that is permitted and allowed.
+    async fn advance(&mut self, group: &Id) {
+        let now = self.clock.wall_seconds();
+        loop {
+            let Some(current) = self.groups.get_mut(group) else { return };
+            let index = current.next;
+            let Some(step) = current.planned.plan.steps.get(index).cloned() else { return };
+            current.next += 1;
+            if !step.permitted {
+                continue;
+            }
+            if matches!(step.step, Step::Extend { .. } | Step::Release { .. } | Step::Adopt { .. }) {
+                self.lease_step(group, &step.step, &step.reason).await;
+                continue;
+            }
+            let planned = &current.planned;
+            let loopback = self.handle.fleet(planned.source).is_some_and(|fleet| fleet.reach() == Reach::Loopback);
+            let allowed = self.handle.judge(planned, group, loopback).iter().any(|it| it.step == index && it.allowed);
+            if !allowed {
+                continue;
+            }
+            let seen = seen(&planned.evidence.inventory.instances);
+            let effects = self.handle.executor().begin(&planned.plan, index, &seen, now);
+            if effects.is_empty() {
+                return;
+            }
+            return self.perform(effects).await;
+        }
+    }
+
+    /// Steps that concern the lease alone.
+    async fn lease_step(&self, group: &Id, step: &Step, reason: &str) {
+        let now = self.clock.now();
+        for name in step.instances() {
+            let Ok(instance) = Id::new("instance", name) else { continue };
+            let changed = match step {
+                Step::Extend { .. } => self.sessions.extend(&instance, reason, now).await,
+                Step::Adopt { .. } => self.sessions.adopt(&instance, reason).await,
+                _ => {
+                    tracing::warn!(%instance, reason, "a shadow is released: it runs on, and costs, unwatched");
+                    metrics::counter!("foreshadow_shadows_released_total", "group" => group.to_string()).increment(1);
+                    self.sessions.release(&instance, reason, now).await
+                }
+            };
+            let source = self.groups.get(group).and_then(|current| current.planned.source);
+            match (changed, self.handle.fleet(source)) {
+                (Ok(session), Some(fleet)) => {
+                    // The tag is what a reaper of another time goes by: it follows the lease.
+                    let until = session.ended.is_none().then(|| session.until.to_string());
+                    let tagged = fleet.tag(std::slice::from_ref(&instance), &Tags::from([(UNTIL_TAG, until)])).await;
+                    if let Err(error) = tagged {
+                        tracing::warn!(%error, %instance, "the lease's tag cannot be moved");
+                    }
+                }
+                (Err(error), _) => tracing::warn!(%error, "a lease is not changed"),
+                (Ok(_), None) => {}
+            }
+        }
+    }
+
+    async fn take(&mut self, event: Event) {
+        let now = self.clock.wall_seconds();
+        let effects = self.handle.executor().on(event, now);
+        self.perform(effects).await;
+    }
+
+    async fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Write(intent) => self.write(intent),
+                Effect::Check(intent) => self.describe(intent),
+                Effect::Call(intent) => self.call(intent).await,
+                Effect::Resolve(intent) => self.resolve(intent),
+                Effect::Settle(intent, settled) => self.settle(intent, settled).await,
+            }
+        }
+    }
+
+    fn write(&mut self, intent: Intent) {
+        let intents = self.handle.0.intents.clone();
+        let reason = self.reason(&intent);
+        self.tasks.spawn(async move {
+            Came::Event(match intents.write(&intent, &reason).await {
+                Ok(()) => Event::Written(intent.token),
+                Err(error) => {
+                    tracing::error!(%error, group = %intent.group, "an intent cannot be written: nothing is done");
+                    Event::NotWritten(intent.token)
+                }
+            })
+        });
+    }
+
+    /// Why the plan wants it.
+    fn reason(&self, intent: &Intent) -> String {
+        let plan: Option<&Plan> = self.groups.get(&intent.group).map(|current| &current.planned.plan);
+        let step = plan
+            .filter(|plan| plan.generation == intent.generation)
+            .and_then(|plan| plan.steps.get(usize::try_from(intent.step).unwrap_or(usize::MAX)));
+        step.map_or_else(|| "a plan before the restart".to_owned(), |step| step.reason.clone())
+    }
+
+    fn source(&self, group: &Id) -> Option<Arc<dyn Fleet>> {
+        let name = self.timeline.group(group).and_then(|snapshot| snapshot.source);
+        self.handle.fleet(name).cloned()
+    }
+
+    fn describe(&mut self, intent: Intent) {
+        let (fleet, handle) = (self.source(&intent.group), self.handle.clone());
+        self.tasks.spawn(async move {
+            let fresh = match fleet {
+                Some(fleet) => call::describe(&*fleet, &intent, &handle.owner()).await,
+                None => Err("no source that can act knows the group".to_owned()),
+            };
+            let owns = handle.0.intents.lease().await.is_ok_and(|epoch| epoch == handle.executor().epoch());
+            Came::Described(intent, fresh, owns)
+        });
+    }
+
+    /// The checker's word on what was described just now.
+    async fn judge(&mut self, intent: Intent, fresh: Result<Fresh, String>, owns: bool) {
+        let Some(current) = self.groups.get(&intent.group) else {
+            // After a restart: the first plan of the group brings the evidence to judge by.
+            self.described.push((intent, fresh));
+            return;
+        };
+        let refusals = match fresh {
+            Err(why) => vec![why],
+            Ok(fresh) => self.refusals(&intent, &current.planned, fresh),
+        };
+        self.take(Event::Checked { token: intent.token, refusals, owns }).await;
+    }
+
+    fn refusals(&self, intent: &Intent, planned: &Planned, fresh: Fresh) -> Vec<String> {
+        let now = self.clock.wall_seconds();
+        let standing = self.handle.0.control.standing(&intent.group);
+        let mut refusals = Vec::new();
+        if standing.paused {
+            refusals.push("paused meanwhile".to_owned());
+        }
+        if standing.mode < least_mode(&intent.action) {
+            refusals.push(format!("the mode is {} by now", standing.mode));
+        }
+        if matches!(intent.action, Action::Attach { .. })
+            && (fresh.group.deploying || fresh.group.version != planned.version)
+        {
+            refusals.push("a deploy changed the group meanwhile".to_owned());
+        }
+        let reach = self.handle.fleet(planned.source).map_or(Reach::None, |fleet| fleet.reach());
+        let executor = self.handle.executor();
+        let around = Surroundings {
+            now,
+            record: executor.record(&intent.group, &intent.action, now),
+            loopback: reach == Reach::Loopback,
+            leave_below_last_week: false,
+            balanced: fresh
+                .outside
+                .iter()
+                .filter(|outside| outside.in_target_group != Some(false))
+                .map(|outside| outside.instance.to_string())
+                .collect(),
+        };
+        let refreshed = refreshed(planned, &fresh, now);
+        refusals.extend(verdicts::refusals(&refreshed, &change(&intent.action), executor.limits(), &around));
+        refusals
+    }
+
+    async fn call(&mut self, intent: Intent) {
+        let reason = self.reason(&intent);
+        tracing::warn!(
+            group = %intent.group, action = ?intent.action, token = %intent.token, generation = intent.generation, reason,
+            "acting"
+        );
+        if let Action::Detach { instances } = &intent.action {
+            self.sessions.mark_ours(instances, &reason).await;
+        }
+        let seconds = self.sessions.config().await.seconds(&intent.group, None);
+        let until = self.clock.wall_seconds() + i64::from(seconds);
+        let (fleet, owner) = (self.source(&intent.group), self.handle.owner());
+        self.tasks.spawn(async move {
+            let outcome = match fleet {
+                Some(fleet) => call::carry_out(&*fleet, &intent, &owner, until).await,
+                None => Called::Refused { why: "no source that can act knows the group".to_owned() },
+            };
+            Came::Event(Event::Called { token: intent.token, outcome })
+        });
+    }
+
+    fn resolve(&mut self, intent: Intent) {
+        let fleet = self.source(&intent.group);
+        self.tasks.spawn(async move {
+            let found = match fleet {
+                Some(fleet) => fleet.outcome(&intent.group, &intent.action, &intent.token).await,
+                // After a restart the sources are not read yet.
+                None => Found::NotYet,
+            };
+            Came::Event(Event::Found { token: intent.token, found })
+        });
+    }
+
+    async fn settle(&mut self, intent: Intent, settled: Settled) {
+        let now = self.clock.wall_seconds();
+        if let Err(error) = self.handle.0.intents.settle(&intent.token, &settled, now).await {
+            // After a restart what became of it is found out by describing.
+            tracing::error!(%error, token = %intent.token, "what became of an intent cannot be written");
+        }
+        let outcome = match &settled {
+            Settled::Done { instances } => {
+                tracing::warn!(group = %intent.group, action = intent.action.word(), ?instances, "done");
+                if let Some(kind) = kind_of(&intent) {
+                    self.handle.leads().called(instances, kind, intent.written_at);
+                }
+                "done"
+            }
+            Settled::Refused { why, .. } => {
+                tracing::warn!(group = %intent.group, action = intent.action.word(), ?why, "not done");
+                if let Action::Detach { instances } = &intent.action {
+                    self.sessions.unmark(instances).await;
+                    if let Some(fleet) = self.source(&intent.group)
+                        && let Err(error) = call::untag(&*fleet, instances).await
+                    {
+                        tracing::debug!(%error, "the lease of what was not detached stays tagged");
+                    }
+                }
+                "refused"
+            }
+        };
+        metrics::counter!("foreshadow_intents_settled_total", "action" => intent.action.word(), "outcome" => outcome)
+            .increment(1);
+        self.hint.give();
+        Box::pin(self.advance(&intent.group)).await;
+    }
+}
+
+/// The lead that a change begins.
+const fn kind_of(intent: &Intent) -> Option<Kind> {
+    match intent.action {
+        Action::Launch { .. } => Some(Kind::Launch),
+        Action::Attach { .. } => Some(Kind::Reattach),
+        Action::Detach { .. } | Action::Terminate { .. } => None,
+    }
+}
+
+const fn least_mode(action: &Action) -> Mode {
+    match action {
+        Action::Launch { .. } | Action::Attach { .. } => Mode::ScaleOut,
+        Action::Detach { .. } | Action::Terminate { .. } => Mode::Full,
+    }
+}
+
+fn change(action: &Action) -> checker::Change {
+    let names = |instances: &[Id]| instances.iter().map(ToString::to_string).collect();
+    match action {
+        Action::Launch { count, .. } => checker::Change::Launch { count: *count },
+        Action::Attach { instances } => checker::Change::Reattach { instances: names(instances) },
+        Action::Detach { instances } => checker::Change::Detach { instances: names(instances) },
+        Action::Terminate { instances } => checker::Change::Terminate { instances: names(instances) },
+    }
+}
+
+/// Who is in the group by the evidence of a plan.
+fn seen(instances: &[Instance]) -> Seen {
+    let inside = |it: &&Instance| matches!(it.mode, InstanceMode::Serving | InstanceMode::Warming);
+    let members = instances.iter().filter(inside).filter_map(|it| Id::new("instance", &it.id).ok()).collect();
+    Seen { members, ..Seen::default() }
+}
+
+/// The plan's evidence with the inventory as it was described just now.
+fn refreshed(planned: &Planned, fresh: &Fresh, now: i64) -> Planned {
+    let mut planned = planned.clone();
+    let inventory = &mut planned.evidence.inventory;
+    inventory.complete &= fresh.complete;
+    inventory.age_seconds = u32::try_from(now - fresh.taken).unwrap_or_default();
+    let mut inside: BTreeMap<String, &crate::fleet::Member> =
+        fresh.group.members.iter().map(|member| (member.instance.to_string(), member)).collect();
+    for instance in &mut inventory.instances {
+        match inside.remove(&instance.id) {
+            Some(member) => {
+                instance.protected = member.protected;
+                instance.mode = match (&member.lifecycle, instance.mode) {
+                    // What we did and the description cannot show yet.
+                    (_, mode @ (InstanceMode::Draining | InstanceMode::Gone)) if instance.shadow.is_none() => mode,
+                    (Lifecycle::InService, InstanceMode::Serving) => InstanceMode::Serving,
+                    (Lifecycle::InService | Lifecycle::Pending | Lifecycle::Other(_), _) => InstanceMode::Warming,
+                    _ => InstanceMode::Draining,
+                };
+            }
+            None if matches!(instance.mode, InstanceMode::Serving | InstanceMode::Warming) => {
+                instance.mode = InstanceMode::Gone;
+            }
+            None => {}
+        }
+        let outside = fresh.outside.iter().find(|outside| outside.instance.as_str() == instance.id);
+        if let Some(outside) = outside {
+            instance.protected |= outside.protected;
+            if outside.group.is_some() {
+                instance.mode = InstanceMode::Serving;
+            } else if outside.state != RunState::Running {
+                instance.mode = InstanceMode::Gone;
+            }
+        }
+    }
+    // Newcomers are on their way, whatever they are.
+    inventory.instances.extend(inside.into_iter().map(|(id, member)| Instance {
+        id,
+        instance_type: member.instance_type.as_ref().map(ToString::to_string),
+        zone: None,
+        mode: InstanceMode::Warming,
+        since: now,
+        protected: member.protected,
+        shadow: None,
+    }));
+    planned
+}

@@ -1,0 +1,251 @@
+//! What an operator tells the product to do, or not to do. Every call has a reason and is in the audit
+//! log before it takes effect; what loosens needs an admin.
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use foreshadow_proto::convert::Id;
+use planner::policy::Mode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::ApiState;
+use super::ask::{Asked, wrong};
+use super::problem::Problem;
+use super::rest::{json_body, known_group, limit_of};
+use crate::act::Standing;
+use crate::fleet::{OWNER_TAG, Tags};
+use crate::identity::Caller;
+use crate::shadow::{ShadowError, ShadowSession};
+
+/// Why.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    reason: String,
+}
+
+/// How far a group may go, and why.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModeWanted {
+    /// `observe`, `scale-out` or `full`.
+    #[schema(value_type = String)]
+    mode: Mode,
+    reason: String,
+}
+
+fn given(reason: &str) -> Result<&str, Problem> {
+    match reason.trim() {
+        "" => Err(wrong("reason", "must say why: whoever is woken tonight reads it")),
+        reason if reason.len() > 500 => Err(wrong("reason", "has 500 characters at most")),
+        reason => Ok(reason),
+    }
+}
+
+async fn audited(state: &ApiState, caller: &Caller, action: &str, detail: &str, reason: &str) -> Result<(), Problem> {
+    let written = state.audit.write(state.clock.wall_micros(), caller, action, detail, reason).await;
+    written.map_err(|error| Problem::unavailable(&error))
+}
+
+/// How far Foreshadow may go in a group. Only this call loosens it.
+#[utoipa::path(post, path = "/groups/{group}/mode", params(("group" = String, Path)), request_body = ModeWanted,
+    responses((status = 200, description = "what holds now", body = Standing),
+        (status = 400, description = "a field is wrong", body = Problem),
+        (status = 404, description = "not known", body = Problem),
+        (status = 409, description = "the group cannot be acted on", body = Problem)))]
+pub async fn mode(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<Standing>, Problem> {
+    let group = known_group(&state, &name)?;
+    let wanted: ModeWanted = json_body(&body)?;
+    let reason = given(&wanted.reason)?;
+    let control = state.act.control();
+    let at_most = control.standing(&group).at_most;
+    if wanted.mode > at_most {
+        return Err(wrong("mode", &format!("the configuration file allows {at_most} at most")));
+    }
+    let source = state.timeline.group(&group).and_then(|snapshot| snapshot.source);
+    if wanted.mode > Mode::Observe && state.act.fleet(source).is_none() {
+        let why = format!("{} can describe the group and not change it", source.unwrap_or("its agents' claim"));
+        return Err(Problem::new(StatusCode::CONFLICT, why).field("mode", "observe is all that is possible"));
+    }
+    audited(&state, &caller, "set_mode", &format!("{group} {}", wanted.mode), reason).await?;
+    let said = control.set_mode(&group, wanted.mode, state.clock.wall_seconds(), &caller.name, reason).await;
+    said.map_err(|error| Problem::unavailable(&error))?;
+    tracing::warn!(%group, mode = %wanted.mode, by = caller.name, reason, "mode");
+    Ok(Json(control.standing(&group)))
+}
+
+async fn paused(
+    state: &ApiState,
+    caller: &Caller,
+    group: Option<&Id>,
+    paused: bool,
+    body: &Bytes,
+) -> Result<Value, Problem> {
+    let reason: Reason = json_body(body)?;
+    let reason = given(&reason.reason)?;
+    let word = if paused { "pause" } else { "resume" };
+    let whom = group.map_or("everything", Id::as_str);
+    let control = state.act.control();
+    let now = state.clock.wall_seconds();
+    if paused {
+        // The red button works before it is written down: a full disk must not keep it from working.
+        control.pause(group, true, now, &caller.name, reason).await.map_err(|error| Problem::unavailable(&error))?;
+        audited(state, caller, word, whom, reason).await?;
+    } else {
+        audited(state, caller, word, whom, reason).await?;
+        control.pause(group, false, now, &caller.name, reason).await.map_err(|error| Problem::unavailable(&error))?;
+    }
+    tracing::warn!(whom, by = caller.name, reason, word);
+    Ok(json!({ "paused": paused, "whom": whom, "reason": reason }))
+}
+
+/// Stops everything everywhere: from now on nothing is changed in any group.
+#[utoipa::path(post, path = "/pause", request_body = Reason,
+    responses((status = 200, description = "paused", body = Value), (status = 400, description = "a field is wrong", body = Problem)))]
+pub async fn pause_all(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    paused(&state, &caller, None, true, &body).await.map(Json)
+}
+
+/// Ends the pause of everything; groups that are paused by themselves stay so.
+#[utoipa::path(post, path = "/resume", request_body = Reason,
+    responses((status = 200, description = "resumed", body = Value), (status = 400, description = "a field is wrong", body = Problem)))]
+pub async fn resume_all(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    paused(&state, &caller, None, false, &body).await.map(Json)
+}
+
+/// Stops everything in a group.
+#[utoipa::path(post, path = "/groups/{group}/pause", params(("group" = String, Path)), request_body = Reason,
+    responses((status = 200, description = "paused", body = Value), (status = 400, description = "a field is wrong", body = Problem), (status = 404, description = "not known", body = Problem)))]
+pub async fn pause(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let group = known_group(&state, &name)?;
+    paused(&state, &caller, Some(&group), true, &body).await.map(Json)
+}
+
+/// Ends the pause of a group.
+#[utoipa::path(post, path = "/groups/{group}/resume", params(("group" = String, Path)), request_body = Reason,
+    responses((status = 200, description = "resumed", body = Value), (status = 400, description = "a field is wrong", body = Problem), (status = 404, description = "not known", body = Problem)))]
+pub async fn resume(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let group = known_group(&state, &name)?;
+    paused(&state, &caller, Some(&group), false, &body).await.map(Json)
+}
+
+/// Takes a group over from another installation. Only this call does.
+#[utoipa::path(post, path = "/groups/{group}/owner", params(("group" = String, Path)), request_body = Reason,
+    responses((status = 200, description = "taken over", body = Value), (status = 400, description = "a field is wrong", body = Problem), (status = 404, description = "not known", body = Problem),
+        (status = 409, description = "the group cannot be acted on", body = Problem)))]
+pub async fn owner(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let group = known_group(&state, &name)?;
+    let reason: Reason = json_body(&body)?;
+    let reason = given(&reason.reason)?;
+    let snapshot = state.timeline.group(&group);
+    let fleet = state.act.fleet(snapshot.as_ref().and_then(|snapshot| snapshot.source));
+    let fleet = fleet.ok_or_else(|| Problem::new(StatusCode::CONFLICT, "no source that can act has the group"))?;
+    let before = snapshot.and_then(|snapshot| snapshot.owner);
+    audited(&state, &caller, "take_over", &format!("{group} from {before:?}"), reason).await?;
+    let tags = Tags::from([(OWNER_TAG, Some(state.act.owner()))]);
+    fleet.tag_group(&group, &tags).await.map_err(|error| Problem::unavailable(&error))?;
+    state.hint.give();
+    Ok(Json(json!({ "group": group, "owner": state.act.owner(), "before": before })))
+}
+
+/// Makes a foreign shadow ours: from now on it may be re-attached and terminated.
+#[utoipa::path(post, path = "/shadow/sessions/{instance}/adopt", params(("instance" = String, Path)), request_body = Reason,
+    responses((status = 200, description = "adopted", body = ShadowSession), (status = 400, description = "a field is wrong", body = Problem), (status = 409, description = "not possible as it stands", body = Problem)))]
+pub async fn adopt(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<ShadowSession>, Problem> {
+    let (instance, why) = lease(&state, &caller, "adopt_shadow", &name, &body).await?;
+    state.sessions.adopt(&instance, &why).await.map(Json).map_err(|error| conflict(&error))
+}
+
+/// Extends the lease of a shadow of ours by its own length, up to its hard limit.
+#[utoipa::path(post, path = "/shadow/sessions/{instance}/extend", params(("instance" = String, Path)), request_body = Reason,
+    responses((status = 200, description = "extended", body = ShadowSession), (status = 400, description = "a field is wrong", body = Problem), (status = 409, description = "not possible as it stands", body = Problem)))]
+pub async fn extend(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<ShadowSession>, Problem> {
+    let (instance, why) = lease(&state, &caller, "extend_shadow", &name, &body).await?;
+    state.sessions.extend(&instance, &why, state.clock.now()).await.map(Json).map_err(|error| conflict(&error))
+}
+
+/// Stops measuring a shadow; it is left running, and nothing here touches it any more.
+#[utoipa::path(post, path = "/shadow/sessions/{instance}/release", params(("instance" = String, Path)), request_body = Reason,
+    responses((status = 200, description = "released", body = ShadowSession), (status = 400, description = "a field is wrong", body = Problem), (status = 409, description = "not possible as it stands", body = Problem)))]
+pub async fn release(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<ShadowSession>, Problem> {
+    let (instance, why) = lease(&state, &caller, "release_shadow", &name, &body).await?;
+    state.sessions.release(&instance, &why, state.clock.now()).await.map(Json).map_err(|error| conflict(&error))
+}
+
+async fn lease(
+    state: &ApiState,
+    caller: &Caller,
+    action: &str,
+    name: &str,
+    body: &Bytes,
+) -> Result<(Id, String), Problem> {
+    let instance = Id::new("instance", name).map_err(|error| wrong("instance", &error.to_string()))?;
+    let reason: Reason = json_body(body)?;
+    let reason = given(&reason.reason)?;
+    audited(state, caller, action, instance.as_str(), reason).await?;
+    Ok((instance, format!("{}: {reason}", caller.name)))
+}
+
+fn conflict(error: &ShadowError) -> Problem {
+    match error {
+        ShadowError::Session(error) => Problem::new(StatusCode::CONFLICT, error.to_string()),
+        error => Problem::unavailable(error),
+    }
+}
+
+/// The journal: what was done to the cloud, what is being done, what was refused. Newest first.
+#[utoipa::path(get, path = "/intents", params(("group" = Option<String>, Query),
+    ("limit" = Option<u32>, Query, description = "20 unless told, 500 at most")),
+    responses((status = 200, description = "found", body = Value), (status = 400, description = "a parameter is wrong", body = Problem)))]
+pub async fn intents(State(state): State<ApiState>, asked: Asked) -> Result<Json<Value>, Problem> {
+    let asked = asked.only(&["group", "limit"])?;
+    let (group, limit) = (asked.id("group")?, limit_of(&asked)?);
+    let lines = state.act.intents().latest(group.as_ref(), limit).await;
+    let lines = lines.map_err(|error| Problem::unavailable(&error))?;
+    Ok(Json(json!(lines)))
+}

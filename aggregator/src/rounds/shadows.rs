@@ -1,0 +1,165 @@
+//! What a shadow shows of itself, for the plan: is it heard, does anybody talk to it, could it come
+//! back.
+
+use foreshadow_proto::convert::Id;
+use planner::evidence::{Origin, Shadow, Unfit};
+
+use super::slices::{InstanceSlices, Signal};
+use crate::clock::Now;
+use crate::observe::MemberSnapshot;
+use crate::shadow::{self, ShadowSession};
+
+/// Nobody talks to an instance whose network is below this share of what one serves with …
+const QUIET_SHARE: f64 = 0.05;
+/// … or below this, packets per second both ways: its agent, health checks and the system's own talk.
+const QUIET_PACKETS: f64 = 50.0;
+/// A newest sample this old, seconds, is no voice any more.
+const SILENT_SECONDS: i64 = 120;
+
+/// The evidence of one open session.
+pub fn evidence(
+    session: &ShadowSession,
+    member: &MemberSnapshot,
+    slices: Option<&InstanceSlices>,
+    serving_packets: Option<f64>,
+    group_version: Option<&str>,
+    now: Now,
+) -> Shadow {
+    let heard = slices.and_then(InstanceSlices::newest).map(|slice| (now.wall - (slice + 1) * 10).max(0));
+    let sample_age = heard.filter(|age| *age <= SILENT_SECONDS);
+    let limit = serving_packets.map_or(QUIET_PACKETS, |packets| QUIET_PACKETS.max(QUIET_SHARE * packets));
+    let quiet = slices.map_or(0, |slices| 10 * slices.in_a_row(Signal::Packets, limit));
+    Shadow {
+        origin: match session.origin {
+            shadow::Origin::Ours => Origin::Ours,
+            shadow::Origin::Foreign => Origin::Foreign,
+        },
+        until: session.until,
+        lease_over: session.is_over(now),
+        hard_limit: session.hard_limit,
+        unfit: unfit(session, member, sample_age.is_some(), group_version),
+        sample_age_seconds: sample_age.and_then(|age| u32::try_from(age).ok()),
+        quiet_seconds: u32::try_from(quiet).unwrap_or_default(),
+        price_per_hour: session.price_per_hour,
+    }
+}
+
+fn unfit(session: &ShadowSession, member: &MemberSnapshot, heard: bool, group_version: Option<&str>) -> Vec<Unfit> {
+    let version = match (session.version.as_deref(), group_version) {
+        (Some(own), Some(group)) if own == group => None,
+        (Some(_), Some(_)) => Some(Unfit::OldVersion),
+        _ => Some(Unfit::UnknownVersion),
+    };
+    let foreign = session.origin == shadow::Origin::Foreign;
+    [
+        foreign.then_some(Unfit::Foreign),
+        (!heard).then_some(Unfit::Silent),
+        (member.ready != Some(true)).then_some(Unfit::NotReady),
+        version,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The session of an instance.
+pub fn session_of<'a>(sessions: &'a [ShadowSession], instance: &Id) -> Option<&'a ShadowSession> {
+    sessions.iter().find(|session| session.instance == *instance)
+}
+
+#[cfg(test)]
+mod tests {
+    use foreshadow_proto::convert::{NetworkRates, Sample};
+
+    use super::*;
+    use crate::observe::InstanceMode;
+
+    const NOW: Now = Now { wall: 1_800_000_000, boot: 9_000 };
+
+    fn session() -> ShadowSession {
+        ShadowSession {
+            session: 1,
+            instance: Id::new("instance", "i-1").expect("an id"),
+            group: Id::new("group", "web").expect("an id"),
+            instance_type: None,
+            version: Some("lt-1:3".to_owned()),
+            origin: shadow::Origin::Ours,
+            started: NOW.wall - 900,
+            until: NOW.wall + 900,
+            boot_until: NOW.boot + 900,
+            hard_limit: NOW.wall + 9_000,
+            ended: None,
+            reason: "not needed".to_owned(),
+            price_per_hour: Some(0.1),
+        }
+    }
+
+    fn member(ready: Option<bool>) -> MemberSnapshot {
+        MemberSnapshot {
+            instance: Id::new("instance", "i-1").expect("an id"),
+            mode: InstanceMode::Shadow,
+            since_micros: 0,
+            instance_type: None,
+            zone: None,
+            protected: false,
+            connected: true,
+            ready,
+            agent_version: None,
+        }
+    }
+
+    /// Ten minutes and more of one packet rate, until `age` seconds ago.
+    fn slices(packets: Option<f64>, age: i64) -> InstanceSlices {
+        let mut slices = InstanceSlices::default();
+        for second in (NOW.wall - age - 720..=NOW.wall - age).step_by(10) {
+            slices.add(&Sample {
+                sequence: 1,
+                wall_micros: second * 1_000_000,
+                monotonic_micros: 0,
+                covers_millis: 10_000,
+                cpu_percent: Some(2.0),
+                cpu_busiest_percent: None,
+                cpu_steal_percent: None,
+                memory_used_bytes: None,
+                memory_total_bytes: None,
+                network: packets.map(|packets| NetworkRates {
+                    in_bytes: 0.0,
+                    out_bytes: 0.0,
+                    in_packets: packets / 2.0,
+                    out_packets: packets / 2.0,
+                    errors: 0.0,
+                }),
+            });
+        }
+        slices
+    }
+
+    fn of(packets: Option<f64>, age: i64, serving: Option<f64>) -> Shadow {
+        evidence(&session(), &member(Some(true)), Some(&slices(packets, age)), serving, Some("lt-1:3"), NOW)
+    }
+
+    #[test]
+    fn quiet_is_measured_against_those_that_serve_and_absent_is_not_quiet() {
+        assert!(of(Some(20.0), 0, None).quiet_seconds >= 600);
+        assert_eq!(of(Some(60.0), 0, None).quiet_seconds, 0, "somebody talks to it");
+        assert!(of(Some(60.0), 0, Some(2_000.0)).quiet_seconds >= 600, "a trickle beside two thousand");
+        assert_eq!(of(Some(500.0), 0, Some(2_000.0)).quiet_seconds, 0);
+        assert_eq!(of(None, 0, Some(2_000.0)).quiet_seconds, 0, "without a network nothing is known");
+    }
+
+    #[test]
+    fn a_shadow_that_could_come_back_has_nothing_against_it() {
+        let fit = of(Some(1.0), 0, None);
+        assert!(fit.is_fit() && !fit.lease_over, "{fit:?}");
+        let silent = of(Some(1.0), 200, None);
+        assert_eq!((silent.sample_age_seconds, silent.unfit), (None, vec![Unfit::Silent]));
+        let with = |ready, version| {
+            let slices = slices(Some(1.0), 0);
+            evidence(&session(), &member(ready), Some(&slices), None, version, NOW).unfit
+        };
+        assert_eq!(with(Some(false), Some("lt-1:3")), [Unfit::NotReady]);
+        assert_eq!(with(None, Some("lt-1:3")), [Unfit::NotReady]);
+        assert_eq!(with(Some(true), Some("lt-1:4")), [Unfit::OldVersion]);
+        assert_eq!(with(Some(true), None), [Unfit::UnknownVersion]);
+    }
+}
