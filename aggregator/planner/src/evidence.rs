@@ -74,7 +74,6 @@ pub enum Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unfit {
-    Foreign,
     Silent,
     /// Its probe is not green.
     NotReady,
@@ -85,9 +84,9 @@ pub enum Unfit {
 }
 
 impl Shadow {
-    /// It could serve again.
+    /// It could serve again, and is ours to bring back.
     pub fn is_fit(&self) -> bool {
-        self.unfit.is_empty()
+        self.origin == Origin::Ours && self.unfit.is_empty()
     }
 }
 

@@ -129,7 +129,7 @@ fn cases() -> Vec<(&'static str, Evidence)> {
             with_shadows(evidence(10, 50.0, Some((1.0, 0.8))), 1, &like)
         }),
         ("a shadow somebody else detached", {
-            let like = Shadow { origin: Origin::Foreign, unfit: vec![Unfit::Foreign], ..shadow() };
+            let like = Shadow { origin: Origin::Foreign, ..shadow() };
             with_shadows(evidence(10, 90.0, None), 1, &like)
         }),
         ("shadows while load fell below what was thought possible", {

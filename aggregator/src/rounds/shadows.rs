@@ -50,16 +50,10 @@ fn unfit(session: &ShadowSession, member: &MemberSnapshot, heard: bool, group_ve
         (Some(_), Some(_)) => Some(Unfit::OldVersion),
         _ => Some(Unfit::UnknownVersion),
     };
-    let foreign = session.origin == shadow::Origin::Foreign;
-    [
-        foreign.then_some(Unfit::Foreign),
-        (!heard).then_some(Unfit::Silent),
-        (member.ready != Some(true)).then_some(Unfit::NotReady),
-        version,
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    [(!heard).then_some(Unfit::Silent), (member.ready != Some(true)).then_some(Unfit::NotReady), version]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The session of an instance.
