@@ -19,6 +19,7 @@ pub mod live;
 pub mod observe;
 pub mod rounds;
 pub mod shadow;
+pub mod simulation;
 pub mod sql;
 pub mod store;
 pub mod supervise;

@@ -8,12 +8,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use checker::{Limits, Removed};
 use foreshadow_proto::convert::Id;
 use planner::demand::InstanceMode;
-use planner::plan::{Plan, Step};
+use planner::plan::{PlannedStep, Step};
 
 use super::journal::{Effect, Event, Intent, Journal, Settled};
 use super::ledger::{Gone, Ledger};
-use crate::fleet::{Action, Token};
+use super::verdicts::{self, Planned, Surroundings, Verdict};
+use crate::fleet::{Action, Reach, Token};
 use crate::store::StoreId;
+
+/// How a plan goes on.
+#[derive(Debug)]
+pub enum Next {
+    /// A step that concerns leases alone.
+    Lease(PlannedStep),
+    /// An intent is begun.
+    Effects(Vec<Effect>),
+    End,
+}
 
 /// One installation's hands.
 #[derive(Debug)]
@@ -76,31 +87,71 @@ impl Executor {
         self.ledger.settled(intent, settled, at);
     }
 
-    /// Begins a step of a plan; no effects when it is nothing for the cloud, the mode does not permit
-    /// it, or the group is busy.
-    pub fn begin(&mut self, plan: &Plan, step: usize, seen: &Seen, now: i64) -> Vec<Effect> {
-        match self.intent(plan, step, seen, now) {
-            Some(intent) => self.on(Event::Begin(intent), now),
-            None => Vec::new(),
+    /// The next step of a plan, from `index` on, that its mode permits and the checker would allow;
+    /// `index` moves behind it. Nothing is begun in a group that is busy.
+    pub fn next(&mut self, planned: &Planned, index: &mut usize, reach: Reach, now: i64) -> Next {
+        let Ok(group) = Id::new("group", &planned.plan.group) else { return Next::End };
+        while let Some(step) = planned.plan.steps.get(*index) {
+            let at = std::mem::replace(index, *index + 1);
+            if !step.permitted {
+                continue;
+            }
+            if matches!(step.step, Step::Extend { .. } | Step::Release { .. } | Step::Adopt { .. }) {
+                return Next::Lease(step.clone());
+            }
+            let Some(intent) = self.intent(planned, at, now) else { continue };
+            let around = self.surroundings(&group, &intent.action, reach, planned.plan.made_at);
+            // What the checker refuses already is not worth a line in the journal, nor a description.
+            if !verdicts::refusals(planned, &verdicts::change_of(&intent.action), &self.limits, &around).is_empty() {
+                continue;
+            }
+            let effects = self.on(Event::Begin(intent), now);
+            return if effects.is_empty() { Next::End } else { Next::Effects(effects) };
+        }
+        Next::End
+    }
+
+    /// What the checker says of every step, by the evidence of the plan itself.
+    pub fn judge(&self, planned: &Planned, reach: Reach) -> Vec<Verdict> {
+        let Ok(group) = Id::new("group", &planned.plan.group) else { return Vec::new() };
+        let judged = (0..planned.plan.steps.len()).filter_map(|step| {
+            let action = self.action(planned, step)?;
+            let around = self.surroundings(&group, &action, reach, planned.plan.made_at);
+            let refusals = verdicts::refusals(planned, &verdicts::change_of(&action), &self.limits, &around);
+            Some(Verdict { step, allowed: refusals.is_empty(), refusals })
+        });
+        judged.collect()
+    }
+
+    /// What the checker must know beside the plan's evidence.
+    pub fn surroundings(&self, group: &Id, action: &Action, reach: Reach, now: i64) -> Surroundings {
+        let record = self.record(group, action, now);
+        Surroundings { now, record, loopback: reach == Reach::Loopback, ..Surroundings::default() }
+    }
+
+    /// What a step does to the cloud; `None` when that is nothing.
+    fn action(&self, planned: &Planned, step: usize) -> Option<Action> {
+        let ids =
+            |names: &[String]| names.iter().map(|name| Id::new("instance", name).ok()).collect::<Option<Vec<_>>>();
+        match &planned.plan.steps.get(step)?.step {
+            Step::Launch { count } => {
+                let inventory = &planned.evidence.inventory;
+                let inside = |mode: InstanceMode| matches!(mode, InstanceMode::Serving | InstanceMode::Warming);
+                let present = inventory.instances.iter().filter(|it| inside(it.mode)).count();
+                let present = u32::try_from(present).unwrap_or(u32::MAX).saturating_add(inventory.expected);
+                Some(Action::Launch { count: *count, size: present.saturating_add(*count) })
+            }
+            Step::Reattach { instances } => Some(Action::Attach { instances: ids(instances)? }),
+            Step::Detach { instances } => Some(Action::Detach { instances: ids(instances)? }),
+            Step::Terminate { instances } => Some(Action::Terminate { instances: ids(instances)? }),
+            Step::Extend { .. } | Step::Release { .. } | Step::Adopt { .. } => None,
         }
     }
 
-    fn intent(&self, plan: &Plan, index: usize, seen: &Seen, now: i64) -> Option<Intent> {
-        let planned = plan.steps.get(index).filter(|planned| planned.permitted)?;
+    fn intent(&self, planned: &Planned, index: usize, now: i64) -> Option<Intent> {
+        let plan = &planned.plan;
+        let action = self.action(planned, index)?;
         let group = Id::new("group", &plan.group).ok()?;
-        let ids =
-            |names: &[String]| names.iter().map(|name| Id::new("instance", name).ok()).collect::<Option<Vec<_>>>();
-        let action = match &planned.step {
-            Step::Launch { count } => {
-                let present = u32::try_from(seen.members.len()).unwrap_or(u32::MAX);
-                let expected = self.ledger.expected(&group, &seen.members);
-                Action::Launch { count: *count, size: present.saturating_add(expected).saturating_add(*count) }
-            }
-            Step::Reattach { instances } => Action::Attach { instances: ids(instances)? },
-            Step::Detach { instances } => Action::Detach { instances: ids(instances)? },
-            Step::Terminate { instances } => Action::Terminate { instances: ids(instances)? },
-            Step::Extend { .. } | Step::Release { .. } | Step::Adopt { .. } => return None,
-        };
         let step = u32::try_from(index).ok()?;
         Some(Intent {
             token: Token::new(self.installation, &group, plan.generation, step),
@@ -148,8 +199,7 @@ impl Executor {
         }
     }
 
-    /// What the checker must know of our own doing.
-    pub fn record(&self, group: &Id, action: &Action, now: i64) -> Record {
+    fn record(&self, group: &Id, action: &Action, now: i64) -> Record {
         let gone = self.ledger.gone(group, matches!(action, Action::Terminate { .. }), now);
         Record {
             removed: Removed {

@@ -9,24 +9,21 @@ use std::time::Duration;
 
 use checker::Limits;
 use foreshadow_proto::convert::Id;
-use planner::demand::InstanceMode;
-use planner::evidence::Instance;
 use planner::plan::{Plan, Step};
-use planner::policy::Mode;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::call::{self, Fresh};
 use super::control::Control;
-use super::executor::{Executor, Outlook, Seen};
+use super::executor::{Executor, Next, Outlook, Seen};
 use super::intents::Intents;
 use super::journal::{Effect, Event, Intent, Settled};
 use super::leads::{Kind, Lead, Leads};
 use super::reaper;
-use super::verdicts::{self, Planned, Surroundings, Verdict};
+use super::verdicts::{self, Planned, Verdict};
 use crate::clock::Clock;
-use crate::fleet::{Action, Called, Fleet, Found, Lifecycle, Reach, RunState, Tags, UNTIL_TAG};
+use crate::fleet::{Action, Called, Fleet, Found, Reach, Tags, UNTIL_TAG};
 use crate::observe::{Hint, Timeline};
 use crate::shadow::Sessions;
 use crate::store::StoreId;
@@ -121,16 +118,13 @@ impl Handle {
     }
 
     /// What the checker says of a plan's steps by the evidence they were made from.
-    pub fn judge(&self, planned: &Planned, group: &Id, loopback: bool) -> Vec<Verdict> {
-        let executor = self.executor();
-        let now = planned.plan.made_at;
-        verdicts::judge(planned, executor.limits(), |step| {
-            let action = match step {
-                Step::Terminate { .. } => Action::Terminate { instances: Vec::new() },
-                _ => Action::Detach { instances: Vec::new() },
-            };
-            Surroundings { now, record: executor.record(group, &action, now), loopback, ..Surroundings::default() }
-        })
+    pub fn judge(&self, planned: &Planned) -> Vec<Verdict> {
+        self.executor().judge(planned, self.reach(planned.source))
+    }
+
+    /// How far the source called `name` reaches.
+    pub fn reach(&self, name: Option<&str>) -> Reach {
+        self.fleet(name).map_or(Reach::None, |fleet| fleet.reach())
     }
 
     /// Hands a plan over to be carried out as far as its group's mode permits. It is never waited for.
@@ -294,33 +288,18 @@ impl Service {
         self.advance(&group).await;
     }
 
-    /// Goes on with a group's plan: its next step that is permitted and allowed.
+    /// Goes on with a group's plan.
     async fn advance(&mut self, group: &Id) {
-        let now = self.clock.wall_seconds();
         loop {
+            let now = self.clock.wall_seconds();
             let Some(current) = self.groups.get_mut(group) else { return };
-            let index = current.next;
-            let Some(step) = current.planned.plan.steps.get(index).cloned() else { return };
-            current.next += 1;
-            if !step.permitted {
-                continue;
+            let reach = self.handle.reach(current.planned.source);
+            let next = self.handle.executor().next(&current.planned, &mut current.next, reach, now);
+            match next {
+                Next::Lease(step) => self.lease_step(group, &step.step, &step.reason).await,
+                Next::Effects(effects) => return self.perform(effects).await,
+                Next::End => return,
             }
-            if matches!(step.step, Step::Extend { .. } | Step::Release { .. } | Step::Adopt { .. }) {
-                self.lease_step(group, &step.step, &step.reason).await;
-                continue;
-            }
-            let planned = &current.planned;
-            let loopback = self.handle.fleet(planned.source).is_some_and(|fleet| fleet.reach() == Reach::Loopback);
-            let allowed = self.handle.judge(planned, group, loopback).iter().any(|it| it.step == index && it.allowed);
-            if !allowed {
-                continue;
-            }
-            let seen = seen(&planned.evidence.inventory.instances);
-            let effects = self.handle.executor().begin(&planned.plan, index, &seen, now);
-            if effects.is_empty() {
-                return;
-            }
-            return self.perform(effects).await;
         }
     }
 
@@ -421,43 +400,17 @@ impl Service {
         };
         let refusals = match fresh {
             Err(why) => vec![why],
-            Ok(fresh) => self.refusals(&intent, &current.planned, fresh),
+            Ok(fresh) => self.refusals(&intent, &current.planned, &fresh),
         };
         self.take(Event::Checked { token: intent.token, refusals, owns }).await;
     }
 
-    fn refusals(&self, intent: &Intent, planned: &Planned, fresh: Fresh) -> Vec<String> {
+    fn refusals(&self, intent: &Intent, planned: &Planned, fresh: &Fresh) -> Vec<String> {
         let now = self.clock.wall_seconds();
+        let reach = self.handle.reach(planned.source);
         let standing = self.handle.0.control.standing(&intent.group);
-        let mut refusals = Vec::new();
-        if standing.paused {
-            refusals.push("paused meanwhile".to_owned());
-        }
-        if standing.mode < least_mode(&intent.action) {
-            refusals.push(format!("the mode is {} by now", standing.mode));
-        }
-        if matches!(intent.action, Action::Attach { .. })
-            && (fresh.group.deploying || fresh.group.version != planned.version)
-        {
-            refusals.push("a deploy changed the group meanwhile".to_owned());
-        }
-        let reach = self.handle.fleet(planned.source).map_or(Reach::None, |fleet| fleet.reach());
         let executor = self.handle.executor();
-        let around = Surroundings {
-            now,
-            record: executor.record(&intent.group, &intent.action, now),
-            loopback: reach == Reach::Loopback,
-            leave_below_last_week: false,
-            balanced: fresh
-                .outside
-                .iter()
-                .filter(|outside| outside.in_target_group != Some(false))
-                .map(|outside| outside.instance.to_string())
-                .collect(),
-        };
-        let refreshed = refreshed(planned, &fresh, now);
-        refusals.extend(verdicts::refusals(&refreshed, &change(&intent.action), executor.limits(), &around));
-        refusals
+        verdicts::last_word(intent, planned, fresh, &standing, reach, &executor, now)
     }
 
     async fn call(&mut self, intent: Intent) {
@@ -534,76 +487,4 @@ const fn kind_of(intent: &Intent) -> Option<Kind> {
         Action::Attach { .. } => Some(Kind::Reattach),
         Action::Detach { .. } | Action::Terminate { .. } => None,
     }
-}
-
-const fn least_mode(action: &Action) -> Mode {
-    match action {
-        Action::Launch { .. } | Action::Attach { .. } => Mode::ScaleOut,
-        Action::Detach { .. } | Action::Terminate { .. } => Mode::Full,
-    }
-}
-
-fn change(action: &Action) -> checker::Change {
-    let names = |instances: &[Id]| instances.iter().map(ToString::to_string).collect();
-    match action {
-        Action::Launch { count, .. } => checker::Change::Launch { count: *count },
-        Action::Attach { instances } => checker::Change::Reattach { instances: names(instances) },
-        Action::Detach { instances } => checker::Change::Detach { instances: names(instances) },
-        Action::Terminate { instances } => checker::Change::Terminate { instances: names(instances) },
-    }
-}
-
-/// Who is in the group by the evidence of a plan.
-fn seen(instances: &[Instance]) -> Seen {
-    let inside = |it: &&Instance| matches!(it.mode, InstanceMode::Serving | InstanceMode::Warming);
-    let members = instances.iter().filter(inside).filter_map(|it| Id::new("instance", &it.id).ok()).collect();
-    Seen { members, ..Seen::default() }
-}
-
-/// The plan's evidence with the inventory as it was described just now.
-fn refreshed(planned: &Planned, fresh: &Fresh, now: i64) -> Planned {
-    let mut planned = planned.clone();
-    let inventory = &mut planned.evidence.inventory;
-    inventory.complete &= fresh.complete;
-    inventory.age_seconds = u32::try_from(now - fresh.taken).unwrap_or_default();
-    let mut inside: BTreeMap<String, &crate::fleet::Member> =
-        fresh.group.members.iter().map(|member| (member.instance.to_string(), member)).collect();
-    for instance in &mut inventory.instances {
-        match inside.remove(&instance.id) {
-            Some(member) => {
-                instance.protected = member.protected;
-                instance.mode = match (&member.lifecycle, instance.mode) {
-                    // What we did and the description cannot show yet.
-                    (_, mode @ (InstanceMode::Draining | InstanceMode::Gone)) if instance.shadow.is_none() => mode,
-                    (Lifecycle::InService, InstanceMode::Serving) => InstanceMode::Serving,
-                    (Lifecycle::InService | Lifecycle::Pending | Lifecycle::Other(_), _) => InstanceMode::Warming,
-                    _ => InstanceMode::Draining,
-                };
-            }
-            None if matches!(instance.mode, InstanceMode::Serving | InstanceMode::Warming) => {
-                instance.mode = InstanceMode::Gone;
-            }
-            None => {}
-        }
-        let outside = fresh.outside.iter().find(|outside| outside.instance.as_str() == instance.id);
-        if let Some(outside) = outside {
-            instance.protected |= outside.protected;
-            if outside.group.is_some() {
-                instance.mode = InstanceMode::Serving;
-            } else if outside.state != RunState::Running {
-                instance.mode = InstanceMode::Gone;
-            }
-        }
-    }
-    // Newcomers are on their way, whatever they are.
-    inventory.instances.extend(inside.into_iter().map(|(id, member)| Instance {
-        id,
-        instance_type: member.instance_type.as_ref().map(ToString::to_string),
-        zone: None,
-        mode: InstanceMode::Warming,
-        since: now,
-        protected: member.protected,
-        shadow: None,
-    }));
-    planned
 }

@@ -4,13 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use checker::{Change, Facts, Fleet, Limits, Load, Machine, Place, ShadowFacts};
+use foreshadow_proto::convert::Id;
 use planner::demand::InstanceMode;
 use planner::evidence::{Evidence, Instance, Origin};
-use planner::plan::{Plan, Step};
-use planner::policy::{AtLimit, Metric, Policy};
+use planner::plan::Plan;
+use planner::policy::{AtLimit, Metric, Mode, Policy};
 use serde::Serialize;
 
-use super::executor::Record;
+use super::call::Fresh;
+use super::control::Standing;
+use super::executor::{Executor, Record};
+use super::journal::Intent;
+use crate::fleet::{Action, Lifecycle, Member, Reach, RunState};
 
 /// A plan with all it was made from.
 #[derive(Debug, Clone)]
@@ -50,30 +55,10 @@ pub struct Verdict {
     pub refusals: Vec<String>,
 }
 
-/// Judges every step of a plan by the evidence it was made from. `around` tells of each.
-pub fn judge(planned: &Planned, limits: &Limits, around: impl Fn(&Step) -> Surroundings) -> Vec<Verdict> {
-    let judged = planned.plan.steps.iter().enumerate().filter_map(|(step, taken)| {
-        let refusals = refusals(planned, &change(&taken.step)?, limits, &around(&taken.step));
-        Some(Verdict { step, allowed: refusals.is_empty(), refusals })
-    });
-    judged.collect()
-}
-
 /// Why the checker refuses a change, in words; empty when it does not.
 pub fn refusals(planned: &Planned, change: &Change, limits: &Limits, around: &Surroundings) -> Vec<String> {
     let refusals = checker::check(change, &facts(planned, around), limits);
     refusals.iter().map(ToString::to_string).collect()
-}
-
-/// Steps that change no machine are not the checker's concern.
-pub fn change(step: &Step) -> Option<Change> {
-    match step {
-        Step::Launch { count } => Some(Change::Launch { count: *count }),
-        Step::Reattach { instances } => Some(Change::Reattach { instances: instances.clone() }),
-        Step::Detach { instances } => Some(Change::Detach { instances: instances.clone() }),
-        Step::Terminate { instances } => Some(Change::Terminate { instances: instances.clone() }),
-        Step::Extend { .. } | Step::Release { .. } | Step::Adopt { .. } => None,
-    }
 }
 
 fn facts(planned: &Planned, around: &Surroundings) -> Facts {
@@ -140,12 +125,109 @@ fn machine(policy: &Policy, instance: &Instance, around: &Surroundings) -> Machi
     }
 }
 
+/// Everything that speaks against a call at its very moment: what an operator said, what changed in
+/// the group, and the checker on what was described just now.
+pub fn last_word(
+    intent: &Intent,
+    planned: &Planned,
+    fresh: &Fresh,
+    standing: &Standing,
+    reach: Reach,
+    executor: &Executor,
+    now: i64,
+) -> Vec<String> {
+    let mut refusals = Vec::new();
+    if standing.paused {
+        refusals.push("paused meanwhile".to_owned());
+    }
+    if standing.mode < least_mode(&intent.action) {
+        refusals.push(format!("the mode is {} by now", standing.mode));
+    }
+    let deployed = fresh.group.deploying || fresh.group.version != planned.version;
+    if matches!(intent.action, Action::Attach { .. }) && deployed {
+        refusals.push("a deploy changed the group meanwhile".to_owned());
+    }
+    let balanced = fresh.outside.iter().filter(|outside| outside.in_target_group != Some(false));
+    let around = Surroundings {
+        balanced: balanced.map(|outside| outside.instance.to_string()).collect(),
+        ..executor.surroundings(&intent.group, &intent.action, reach, now)
+    };
+    let refreshed = refreshed(planned, fresh, now);
+    refusals.extend(self::refusals(&refreshed, &change_of(&intent.action), executor.limits(), &around));
+    refusals
+}
+
+const fn least_mode(action: &Action) -> Mode {
+    match action {
+        Action::Launch { .. } | Action::Attach { .. } => Mode::ScaleOut,
+        Action::Detach { .. } | Action::Terminate { .. } => Mode::Full,
+    }
+}
+
+/// The change in the checker's words.
+pub fn change_of(action: &Action) -> Change {
+    let names = |instances: &[Id]| instances.iter().map(ToString::to_string).collect();
+    match action {
+        Action::Launch { count, .. } => Change::Launch { count: *count },
+        Action::Attach { instances } => Change::Reattach { instances: names(instances) },
+        Action::Detach { instances } => Change::Detach { instances: names(instances) },
+        Action::Terminate { instances } => Change::Terminate { instances: names(instances) },
+    }
+}
+
+/// The plan's evidence with the inventory as it was described just now.
+fn refreshed(planned: &Planned, fresh: &Fresh, now: i64) -> Planned {
+    let mut planned = planned.clone();
+    let inventory = &mut planned.evidence.inventory;
+    inventory.complete &= fresh.complete;
+    inventory.age_seconds = u32::try_from(now - fresh.taken).unwrap_or_default();
+    let mut inside: BTreeMap<String, &Member> =
+        fresh.group.members.iter().map(|member| (member.instance.to_string(), member)).collect();
+    for instance in &mut inventory.instances {
+        match inside.remove(&instance.id) {
+            Some(member) => {
+                instance.protected = member.protected;
+                instance.mode = match (&member.lifecycle, instance.mode) {
+                    // What we did and the description cannot show yet.
+                    (_, mode @ (InstanceMode::Draining | InstanceMode::Gone)) if instance.shadow.is_none() => mode,
+                    (Lifecycle::InService, InstanceMode::Serving) => InstanceMode::Serving,
+                    (Lifecycle::InService | Lifecycle::Pending | Lifecycle::Other(_), _) => InstanceMode::Warming,
+                    _ => InstanceMode::Draining,
+                };
+            }
+            None if matches!(instance.mode, InstanceMode::Serving | InstanceMode::Warming) => {
+                instance.mode = InstanceMode::Gone;
+            }
+            None => {}
+        }
+        let outside = fresh.outside.iter().find(|outside| outside.instance.as_str() == instance.id);
+        if let Some(outside) = outside {
+            instance.protected |= outside.protected;
+            if outside.group.is_some() {
+                instance.mode = InstanceMode::Serving;
+            } else if outside.state != RunState::Running {
+                instance.mode = InstanceMode::Gone;
+            }
+        }
+    }
+    // Newcomers are on their way, whatever they are.
+    inventory.instances.extend(inside.into_iter().map(|(id, member)| Instance {
+        id,
+        instance_type: member.instance_type.as_ref().map(ToString::to_string),
+        zone: None,
+        mode: InstanceMode::Warming,
+        since: now,
+        protected: member.protected,
+        shadow: None,
+    }));
+    planned
+}
+
 #[cfg(test)]
 mod tests {
     use planner::baseline::Baseline;
     use planner::demand::Demand;
     use planner::evidence::{Conditions, Inventory, MetricEvidence};
-    use planner::plan::PlannedStep;
 
     use super::*;
 
@@ -168,38 +250,35 @@ mod tests {
             conditions: Conditions { started_seconds_ago: 10_000, ..Conditions::default() },
         };
         let policy = Policy::new("web");
-        let (mut plan, _) = planner::plan(1_000, &policy, &evidence, &planner::plan::Memory::default());
-        let detach = |count: usize| Step::Detach { instances: (0..count).map(|n| format!("i-{n}")).collect() };
-        plan.steps =
-            [detach(1), detach(3)].map(|step| PlannedStep { step, reason: String::new(), permitted: false }).to_vec();
+        let (plan, _) = planner::plan(1_000, &policy, &evidence, &planner::plan::Memory::default());
         let fleet = Fleet { groups: 1, machines: 200, ..Fleet::default() };
         Planned { plan, policy, evidence, last_week: BTreeMap::new(), fleet, source: None, version: None }
     }
 
-    fn at_once(planned: &Planned) -> Vec<Verdict> {
-        judge(planned, &Limits::default(), |_| Surroundings { now: 1_000, ..Surroundings::default() })
+    fn detach(count: usize) -> Change {
+        Change::Detach { instances: (0..count).map(|n| format!("i-{n}")).collect() }
+    }
+
+    fn said(planned: &Planned, change: &Change, record: Record) -> Vec<String> {
+        refusals(planned, change, &Limits::default(), &Surroundings { now: 1_000, record, ..Surroundings::default() })
     }
 
     #[test]
-    fn each_step_is_judged_on_its_own() {
-        let verdicts = at_once(&planned());
-        assert_eq!((verdicts[0].step, verdicts[0].allowed), (0, true));
-        assert_eq!(verdicts[1].refusals, ["3 gone within 15 min, 1 may"]);
+    fn the_checker_sees_what_the_plan_was_made_from() {
+        assert_eq!(said(&planned(), &detach(1), Record::default()), Vec::<String>::new());
+        assert_eq!(said(&planned(), &detach(3), Record::default()), ["3 gone within 15 min, 1 may"]);
+        let mut busy = planned();
+        busy.last_week.insert(Metric::Cpu, 600.0);
+        let refusals = said(&busy, &detach(1), Record::default());
+        assert_eq!(refusals, ["cpu needed 10 in this hour a week ago, 9 would serve"]);
     }
 
     #[test]
-    fn last_week_reaches_the_checker() {
-        let mut planned = planned();
-        planned.last_week.insert(Metric::Cpu, 600.0);
-        assert_eq!(at_once(&planned)[0].refusals, ["cpu needed 10 in this hour a week ago, 9 would serve"]);
-    }
-
-    #[test]
-    fn our_own_doing_reaches_the_checker() {
+    fn the_checker_sees_our_own_doing() {
         let mut record = Record::default();
         record.removed.last_15_minutes = 1;
-        let around = Surroundings { now: 1_000, record, ..Surroundings::default() };
-        let verdicts = judge(&planned(), &Limits::default(), |_| around.clone());
-        assert_eq!(verdicts[0].refusals, ["2 gone within 15 min, 1 may"]);
+        assert_eq!(said(&planned(), &detach(1), record), ["2 gone within 15 min, 1 may"]);
+        let failing = Record { launches_failing: true, ..Record::default() };
+        assert_eq!(said(&planned(), &detach(1), failing), ["launches fail: what is given up may not come back"]);
     }
 }

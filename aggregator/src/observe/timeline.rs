@@ -201,6 +201,16 @@ impl Timeline {
         });
     }
 
+    /// An agent was heard from, ready or not.
+    pub(crate) fn agent_heard(&self, instance: &Id, ready: bool, at_micros: i64) {
+        self.agent(instance, at_micros, |agent| {
+            agent.heard = Some(at_micros);
+            if agent.ready.is_none_or(|(was, _)| was != ready) {
+                agent.ready = Some((ready, at_micros));
+            }
+        });
+    }
+
     /// Placement now; `None` for an instance nothing is known of.
     pub fn placement(&self, instance: &Id) -> Option<Placement> {
         self.read().instances.get(instance)?.placements.last().cloned()
@@ -353,7 +363,7 @@ impl Timeline {
     }
 
     /// Takes a source's inventory in. An incomplete one adds and updates, but nothing goes absent.
-    pub(super) fn take(&self, source: &'static str, inventory: &Inventory) {
+    pub(crate) fn take(&self, source: &'static str, inventory: &Inventory) {
         let mut state = self.write();
         state.problems.insert(source, inventory.problems.clone());
         for (group, found) in &inventory.groups {
@@ -394,7 +404,7 @@ impl Timeline {
     }
 
     /// A source could not be read: what it said before is incomplete from now on.
-    pub(super) fn lost(&self, source: &'static str, problem: String) {
+    pub(crate) fn lost(&self, source: &'static str, problem: String) {
         let mut state = self.write();
         state.problems.insert(source, vec![problem]);
         for known in state.groups.values_mut().filter(|known| known.name == source) {
@@ -402,12 +412,12 @@ impl Timeline {
         }
     }
 
-    pub(super) fn set_read(&self) {
+    pub(crate) fn set_read(&self) {
         self.write().read_once = true;
     }
 
     /// What would change at `now`; nothing is changed yet.
-    pub(super) fn moves(&self, now: i64) -> Vec<Move> {
+    pub(crate) fn moves(&self, now: i64) -> Vec<Move> {
         let state = self.read();
         let mut moves: Vec<Move> = state
             .instances
@@ -458,7 +468,7 @@ impl Timeline {
     }
 
     /// Makes moves true.
-    pub(super) fn apply(&self, moves: &[Move]) {
+    pub(crate) fn apply(&self, moves: &[Move]) {
         let mut state = self.write();
         for change in moves {
             if let Some(record) = state.instances.get_mut(&change.instance) {

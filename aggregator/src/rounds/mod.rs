@@ -4,11 +4,11 @@
 mod board;
 mod group;
 mod history;
+pub(crate) mod inventory;
 mod minutes;
 mod plans;
 mod service;
-mod shadows;
-mod slices;
+pub(crate) mod slices;
 pub(crate) mod sql;
 
 pub use board::{AnswersCapacity, Board, GroupReport, PredictError};

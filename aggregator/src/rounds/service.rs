@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use foreshadow_proto::convert::Id;
 use planner::baseline::{Measured, regression};
-use planner::demand::InstanceMode;
-use planner::evidence::{Conditions, Instance, Inventory};
+use planner::evidence::Conditions;
 use planner::hold::Hold;
 use planner::plan::{Plan, Step};
 use planner::policy::{Metric, Mode, Policy};
@@ -16,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::minutes::{self, Serving};
 use super::slices::{InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal, slices_of_minute};
-use super::{Board, GroupRound, Measurements, PlanLog, shadows};
+use super::{Board, GroupRound, Measurements, PlanLog, inventory};
 use crate::act::{self, Kind, Outlook, Seen};
 use crate::clock::{Clock, Now};
 use crate::fleet::Reach;
 use crate::live::{Arrived, Live};
 use crate::observe::{self, GroupSnapshot, Timeline};
-use crate::shadow::{Sessions, ShadowSession};
+use crate::shadow::Sessions;
 use crate::store::{Minute, SampleStore};
 
 /// A round of every group this often.
@@ -304,13 +303,12 @@ impl Service {
         };
         round.set_policy(policy.clone());
         let measured = self.measure(&policy, group, snapshot, now).await;
-        let loopback = self.act.fleet(snapshot.source).is_some_and(|fleet| fleet.reach() == Reach::Loopback);
-        let (act, name) = (self.act.clone(), group.clone());
+        let act = self.act.clone();
         // Fitting models takes CPU; a panic in one group must not end the others.
         let made = tokio::task::spawn_blocking(move || {
             round.take(&closing);
             round.forecast(closed);
-            let (planned, report) = round.run(now, measured, |planned| act.judge(planned, &name, loopback));
+            let (planned, report) = round.run(now, measured, |planned| act.judge(planned));
             (round, planned, report)
         });
         let (round, planned, report) = made.await?;
@@ -422,7 +420,7 @@ impl Service {
         #[allow(clippy::cast_precision_loss, reason = "a count of instances")]
         let packets = (!packets.is_empty()).then(|| packets.iter().sum::<f64>() / packets.len() as f64);
         let mut measured = Measurements {
-            inventory: self.inventory(snapshot, &sessions, packets, &outlook),
+            inventory: inventory::inventory(snapshot, &sessions, &self.slices, packets, &outlook, self.clock.now()),
             conditions: self.conditions(group, snapshot, cost(snapshot, &prices), &outlook),
             fleet: self.fleet(),
             source: snapshot.source,
@@ -525,7 +523,7 @@ impl Service {
     ) -> Conditions {
         let now = self.clock.now();
         let fleet = self.fleet();
-        let loopback = self.act.fleet(snapshot.source).is_some_and(|fleet| fleet.reach() == Reach::Loopback);
+        let loopback = self.act.reach(snapshot.source) == Reach::Loopback;
         let common =
             f64::from(fleet.groups_that_want_in) > self.options.limits.common_cause_share * f64::from(fleet.groups);
         Conditions {
@@ -547,39 +545,6 @@ impl Service {
             price_per_hour: cost.map(|(_, each)| each),
         }
     }
-
-    fn inventory(
-        &self,
-        snapshot: &GroupSnapshot,
-        sessions: &[ShadowSession],
-        serving_packets: Option<f64>,
-        outlook: &Outlook,
-    ) -> Inventory {
-        let now = self.clock.now();
-        let instances = snapshot.members.iter().map(|member| {
-            let session = shadows::session_of(sessions, &member.instance);
-            let slices = self.slices.get(&member.instance);
-            let version = snapshot.version.as_deref();
-            Instance {
-                id: member.instance.to_string(),
-                instance_type: member.instance_type.clone(),
-                zone: member.zone.clone(),
-                mode: outlook.modes.get(&member.instance).copied().unwrap_or_else(|| planner_mode(member.mode)),
-                since: member.since_micros / 1_000_000,
-                protected: member.protected,
-                shadow: session.map(|it| shadows::evidence(it, member, slices, serving_packets, version, now)),
-            }
-        });
-        Inventory {
-            complete: snapshot.complete,
-            age_seconds: match snapshot.source {
-                Some(_) => u32::try_from(now.wall - snapshot.taken_micros / 1_000_000).unwrap_or_default(),
-                None => 0,
-            },
-            instances: instances.collect(),
-            expected: outlook.expected,
-        }
-    }
 }
 
 /// What everybody of a group costs per hour, and one more on average; `None` unless every price is known.
@@ -596,14 +561,4 @@ fn fingerprint(plan: &Plan) -> String {
     let left: Vec<_> = plan.not_taken.iter().map(|left| (left.direction, left.instances)).collect();
     let holds: Vec<_> = plan.holds.iter().map(Hold::word).collect();
     format!("{steps:?}{left:?}{holds:?}")
-}
-
-const fn planner_mode(mode: observe::InstanceMode) -> InstanceMode {
-    match mode {
-        observe::InstanceMode::Warming => InstanceMode::Warming,
-        observe::InstanceMode::Serving => InstanceMode::Serving,
-        observe::InstanceMode::Draining => InstanceMode::Draining,
-        observe::InstanceMode::Shadow => InstanceMode::Shadow,
-        observe::InstanceMode::Gone => InstanceMode::Gone,
-    }
 }

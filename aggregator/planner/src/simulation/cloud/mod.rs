@@ -132,6 +132,11 @@ impl StrictCloud {
         self.faults.queue(call, after, fault);
     }
 
+    /// From now on no call meets a fault.
+    pub fn heal(&mut self) {
+        self.faults = Schedule::new(self.seed, FaultRates::default());
+    }
+
     /// From now on at most this many instances can run in the account (`InsufficientInstanceCapacity`).
     pub const fn set_capacity(&mut self, capacity: Option<u32>) {
         self.config.capacity = capacity;

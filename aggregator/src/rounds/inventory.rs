@@ -1,12 +1,16 @@
-//! What a shadow shows of itself, for the plan: is it heard, does anybody talk to it, could it come
-//! back.
+//! The inventory as the plan sees it: who is in which mode, with what we did and nobody can see yet,
+//! and what each shadow shows of itself: is it heard, does anybody talk to it, could it come back.
+
+use std::collections::HashMap;
 
 use foreshadow_proto::convert::Id;
-use planner::evidence::{Origin, Shadow, Unfit};
+use planner::demand::InstanceMode;
+use planner::evidence::{Instance, Inventory, Origin, Shadow, Unfit};
 
 use super::slices::{InstanceSlices, Signal};
+use crate::act::Outlook;
 use crate::clock::Now;
-use crate::observe::MemberSnapshot;
+use crate::observe::{self, GroupSnapshot, MemberSnapshot};
 use crate::shadow::{self, ShadowSession};
 
 /// Nobody talks to an instance whose network is below this share of what one serves with …
@@ -17,7 +21,7 @@ const QUIET_PACKETS: f64 = 50.0;
 const SILENT_SECONDS: i64 = 120;
 
 /// The evidence of one open session.
-pub fn evidence(
+fn evidence(
     session: &ShadowSession,
     member: &MemberSnapshot,
     slices: Option<&InstanceSlices>,
@@ -56,9 +60,48 @@ fn unfit(session: &ShadowSession, member: &MemberSnapshot, heard: bool, group_ve
         .collect()
 }
 
-/// The session of an instance.
-pub fn session_of<'a>(sessions: &'a [ShadowSession], instance: &Id) -> Option<&'a ShadowSession> {
-    sessions.iter().find(|session| session.instance == *instance)
+/// The inventory of a group.
+pub fn inventory(
+    snapshot: &GroupSnapshot,
+    sessions: &[ShadowSession],
+    slices: &HashMap<Id, InstanceSlices>,
+    serving_packets: Option<f64>,
+    outlook: &Outlook,
+    now: Now,
+) -> Inventory {
+    let instances = snapshot.members.iter().map(|member| {
+        let session = sessions.iter().find(|session| session.instance == member.instance);
+        let slices = slices.get(&member.instance);
+        let version = snapshot.version.as_deref();
+        Instance {
+            id: member.instance.to_string(),
+            instance_type: member.instance_type.clone(),
+            zone: member.zone.clone(),
+            mode: outlook.modes.get(&member.instance).copied().unwrap_or_else(|| planner_mode(member.mode)),
+            since: member.since_micros / 1_000_000,
+            protected: member.protected,
+            shadow: session.map(|session| evidence(session, member, slices, serving_packets, version, now)),
+        }
+    });
+    Inventory {
+        complete: snapshot.complete,
+        age_seconds: match snapshot.source {
+            Some(_) => u32::try_from(now.wall - snapshot.taken_micros / 1_000_000).unwrap_or_default(),
+            None => 0,
+        },
+        instances: instances.collect(),
+        expected: outlook.expected,
+    }
+}
+
+const fn planner_mode(mode: observe::InstanceMode) -> InstanceMode {
+    match mode {
+        observe::InstanceMode::Warming => InstanceMode::Warming,
+        observe::InstanceMode::Serving => InstanceMode::Serving,
+        observe::InstanceMode::Draining => InstanceMode::Draining,
+        observe::InstanceMode::Shadow => InstanceMode::Shadow,
+        observe::InstanceMode::Gone => InstanceMode::Gone,
+    }
 }
 
 #[cfg(test)]
@@ -66,7 +109,6 @@ mod tests {
     use foreshadow_proto::convert::{NetworkRates, Sample};
 
     use super::*;
-    use crate::observe::InstanceMode;
 
     const NOW: Now = Now { wall: 1_800_000_000, boot: 9_000 };
 
@@ -91,7 +133,7 @@ mod tests {
     fn member(ready: Option<bool>) -> MemberSnapshot {
         MemberSnapshot {
             instance: Id::new("instance", "i-1").expect("an id"),
-            mode: InstanceMode::Shadow,
+            mode: observe::InstanceMode::Shadow,
             since_micros: 0,
             instance_type: None,
             zone: None,

@@ -1,0 +1,247 @@
+//! The strict fake behind the cloud seam. Its futures are ready at once.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use foreshadow_proto::convert::Id;
+use planner::simulation::StrictCloud;
+use planner::simulation::cloud::{self, CloudError, InstanceView, Member as CloudMember};
+
+use crate::fleet::{
+    Action, Called, Fleet, FleetError, Found, GroupInventory, Inventory, Lifecycle, Member, OWNER_TAG, Outside, Reach,
+    RunState, Tags, Token,
+};
+
+/// `AttachInstances` and `DetachInstances` take this many ids.
+const BATCH: usize = 20;
+/// The tag by which a member shows its group.
+const MEMBER_TAG: &str = "aws:autoscaling:groupName";
+
+/// One account, at the time it is told.
+#[derive(Debug)]
+pub struct SimulatedFleet {
+    groups: Vec<String>,
+    state: Mutex<(StrictCloud, i64)>,
+}
+
+impl SimulatedFleet {
+    pub fn new(cloud: StrictCloud) -> Self {
+        let groups = cloud.truth().groups.keys().cloned().collect();
+        let now = cloud.clock();
+        Self { groups, state: Mutex::new((cloud, now)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, (StrictCloud, i64)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on it is this time, seconds since the epoch.
+    pub fn set_now(&self, now: i64) {
+        let mut state = self.state();
+        state.1 = now;
+        state.0.advance(now);
+    }
+
+    /// Looks at, or changes, the account behind the seam.
+    pub fn with<T>(&self, look: impl FnOnce(&mut StrictCloud) -> T) -> T {
+        look(&mut self.state().0)
+    }
+
+    fn ask<T>(&self, call: impl FnOnce(&mut StrictCloud, i64) -> T) -> T {
+        let mut state = self.state();
+        let (cloud, now) = &mut *state;
+        call(cloud, *now)
+    }
+
+    fn instances(&self) -> Result<Vec<InstanceView>, FleetError> {
+        let (mut found, mut token) = (Vec::new(), None::<String>);
+        loop {
+            let page = self.ask(|cloud, now| cloud.describe_instances(now, token.as_deref())).map_err(unreachable)?;
+            found.extend(page.instances);
+            match page.next_token {
+                Some(next) => token = Some(next),
+                None => return Ok(found),
+            }
+        }
+    }
+}
+
+fn unreachable(error: CloudError) -> FleetError {
+    FleetError::Unreachable { source_name: "simulated", problem: error.to_string() }
+}
+
+fn names(instances: &[Id]) -> Vec<String> {
+    instances.iter().map(ToString::to_string).collect()
+}
+
+fn ids(names: &[String]) -> Vec<Id> {
+    names.iter().filter_map(|name| Id::new("instance", name).ok()).collect()
+}
+
+fn member(member: &CloudMember) -> Option<Member> {
+    Some(Member {
+        instance: Id::new("instance", &member.id).ok()?,
+        instance_type: None,
+        zone: None,
+        lifecycle: match member.lifecycle {
+            cloud::Lifecycle::Pending => Lifecycle::Pending,
+            cloud::Lifecycle::InService => Lifecycle::InService,
+            cloud::Lifecycle::Detaching => Lifecycle::Detaching,
+            cloud::Lifecycle::Detached => Lifecycle::Detached,
+            cloud::Lifecycle::EnteringStandby | cloud::Lifecycle::Standby => Lifecycle::Standby,
+            cloud::Lifecycle::Terminating | cloud::Lifecycle::Terminated => Lifecycle::Terminating,
+        },
+        protected: member.protected,
+        version: Some(format!("v{}", member.template_version)),
+    })
+}
+
+fn outside(view: &InstanceView) -> Option<Outside> {
+    let group = view.tags.get(MEMBER_TAG);
+    Some(Outside {
+        instance: Id::new("instance", &view.id).ok()?,
+        state: match view.state {
+            cloud::RunState::Running => RunState::Running,
+            cloud::RunState::ShuttingDown | cloud::RunState::Terminated => RunState::Ended,
+        },
+        group: group.and_then(|name| Id::new("group", name).ok()),
+        in_target_group: Some(group.is_some()),
+        protected: false,
+        tags: view.tags.clone(),
+    })
+}
+
+/// What a batch came to; a later one that fails leaves it open what was done.
+fn called(batch: usize, result: Result<(), CloudError>) -> Option<Called> {
+    match result {
+        Ok(()) => None,
+        Err(_) if batch > 0 => Some(Called::Unknown),
+        // An HTTP 500 on AWS, and nothing was done.
+        Err(CloudError::Throttled) => Some(Called::Throttled),
+        Err(CloudError::Refused { code: "ResourceContention", .. }) => Some(Called::Throttled),
+        Err(CloudError::Refused { code, message }) => Some(Called::Refused { why: format!("{code}: {message}") }),
+        Err(CloudError::Unknown) => Some(Called::Unknown),
+    }
+}
+
+#[async_trait]
+impl Fleet for SimulatedFleet {
+    async fn describe(&self) -> Result<Inventory, FleetError> {
+        let taken_micros = self.ask(|_, now| now) * 1_000_000;
+        let mut inventory = Inventory { taken_micros, complete: true, ..Inventory::default() };
+        for name in &self.groups {
+            let (mut members, mut token) = (Vec::new(), None::<String>);
+            let view = loop {
+                let page = self.ask(|cloud, now| cloud.describe(now, name, token.as_deref())).map_err(unreachable)?;
+                members.extend(page.members.iter().filter_map(member));
+                match page.next_token {
+                    Some(next) => token = Some(next),
+                    None => break page.group,
+                }
+            };
+            let Ok(group) = Id::new("group", name) else { continue };
+            let found = GroupInventory {
+                minimum: view.min,
+                maximum: view.max,
+                desired: view.desired,
+                members,
+                foreign_scale_in: view.tracking_scales_in,
+                deploying: false,
+                version: Some(format!("v{}", view.template_version)),
+                owner: view.tags.get(OWNER_TAG).cloned(),
+            };
+            inventory.groups.insert(group, found);
+        }
+        Ok(inventory)
+    }
+
+    fn name(&self) -> &'static str {
+        "simulated"
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::Cloud
+    }
+
+    async fn outside(&self, _group: &Id, instances: &[Id]) -> Result<Vec<Outside>, FleetError> {
+        let views = self.instances()?;
+        let unknown = |instance: &Id| Outside {
+            instance: instance.clone(),
+            state: RunState::Unknown,
+            group: None,
+            in_target_group: None,
+            protected: false,
+            tags: std::collections::BTreeMap::new(),
+        };
+        let of = |instance: &Id| views.iter().find(|view| view.id == instance.as_str()).and_then(outside);
+        Ok(instances.iter().map(|instance| of(instance).unwrap_or_else(|| unknown(instance))).collect())
+    }
+
+    async fn call(&self, group: &Id, action: &Action, token: &Token) -> Called {
+        let group = group.as_str();
+        let instances = action.instances();
+        if let Action::Launch { count, .. } = action {
+            return match self.ask(|cloud, now| cloud.launch(now, group, *count, Some(token.as_str()))) {
+                Ok(launched) if launched.ids.is_empty() => Called::Refused { why: launched.errors.join(", ") },
+                Ok(launched) => Called::Done { instances: ids(&launched.ids) },
+                Err(error) => called(0, Err(error)).unwrap_or(Called::Unknown),
+            };
+        }
+        for (number, batch) in instances.chunks(BATCH).enumerate() {
+            let batch = names(batch);
+            let result = self.ask(|cloud, now| match action {
+                Action::Attach { .. } => cloud.attach(now, group, &batch),
+                Action::Detach { .. } => cloud.detach(now, group, &batch, true),
+                _ => cloud.terminate(now, &batch),
+            });
+            if let Some(failed) = called(number, result) {
+                return failed;
+            }
+        }
+        Called::Done { instances: instances.to_vec() }
+    }
+
+    async fn outcome(&self, group: &Id, action: &Action, _token: &Token) -> Found {
+        let instances = action.instances();
+        let all = |count: usize| match count {
+            0 => Found::NotDone,
+            count if count == instances.len() => Found::Done { instances: instances.to_vec() },
+            _ => Found::NotYet,
+        };
+        match action {
+            Action::Launch { .. } => Found::NotDone,
+            Action::Terminate { .. } => match self.outside(group, instances).await {
+                Ok(shown) => all(shown.iter().filter(|it| matches!(it.state, RunState::Ended)).count()),
+                Err(_) => Found::NotYet,
+            },
+            Action::Attach { .. } | Action::Detach { .. } => {
+                let Ok(inventory) = self.describe().await else { return Found::NotYet };
+                let Some(found) = inventory.groups.get(group) else { return Found::NotYet };
+                let leaves = |it: &Lifecycle| matches!(it, Lifecycle::Detaching | Lifecycle::Detached);
+                let inside = |instance: &&Id| {
+                    found.members.iter().any(|member| member.instance == **instance && !leaves(&member.lifecycle))
+                };
+                let inside = instances.iter().filter(inside).count();
+                all(if matches!(action, Action::Attach { .. }) { inside } else { instances.len() - inside })
+            }
+        }
+    }
+
+    async fn tag(&self, instances: &[Id], tags: &Tags) -> Result<(), FleetError> {
+        for instance in instances {
+            for (key, value) in tags {
+                let set = self.ask(|cloud, now| cloud.tag(now, instance.as_str(), key, value.as_deref()));
+                set.map_err(unreachable)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tag_group(&self, group: &Id, tags: &Tags) -> Result<(), FleetError> {
+        self.tag(std::slice::from_ref(group), tags).await
+    }
+
+    async fn tagged(&self, tag: &str) -> Result<Vec<Outside>, FleetError> {
+        Ok(self.instances()?.iter().filter(|view| view.tags.contains_key(tag)).filter_map(outside).collect())
+    }
+}

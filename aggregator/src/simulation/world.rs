@@ -1,0 +1,378 @@
+//! One group from its load to its cloud and back, a step at a time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use checker::Limits;
+use foreshadow_proto::convert::{Id, NetworkRates, Sample};
+use futures::FutureExt as _;
+use planner::demand::{self, Demand, Reading};
+use planner::evidence::{Conditions, Inventory};
+use planner::plan::Step;
+use planner::policy::{Mode, Policy};
+use planner::simulation::StrictCloud;
+use planner::simulation::cloud::{Carried, Lifecycle};
+
+use super::SimulatedFleet;
+use crate::act::journal::{Effect, Event};
+use crate::act::{Executor, Intent, Kind, Leads, Outlook, Planned, Seen, Settled, Standing, Verdict};
+use crate::act::{call, executor::Next, verdicts};
+use crate::clock::Now;
+use crate::fleet::{Action, Called, Fleet, Found, Reach, Tags, Token, UNTIL_TAG};
+use crate::observe::{self, GroupSnapshot, Patience, Timeline};
+use crate::rounds::inventory;
+use crate::rounds::slices::{InstanceSlices, Signal};
+use crate::shadow::{Book, ShadowConfig, ShadowSession};
+use crate::store::StoreId;
+
+/// Bytes of an average packet, to turn the cloud's traffic into packets.
+const PACKET_BYTES: f64 = 800.0;
+/// Slices kept of each instance: fifteen minutes.
+const KEPT_SLICES: i64 = 90;
+
+/// What a world is like.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub installation: [u8; 16],
+    pub limits: Limits,
+    pub patience: Patience,
+    pub shadow: ShadowConfig,
+    pub mode: Mode,
+}
+
+/// The state of the world between steps.
+#[derive(Debug)]
+pub struct World {
+    pub fleet: Arc<SimulatedFleet>,
+    pub group: Id,
+    options: Options,
+    executor: Executor,
+    timeline: Timeline,
+    /// On disk: it outlives a crash.
+    book: Book,
+    disk: BTreeMap<Token, (Intent, Option<(Settled, i64)>)>,
+    leads: Leads,
+    slices: HashMap<Id, InstanceSlices>,
+    pub standing: Standing,
+    started: i64,
+    /// Carries out this many effects more and then dies.
+    dies_after: Option<usize>,
+    /// Sightings of what nobody may ever see.
+    pub crashes: u32,
+}
+
+/// What one step found.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    pub carried: Carried,
+    pub demand: Option<Demand>,
+    pub inventory: Inventory,
+    pub conditions: Conditions,
+    pub sessions: Vec<ShadowSession>,
+    pub version: Option<String>,
+}
+
+impl World {
+    /// A world around one group of a cloud, at the cloud's own time.
+    pub fn new(cloud: StrictCloud, group: Id, options: Options) -> Self {
+        let now = cloud.clock();
+        let fleet = Arc::new(SimulatedFleet::new(cloud));
+        let timeline = Timeline::new(options.patience, 1_000, 1_000);
+        timeline.set_read();
+        let executor = Executor::new(StoreId(options.installation), 1, options.limits);
+        let standing =
+            Standing { mode: options.mode, at_most: Mode::Full, paused: false, group: None, everywhere: None };
+        Self {
+            fleet,
+            group,
+            executor,
+            timeline,
+            book: Book::new(options.shadow.clone(), Vec::new()),
+            options,
+            disk: BTreeMap::new(),
+            leads: Leads::default(),
+            slices: HashMap::new(),
+            standing,
+            started: now,
+            dies_after: None,
+            crashes: 0,
+        }
+    }
+
+    /// The name under which it owns its group.
+    pub fn owner(&self) -> String {
+        StoreId(self.options.installation).to_string()
+    }
+
+    /// The journal as it is on disk.
+    pub fn journal(&self) -> impl Iterator<Item = (&Intent, Option<&Settled>)> {
+        self.disk.values().map(|(intent, settled)| (intent, settled.as_ref().map(|(settled, _)| settled)))
+    }
+
+    pub fn sessions(&self) -> &[ShadowSession] {
+        self.book.sessions()
+    }
+
+    /// An operator takes a foreign shadow over.
+    pub fn adopt(&mut self, instance: &Id) -> bool {
+        self.book.adopt(instance, "an operator").is_ok()
+    }
+
+    /// The process dies before it carries out effect number `effects` from now.
+    pub const fn dies_after(&mut self, effects: usize) {
+        self.dies_after = Some(effects);
+    }
+
+    /// The policy as it holds now.
+    pub fn policy(&self, base: &Policy) -> Policy {
+        Policy {
+            mode: self.standing.mode,
+            launch_lead_seconds: self.leads.lead(&self.group, Kind::Launch, base.launch_lead_seconds).seconds,
+            reattach_lead_seconds: self.leads.lead(&self.group, Kind::Reattach, base.reattach_lead_seconds).seconds,
+            ..base.clone()
+        }
+    }
+
+    /// One minute of load on the group, and what agents and inventory show of it at `now`. `heard` is
+    /// false while no agent can be heard.
+    pub fn observe(&mut self, now: i64, load: f64, heard: bool) -> Option<Observed> {
+        self.fleet.set_now(now);
+        let group = self.group.to_string();
+        let carried = self.fleet.with(|cloud| cloud.carry(now, &group, load)).ok()?;
+        if heard {
+            self.hear(&carried, now);
+        }
+        match self.fleet.describe().now_or_never()? {
+            Ok(found) => self.timeline.take("simulated", &found),
+            Err(error) => self.timeline.lost("simulated", error.to_string()),
+        }
+        let moves = self.timeline.moves(now * 1_000_000);
+        self.timeline.apply(&moves);
+        for released in self.book.follow(&moves, clocks(now)).released {
+            self.timeline.release(&released);
+        }
+        let snapshot = self.timeline.group(&self.group)?;
+        let outlook = self.outlook(&snapshot, now);
+        let sessions: Vec<ShadowSession> =
+            self.book.sessions().iter().filter(|session| session.ended.is_none()).cloned().collect();
+        let slice = now.div_euclid(10);
+        let packets =
+            |it: &observe::MemberSnapshot| self.slices.get(&it.instance)?.mean(Signal::Packets, slice - 6..slice);
+        let serving = snapshot.members.iter().filter(|it| it.mode == observe::InstanceMode::Serving);
+        let talk: Vec<f64> = serving.filter_map(packets).collect();
+        #[allow(clippy::cast_precision_loss, reason = "a count of instances")]
+        let talk = (!talk.is_empty()).then(|| talk.iter().sum::<f64>() / talk.len() as f64);
+        let inventory = inventory::inventory(&snapshot, &sessions, &self.slices, talk, &outlook, clocks(now));
+        let demand = if heard { measured(&inventory, &carried) } else { None };
+        let conditions = self.conditions(&snapshot, &outlook, now);
+        Some(Observed { carried, demand, inventory, conditions, sessions, version: snapshot.version })
+    }
+
+    /// Every live instance's agent reports the minute.
+    fn hear(&mut self, carried: &Carried, now: i64) {
+        for reading in &carried.readings {
+            let Ok(instance) = Id::new("instance", &reading.id) else { continue };
+            if matches!(reading.lifecycle, Lifecycle::Terminating | Lifecycle::Terminated) {
+                continue;
+            }
+            let ready = reading.lifecycle != Lifecycle::Pending;
+            self.timeline.agent_heard(&instance, ready, now * 1_000_000);
+            let packets = reading.network / PACKET_BYTES / 2.0;
+            let slices = self.slices.entry(instance).or_default();
+            slices.add(&Sample {
+                sequence: 1,
+                wall_micros: now * 1_000_000,
+                monotonic_micros: 0,
+                covers_millis: 60_000,
+                cpu_percent: Some(reading.utilisation),
+                cpu_busiest_percent: None,
+                cpu_steal_percent: None,
+                memory_used_bytes: None,
+                memory_total_bytes: None,
+                network: Some(NetworkRates {
+                    in_bytes: reading.network / 2.0,
+                    out_bytes: reading.network / 2.0,
+                    in_packets: packets,
+                    out_packets: packets,
+                    errors: 0.0,
+                }),
+            });
+            slices.forget_before(now.div_euclid(10) - KEPT_SLICES);
+        }
+        self.slices.retain(|_, slices| slices.newest().is_some_and(|newest| newest > now.div_euclid(10) - KEPT_SLICES));
+    }
+
+    fn outlook(&mut self, snapshot: &GroupSnapshot, now: i64) -> Outlook {
+        use observe::InstanceMode::{Serving, Warming};
+        let inside = snapshot.members.iter().filter(|it| matches!(it.mode, Serving | Warming));
+        let members: BTreeSet<Id> = inside.map(|it| it.instance.clone()).collect();
+        let serving = snapshot.members.iter().filter(|it| it.mode == Serving);
+        for it in serving.clone() {
+            self.leads.serves(&self.group, &it.instance, it.since_micros / 1_000_000);
+        }
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let seen = Seen {
+            members,
+            serving: count(serving.count()),
+            taken: snapshot.taken_micros / 1_000_000,
+            machines: count(snapshot.members.len()),
+        };
+        let known = snapshot.members.iter().map(|it| it.instance.clone()).collect();
+        self.executor.outlook(&self.group, &seen, &known, now)
+    }
+
+    fn conditions(&self, snapshot: &GroupSnapshot, outlook: &Outlook, now: i64) -> Conditions {
+        Conditions {
+            started_seconds_ago: u32::try_from(now - self.started).unwrap_or_default(),
+            paused: self.standing.paused,
+            deploying: snapshot.deploying,
+            foreign_scale_in: snapshot.foreign_scale_in,
+            not_owner: snapshot.owner.as_ref().is_some_and(|owner| *owner != self.owner()),
+            launches_failing: outlook.launches_failing,
+            changing: outlook.changing,
+            detachable: Some(outlook.detachable),
+            terminable: Some(outlook.terminable),
+            launched_last_hour: outlook.launched_last_hour,
+            ..Conditions::default()
+        }
+    }
+
+    /// What the checker says of a plan.
+    pub fn judge(&self, planned: &Planned) -> Vec<Verdict> {
+        self.executor.judge(planned, Reach::Cloud)
+    }
+
+    /// Carries a plan out at `now`, and whatever of earlier ones is still open.
+    pub fn act(&mut self, planned: &Planned, now: i64) {
+        self.fleet.set_now(now);
+        let due = self.executor.on(Event::Tick, now);
+        self.perform(planned, due, now);
+        let mut index = 0;
+        loop {
+            match self.executor.next(planned, &mut index, Reach::Cloud, now) {
+                Next::Lease(step) => self.lease(&step.step, &step.reason, now),
+                Next::Effects(effects) => self.perform(planned, effects, now),
+                Next::End => return,
+            }
+        }
+    }
+
+    fn lease(&mut self, step: &Step, reason: &str, now: i64) {
+        for name in step.instances() {
+            let Ok(instance) = Id::new("instance", name) else { continue };
+            let changed = match step {
+                Step::Extend { .. } => self.book.extend(&instance, reason, clocks(now)),
+                Step::Adopt { .. } => self.book.adopt(&instance, reason),
+                _ => self.book.release(&instance, reason, clocks(now)),
+            };
+            let Ok(changed) = changed else { continue };
+            changed.released.iter().for_each(|released| self.timeline.release(released));
+            let until = changed.sessions.first().filter(|it| it.ended.is_none()).map(|it| it.until.to_string());
+            let tags = Tags::from([(UNTIL_TAG, until)]);
+            drop(self.fleet.tag(std::slice::from_ref(&instance), &tags).now_or_never());
+        }
+    }
+
+    fn perform(&mut self, planned: &Planned, mut effects: Vec<Effect>, now: i64) {
+        while !effects.is_empty() {
+            if self.dies_after == Some(0) {
+                self.dies_after = None;
+                effects = self.restart(now);
+                continue;
+            }
+            if let Some(left) = &mut self.dies_after {
+                *left -= 1;
+            }
+            let effect = effects.remove(0);
+            if let Some(event) = self.one(planned, effect, now) {
+                effects.extend(self.executor.on(event, now));
+            }
+        }
+    }
+
+    /// The process died: what is on disk is all it knows.
+    fn restart(&mut self, now: i64) -> Vec<Effect> {
+        self.crashes += 1;
+        self.started = now;
+        self.executor =
+            Executor::new(StoreId(self.options.installation), self.executor.epoch() + 1, self.options.limits);
+        let mut open = Vec::new();
+        for (intent, settled) in self.disk.values() {
+            match settled {
+                Some((settled, at)) => self.executor.restore(intent, settled, *at),
+                None => open.push(intent.clone()),
+            }
+        }
+        self.executor.on(Event::Reopened(open), now)
+    }
+
+    fn one(&mut self, planned: &Planned, effect: Effect, now: i64) -> Option<Event> {
+        let fleet = self.fleet.clone();
+        Some(match effect {
+            Effect::Write(intent) => {
+                let token = intent.token.clone();
+                self.disk.insert(token.clone(), (intent, None));
+                Event::Written(token)
+            }
+            Effect::Check(intent) => {
+                let fresh = call::describe(&*fleet, &intent, &self.owner()).now_or_never()?;
+                let refusals = match fresh {
+                    Err(why) => vec![why],
+                    Ok(fresh) => {
+                        verdicts::last_word(&intent, planned, &fresh, &self.standing, Reach::Cloud, &self.executor, now)
+                    }
+                };
+                Event::Checked { token: intent.token, refusals, owns: true }
+            }
+            Effect::Call(intent) => {
+                if let Action::Detach { instances } = &intent.action {
+                    self.book.mark_ours(instances, "not needed");
+                }
+                let until = now + i64::from(self.book.config.seconds(&intent.group, None));
+                let outcome = call::carry_out(&*fleet, &intent, &self.owner(), until).now_or_never();
+                Event::Called { token: intent.token, outcome: outcome.unwrap_or(Called::Unknown) }
+            }
+            Effect::Resolve(intent) => {
+                let found = fleet.outcome(&intent.group, &intent.action, &intent.token).now_or_never();
+                Event::Found { token: intent.token, found: found.unwrap_or(Found::NotYet) }
+            }
+            Effect::Settle(intent, settled) => {
+                self.settled(&intent, &settled);
+                self.disk.insert(intent.token.clone(), (intent, Some((settled, now))));
+                return None;
+            }
+        })
+    }
+
+    fn settled(&mut self, intent: &Intent, settled: &Settled) {
+        match (settled, &intent.action) {
+            (Settled::Done { instances }, Action::Launch { .. }) => {
+                self.leads.called(instances, Kind::Launch, intent.written_at);
+            }
+            (Settled::Done { instances }, Action::Attach { .. }) => {
+                self.leads.called(instances, Kind::Reattach, intent.written_at);
+            }
+            (Settled::Refused { .. }, Action::Detach { instances }) => {
+                self.book.unmark(instances);
+                drop(call::untag(&*self.fleet, instances).now_or_never());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Demand of the minute, from the agents of those that the inventory has as serving.
+fn measured(inventory: &Inventory, carried: &Carried) -> Option<Demand> {
+    let readings: BTreeMap<&str, f64> = carried.readings.iter().map(|it| (it.id.as_str(), it.utilisation)).collect();
+    let serving: Vec<Reading> = inventory
+        .instances
+        .iter()
+        .map(|it| Reading { mode: it.mode, weight: 1.0, utilisation: readings.get(it.id.as_str()).copied() })
+        .collect();
+    demand::measure(&serving)
+}
+
+/// The boot clock of a world runs with its wall clock.
+const fn clocks(now: i64) -> Now {
+    Now { wall: now, boot: now }
+}

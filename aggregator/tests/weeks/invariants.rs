@@ -1,0 +1,162 @@
+//! What may never happen, seen from the cloud's own books.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use foreshadow::fleet::UNTIL_TAG;
+use foreshadow::simulation::{Observed, World};
+use planner::policy::Mode;
+use planner::simulation::cloud::fault::Call;
+use planner::simulation::cloud::{Account, Actor, Effect, Instance, Lifecycle, Mutation};
+
+use crate::week::TARGET;
+
+const GROUP: &str = "web";
+
+/// Follows every change the cloud was asked for.
+#[derive(Debug)]
+pub struct Witness {
+    seed: u64,
+    mode: Mode,
+    /// How much of the cloud's log was judged.
+    read: usize,
+    /// Detached by somebody else, and not adopted.
+    foreign: BTreeSet<String>,
+    /// Detached by us, or adopted.
+    ours: BTreeSet<String>,
+    /// Launches that took effect, by token.
+    tokens: BTreeMap<String, usize>,
+    /// When we detached, and how many.
+    gone: Vec<(i64, usize)>,
+    before: Option<Before>,
+}
+
+#[derive(Debug)]
+struct Before {
+    account: Account,
+    gross: Option<f64>,
+    paused: bool,
+}
+
+impl Witness {
+    pub fn new(seed: u64, mode: Mode) -> Self {
+        Self {
+            seed,
+            mode,
+            read: 0,
+            foreign: BTreeSet::new(),
+            ours: BTreeSet::new(),
+            tokens: BTreeMap::new(),
+            gone: Vec::new(),
+            before: None,
+        }
+    }
+
+    pub fn foreign(&mut self, instance: &str) {
+        self.ours.remove(instance);
+        self.foreign.insert(instance.to_owned());
+    }
+
+    pub fn is_foreign(&self, instance: &str) -> bool {
+        self.foreign.contains(instance)
+    }
+
+    pub fn adopted(&mut self, instance: &str) {
+        self.foreign.remove(instance);
+        self.ours.insert(instance.to_owned());
+    }
+
+    /// What others did so far is none of our doing.
+    pub fn not_ours(&mut self, world: &World) {
+        self.read = world.fleet.with(|cloud| cloud.mutations().len());
+    }
+
+    pub fn before(&mut self, world: &World, observed: &Observed, now: i64) {
+        let account = world.fleet.with(|cloud| cloud.truth().clone());
+        // Descriptions change nothing, whoever asked.
+        let gross = observed.demand.map(|demand| demand.gross);
+        self.before = Some(Before { account, gross, paused: world.standing.paused });
+        self.gone.retain(|(at, _)| now - at < 900);
+    }
+
+    pub fn after(&mut self, world: &World, now: i64) {
+        let mutations: Vec<Mutation> = world.fleet.with(|cloud| cloud.mutations()[self.read..].to_vec());
+        self.read += mutations.len();
+        let Some(before) = self.before.take() else { return };
+        for mutation in mutations.iter().filter(|it| it.by == Actor::Caller) {
+            self.judge(mutation, &before, world, now);
+        }
+    }
+
+    fn judge(&mut self, mutation: &Mutation, before: &Before, world: &World, now: i64) {
+        let case = || format!("seed {} at {now}: {mutation:?}", self.seed);
+        assert!(self.mode > Mode::Observe, "observe changes nothing: {}", case());
+        if mutation.call == Call::Tag {
+            return;
+        }
+        assert!(!before.paused, "paused means paused: {}", case());
+        let was = |id: &String| before.account.instances.get(id);
+        let applied = mutation.effect == Effect::Applied;
+        match mutation.call {
+            Call::Launch => {
+                let token = mutation.token.clone().unwrap_or_else(|| panic!("a launch without a token: {}", case()));
+                let times = self.tokens.entry(token).or_default();
+                *times += usize::from(applied);
+                assert!(*times <= 1, "launched twice: {}", case());
+            }
+            Call::Attach => {
+                for id in &mutation.ids {
+                    assert!(self.ours.contains(id), "{id} is not ours to attach: {}", case());
+                    let leased = world.fleet.with(|cloud| {
+                        cloud.truth().instances.get(id).is_some_and(|it| it.tags.contains_key(UNTIL_TAG))
+                    });
+                    assert!(!leased, "{id} serves with a lease on it: {}", case());
+                }
+            }
+            Call::Detach => {
+                assert_eq!(self.mode, Mode::Full, "{}", case());
+                if !applied {
+                    return;
+                }
+                self.gone.push((now, mutation.ids.len()));
+                self.ours.extend(mutation.ids.iter().cloned());
+                let serves = |it: &&Instance| it.lifecycle == Lifecycle::InService;
+                let serving = before.account.members(GROUP).filter(serves).count();
+                let within: usize = self.gone.iter().map(|(_, count)| count).sum();
+                let most = ((serving + within) as f64 * 0.1).floor().max(1.0) as usize;
+                assert!(within <= most, "{within} of {serving} gone within 15 min: {}", case());
+                let stay = serving - mutation.ids.len();
+                assert!(stay >= 4, "below the minimum: {}", case());
+                let gross = before.gross.unwrap_or_else(|| panic!("detached without evidence: {}", case()));
+                // A description may be twenty seconds old: one that just left may be counted still.
+                assert!((stay + 1) as f64 * TARGET >= gross, "{stay} stay for {gross}: {}", case());
+            }
+            Call::Terminate => {
+                assert_eq!(self.mode, Mode::Full, "{}", case());
+                for id in &mutation.ids {
+                    assert!(self.ours.contains(id), "{id} is not ours to end: {}", case());
+                    let it = was(id).unwrap_or_else(|| panic!("{id} is unknown: {}", case()));
+                    let over = matches!(it.lifecycle, Lifecycle::Terminating | Lifecycle::Terminated);
+                    assert!(it.group.is_none() || over, "{id} is in a group: {}", case());
+                    assert!(it.lifecycle == Lifecycle::Detached || over, "{id} is no shadow: {}", case());
+                    assert!(!it.protected, "{id} is protected: {}", case());
+                }
+            }
+            other => panic!("nobody asked for {other:?}: {}", case()),
+        }
+    }
+
+    /// Everything that was begun has come to an end, and no machine is forgotten.
+    pub fn at_the_end(&self, world: &World) {
+        let open: Vec<_> = world.journal().filter(|(_, settled)| settled.is_none()).collect();
+        assert!(open.is_empty(), "seed {}: open for ever: {open:?}", self.seed);
+        let account = world.fleet.with(|cloud| cloud.truth().clone());
+        for id in &self.ours {
+            let Some(it) = account.instances.get(id) else { continue };
+            let watched = world.sessions().iter().any(|session| {
+                session.instance.as_str() == id && (session.ended.is_none() || session.reason.contains("released"))
+            });
+            let over = matches!(it.lifecycle, Lifecycle::Terminating | Lifecycle::Terminated);
+            assert!(it.group.is_some() || over || watched, "seed {}: {id} is forgotten: {it:?}", self.seed);
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! One week.
+
+use std::collections::BTreeMap;
+
+use checker::Limits;
+use foreshadow::act::{Planned, Settled};
+use foreshadow::fleet::Action;
+use foreshadow::observe::Patience;
+use foreshadow::shadow::ShadowConfig;
+use foreshadow::simulation::{Observed, Options, World};
+use foreshadow_proto::convert::Id;
+use planner::baseline::Baseline;
+use planner::evidence::{Evidence, MetricEvidence};
+use planner::plan::Memory;
+use planner::policy::{Metric, Mode, Policy};
+use planner::simulation::cloud::{Config, FaultRates, GroupConfig, Lifecycle, TargetTracking};
+use planner::simulation::{Load, Seeded, StrictCloud};
+
+use crate::forecaster::Forecaster;
+use crate::invariants::Witness;
+
+const GROUP: &str = "web";
+const START: i64 = 1_800_000_000;
+const WEEK: i64 = 7 * 86_400;
+/// After the week nothing fails any more, and what is open must come to an end.
+const HEALED: i64 = 4 * 3_600;
+/// A round a minute.
+const ROUND: i64 = 60;
+pub const TARGET: f64 = 60.0;
+
+/// What a week, or many, came to.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Summary {
+    pub weeks: u32,
+    pub launched: usize,
+    pub reattached: usize,
+    pub detached: usize,
+    pub terminated: usize,
+    pub refused: usize,
+    pub crashes: u32,
+    pub by_hand: u32,
+    pub steps: u64,
+    pub digest: u64,
+}
+
+impl Summary {
+    pub fn add(&mut self, other: &Self) {
+        self.weeks += 1;
+        self.launched += other.launched;
+        self.reattached += other.reattached;
+        self.detached += other.detached;
+        self.terminated += other.terminated;
+        self.refused += other.refused;
+        self.crashes += other.crashes;
+        self.by_hand += other.by_hand;
+        self.steps += other.steps;
+        self.digest ^= other.digest;
+    }
+}
+
+/// What happens to the group beside its load.
+struct Trouble {
+    random: Seeded,
+    /// Agents cannot be heard until then.
+    silent_until: i64,
+    /// Backends hang until then: CPU falls although nobody needs less.
+    hung_until: i64,
+    by_hand: u32,
+    version: u32,
+}
+
+impl Trouble {
+    fn once_in(&mut self, rounds: u64) -> bool {
+        self.random.next().is_multiple_of(rounds)
+    }
+
+    fn strike(&mut self, world: &mut World, witness: &mut Witness, now: i64) {
+        if self.once_in(1_500) {
+            self.silent_until = now + 600;
+        }
+        if self.once_in(2_500) {
+            self.hung_until = now + 1_500;
+        }
+        if self.once_in(150) {
+            world.dies_after((self.random.next() % 7) as usize);
+        }
+        if self.once_in(800) {
+            world.standing.paused = !world.standing.paused;
+        }
+        if self.once_in(3_000) {
+            self.version += 1;
+            let version = self.version;
+            drop(world.fleet.with(|cloud| cloud.deploy(now, GROUP, version)));
+        }
+        if self.once_in(1_500) {
+            self.detach_by_hand(world, witness, now);
+        }
+        if self.once_in(2_000) {
+            self.adopt(world, witness);
+        }
+        witness.not_ours(world);
+    }
+
+    /// Somebody detaches an instance at the console.
+    fn detach_by_hand(&mut self, world: &World, witness: &mut Witness, now: i64) {
+        let serving: Vec<String> = world.fleet.with(|cloud| {
+            cloud
+                .truth()
+                .members(GROUP)
+                .filter(|it| it.lifecycle == Lifecycle::InService)
+                .map(|it| it.id.clone())
+                .collect()
+        });
+        let Some(victim) = serving.get((self.random.next() as usize) % serving.len().max(1)).cloned() else { return };
+        let detached = world.fleet.with(|cloud| cloud.detach(now, GROUP, std::slice::from_ref(&victim), true));
+        if detached.is_ok() {
+            self.by_hand += 1;
+            witness.foreign(&victim);
+        }
+    }
+
+    fn adopt(&mut self, world: &mut World, witness: &mut Witness) {
+        let foreign = world.sessions().iter().find(|it| it.ended.is_none() && witness.is_foreign(it.instance.as_str()));
+        if let Some(instance) = foreign.map(|session| session.instance.clone())
+            && world.adopt(&instance)
+        {
+            witness.adopted(instance.as_str());
+        }
+    }
+}
+
+fn options(seed: u64, mode: Mode) -> Options {
+    Options {
+        installation: [seed as u8; 16],
+        limits: Limits::default(),
+        patience: Patience { warm_up: 900_000_000, drain: 300_000_000, silent: 300_000_000 },
+        shadow: ShadowConfig { default_seconds: 1_800, maximum_seconds: 6 * 3_600, ..ShadowConfig::default() },
+        mode,
+    }
+}
+
+fn account(seed: u64, random: &mut Seeded) -> StrictCloud {
+    let mut group = GroupConfig::new(GROUP, 4, 60, 20);
+    // In one week of five the provider scales in behind our back.
+    let scale_in = random.next().is_multiple_of(5);
+    group.tracking = Some(TargetTracking { target: TARGET, scale_in });
+    let rate = |random: &mut Seeded, most: f64| most * random.uniform();
+    let faults = FaultRates {
+        throttled: rate(random, 0.05),
+        contention: rate(random, 0.03),
+        lost_request: rate(random, 0.02),
+        lost_answer: rate(random, 0.05),
+        insufficient_capacity: rate(random, 0.03),
+    };
+    let config = Config {
+        start: START,
+        groups: vec![group],
+        faults,
+        boot_failure: rate(random, 0.05),
+        in_progress_seconds: 90,
+        page_size: 7,
+        ..Config::default()
+    };
+    StrictCloud::new(seed, config)
+}
+
+/// The policy of the group.
+fn base() -> Policy {
+    Policy { minimum: 4, maximum: 60, launch_lead_seconds: 300, ..Policy::new(GROUP) }
+}
+
+/// Lives through one week; panics when what may never happen happens.
+pub fn run(seed: u64) -> Summary {
+    let mut random = Seeded::new(seed ^ 0xF0E5);
+    let mode = [Mode::Full, Mode::Full, Mode::Full, Mode::ScaleOut, Mode::Observe][(seed % 5) as usize];
+    let cloud = account(seed, &mut random);
+    let Ok(group) = Id::new("group", GROUP) else { unreachable!("a group's name") };
+    let mut world = World::new(cloud, group, options(seed, mode));
+    let mut load = Load::new(seed, 24.0 * TARGET);
+    let mut forecaster = Forecaster::new(START);
+    let mut trouble = Trouble { random, silent_until: 0, hung_until: 0, by_hand: 0, version: 1 };
+    let mut witness = Witness::new(seed, mode);
+    let (mut memory, mut steps, mut digest) = (Memory::default(), 0, 0_u64);
+    let trust = 0.6 + 0.4 * trouble.random.uniform();
+    for now in (START..START + WEEK + HEALED).step_by(ROUND as usize) {
+        let healing = now >= START + WEEK;
+        if healing && now < START + WEEK + ROUND {
+            world.fleet.with(StrictCloud::heal);
+            world.standing.paused = false;
+            (trouble.silent_until, trouble.hung_until) = (0, 0);
+        }
+        if !healing {
+            trouble.strike(&mut world, &mut witness, now);
+        }
+        let mut demand = load.minute(now);
+        if now < trouble.hung_until {
+            demand *= 0.2;
+        }
+        let Some(observed) = world.observe(now, demand, now >= trouble.silent_until) else { continue };
+        forecaster.take(observed.demand.map(|demand| demand.gross));
+        let forecast = forecaster.forecast(now, trust);
+        let planned = plan(&world, &observed, forecast, &mut memory, now);
+        witness.before(&world, &observed, now);
+        // A process that was stopped between plan and act goes on with a plan that is too old.
+        let late = if !healing && trouble.once_in(300) { 95 } else { 0 };
+        world.act(&planned, now + late);
+        witness.after(&world, now);
+        steps += 1;
+        digest = fold(digest, &format!("{:?}{:?}", planned.plan.steps, planned.plan.need_now));
+    }
+    witness.at_the_end(&world);
+    summary(&world, &trouble, steps, digest)
+}
+
+fn plan(
+    world: &World,
+    observed: &Observed,
+    forecast: Option<planner::evidence::Forecast>,
+    memory: &mut Memory,
+    now: i64,
+) -> Planned {
+    let policy = world.policy(&base());
+    let found = MetricEvidence {
+        demand: observed.demand,
+        age_seconds: 0,
+        baseline: Baseline::default(),
+        baseline_doubt: None,
+        forecast,
+    };
+    let evidence = Evidence {
+        inventory: observed.inventory.clone(),
+        metrics: BTreeMap::from([(Metric::Cpu, found)]),
+        conditions: observed.conditions.clone(),
+    };
+    let (plan, next) = planner::plan(now, &policy, &evidence, memory);
+    *memory = next;
+    let machines = u32::try_from(observed.inventory.instances.len()).unwrap_or(u32::MAX);
+    Planned {
+        plan,
+        policy,
+        evidence,
+        last_week: BTreeMap::new(),
+        fleet: checker::Fleet { groups: 1, machines, ..checker::Fleet::default() },
+        source: Some("simulated"),
+        version: observed.version.clone(),
+    }
+}
+
+fn summary(world: &World, trouble: &Trouble, steps: u64, digest: u64) -> Summary {
+    let mut summary =
+        Summary { weeks: 1, steps, crashes: world.crashes, by_hand: trouble.by_hand, ..Summary::default() };
+    summary.digest = world.fleet.with(|cloud| fold(digest, &format!("{:?}", cloud.mutations())));
+    for (intent, settled) in world.journal() {
+        match (settled, &intent.action) {
+            (Some(Settled::Done { .. }), Action::Launch { count, .. }) => summary.launched += *count as usize,
+            (Some(Settled::Done { instances }), Action::Attach { .. }) => summary.reattached += instances.len(),
+            (Some(Settled::Done { instances }), Action::Detach { .. }) => summary.detached += instances.len(),
+            (Some(Settled::Done { instances }), Action::Terminate { .. }) => summary.terminated += instances.len(),
+            _ => summary.refused += 1,
+        }
+    }
+    summary
+}
+
+/// FNV-1a.
+fn fold(digest: u64, text: &str) -> u64 {
+    text.bytes()
+        .fold(digest ^ 0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
