@@ -51,8 +51,10 @@ pub struct Seen {
 /// A running fleet; it ends when dropped.
 #[derive(Debug)]
 pub struct Fleet {
+    script: Script,
+    endpoint: Endpoint,
     seen: Vec<watch::Receiver<Seen>>,
-    _agents: JoinSet<()>,
+    agents: JoinSet<()>,
 }
 
 impl Fleet {
@@ -60,13 +62,19 @@ impl Fleet {
     pub fn start(script: &Script) -> anyhow::Result<Self> {
         let uri = script.aggregator.parse().with_context(|| script.aggregator.clone())?;
         let endpoint = Endpoint { uri, ca: None, token_file: None };
-        let (mut agents, mut seen) = (JoinSet::new(), Vec::new());
-        for (index, instance) in script.instances.iter().enumerate() {
-            let (tell, watch) = watch::channel(Seen { instance: instance.clone(), ..Seen::default() });
-            seen.push(watch);
-            agents.spawn(run(index, instance.clone(), script.clone(), endpoint.clone(), tell));
+        let mut fleet = Self { script: script.clone(), endpoint, seen: Vec::new(), agents: JoinSet::new() };
+        for instance in &script.instances {
+            fleet.join(instance);
         }
-        Ok(Self { seen, _agents: agents })
+        Ok(fleet)
+    }
+
+    /// One agent more, with the next index.
+    pub fn join(&mut self, instance: &str) {
+        let (tell, watch) = watch::channel(Seen { instance: instance.to_owned(), ..Seen::default() });
+        let index = self.seen.len();
+        self.seen.push(watch);
+        self.agents.spawn(run(index, instance.to_owned(), self.script.clone(), self.endpoint.clone(), tell));
     }
 
     /// What every agent has seen.

@@ -1,0 +1,350 @@
+//! The whole circle at a local AWS behind the fault proxy: real processes, agents with scripted load,
+//! an imported history, safety windows as short as a cloud on loopback may have them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use foreshadow_tests::cloud::Cloud;
+use foreshadow_tests::fleet::{Fleet, Script};
+use foreshadow_tests::process::{Aggregator, eventually, free_port, pause};
+use foreshadow_tests::proxy::{Call, Fault, Proxy};
+use foreshadow_tests::web;
+use http::Method;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const SIZE: u32 = 12;
+/// Points an idle instance uses.
+const IDLE: f32 = 2.0;
+/// Load that a few carry, and load that nearly all are needed for; points of the whole group.
+const LOW: f64 = 200.0;
+const HIGH: f64 = 640.0;
+const CONFIG: &str = "\
+[inventory]\ninterval_seconds = 5\nwarm_up_seconds = 0\ndrain_seconds = 10\n\
+[inventory.aws]\ngroups = [\"web\"]\n\
+[shadow]\ndefault_seconds = 60\nmaximum_seconds = 3600\n\
+[safety]\nwarm_up_seconds = 0\nquiet_seconds = 20\nshare_15_minutes = 1.0\nshare_6_hours = 1.0\nfleet_share = 1.0\n\
+[group.web]\nminimum = 2\nmaximum = 30\nlaunch_lead_seconds = 30\nreattach_lead_seconds = 10\n";
+
+/// Who is in the group and what the whole group has to carry.
+#[derive(Debug, Default)]
+struct Load {
+    members: BTreeSet<String>,
+    points: f64,
+    /// Instances in the order in which their agents were started.
+    agents: Vec<String>,
+}
+
+impl Load {
+    fn of(&self, index: usize) -> f32 {
+        let serves = self.agents.get(index).is_some_and(|instance| self.members.contains(instance));
+        if !serves || self.members.is_empty() {
+            return IDLE;
+        }
+        ((self.points / self.members.len() as f64) as f32).max(IDLE)
+    }
+}
+
+struct World {
+    cloud: Cloud,
+    proxy: Proxy,
+    aggregator: Option<Aggregator>,
+    fleet: Fleet,
+    load: Arc<Mutex<Load>>,
+    directory: TempDir,
+    port: u16,
+}
+
+fn now() -> i64 {
+    use foreshadow_agent::clock::{Clock as _, HostClock};
+    HostClock.wall_micros() / 1_000_000
+}
+
+/// Three days at a steady low load with a little noise.
+async fn history(directory: &Path) -> anyhow::Result<()> {
+    let file = directory.join("data/foreshadow.db");
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display())).await?;
+    let insert = foreshadow::sql::statements().find(|(name, _)| *name == "MINUTE_WRITE").context("the statement")?.1;
+    let mut transaction = pool.begin().await?;
+    for minute in (now() / 60 - 3 * 1_440)..(now() / 60) {
+        // Wide enough that a fall to the low load is no surprise.
+        let gross = LOW * (1.0 + 0.05 * ((minute * 7_919).rem_euclid(13) as f64 - 6.0) / 6.0);
+        sqlx::query(insert)
+            .bind("web")
+            .bind("cpu")
+            .bind(minute * 60)
+            .bind(gross)
+            .bind(gross)
+            .bind(f64::from(SIZE))
+            .bind(i64::from(SIZE))
+            .bind(i64::from(SIZE))
+            .bind(0_i64)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await?;
+    pool.close().await;
+    Ok(())
+}
+
+impl World {
+    async fn start() -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let cloud = Cloud::start(directory.path()).await?;
+        let instances = cloud.template_group("web", SIZE, &["us-east-1a"]).await?;
+        ensure!(instances.len() == SIZE as usize, "{instances:?}");
+        let proxy = Proxy::start(&cloud.url).await?;
+        let port = free_port()?;
+        let load = Load { members: instances.iter().cloned().collect(), points: LOW, agents: instances.clone() };
+        let load = Arc::new(Mutex::new(load));
+        let shared = load.clone();
+        let fleet = Fleet::start(&Script {
+            aggregator: format!("http://127.0.0.1:{port}"),
+            instances,
+            group: String::new(),
+            instance_type: "m5.large".to_owned(),
+            interval: Duration::from_secs(1),
+            load: Arc::new(move |index, _| shared.lock().unwrap_or_else(PoisonError::into_inner).of(index)),
+        })?;
+        let mut world = Self { cloud, proxy, aggregator: None, fleet, load, directory, port };
+        // The first run makes the database, the second finds a history in it.
+        world.serve().await?;
+        let first = world.aggregator.take().context("it runs")?;
+        assert!(first.process.terminate().await?.success());
+        history(world.directory.path()).await?;
+        world.serve().await?;
+        Ok(world)
+    }
+
+    async fn serve(&mut self) -> anyhow::Result<()> {
+        let mut environment: BTreeMap<&str, &str> = self.cloud.environment().into_iter().collect();
+        environment.insert("AWS_ENDPOINT_URL", &self.proxy.url);
+        let environment: Vec<(&str, &str)> = environment.into_iter().collect();
+        self.aggregator = Some(Aggregator::start_on(self.directory.path(), CONFIG, self.port, &environment).await?);
+        Ok(())
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    fn carry(&self, points: f64) {
+        self.load.lock().unwrap_or_else(PoisonError::into_inner).points = points;
+    }
+
+    /// The load balancer sends to whoever is in the group now, and who is new gets an agent.
+    async fn balance(&mut self) -> anyhow::Result<BTreeSet<String>> {
+        let members: BTreeSet<String> = self.cloud.members("web").await?.into_iter().collect();
+        let mut load = self.load.lock().unwrap_or_else(PoisonError::into_inner);
+        load.members.clone_from(&members);
+        for instance in &members {
+            if !load.agents.contains(instance) {
+                load.agents.push(instance.clone());
+                self.fleet.join(instance);
+            }
+        }
+        Ok(members)
+    }
+
+    /// Balances until `found` finds something.
+    async fn until<T>(
+        &mut self,
+        what: &str,
+        seconds: u64,
+        mut found: impl AsyncFnMut(&mut Self) -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<T> {
+        for _ in 0..seconds {
+            self.balance().await?;
+            match found(self).await {
+                Ok(Some(value)) => return Ok(value),
+                Ok(None) => {}
+                Err(error) => println!("{error:#}"),
+            }
+            pause(Duration::from_secs(1)).await;
+        }
+        let plan = web::get_json(&self.url("/groups/web")).await.map(|group| group["plan"].clone());
+        let intents = web::get_json(&self.url("/intents?limit=5")).await;
+        let log = self.aggregator.as_ref().map(|it| it.process.output()).unwrap_or_default();
+        let tail: Vec<&str> = log.lines().rev().take(30).collect();
+        anyhow::bail!("not within {seconds} s: {what}\n{plan:#?}\n{intents:#?}\n{}", tail.join("\n"))
+    }
+
+    async fn say(&self, path: &str, body: &str) -> anyhow::Result<Value> {
+        let answer = web::request(Method::POST, &self.url(path), &[], body.to_owned()).await?;
+        ensure!(answer.status.is_success(), "{path}: {} {}", answer.status, answer.body);
+        answer.json()
+    }
+
+    async fn sessions(&self) -> anyhow::Result<Vec<Value>> {
+        let sessions = web::get_json(&self.url("/shadow/sessions?group=web")).await?;
+        Ok(sessions.as_array().cloned().unwrap_or_default())
+    }
+
+    async fn plan(&self) -> anyhow::Result<Value> {
+        Ok(web::get_json(&self.url("/groups/web")).await?["plan"].clone())
+    }
+
+    fn named(&self, action: &str) -> Vec<Call> {
+        self.proxy.changes().into_iter().filter(|call| call.action == action).collect()
+    }
+}
+
+fn steps(plan: &Value) -> Vec<(String, bool)> {
+    let steps = plan["steps"].as_array().cloned().unwrap_or_default();
+    let read = |step: &Value| Some((step["step"].as_str()?.to_owned(), step["permitted"].as_bool()?));
+    steps.iter().filter_map(read).collect()
+}
+
+/// Ids that a DetachInstances or AttachInstances names.
+fn members_of(call: &Call) -> Vec<String> {
+    call.list("InstanceIds.member").into_iter().map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_circle_runs() -> anyhow::Result<()> {
+    let mut world = World::start().await?;
+
+    // In observe a whole plan is made and nothing is done.
+    world
+        .until("the plan would detach", 120, async |world| {
+            Ok(steps(&world.plan().await?).contains(&("detach".to_owned(), false)).then_some(()))
+        })
+        .await?;
+    assert_eq!(world.proxy.take_changes(), [], "observe changes nothing, tags included");
+
+    // Somebody else detaches one: it is measured and never touched.
+    let foreign = world.cloud.members("web").await?.pop().context("a member")?;
+    world.cloud.detach("web", &foreign).await?;
+    world
+        .until("the foreign session", 60, async |world| {
+            let sessions = world.sessions().await?;
+            Ok(sessions.iter().any(|it| it["instance"] == foreign.as_str() && it["origin"] == "foreign").then_some(()))
+        })
+        .await?;
+
+    // Falling demand in `full`: detached with a lease, never by a desired capacity.
+    world.say("/groups/web/mode", r#"{"mode": "full", "reason": "the test"}"#).await?;
+    let ours: Vec<String> = world
+        .until("a shadow of ours", 90, async |world| {
+            let sessions = world.sessions().await?;
+            let ours = sessions.iter().filter(|it| it["origin"] == "ours" && it["ended"].is_null());
+            let ours: Vec<String> = ours.filter_map(|it| Some(it["instance"].as_str()?.to_owned())).collect();
+            Ok((!ours.is_empty()).then_some(ours))
+        })
+        .await?;
+    let changes = world.proxy.changes();
+    let actions: Vec<&str> = changes.iter().map(|call| call.action.as_str()).collect();
+    let detach = actions.iter().position(|action| *action == "DetachInstances").context("a detachment")?;
+    let lease = actions.iter().position(|action| *action == "CreateTags").context("a lease")?;
+    assert!(lease < detach, "the lease comes first: {actions:?}");
+    assert!(changes.iter().all(|call| call.action != "SetDesiredCapacity"), "{actions:?}");
+    assert!(changes.iter().filter(|call| call.action == "UpdateAutoScalingGroup").all(|call| call.field("DesiredCapacity").is_empty()));
+
+    // Rising demand: what stands in shadow comes back before anything is launched.
+    world
+        .until("our shadows can be re-attached", 60, async |world| {
+            let group = web::get_json(&world.url("/groups/web")).await?;
+            let members = group["members"].as_array().cloned().unwrap_or_default();
+            let shadow = |id: &String| members.iter().any(|it| it["instance"] == id.as_str() && it["mode"] == "shadow");
+            Ok(ours.iter().all(shadow).then_some(()))
+        })
+        .await?;
+    let before = world.proxy.changes().len();
+    world.carry(HIGH);
+    world
+        .until("shadows come back", 120, async |world| {
+            Ok(world.named("AttachInstances").iter().any(|call| !members_of(call).is_empty()).then_some(()))
+        })
+        .await?;
+    let since: Vec<Call> = world.proxy.changes().split_off(before);
+    let first = |action: &str| since.iter().position(|call| call.action == action);
+    let attach = first("AttachInstances").context("an attachment")?;
+    for launch in ["LaunchInstances", "UpdateAutoScalingGroup"] {
+        assert!(first(launch).is_none_or(|at| attach < at), "{launch} before the shadows: {since:?}");
+    }
+    assert!(first("DeleteTags").is_some_and(|at| at < attach), "the lease goes first: {since:?}");
+    assert!(members_of(&since[attach]).iter().all(|id| *id != foreign), "a foreign shadow is never attached");
+    world
+        .until("enough serve again", 120, async |world| {
+            let group = web::get_json(&world.url("/groups/web")).await?;
+            let serving = group["summary"]["serving"].as_u64().unwrap_or_default();
+            Ok((serving >= (HIGH / 60.0).ceil() as u64).then_some(()))
+        })
+        .await?;
+
+    // Falling again, and staying low: detached, left in peace for its lease, ended by its id.
+    world.carry(LOW);
+    let ended: Vec<String> = world
+        .until("a termination that was earned", 300, async |world| {
+            let ended = world.named("TerminateInstances");
+            let ids: Vec<String> =
+                ended.iter().flat_map(|call| call.list("InstanceId")).map(str::to_owned).collect();
+            Ok((!ids.is_empty()).then_some(ids))
+        })
+        .await?;
+    let detached: BTreeSet<String> = world.named("DetachInstances").iter().flat_map(members_of).collect();
+    assert!(ended.iter().all(|id| detached.contains(id) && *id != foreign), "{ended:?} of {detached:?}");
+    let open = world.sessions().await?;
+    let untouched = open.iter().find(|it| it["instance"] == foreign.as_str()).context("the foreign session")?;
+    assert_eq!(untouched["origin"], "foreign");
+
+    // The journal says all of it, and why.
+    let intents = web::get_json(&world.url("/intents?group=web&limit=100")).await?;
+    let intents = intents.as_array().cloned().unwrap_or_default();
+    for action in ["detach", "attach", "terminate"] {
+        let done = intents.iter().find(|it| it["action"] == action && it["settled"]["settled"] == "done");
+        let reason = done.and_then(|it| it["reason"].as_str()).unwrap_or_default();
+        assert!(!reason.is_empty(), "no reason for {action}: {intents:#?}");
+    }
+    let leads = web::get_json(&world.url("/groups/web")).await?["lead_times"]["reattach"].clone();
+    assert!(leads["measured"].as_u64() > Some(0), "the re-attach lead was measured: {leads}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_the_cloud_holds_a_call_it_does_nothing_twice() -> anyhow::Result<()> {
+    let mut world = World::start().await?;
+    world
+        .until("the plan would detach", 120, async |world| {
+            Ok(steps(&world.plan().await?).contains(&("detach".to_owned(), false)).then_some(()))
+        })
+        .await?;
+    // The detachment is done, and its answer never comes.
+    world.proxy.next("DetachInstances", [Fault::HangAfter]);
+    world.say("/groups/web/mode", r#"{"mode": "full", "reason": "the test"}"#).await?;
+    world
+        .until("the call is out", 60, async |world| Ok((!world.named("DetachInstances").is_empty()).then_some(())))
+        .await?;
+    let victims = members_of(&world.named("DetachInstances")[0]);
+    world.aggregator.take().context("it runs")?.process.kill().await?;
+    world.proxy.release();
+    world.serve().await?;
+    let settled = world
+        .until("what became of it is found out", 180, async |world| {
+            let intents = web::get_json(&world.url("/intents?group=web&limit=100")).await?;
+            let intents = intents.as_array().cloned().unwrap_or_default();
+            let first = intents.iter().rfind(|it| it["action"] == "detach").cloned();
+            Ok(first.filter(|it| !it["settled"].is_null()))
+        })
+        .await?;
+    assert_eq!(settled["settled"]["settled"], "done", "{settled:#}");
+    let again: Vec<Vec<String>> = world.named("DetachInstances").iter().map(members_of).collect();
+    for victim in &victims {
+        assert_eq!(again.iter().flatten().filter(|id| *id == victim).count(), 1, "{victim} detached twice: {again:?}");
+    }
+    let members: BTreeSet<String> = world.cloud.members("web").await?.into_iter().collect();
+    assert!(victims.iter().all(|victim| !members.contains(victim)));
+    let sessions = eventually("their sessions are ours", Duration::from_secs(60), async || {
+        let sessions = world.sessions().await?;
+        let ours = |victim: &String| {
+            sessions.iter().any(|it| it["instance"] == victim.as_str() && it["origin"] == "ours")
+        };
+        Ok(victims.iter().all(ours).then_some(sessions.len()))
+    })
+    .await?;
+    assert!(sessions >= victims.len());
+    Ok(())
+}
