@@ -256,4 +256,40 @@ mod tests {
         let fault = Query::new(&local, CALL_DEADLINE, Arc::new(SystemClock)).await.call(Service::Ec2, "X", &[]).await;
         assert!(matches!(&fault, Err(Fault::Unsent(problem)) if problem.contains("credentials")), "{fault:?}");
     }
+
+    #[derive(Debug)]
+    struct Then;
+
+    impl Clock for Then {
+        fn wall_micros(&self) -> i64 {
+            1_767_323_045_000_000
+        }
+    }
+
+    /// The local AWS of the tests checks no signature. This one was made by botocore 1.43 from the same
+    /// request, key and time.
+    #[tokio::test]
+    async fn the_signature_is_the_one_that_others_make() {
+        let key = ("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "session-token");
+        let credentials = Credentials::new(key.0, key.1, Some(key.2.to_owned()), None, "test");
+        let config = SdkConfig::builder()
+            .region(Region::from_static("us-east-1"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build();
+        let query = Query::new(&config, CALL_DEADLINE, Arc::new(Then)).await;
+        let url = query.ec2.clone().expect("an endpoint");
+        let body = "Action=DescribeInstances&Version=2016-11-15&Filter.1.Name=a+b%2Bc";
+        let request = query.signed(Service::Ec2, &url, body.to_owned()).await.expect("signed");
+        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+        assert_eq!(header("x-amz-date"), Some("20260102T030405Z"));
+        assert_eq!(header("x-amz-security-token"), Some("session-token"));
+        assert_eq!(
+            header("authorization"),
+            Some(
+                "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260102/us-east-1/ec2/aws4_request, \
+                 SignedHeaders=content-type;host;x-amz-date;x-amz-security-token, \
+                 Signature=74510205e0af337a7f7a6455836bfa77b9fa3bba831e45851ad791ac5a74c9c4"
+            )
+        );
+    }
 }
