@@ -5,5 +5,6 @@
 mod faults;
 mod launches;
 mod moves;
+mod policy;
 mod seen;
 mod world;

@@ -65,7 +65,9 @@ impl AwsFleet {
             // The token was used for another zone, when that one had the fewest: ask there. This call
             // did nothing.
             if !fault.code().is_some_and(|code| code.starts_with("IdempotentParameterMismatch")) {
-                return Some(fault.called("autoscaling:LaunchInstances, ec2:CreateFleet, ec2:RunInstances"));
+                return Some(
+                    fault.called("autoscaling:LaunchInstances, ec2:CreateFleet, ec2:DescribeLaunchTemplateVersions"),
+                );
             }
         }
         // Used before with parameters that cannot be had now: what it launched, describing tells.
