@@ -1,20 +1,16 @@
 //! Asking a running aggregator, for the commands that do.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use http_body_util::Full;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+
+use crate::exchange::{ExchangeError, exchange, trust};
 
 /// An answer takes no longer.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -45,24 +41,24 @@ impl Client {
     }
 
     async fn ask(&self, path: &str) -> anyhow::Result<Value> {
-        let authority = self.url.authority().ok_or_else(|| anyhow!("--url {}: must name a host", self.url))?;
-        let tls = match self.url.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => bail!("--url {}: must be http://HOST:PORT or https://HOST:PORT", self.url),
-        };
-        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        let host = authority.host().trim_matches(['[', ']']);
-        let stream = TcpStream::connect((host, port)).await;
-        let stream = stream.with_context(|| format!("{} cannot be reached: does the aggregator run?", self.url))?;
-        let (status, body) = if tls {
-            let name = ServerName::try_from(host.to_owned()).with_context(|| format!("--url {}", self.url))?;
-            let connector = tokio_rustls::TlsConnector::from(Arc::new(trust(self.ca.as_deref())?));
-            let stream = connector.connect(name, stream).await;
-            self.send(stream.with_context(|| format!("{}: no TLS (is --ca right?)", self.url))?, path).await?
-        } else {
-            self.send(stream, path).await?
-        };
+        let mut request = Request::builder().uri(path).body(Full::new(Bytes::new()))?;
+        if let Some(file) = &self.token_file {
+            let token = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
+                .map_err(|_| anyhow!("{}: holds characters that no token has", file.display()))?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
+        let tls = || trust(self.ca.as_deref()).map(Arc::new).map_err(|error| format!("{error:#}"));
+        let answer = exchange(&self.url, request, tls, LONGEST).await.map_err(|error| match error {
+            ExchangeError::Url => anyhow!("--url {}: {error}", self.url),
+            ExchangeError::Connect(error) => {
+                anyhow!("{} cannot be reached: does the aggregator run? ({error})", self.url)
+            }
+            ExchangeError::Tls(problem) => anyhow!("{}: no TLS (is --ca right?): {problem}", self.url),
+            ExchangeError::Broken(_) => anyhow!("{}: {error}", self.url),
+        })?;
+        let (status, body) = (answer.status, answer.body);
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         if status.is_success() {
             return Ok(answer);
@@ -74,39 +70,4 @@ impl Client {
             _ => bail!("{detail}"),
         }
     }
-
-    async fn send<S>(&self, stream: S, path: &str) -> anyhow::Result<(StatusCode, Bytes)>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let host = self.url.authority().map_or("", http::uri::Authority::as_str);
-        let mut request = Request::builder().uri(path).header(header::HOST, host).body(Empty::<Bytes>::new())?;
-        if let Some(file) = &self.token_file {
-            let token = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
-                .map_err(|_| anyhow!("{}: holds characters that no token has", file.display()))?;
-            value.set_sensitive(true);
-            request.headers_mut().insert(header::AUTHORIZATION, value);
-        }
-        let (parts, body) = sender.send_request(request).await?.into_parts();
-        let body = Limited::new(body, LONGEST).collect().await.map_err(|error| anyhow!("{error}"))?;
-        Ok((parts.status, body.to_bytes()))
-    }
-}
-
-/// The operator's own authority alone, or else those this host trusts.
-fn trust(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(file) => {
-            let certificate = CertificateDer::from_pem_file(file).with_context(|| file.display().to_string())?;
-            roots.add(certificate).with_context(|| file.display().to_string())?;
-        }
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

@@ -21,7 +21,7 @@ use crate::act::{self, Control, Intents};
 use crate::api::{self, ApiState, Bound, Listen, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
-use crate::fleet::{AwsFleet, FileFleet, Fleet, Reach};
+use crate::fleet::{self, AwsFleet, FileFleet, Fleet, Reach};
 use crate::identity::{Access, Audit};
 use crate::ingest::AgentService;
 use crate::live::Live;
@@ -289,6 +289,22 @@ async fn sources(config: &config::Inventory, clock: &Arc<dyn Clock>) -> Vec<Arc<
     }
     if let Some(aws) = &config.aws {
         sources.push(Arc::new(AwsFleet::new(aws.groups.clone(), aws.region.clone(), clock.clone()).await));
+    }
+    let within = |seconds: u32| Duration::from_secs(u64::from(seconds));
+    if let Some(command) = &config.command {
+        let reach = match command.reach {
+            config::CommandReach::None => Reach::None,
+            config::CommandReach::Loopback => Reach::Loopback,
+            config::CommandReach::Cloud => Reach::Cloud,
+        };
+        let (program, groups) = (command.program.clone(), command.groups.clone());
+        let deadline = within(command.timeout_seconds);
+        sources.push(fleet::command::source(program, groups, deadline, reach, clock.clone()));
+    }
+    if let Some(webhook) = &config.webhook {
+        let (url, secret_file) = (webhook.url.clone(), webhook.secret_file.clone());
+        let deadline = within(webhook.timeout_seconds);
+        sources.push(fleet::webhook::source(url, secret_file, webhook.groups.clone(), deadline, clock.clone()));
     }
     sources
 }

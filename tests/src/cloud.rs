@@ -95,9 +95,46 @@ impl Cloud {
         self.call("autoscaling", &fields).await.map(drop)
     }
 
-    async fn call(&self, service: &str, fields: &[Field<'_>]) -> anyhow::Result<String> {
-        let body: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let body = format!("{}&Version=2011-01-01", body.join("&"));
+    /// Makes a group from a launch template called as it is, over some zones of us-east-1.
+    pub async fn template_group(&self, name: &str, size: u32, zones: &[&str]) -> anyhow::Result<Vec<String>> {
+        self.call(
+            "ec2",
+            &[
+                ("Action", "CreateLaunchTemplate"),
+                ("LaunchTemplateName", name),
+                ("LaunchTemplateData.ImageId", "ami-12c6146b"),
+                ("LaunchTemplateData.InstanceType", "m5.large"),
+            ],
+        )
+        .await?;
+        let size = size.to_string();
+        let zone_fields: Vec<String> =
+            (1..=zones.len()).map(|index| format!("AvailabilityZones.member.{index}")).collect();
+        let mut fields = vec![
+            ("Action", "CreateAutoScalingGroup"),
+            ("AutoScalingGroupName", name),
+            ("LaunchTemplate.LaunchTemplateName", name),
+            ("LaunchTemplate.Version", "$Latest"),
+            ("MinSize", "1"),
+            ("MaxSize", "200"),
+            ("DesiredCapacity", &size),
+        ];
+        fields.extend(zone_fields.iter().map(String::as_str).zip(zones.iter().copied()));
+        self.call("autoscaling", &fields).await?;
+        self.members(name).await
+    }
+
+    /// Any call of a service: `autoscaling`, `ec2` or `elasticloadbalancing`.
+    pub async fn call(&self, service: &str, fields: &[Field<'_>]) -> anyhow::Result<String> {
+        let version = match service {
+            "ec2" => "2016-11-15",
+            "elasticloadbalancing" => "2015-12-01",
+            _ => "2011-01-01",
+        };
+        let body = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .append_pair("Version", version)
+            .finish();
         // moto reads the service from the credential's scope and checks no signature.
         let authorization =
             format!("AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, Signature=x");

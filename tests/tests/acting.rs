@@ -241,7 +241,12 @@ async fn the_circle_runs() -> anyhow::Result<()> {
     let lease = actions.iter().position(|action| *action == "CreateTags").context("a lease")?;
     assert!(lease < detach, "the lease comes first: {actions:?}");
     assert!(changes.iter().all(|call| call.action != "SetDesiredCapacity"), "{actions:?}");
-    assert!(changes.iter().filter(|call| call.action == "UpdateAutoScalingGroup").all(|call| call.field("DesiredCapacity").is_empty()));
+    assert!(
+        changes
+            .iter()
+            .filter(|call| call.action == "UpdateAutoScalingGroup")
+            .all(|call| call.field("DesiredCapacity").is_empty())
+    );
 
     // Rising demand: what stands in shadow comes back before anything is launched.
     world
@@ -280,8 +285,7 @@ async fn the_circle_runs() -> anyhow::Result<()> {
     let ended: Vec<String> = world
         .until("a termination that was earned", 300, async |world| {
             let ended = world.named("TerminateInstances");
-            let ids: Vec<String> =
-                ended.iter().flat_map(|call| call.list("InstanceId")).map(str::to_owned).collect();
+            let ids: Vec<String> = ended.iter().flat_map(|call| call.list("InstanceId")).map(str::to_owned).collect();
             Ok((!ids.is_empty()).then_some(ids))
         })
         .await?;
@@ -339,9 +343,8 @@ async fn killed_while_the_cloud_holds_a_call_it_does_nothing_twice() -> anyhow::
     assert!(victims.iter().all(|victim| !members.contains(victim)));
     let sessions = eventually("their sessions are ours", Duration::from_secs(60), async || {
         let sessions = world.sessions().await?;
-        let ours = |victim: &String| {
-            sessions.iter().any(|it| it["instance"] == victim.as_str() && it["origin"] == "ours")
-        };
+        let ours =
+            |victim: &String| sessions.iter().any(|it| it["instance"] == victim.as_str() && it["origin"] == "ours");
         Ok(victims.iter().all(ours).then_some(sessions.len()))
     })
     .await?;

@@ -54,7 +54,9 @@ pub async fn carry_out(fleet: &dyn Fleet, intent: &Intent, owner: &str, until: i
     let prepared = match &intent.action {
         Action::Launch { .. } | Action::Terminate { .. } => Ok(()),
         Action::Attach { instances } => unlease(fleet, &intent.group, instances).await,
-        Action::Detach { instances } => lease(fleet, &intent.group, instances, owner, until).await,
+        Action::Detach { instances } => lease(fleet, &intent.group, instances, owner, until)
+            .await
+            .map_err(|why| format!("nothing was detached: its lease cannot be tagged: {why}")),
     };
     match prepared {
         Err(why) => Called::Refused { why },
@@ -64,16 +66,13 @@ pub async fn carry_out(fleet: &dyn Fleet, intent: &Intent, owner: &str, until: i
 
 /// Says on each instance until when and for whom it stands in shadow, before it leaves its group: from
 /// then on even a lost journal loses no machine.
-async fn lease(fleet: &dyn Fleet, group: &Id, instances: &[Id], owner: &str, until: i64) -> Result<(), String> {
+pub async fn lease(fleet: &dyn Fleet, group: &Id, instances: &[Id], owner: &str, until: i64) -> Result<(), String> {
     let tags = Tags::from([
         (UNTIL_TAG, Some(until.to_string())),
         (GROUP_TAG, Some(group.to_string())),
         (OWNER_TAG, Some(owner.to_owned())),
     ]);
-    fleet
-        .tag(instances, &tags)
-        .await
-        .map_err(|error| format!("nothing was detached: its lease cannot be tagged: {error}"))
+    fleet.tag(instances, &tags).await.map_err(|error| error.to_string())
 }
 
 /// Takes the lease off and reads that it is off, so that no reaper ends what is about to serve.

@@ -23,9 +23,9 @@ use super::leads::{Kind, Lead, Leads};
 use super::reaper;
 use super::verdicts::{self, Planned, Verdict};
 use crate::clock::Clock;
-use crate::fleet::{Action, Called, Fleet, Found, Reach, Tags, UNTIL_TAG};
+use crate::fleet::{Action, Called, Fleet, Found, Reach};
 use crate::observe::{Hint, Timeline};
-use crate::shadow::Sessions;
+use crate::shadow::{Sessions, ShadowSession};
 use crate::store::StoreId;
 
 /// Plans of all groups that may wait: a round makes one a group, and an old one is worth nothing.
@@ -131,6 +131,20 @@ impl Handle {
     pub fn offer(&self, planned: Planned) {
         if let Err(error) = self.0.plans.try_send(planned) {
             tracing::warn!(%error, "a plan is dropped: too many wait");
+        }
+    }
+
+    /// The tags of a shadow of ours follow its lease: they are what a reaper of another time goes by, and
+    /// what the acting policy at AWS permits a termination by.
+    pub async fn follow_lease(&self, session: &ShadowSession, source: Option<&str>) {
+        let Some(fleet) = self.fleet(source) else { return };
+        let instance = std::slice::from_ref(&session.instance);
+        let tagged = match session.ended {
+            None => call::lease(&**fleet, &session.group, instance, &self.owner(), session.until).await,
+            Some(_) => call::untag(&**fleet, instance).await.map_err(|error| error.to_string()),
+        };
+        if let Err(error) = tagged {
+            tracing::warn!(error, instance = %session.instance, "the tags of a lease cannot follow it");
         }
     }
 
@@ -317,18 +331,11 @@ impl Service {
                     self.sessions.release(&instance, reason, now).await
                 }
             };
-            let source = self.groups.get(group).and_then(|current| current.planned.source);
-            match (changed, self.handle.fleet(source)) {
-                (Ok(session), Some(fleet)) => {
-                    // The tag is what a reaper of another time goes by: it follows the lease.
-                    let until = session.ended.is_none().then(|| session.until.to_string());
-                    let tagged = fleet.tag(std::slice::from_ref(&instance), &Tags::from([(UNTIL_TAG, until)])).await;
-                    if let Err(error) = tagged {
-                        tracing::warn!(%error, %instance, "the lease's tag cannot be moved");
-                    }
+            match changed {
+                Ok(session) => {
+                    self.handle.follow_lease(&session, self.timeline.group(group).and_then(|it| it.source)).await
                 }
-                (Err(error), _) => tracing::warn!(%error, "a lease is not changed"),
-                (Ok(_), None) => {}
+                Err(error) => tracing::warn!(%error, "a lease is not changed"),
             }
         }
     }

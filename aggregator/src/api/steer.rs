@@ -17,7 +17,7 @@ use super::rest::{json_body, known_group, limit_of};
 use crate::act::Standing;
 use crate::fleet::{OWNER_TAG, Tags};
 use crate::identity::Caller;
-use crate::shadow::{ShadowError, ShadowSession};
+use crate::shadow::{Origin, ShadowError, ShadowSession};
 
 /// Why.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -188,7 +188,7 @@ pub async fn adopt(
     body: Bytes,
 ) -> Result<Json<ShadowSession>, Problem> {
     let (instance, why) = lease(&state, &caller, "adopt_shadow", &name, &body).await?;
-    state.sessions.adopt(&instance, &why).await.map(Json).map_err(|error| conflict(&error))
+    followed(&state, state.sessions.adopt(&instance, &why).await).await
 }
 
 /// Extends the lease of a shadow of ours by its own length, up to its hard limit.
@@ -201,7 +201,7 @@ pub async fn extend(
     body: Bytes,
 ) -> Result<Json<ShadowSession>, Problem> {
     let (instance, why) = lease(&state, &caller, "extend_shadow", &name, &body).await?;
-    state.sessions.extend(&instance, &why, state.clock.now()).await.map(Json).map_err(|error| conflict(&error))
+    followed(&state, state.sessions.extend(&instance, &why, state.clock.now()).await).await
 }
 
 /// Stops measuring a shadow; it is left running, and nothing here touches it any more.
@@ -214,7 +214,7 @@ pub async fn release(
     body: Bytes,
 ) -> Result<Json<ShadowSession>, Problem> {
     let (instance, why) = lease(&state, &caller, "release_shadow", &name, &body).await?;
-    state.sessions.release(&instance, &why, state.clock.now()).await.map(Json).map_err(|error| conflict(&error))
+    followed(&state, state.sessions.release(&instance, &why, state.clock.now()).await).await
 }
 
 async fn lease(
@@ -229,6 +229,19 @@ async fn lease(
     let reason = given(&reason.reason)?;
     audited(state, caller, action, instance.as_str(), reason).await?;
     Ok((instance, format!("{}: {reason}", caller.name)))
+}
+
+/// The tags in the cloud follow what was said of a lease.
+async fn followed(
+    state: &ApiState,
+    changed: Result<ShadowSession, ShadowError>,
+) -> Result<Json<ShadowSession>, Problem> {
+    let session = changed.map_err(|error| conflict(&error))?;
+    let source = state.timeline.group(&session.group).and_then(|snapshot| snapshot.source);
+    if session.origin == Origin::Ours {
+        state.act.follow_lease(&session, source).await;
+    }
+    Ok(Json(session))
 }
 
 fn conflict(error: &ShadowError) -> Problem {

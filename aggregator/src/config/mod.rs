@@ -6,6 +6,8 @@
 
 mod safety;
 
+mod inventory;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ use planner::policy::{Adopt, AtLimit, Mode};
 use serde::Serialize;
 
 use foreshadow_agent::reader::{Fault, Reader, Section, want};
+
+pub use inventory::{Aws, Command, CommandReach, Inventory, Webhook};
 
 /// Everything the aggregator can be told. Secrets are paths of files, never values.
 #[derive(Debug, Clone, Serialize, Default)]
@@ -83,32 +87,6 @@ pub struct InfluxDb {
     pub organisation: String,
     pub bucket: String,
     pub token_file: PathBuf,
-}
-
-/// `[inventory]`: who belongs to which group.
-#[derive(Debug, Clone, Serialize)]
-pub struct Inventory {
-    pub interval_seconds: u32,
-    /// A static inventory file.
-    pub file: Option<PathBuf>,
-    pub aws: Option<Aws>,
-    /// How long an instance may warm up without an agent before it counts as serving.
-    pub warm_up_seconds: u32,
-    /// How long a detached instance drains before its measurements count as idle.
-    pub drain_seconds: u32,
-}
-
-impl Default for Inventory {
-    fn default() -> Self {
-        Self { interval_seconds: 30, file: None, aws: None, warm_up_seconds: 600, drain_seconds: 300 }
-    }
-}
-
-/// `[inventory.aws]`: Auto Scaling groups by name.
-#[derive(Debug, Clone, Serialize, Default)]
-pub struct Aws {
-    pub groups: Vec<String>,
-    pub region: Option<String>,
 }
 
 /// `[agents]`.
@@ -215,7 +193,7 @@ impl Config {
             config.listen = listen;
             config.identity = identity(&mut reader, &mut root);
             config.store = store(&mut reader, &mut root);
-            config.inventory = inventory(&mut reader, &mut root);
+            config.inventory = inventory::read(&mut reader, &mut root);
             config.agents = agents(&mut reader, &mut root);
             config.forecast = forecast(&mut reader, &mut root);
             config.shadow = shadow(&mut reader, &mut root);
@@ -319,27 +297,6 @@ fn store(reader: &mut Reader, root: &mut Section<'_>) -> Store {
         }
     }
     influx.finish(reader);
-    section.finish(reader);
-    read
-}
-
-fn inventory(reader: &mut Reader, root: &mut Section<'_>) -> Inventory {
-    let mut read = Inventory::default();
-    let mut section = root.section(reader, "inventory");
-    section.set(reader, "interval_seconds", &mut read.interval_seconds, want::count(5..=3_600));
-    section.set(reader, "warm_up_seconds", &mut read.warm_up_seconds, want::count(0..=7_200));
-    section.set(reader, "drain_seconds", &mut read.drain_seconds, want::count(0..=7_200));
-    read.file = section.get(reader, "file", path);
-    let mut aws = section.section(reader, "aws");
-    if aws.is_present() {
-        let groups = aws.get(reader, "groups", want::texts);
-        if groups.as_ref().is_none_or(Vec::is_empty) {
-            aws.fault(reader, "groups", "name at least one Auto Scaling group; an empty list means none, never all");
-        }
-        let region = aws.get(reader, "region", want::text);
-        read.aws = Some(Aws { groups: groups.unwrap_or_default(), region });
-    }
-    aws.finish(reader);
     section.finish(reader);
     read
 }

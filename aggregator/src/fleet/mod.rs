@@ -6,7 +6,11 @@
 //! means nothing.
 
 mod aws;
+pub mod command;
 mod file;
+mod remote;
+pub mod webhook;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,0 +1,150 @@
+//! Moving instances in and out of their group, and ending them. Always by id.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_autoscaling::types::{AutoScalingGroup, Tag};
+use foreshadow_proto::convert::Id;
+
+use super::AwsFleet;
+use super::describe::{lifecycle, own_minimum, size};
+use super::fault::Fault;
+use crate::fleet::{Called, Lifecycle, MINIMUM_TAG};
+
+/// AttachInstances and DetachInstances take at most this many ids.
+const MOVED_PER_CALL: usize = 20;
+/// TerminateInstances takes 1000; few, so that one id it does not like holds up few others.
+const ENDED_PER_CALL: usize = 50;
+
+impl AwsFleet {
+    pub(super) async fn attach(&self, group: &Id, instances: &[Id]) -> Called {
+        let instances = distinct(instances);
+        if instances.is_empty() {
+            return Called::Done { instances };
+        }
+        let state = match self.present(group).await {
+            Ok(state) => state,
+            Err(called) => return called,
+        };
+        if let Some(member) = instances.iter().find(|instance| place(&state, instance).is_some()) {
+            return Called::Refused { why: format!("{member} is in the group already") };
+        }
+        let (desired, maximum) = (size(state.desired_capacity), size(state.max_size));
+        if desired.saturating_add(many(&instances)) > maximum {
+            let why = format!("{} more than {desired} is above the group's MaxSize {maximum}", instances.len());
+            return Called::Refused { why };
+        }
+        for (batch, ids) in instances.chunks(MOVED_PER_CALL).enumerate() {
+            let asked = self.changing.attach_instances().auto_scaling_group_name(group.as_str());
+            if let Err(error) = asked.set_instance_ids(Some(words(ids))).send().await {
+                return broken_off(batch, &Fault::from_sdk(&error), "autoscaling:AttachInstances");
+            }
+        }
+        Called::Done { instances }
+    }
+
+    pub(super) async fn detach(&self, group: &Id, instances: &[Id]) -> Called {
+        let instances = distinct(instances);
+        if instances.is_empty() {
+            return Called::Done { instances };
+        }
+        let state = match self.present(group).await {
+            Ok(state) => state,
+            Err(called) => return called,
+        };
+        for instance in &instances {
+            // In standby the capacity was lowered before: lowered once more it would end another.
+            let why = match place(&state, instance) {
+                Some(Lifecycle::InService) => continue,
+                Some(other) => format!("{instance} is {other:?}, not InService: nothing was detached"),
+                None => format!("{instance} is not in the group: nothing was detached"),
+            };
+            return Called::Refused { why };
+        }
+        if let Err(called) = self.make_room(group, &state, many(&instances)).await {
+            return called;
+        }
+        for (batch, ids) in instances.chunks(MOVED_PER_CALL).enumerate() {
+            let asked = self.changing.detach_instances().auto_scaling_group_name(group.as_str());
+            let asked = asked.set_instance_ids(Some(words(ids))).should_decrement_desired_capacity(true);
+            if let Err(error) = asked.send().await {
+                return broken_off(batch, &Fault::from_sdk(&error), "autoscaling:DetachInstances");
+            }
+        }
+        Called::Done { instances }
+    }
+
+    /// Lowers a MinSize that we raised, never below the user's own; where it is back there, the tag goes.
+    async fn make_room(&self, group: &Id, state: &AutoScalingGroup, leaving: u32) -> Result<(), Called> {
+        let minimum = size(state.min_size);
+        let own = own_minimum(state);
+        let floor = own.unwrap_or(minimum);
+        let left = size(state.desired_capacity).checked_sub(leaving).filter(|left| *left >= floor);
+        let Some(left) = left else {
+            let why = format!("{leaving} fewer would leave the group below its MinSize {floor}: nothing was detached");
+            return Err(Called::Refused { why });
+        };
+        if left >= minimum {
+            return Ok(());
+        }
+        let lowered = i32::try_from(left).unwrap_or(i32::MAX);
+        let asked = self.changing.update_auto_scaling_group().auto_scaling_group_name(group.as_str()).min_size(lowered);
+        // Whatever came of it, nothing was detached.
+        asked.send().await.map_err(|error| Fault::from_sdk(&error).before("autoscaling:UpdateAutoScalingGroup"))?;
+        if left == floor {
+            let kept = Tag::builder().resource_id(group.as_str()).resource_type("auto-scaling-group").key(MINIMUM_TAG);
+            if let Err(error) = self.changing.delete_tags().tags(kept.build()).send().await {
+                // It is not below MinSize any more, so it says nothing.
+                let fault = Fault::from_sdk(&error);
+                tracing::warn!(%group, %fault, "the tag {MINIMUM_TAG} could not be removed");
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn terminate(&self, instances: &[Id]) -> Called {
+        let instances = distinct(instances);
+        match self.memberships(&instances).await {
+            Err(fault) => return fault.before("autoscaling:DescribeAutoScalingInstances"),
+            Ok(groups) => {
+                if let Some((member, group)) = groups.first_key_value() {
+                    let why = format!("{member} is in the group {group}: nothing was terminated");
+                    return Called::Refused { why };
+                }
+            }
+        }
+        for (batch, ids) in instances.chunks(ENDED_PER_CALL).enumerate() {
+            match self.query.terminate(ids).await {
+                Ok(()) => {}
+                // With a protected one among them EC2 ends those in other zones all the same.
+                Err(fault) if ids.len() > 1 && fault.code() == Some("OperationNotPermitted") => return Called::Unknown,
+                Err(fault) => return broken_off(batch, &fault, "ec2:TerminateInstances"),
+            }
+        }
+        Called::Done { instances }
+    }
+}
+
+/// A batch failed; after an earlier one went through it is not known how far the change came.
+fn broken_off(batch: usize, fault: &Fault, permission: &str) -> Called {
+    if batch == 0 { fault.called(permission) } else { Called::Unknown }
+}
+
+/// Where an instance stands in a group that was described.
+pub(super) fn place(group: &AutoScalingGroup, instance: &Id) -> Option<Lifecycle> {
+    let members = group.instances.as_deref().unwrap_or_default();
+    members.iter().find(|member| member.instance_id.as_deref() == Some(instance.as_str())).map(lifecycle)
+}
+
+/// Each once, in the given order: a batch that names one twice is refused.
+fn distinct(instances: &[Id]) -> Vec<Id> {
+    let mut seen = BTreeSet::new();
+    instances.iter().filter(|instance| seen.insert(*instance)).cloned().collect()
+}
+
+fn many(instances: &[Id]) -> u32 {
+    u32::try_from(instances.len()).unwrap_or(u32::MAX)
+}
+
+pub(super) fn words(instances: &[Id]) -> Vec<String> {
+    instances.iter().map(|instance| instance.as_str().to_owned()).collect()
+}

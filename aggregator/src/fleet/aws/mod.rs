@@ -1,0 +1,141 @@
+//! Auto Scaling groups by the AWS API. `AWS_ENDPOINT_URL` and the usual credential chain are
+//! honoured. The permissions that describing and acting need are in `deploy/aws`.
+//!
+//! `describe` reads groups, `launch` and `hands` change them, `outcome` finds out what became of a
+//! change, `outside` looks at instances that left. `query` and `ec2` are the calls without an SDK.
+
+mod describe;
+mod ec2;
+mod fault;
+mod hands;
+mod launch;
+mod outcome;
+mod outside;
+mod query;
+mod xml;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_sdk_autoscaling::Client;
+use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
+use aws_smithy_http_client::tls;
+use foreshadow_proto::convert::Id;
+
+use super::{Action, Called, Fleet, FleetError, Found, Inventory, Outside, Reach, Tags, Token};
+use crate::clock::Clock;
+use crate::exchange::is_loopback;
+use outcome::Picture;
+use query::{CALL_DEADLINE, Query, Service, configured_endpoint};
+
+/// Describes and changes named Auto Scaling groups.
+#[derive(Debug)]
+pub struct AwsFleet {
+    /// For describing; tries again by itself.
+    reading: Client,
+    /// For changes; never tries again: a second DetachInstances is a second change.
+    changing: Client,
+    query: Query,
+    groups: Vec<String>,
+    reach: Reach,
+    /// The endpoint has no LaunchInstances: found out once, and kept.
+    no_launch_call: AtomicBool,
+    /// How changes looked whose outcome is being found out.
+    pictures: Mutex<BTreeMap<Token, Picture>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl AwsFleet {
+    /// Takes region and credentials from the usual places unless a region is given.
+    pub async fn new(groups: Vec<String>, region: Option<String>, clock: Arc<dyn Clock>) -> Self {
+        let mut loader = Self::loader();
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region));
+        }
+        Self::with(&loader.load().await, groups, clock).await
+    }
+
+    /// Region, credentials and endpoints as usual, over the one TLS stack there is.
+    pub fn loader() -> ConfigLoader {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .build_https();
+        aws_config::defaults(BehaviorVersion::latest()).http_client(http)
+    }
+
+    /// With a configuration that was loaded by [`AwsFleet::loader`]. Its operation timeout, when it has
+    /// one, is the deadline of every call.
+    pub async fn with(config: &SdkConfig, groups: Vec<String>, clock: Arc<dyn Clock>) -> Self {
+        let deadline = config.timeout_config().and_then(TimeoutConfig::operation_timeout).unwrap_or(CALL_DEADLINE);
+        let timeouts = TimeoutConfig::builder().operation_timeout(deadline).build();
+        let reading = aws_sdk_autoscaling::config::Builder::from(config).timeout_config(timeouts);
+        let changing = reading.clone().retry_config(RetryConfig::disabled());
+        let services = ["Auto Scaling", Service::Ec2.id(), Service::LoadBalancing.id()];
+        let local = services.iter().all(|service| {
+            let url = configured_endpoint(config, service).and_then(|url| url.parse().ok());
+            url.is_some_and(|url| is_loopback(&url))
+        });
+        Self {
+            reading: Client::from_conf(reading.build()),
+            changing: Client::from_conf(changing.build()),
+            query: Query::new(config, deadline, clock.clone()).await,
+            groups,
+            reach: if local { Reach::Loopback } else { Reach::Cloud },
+            no_launch_call: AtomicBool::new(false),
+            pictures: Mutex::default(),
+            clock,
+        }
+    }
+}
+
+#[async_trait]
+impl Fleet for AwsFleet {
+    async fn describe(&self) -> Result<Inventory, FleetError> {
+        self.inventory().await
+    }
+
+    fn name(&self) -> &'static str {
+        "aws"
+    }
+
+    /// Loopback only when every service it calls is on this machine.
+    fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    async fn outside(&self, group: &Id, instances: &[Id]) -> Result<Vec<Outside>, FleetError> {
+        self.look_outside(group, instances).await
+    }
+
+    async fn call(&self, group: &Id, action: &Action, token: &Token) -> Called {
+        if !self.groups.iter().any(|name| name == group.as_str()) {
+            return Called::Refused { why: format!("{group} is not in inventory.aws.groups") };
+        }
+        match action {
+            Action::Launch { count, size } => self.launch(group, *count, *size, token).await,
+            Action::Attach { instances } => self.attach(group, instances).await,
+            Action::Detach { instances } => self.detach(group, instances).await,
+            Action::Terminate { instances } => self.terminate(instances).await,
+        }
+    }
+
+    async fn outcome(&self, group: &Id, action: &Action, token: &Token) -> Found {
+        self.find(group, action, token).await
+    }
+
+    async fn tag(&self, instances: &[Id], tags: &Tags) -> Result<(), FleetError> {
+        self.tag_instances(instances, tags).await
+    }
+
+    async fn tag_group(&self, group: &Id, tags: &Tags) -> Result<(), FleetError> {
+        self.tag_a_group(group, tags).await
+    }
+
+    async fn tagged(&self, tag: &str) -> Result<Vec<Outside>, FleetError> {
+        self.find_tagged(tag).await
+    }
+}

@@ -1,0 +1,160 @@
+//! Capacity is added with a token or by MinSize, and taken back no lower than the user wants.
+
+use foreshadow::fleet::{Action, Called, Fleet as _, Found, MINIMUM_TAG};
+use foreshadow_tests::proxy::{Call, Fault};
+
+use crate::world::{World, actions, done, id, ids, none, refusal, token};
+
+fn launched(instances: &[&str]) -> Fault {
+    let members: String = instances.iter().map(|id| format!("<member>{id}</member>")).collect();
+    let body = format!(
+        "<LaunchInstancesResponse><LaunchInstancesResult><Instances><member><InstanceIds>{members}</InstanceIds>\
+         </member></Instances></LaunchInstancesResult></LaunchInstancesResponse>"
+    );
+    Fault::Answer { status: 200, body }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minsize_rises_with_the_users_value_in_a_tag_and_falls_no_lower_than_it() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let members = world.cloud.group("old", 3).await?;
+    let raise = Action::Launch { count: 3, size: 6 };
+    assert_eq!(world.outcome("old", &raise, 0).await?, Found::NotDone);
+    assert_eq!(world.call("old", &raise, 0).await, none());
+    let sent = world.proxy.take_changes();
+    // A launch configuration: LaunchInstances is not even tried. The tag first.
+    assert_eq!(actions(&sent), ["CreateOrUpdateTags", "UpdateAutoScalingGroup"]);
+    assert_eq!((sent[0].field("Tags.member.1.Key"), sent[0].field("Tags.member.1.Value")), (MINIMUM_TAG, "1"));
+    assert_eq!(sent[0].field("Tags.member.1.PropagateAtLaunch"), "false");
+    assert_eq!((sent[1].field("MinSize"), sent[1].field("DesiredCapacity")), ("6", ""));
+    assert_eq!(world.cloud.members("old").await?.len(), 6);
+    assert_eq!(world.minimum("old").await?, ("6".to_owned(), Some("1".to_owned())));
+    assert_eq!(world.outcome("old", &raise, 0).await?, Found::Done { instances: Vec::new() });
+
+    // Repeated it changes nothing, a smaller one lowers nothing, a larger one keeps the user's value.
+    assert_eq!(world.call("old", &raise, 0).await, none());
+    assert_eq!(world.call("old", &Action::Launch { count: 1, size: 4 }, 1).await, none());
+    assert!(world.proxy.take_changes().is_empty());
+    assert_eq!(world.call("old", &Action::Launch { count: 2, size: 8 }, 2).await, none());
+    assert_eq!(actions(&world.proxy.take_changes()), ["UpdateAutoScalingGroup"]);
+    assert_eq!(world.minimum("old").await?, ("8".to_owned(), Some("1".to_owned())));
+    let above = world.call("old", &Action::Launch { count: 200, size: 201 }, 3).await;
+    assert!(refusal(&above).contains("MaxSize 200"), "{above:?}");
+    assert!(world.proxy.take_changes().is_empty());
+
+    // The inventory shows the user's own minimum.
+    let inventory = world.fleet.describe().await?;
+    let old = &inventory.groups[&id("old")];
+    assert_eq!((old.minimum, old.desired, old.maximum), (1, 8, 200));
+
+    // Detaching lowers it as far as it must, and takes the tag away at the user's value.
+    let members = [members, world.cloud.members("old").await?[3..].to_vec()].concat();
+    let detach = |names: &[String]| Action::Detach { instances: ids(names) };
+    assert_eq!(world.call("old", &detach(&members[..2]), 4).await, done(&members[..2]));
+    let sent = world.proxy.take_changes();
+    assert_eq!(actions(&sent), ["UpdateAutoScalingGroup", "DetachInstances"]);
+    assert_eq!(sent[0].field("MinSize"), "6");
+    assert_eq!(world.minimum("old").await?, ("6".to_owned(), Some("1".to_owned())));
+    let below = world.call("old", &detach(&members[2..8]), 5).await;
+    assert!(refusal(&below).contains("MinSize 1"), "{below:?}");
+    assert!(world.proxy.take_changes().is_empty());
+    assert_eq!(world.call("old", &detach(&members[2..7]), 6).await, done(&members[2..7]));
+    assert_eq!(actions(&world.proxy.take_changes()), ["UpdateAutoScalingGroup", "DeleteTags", "DetachInstances"]);
+    assert_eq!(world.minimum("old").await?, ("1".to_owned(), None));
+    assert_eq!(world.cloud.members("old").await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_value_that_cannot_be_kept_is_never_overwritten() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    world.cloud.group("old", 2).await?;
+    let raise = Action::Launch { count: 2, size: 4 };
+    for fault in [Fault::THROTTLE, Fault::Error { status: 403, code: "AccessDenied" }, Fault::FAIL_AFTER] {
+        let throttled = fault == Fault::THROTTLE;
+        world.proxy.next("CreateOrUpdateTags", [fault]);
+        let called = world.call("old", &raise, 0).await;
+        assert!(called == Called::Throttled || !throttled && !refusal(&called).is_empty(), "{called:?}");
+    }
+    // The tag is written, and reads back as nothing.
+    let empty = "<DescribeAutoScalingGroupsResponse><DescribeAutoScalingGroupsResult><AutoScalingGroups><member>\
+                 <AutoScalingGroupName>old</AutoScalingGroupName><MinSize>1</MinSize><MaxSize>200</MaxSize>\
+                 <DesiredCapacity>2</DesiredCapacity><LaunchConfigurationName>test</LaunchConfigurationName>\
+                 <CreatedTime>2026-01-01T00:00:00Z</CreatedTime></member></AutoScalingGroups>\
+                 </DescribeAutoScalingGroupsResult></DescribeAutoScalingGroupsResponse>";
+    let answer = || Fault::Answer { status: 200, body: empty.to_owned() };
+    world.proxy.next("DescribeAutoScalingGroups", [answer(), answer()]);
+    let called = world.call("old", &raise, 0).await;
+    assert!(refusal(&called).contains("nothing was launched"), "{called:?}");
+    assert!(world.proxy.changes().iter().all(|call| call.action == "CreateOrUpdateTags"));
+    assert_eq!(world.minimum("old").await?.0, "1");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn launches_carry_their_token_and_one_zone_and_fall_back_where_the_call_is_not_known() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    // The local AWS puts all of them into one zone, as it likes.
+    world.cloud.template_group("web", 3, &["us-east-1a", "us-east-1b"]).await?;
+    let inventory = world.fleet.describe().await?;
+    let members = &inventory.groups[&id("web")].members;
+    let in_a = members.iter().filter(|member| member.zone == Some(id("us-east-1a"))).count();
+    let (fewest, most) = if in_a < 2 { ("us-east-1a", "us-east-1b") } else { ("us-east-1b", "us-east-1a") };
+    let launch = Action::Launch { count: 2, size: 5 };
+    let mismatch = || Fault::Error { status: 400, code: "IdempotentParameterMismatch" };
+
+    world.proxy.next("LaunchInstances", [launched(&["i-1", "i-2"])]);
+    assert_eq!(world.call("web", &launch, 0).await, done(&["i-1".to_owned(), "i-2".to_owned()]));
+    let sent = world.proxy.take_changes();
+    assert_eq!(actions(&sent), ["LaunchInstances"]);
+    let first = token("web", 0);
+    for (field, value) in [
+        ("ClientToken", first.as_str()),
+        ("RequestedCapacity", "2"),
+        ("AvailabilityZones.member.1", fewest),
+        ("AvailabilityZones.member.2", ""),
+        ("RetryStrategy", "none"),
+    ] {
+        assert_eq!(sent[0].field(field), value, "{field}");
+    }
+    // The token was used when another zone had the fewest.
+    world.proxy.next("LaunchInstances", [mismatch(), launched(&["i-1", "i-2"])]);
+    assert_eq!(world.call("web", &launch, 0).await, done(&["i-1".to_owned(), "i-2".to_owned()]));
+    let zones = |calls: &[Call]| -> Vec<String> {
+        calls.iter().map(|call| call.field("AvailabilityZones.member.1").to_owned()).collect()
+    };
+    assert_eq!(zones(&world.proxy.take_changes()), [fewest, most]);
+    world.proxy.next("LaunchInstances", [mismatch(), mismatch()]);
+    assert_eq!(world.call("web", &launch, 0).await, Called::Unknown);
+
+    // A cloud that fails is not a cloud without the call.
+    world.proxy.take_changes();
+    let in_progress = Fault::Error { status: 400, code: "IdempotentCallInProgress" };
+    let failed = Fault::Error { status: 500, code: "InternalFailure" };
+    let contention = Fault::Error { status: 500, code: "ResourceContention" };
+    world.proxy.next("LaunchInstances", [failed, contention, in_progress, Fault::THROTTLE]);
+    for called in [Called::Unknown, Called::Unknown, Called::Unknown, Called::Throttled] {
+        assert_eq!(world.call("web", &launch, 1).await, called);
+    }
+    let denied = Fault::Error { status: 403, code: "AccessDenied" };
+    let short = "<LaunchInstancesResponse><LaunchInstancesResult><Errors><member><ErrorCode>\
+                 InsufficientInstanceCapacity</ErrorCode><ErrorMessage>no m5.large</ErrorMessage></member></Errors>\
+                 </LaunchInstancesResult></LaunchInstancesResponse>";
+    let empty = Fault::Answer { status: 200, body: short.to_owned() };
+    world.proxy.next("LaunchInstances", [denied, empty]);
+    let called = world.call("web", &launch, 1).await;
+    assert!(refusal(&called).contains("grant autoscaling:LaunchInstances"), "{called:?}");
+    let called = world.call("web", &launch, 1).await;
+    assert!(refusal(&called).contains("InsufficientInstanceCapacity: no m5.large"), "{called:?}");
+    // One call each: nothing was tried again behind our back, and MinSize is as it was.
+    assert_eq!(actions(&world.proxy.take_changes()), ["LaunchInstances"; 6]);
+
+    // This cloud does not know the call: by MinSize, and not asked again.
+    assert_eq!(world.call("web", &launch, 2).await, none());
+    let sent = world.proxy.take_changes();
+    assert_eq!(actions(&sent), ["LaunchInstances", "CreateOrUpdateTags", "UpdateAutoScalingGroup"]);
+    assert_eq!(world.cloud.members("web").await?.len(), 5);
+    assert_eq!(world.call("web", &Action::Launch { count: 1, size: 6 }, 3).await, none());
+    assert_eq!(actions(&world.proxy.take_changes()), ["UpdateAutoScalingGroup"]);
+    Ok(())
+}

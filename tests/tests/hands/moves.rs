@@ -1,0 +1,98 @@
+//! Instances leave, come back and end, by id and in batches.
+
+use foreshadow::fleet::{Action, Fleet as _, Found, Reach};
+
+use crate::world::{World, actions, done, ids, none, refusal};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_leave_and_come_back_in_batches_of_twenty_and_end_by_id() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let members = world.cloud.template_group("web", 30, &["us-east-1a"]).await?;
+    world.proxy.take_changes();
+    assert_eq!(world.fleet.reach(), Reach::Loopback);
+    let out = &members[..25];
+    let instances = ids(out);
+
+    let detach = Action::Detach { instances: instances.clone() };
+    assert_eq!(world.call("web", &detach, 0).await, done(out));
+    let sent = world.proxy.take_changes();
+    assert_eq!(actions(&sent), ["DetachInstances", "DetachInstances"]);
+    let batches: Vec<Vec<&str>> = sent.iter().map(|call| call.list("InstanceIds.member")).collect();
+    assert_eq!((batches[0].len(), batches[1].len()), (20, 5));
+    assert_eq!(batches.concat(), out);
+    assert!(sent.iter().all(|call| call.field("ShouldDecrementDesiredCapacity") == "true"));
+    assert_eq!(world.cloud.members("web").await?, members[25..]);
+    assert_eq!(world.outcome("web", &detach, 0).await?, Found::Done { instances: instances.clone() });
+
+    let attach = Action::Attach { instances: instances.clone() };
+    assert_eq!(world.call("web", &attach, 1).await, done(out));
+    let sent = world.proxy.take_changes();
+    assert_eq!(actions(&sent), ["AttachInstances", "AttachInstances"]);
+    assert_eq!(sent.iter().flat_map(|call| call.list("InstanceIds.member")).collect::<Vec<_>>(), out);
+    assert_eq!(world.cloud.members("web").await?.len(), 30);
+    assert_eq!(world.outcome("web", &attach, 1).await?, Found::Done { instances: instances.clone() });
+
+    // Who is in a group is not terminated, and nobody else with it.
+    let terminate = Action::Terminate { instances: ids(&out[..2]) };
+    let refused = world.call("web", &terminate, 2).await;
+    assert!(refusal(&refused).contains("is in the group web"), "{refused:?}");
+    assert_eq!(world.call("web", &Action::Detach { instances: ids(&out[..1]) }, 3).await, done(&out[..1]));
+    world.proxy.take_changes();
+    assert!(refusal(&world.call("web", &terminate, 2).await).contains(out[1].as_str()));
+    assert!(world.proxy.take_changes().is_empty());
+    let terminate = Action::Terminate { instances: ids(&out[..1]) };
+    assert_eq!(world.call("web", &terminate, 4).await, done(&out[..1]));
+    let sent = world.proxy.take_changes();
+    assert_eq!((actions(&sent), sent[0].list("InstanceId")), (vec!["TerminateInstances"], vec![out[0].as_str()]));
+    assert_eq!(world.outcome("web", &terminate, 4).await?, Found::Done { instances: ids(&out[..1]) });
+
+    // An empty list means nothing, and a group that is not ours is left alone.
+    for empty in [
+        Action::Detach { instances: Vec::new() },
+        Action::Attach { instances: Vec::new() },
+        Action::Terminate { instances: Vec::new() },
+        Action::Launch { count: 0, size: 0 },
+    ] {
+        assert_eq!(world.call("web", &empty, 5).await, none());
+    }
+    assert!(refusal(&world.call("other", &detach, 6).await).contains("not in inventory.aws.groups"));
+    assert!(world.proxy.take_changes().is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_local_aws_would_let_pass_is_refused_before_it_is_sent() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let members = world.cloud.template_group("web", 3, &["us-east-1a"]).await?;
+    let change = async |fields: &[(&str, &str)]| world.cloud.call("autoscaling", fields).await;
+    let detach = |names: &[String]| Action::Detach { instances: ids(names) };
+
+    let stranger = vec!["i-0123456789abcdef0".to_owned()];
+    assert!(refusal(&world.call("web", &detach(&stranger), 0).await).contains("not in the group"));
+    assert!(refusal(&world.call("old", &detach(&stranger), 0).await).contains("no Auto Scaling group is called old"));
+    let below = world.call("web", &detach(&members), 1).await;
+    assert!(refusal(&below).contains("below its MinSize 1"), "{below:?}");
+    let inside = world.call("web", &Action::Attach { instances: ids(&members[..1]) }, 2).await;
+    assert!(refusal(&inside).contains("in the group already"), "{inside:?}");
+    change(&[
+        ("Action", "EnterStandby"),
+        ("AutoScalingGroupName", "web"),
+        ("InstanceIds.member.1", &members[0]),
+        ("ShouldDecrementDesiredCapacity", "true"),
+    ])
+    .await?;
+    let standby = world.call("web", &detach(&members[..1]), 3).await;
+    assert!(refusal(&standby).contains("Standby, not InService"), "{standby:?}");
+    assert!(world.proxy.changes().is_empty(), "{:?}", world.proxy.changes());
+
+    assert_eq!(world.call("web", &detach(&members[1..2]), 4).await, done(&members[1..2]));
+    change(&[("Action", "UpdateAutoScalingGroup"), ("AutoScalingGroupName", "web"), ("MaxSize", "1")]).await?;
+    world.proxy.take_changes();
+    let above = world.call("web", &Action::Attach { instances: ids(&members[1..2]) }, 5).await;
+    assert!(refusal(&above).contains("MaxSize 1"), "{above:?}");
+    let above = world.call("web", &Action::Launch { count: 1, size: 2 }, 6).await;
+    assert!(refusal(&above).contains("raise MaxSize"), "{above:?}");
+    let sent = world.proxy.take_changes();
+    assert_eq!(actions(&sent), ["LaunchInstances"], "the call this cloud does not have, and nothing else");
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! What describing tells of groups, and of instances outside them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use aws_config::Region;
+use foreshadow::clock::SystemClock;
+use foreshadow::fleet::{
+    Action, AwsFleet, Fleet as _, GROUP_TAG, OWNER_TAG, Outside, Reach, RunState, Tags, UNTIL_TAG,
+};
+use foreshadow_proto::convert::Id;
+use foreshadow_tests::proxy::Fault;
+
+use crate::world::{World, done, fleet, id, ids, inner, refusal};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_owner_tags_and_what_stands_outside_are_seen() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let members = world.cloud.template_group("web", 3, &["us-east-1a"]).await?;
+    world.cloud.group("old", 1).await?;
+    let owner = Tags::from([(OWNER_TAG, Some("installation-1".to_owned()))]);
+    world.fleet.tag_group(&id("web"), &owner).await?;
+    let inventory = world.fleet.describe().await?;
+    // The one call that the local AWS does not have.
+    let known = |problem: &String| problem.contains("DescribeInstanceRefreshes");
+    assert!(inventory.complete && inventory.problems.iter().all(known), "{:?}", inventory.problems);
+    let web = &inventory.groups[&id("web")];
+    assert_eq!(web.owner.as_deref(), Some("installation-1"));
+    let version = web.version.clone().context("a version")?;
+    assert!(version.starts_with("lt-") && version.ends_with(":1"), "{version}");
+    assert!(web.members.iter().all(|member| member.version.as_ref() == Some(&version)));
+    assert_eq!(inventory.groups[&id("old")].version.as_deref(), Some("test"));
+    // A newer template: the group would launch another version than its members have.
+    let newer = [
+        ("Action", "CreateLaunchTemplateVersion"),
+        ("LaunchTemplateName", "web"),
+        ("LaunchTemplateData.ImageId", "ami-12c6146b"),
+    ];
+    world.cloud.call("ec2", &newer).await?;
+    let inventory = world.fleet.describe().await?;
+    let web = &inventory.groups[&id("web")];
+    assert!(web.version.as_ref().is_some_and(|version| version.ends_with(":2")), "{:?}", web.version);
+    assert!(web.members.iter().all(|member| member.version.as_ref() == Some(&version)));
+    // What cannot be resolved is not known, and said.
+    world.proxy.next("DescribeLaunchTemplates", [Fault::Error { status: 403, code: "UnauthorizedOperation" }]);
+    let inventory = world.fleet.describe().await?;
+    assert!(inventory.complete && inventory.groups[&id("web")].version.is_none());
+    assert!(inventory.problems.iter().any(|problem| problem.contains("grant ec2:DescribeLaunchTemplates")));
+    let none = Tags::from([(OWNER_TAG, None)]);
+    world.fleet.tag_group(&id("web"), &none).await?;
+    assert_eq!(world.fleet.describe().await?.groups[&id("web")].owner, None);
+
+    let all = ids(&members);
+    let detached = Action::Detach { instances: vec![all[0].clone()] };
+    assert_eq!(world.call("web", &detached, 0).await, done(&members[..1]));
+    let lease = Tags::from([(UNTIL_TAG, Some("1800000000".to_owned())), (GROUP_TAG, Some("web".to_owned()))]);
+    world.fleet.tag(&all[..1], &lease).await?;
+    let stranger = id("i-0123456789abcdef0");
+    let outside = world.fleet.outside(&id("web"), &[all[0].clone(), all[1].clone(), stranger.clone()]).await?;
+    let by_id: BTreeMap<&Id, &Outside> = outside.iter().map(|found| (&found.instance, found)).collect();
+    assert_eq!((outside.len(), by_id.len()), (3, 3));
+    let shadow = by_id[&all[0]];
+    assert_eq!((shadow.state, &shadow.group, shadow.in_target_group), (RunState::Running, &None, Some(false)));
+    assert!(!shadow.protected);
+    assert_eq!(shadow.tags.get(UNTIL_TAG).map(String::as_str), Some("1800000000"));
+    assert_eq!(by_id[&all[1]].group, Some(id("web")));
+    // One unknown id does not hide the others, and is unknown, not gone.
+    assert_eq!((by_id[&stranger].state, by_id[&stranger].protected), (RunState::Unknown, true));
+    assert!(world.fleet.outside(&id("web"), &[]).await?.is_empty());
+
+    let tagged = world.fleet.tagged(UNTIL_TAG).await?;
+    assert_eq!(tagged.iter().map(|found| &found.instance).collect::<Vec<_>>(), [&all[0]]);
+    world.fleet.tag(&all[..1], &Tags::from([(UNTIL_TAG, None)])).await?;
+    assert!(world.fleet.tagged(UNTIL_TAG).await?.is_empty());
+    let outside = world.fleet.outside(&id("web"), &all[..1]).await?;
+    assert_eq!((outside[0].tags.get(UNTIL_TAG), outside[0].tags.contains_key(GROUP_TAG)), (None, true));
+
+    // Protected, and not knowing counts as protected.
+    world.proxy.next("DescribeInstanceAttribute", [Fault::Error { status: 403, code: "UnauthorizedOperation" }]);
+    assert!(world.fleet.outside(&id("web"), &all[..1]).await?[0].protected);
+    let protect = |value| {
+        [
+            ("Action", "ModifyInstanceAttribute"),
+            ("InstanceId", members[0].as_str()),
+            ("DisableApiTermination.Value", value),
+        ]
+    };
+    world.cloud.call("ec2", &protect("true")).await?;
+    assert!(world.fleet.outside(&id("web"), &all[..1]).await?[0].protected);
+    let refused = world.call("web", &Action::Terminate { instances: vec![all[0].clone()] }, 1).await;
+    assert!(refusal(&refused).contains("OperationNotPermitted"), "{refused:?}");
+    world.cloud.call("ec2", &protect("false")).await?;
+    let end = Action::Terminate { instances: vec![all[0].clone()] };
+    assert_eq!(world.call("web", &end, 2).await, done(&members[..1]));
+    assert_eq!(world.fleet.outside(&id("web"), &all[..1]).await?[0].state, RunState::Ended);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_group_that_still_sends_is_seen_and_one_that_cannot_be_asked_is_not_known() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let members = world.cloud.template_group("web", 2, &["us-east-1a"]).await?;
+    let vpcs = world.cloud.call("ec2", &[("Action", "DescribeVpcs")]).await?;
+    let vpc = inner(&vpcs, "vpcId").context("a VPC")?;
+    let made = world
+        .cloud
+        .call(
+            "elasticloadbalancing",
+            &[("Action", "CreateTargetGroup"), ("Name", "tg"), ("Protocol", "HTTP"), ("Port", "80"), ("VpcId", &vpc)],
+        )
+        .await?;
+    let target_group = inner(&made, "TargetGroupArn").context("a target group")?;
+    let attach = [
+        ("Action", "AttachLoadBalancerTargetGroups"),
+        ("AutoScalingGroupName", "web"),
+        ("TargetGroupARNs.member.1", target_group.as_str()),
+    ];
+    world.cloud.call("autoscaling", &attach).await?;
+    let shadow = [id(&members[0])];
+    let detach = Action::Detach { instances: shadow.to_vec() };
+    assert_eq!(world.call("web", &detach, 0).await, done(&members[..1]));
+    let in_target_group = async || anyhow::Ok(world.fleet.outside(&id("web"), &shadow).await?[0].in_target_group);
+    assert_eq!(in_target_group().await?, Some(true));
+    world.proxy.next("DescribeTargetHealth", [Fault::Error { status: 403, code: "AccessDenied" }]);
+    assert_eq!(in_target_group().await?, None);
+    for (state, expected) in [("draining", true), ("unhealthy", true), ("something-new", true), ("unused", false)] {
+        let body = format!(
+            "<DescribeTargetHealthResponse><DescribeTargetHealthResult><TargetHealthDescriptions><member><Target><Id>{}\
+             </Id></Target><TargetHealth><State>{state}</State></TargetHealth></member></TargetHealthDescriptions>\
+             </DescribeTargetHealthResult></DescribeTargetHealthResponse>",
+            members[0]
+        );
+        world.proxy.next("DescribeTargetHealth", [Fault::Answer { status: 200, body }]);
+        assert_eq!(in_target_group().await?, Some(expected), "{state}");
+    }
+    let leave = [
+        ("Action", "DeregisterTargets"),
+        ("TargetGroupArn", target_group.as_str()),
+        ("Targets.member.1.Id", members[0].as_str()),
+    ];
+    world.cloud.call("elasticloadbalancing", &leave).await?;
+    assert_eq!(in_target_group().await?, Some(false));
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_endpoints_on_this_machine_are_loopback() -> anyhow::Result<()> {
+    for (url, reach) in [
+        ("http://127.0.0.1:1", Reach::Loopback),
+        ("http://localhost:1", Reach::Loopback),
+        ("http://[::1]:1", Reach::Loopback),
+        ("http://10.1.2.3:1", Reach::Cloud),
+        ("https://localhost.example.org", Reach::Cloud),
+    ] {
+        assert_eq!(fleet(url, Arc::default()).await.reach(), reach, "{url}");
+    }
+    let config = AwsFleet::loader().region(Region::from_static("us-east-1")).load().await;
+    assert_eq!(AwsFleet::with(&config, Vec::new(), Arc::new(SystemClock)).await.reach(), Reach::Cloud);
+    Ok(())
+}
