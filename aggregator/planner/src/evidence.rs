@@ -96,6 +96,9 @@ pub struct MetricEvidence {
     /// Present demand; absent while nothing serving reports.
     pub demand: Option<Demand>,
     pub age_seconds: u32,
+    /// Highest gross demand of the minutes within the last forecast step, points: what the forecast,
+    /// which is of the highest minute of a step, is to be compared with.
+    pub highest_lately: Option<f64>,
     pub baseline: Baseline,
     pub baseline_doubt: Option<Doubt>,
     pub forecast: Option<Forecast>,

@@ -161,6 +161,7 @@ impl Case {
                 MetricEvidence {
                     demand: self.demand(),
                     age_seconds: 10,
+                    highest_lately: None,
                     baseline: Baseline { points: self.baseline, ..Baseline::default() },
                     baseline_doubt: None,
                     forecast: self.forecast.map(|(demand, trust)| flat(demand, trust)),

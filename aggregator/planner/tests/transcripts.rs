@@ -46,6 +46,7 @@ fn evidence(serving: u32, utilisation: f64, ahead: Option<(f64, f64)>) -> Eviden
             MetricEvidence {
                 demand: Some(demand),
                 age_seconds: 10,
+                highest_lately: None,
                 baseline: Baseline::default(),
                 baseline_doubt: Some(Doubt::TooFewShadows),
                 forecast,
@@ -139,6 +140,10 @@ fn cases() -> Vec<(&'static str, Evidence)> {
         ("load falls, trusted", evidence(10, 20.0, Some((1.0, 0.9)))),
         ("load falls, hardly trusted", evidence(10, 20.0, Some((1.0, 0.1)))),
         ("load fell below what was thought possible", evidence(10, 20.0, Some((2.0, 0.9)))),
+        (
+            "one quiet minute among five",
+            changed(evidence(10, 20.0, Some((2.0, 0.9))), |evidence| cpu(evidence).highest_lately = Some(260.0)),
+        ),
         (
             "half are silent",
             changed(evidence(10, 20.0, Some((1.0, 0.9))), |evidence| {

@@ -152,7 +152,7 @@ impl GroupRound {
     ) -> (Planned, GroupReport) {
         self.move_baselines(now, &measured.idle);
         let (fleet, source, version) = (measured.fleet, measured.source, measured.version.clone());
-        let evidence = self.evidence(measured);
+        let evidence = self.evidence(now, measured);
         let (plan, memory) = planner::plan(now, &self.policy, &evidence, &self.memory);
         self.memory = memory;
         let hour = (now - 7 * 86_400).div_euclid(3_600) * 3_600;
@@ -186,12 +186,13 @@ impl GroupRound {
         }
     }
 
-    fn evidence(&self, measured: Measurements) -> Evidence {
+    fn evidence(&self, now: i64, measured: Measurements) -> Evidence {
         let metrics = self.metrics.iter().map(|(metric, round)| {
             let present = measured.present.get(metric);
             let found = MetricEvidence {
                 demand: present.map(|(demand, _)| *demand),
                 age_seconds: present.map_or(0, |(_, age)| *age),
+                highest_lately: round.history.highest_gross(now - i64::from(self.options.step_seconds), now),
                 baseline: round.baseline,
                 baseline_doubt: round.doubt,
                 forecast: round.forecast.as_deref().map(planner_forecast),

@@ -25,6 +25,11 @@ impl Forecaster {
         self.minutes.push(net.unwrap_or(last));
     }
 
+    /// Highest of the last five minutes.
+    pub fn lately(&self) -> Option<f64> {
+        self.minutes.iter().rev().take(5).copied().reduce(f64::max)
+    }
+
     /// `None` on the first day.
     pub fn forecast(&self, now: i64, trust: f64) -> Option<Forecast> {
         let begun = now.div_euclid(STEP) * STEP;

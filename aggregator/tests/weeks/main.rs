@@ -10,7 +10,7 @@ mod forecaster;
 mod invariants;
 mod week;
 
-use week::{Summary, run};
+use week::{Summary, run, run_quick};
 
 /// Seeds of one test: the tests run side by side.
 const EACH: u64 = 10;
@@ -39,6 +39,17 @@ macro_rules! seeds {
 seeds! {
     weeks_000: 0, weeks_010: 1, weeks_020: 2, weeks_030: 3, weeks_040: 4,
     weeks_050: 5, weeks_060: 6, weeks_070: 7, weeks_080: 8, weeks_090: 9,
+}
+
+#[test]
+fn stale_pictures() {
+    let mut all = Summary::default();
+    // Weeks of mode `full`: it has most to lose.
+    for seed in [100, 101, 102, 105, 106, 107, 110, 111, 112, 115] {
+        all.add(&run_quick(seed));
+    }
+    println!("{all:?}");
+    assert!(all.detached > 0 && all.reattached > 0 && all.terminated > 0, "{all:?}");
 }
 
 #[test]

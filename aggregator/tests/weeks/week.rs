@@ -24,8 +24,6 @@ const START: i64 = 1_800_000_000;
 const WEEK: i64 = 7 * 86_400;
 /// After the week nothing fails any more, and what is open must come to an end.
 const HEALED: i64 = 4 * 3_600;
-/// A round a minute.
-const ROUND: i64 = 60;
 pub const TARGET: f64 = 60.0;
 
 /// What a week, or many, came to.
@@ -139,7 +137,7 @@ fn options(seed: u64, mode: Mode) -> Options {
     }
 }
 
-fn account(seed: u64, random: &mut Seeded) -> StrictCloud {
+fn account(seed: u64, round: i64, random: &mut Seeded) -> StrictCloud {
     let mut group = GroupConfig::new(GROUP, 4, 60, 20);
     // In one week of five the provider scales in behind our back.
     let scale_in = random.next().is_multiple_of(5);
@@ -159,6 +157,7 @@ fn account(seed: u64, random: &mut Seeded) -> StrictCloud {
         boot_failure: rate(random, 0.05),
         in_progress_seconds: 90,
         page_size: 7,
+        lag_seconds: if round < 60 { 50 } else { 20 },
         ..Config::default()
     };
     StrictCloud::new(seed, config)
@@ -169,22 +168,32 @@ fn base() -> Policy {
     Policy { minimum: 4, maximum: 60, launch_lead_seconds: 300, ..Policy::new(GROUP) }
 }
 
-/// Lives through one week; panics when what may never happen happens.
+/// Lives through one week, a round a minute; panics when what may never happen happens.
 pub fn run(seed: u64) -> Summary {
+    live(seed, 60, WEEK)
+}
+
+/// Two days and a third with a round every twenty seconds and descriptions up to fifty seconds old:
+/// most of what is decided is decided on a picture from before the last change.
+pub fn run_quick(seed: u64) -> Summary {
+    live(seed, 20, WEEK / 3)
+}
+
+fn live(seed: u64, round: i64, length: i64) -> Summary {
     let mut random = Seeded::new(seed ^ 0xF0E5);
     let mode = [Mode::Full, Mode::Full, Mode::Full, Mode::ScaleOut, Mode::Observe][(seed % 5) as usize];
-    let cloud = account(seed, &mut random);
+    let cloud = account(seed, round, &mut random);
     let Ok(group) = Id::new("group", GROUP) else { unreachable!("a group's name") };
     let mut world = World::new(cloud, group, options(seed, mode));
     let mut load = Load::new(seed, 24.0 * TARGET);
     let mut forecaster = Forecaster::new(START);
     let mut trouble = Trouble { random, silent_until: 0, hung_until: 0, by_hand: 0, version: 1 };
     let mut witness = Witness::new(seed, mode);
-    let (mut memory, mut steps, mut digest) = (Memory::default(), 0, 0_u64);
+    let (mut memory, mut steps, mut digest, mut demand) = (Memory::default(), 0, 0_u64, 0.0);
     let trust = 0.6 + 0.4 * trouble.random.uniform();
-    for now in (START..START + WEEK + HEALED).step_by(ROUND as usize) {
-        let healing = now >= START + WEEK;
-        if healing && now < START + WEEK + ROUND {
+    for now in (START..START + length + HEALED).step_by(round as usize) {
+        let healing = now >= START + length;
+        if healing && now < START + length + round {
             world.fleet.with(StrictCloud::heal);
             world.standing.paused = false;
             (trouble.silent_until, trouble.hung_until) = (0, 0);
@@ -192,14 +201,16 @@ pub fn run(seed: u64) -> Summary {
         if !healing {
             trouble.strike(&mut world, &mut witness, now);
         }
-        let mut demand = load.minute(now);
-        if now < trouble.hung_until {
-            demand *= 0.2;
+        if now % 60 == 0 {
+            demand = load.minute(now);
         }
-        let Some(observed) = world.observe(now, demand, now >= trouble.silent_until) else { continue };
-        forecaster.take(observed.demand.map(|demand| demand.gross));
+        let carried = if now < trouble.hung_until { 0.2 * demand } else { demand };
+        let Some(observed) = world.observe(now, carried, now >= trouble.silent_until) else { continue };
+        if now % 60 == 0 {
+            forecaster.take(observed.demand.map(|demand| demand.gross));
+        }
         let forecast = forecaster.forecast(now, trust);
-        let planned = plan(&world, &observed, forecast, &mut memory, now);
+        let planned = plan(&world, &observed, forecast, forecaster.lately(), &mut memory, now);
         witness.before(&world, &observed, now);
         // A process that was stopped between plan and act goes on with a plan that is too old.
         let late = if !healing && trouble.once_in(300) { 95 } else { 0 };
@@ -216,6 +227,7 @@ fn plan(
     world: &World,
     observed: &Observed,
     forecast: Option<planner::evidence::Forecast>,
+    highest_lately: Option<f64>,
     memory: &mut Memory,
     now: i64,
 ) -> Planned {
@@ -223,6 +235,7 @@ fn plan(
     let found = MetricEvidence {
         demand: observed.demand,
         age_seconds: 0,
+        highest_lately,
         baseline: Baseline::default(),
         baseline_doubt: None,
         forecast,

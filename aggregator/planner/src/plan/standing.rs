@@ -1,6 +1,7 @@
 //! Holds that stand whatever is wanted.
 
 use super::needs::{MetricNeeds, baseline_points};
+use crate::demand::Demand;
 use crate::evidence::Evidence;
 use crate::hold::Hold;
 use crate::policy::Policy;
@@ -73,7 +74,9 @@ fn of_metric(now: i64, policy: &Policy, evidence: &Evidence, need: &MetricNeeds,
         holds.push(Hold::ShortHorizon { metric });
     }
     let target = policy.targets.get(&metric).copied().unwrap_or_default();
-    let net = demand.net(baseline_points(found, target));
+    // One quiet minute among five is no surprise: like is compared with like.
+    let gross = found.highest_lately.map_or(demand.gross, |highest| highest.max(demand.gross));
+    let net = Demand { gross, ..demand }.net(baseline_points(found, target));
     if let Some(floor) = path.step_of(now).and_then(|step| path.demand(step, SURPRISE_QUANTILE))
         && net < floor
     {
