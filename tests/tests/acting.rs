@@ -44,7 +44,7 @@ impl Load {
         if !serves || self.members.is_empty() {
             return IDLE;
         }
-        ((self.points / self.members.len() as f64) as f32).max(IDLE)
+        ((self.points / self.members.len() as f64) as f32).clamp(IDLE, 100.0)
     }
 }
 
@@ -168,7 +168,8 @@ impl World {
         let plan = web::get_json(&self.url("/groups/web")).await.map(|group| group["plan"].clone());
         let intents = web::get_json(&self.url("/intents?limit=5")).await;
         let log = self.aggregator.as_ref().map(|it| it.process.output()).unwrap_or_default();
-        let tail: Vec<&str> = log.lines().rev().take(30).collect();
+        let tail: Vec<&str> = log.lines().rev().filter(|line| !line.contains("Refreshes")).take(40).collect();
+        println!("{:?}", self.load.lock().unwrap_or_else(PoisonError::into_inner));
         anyhow::bail!("not within {seconds} s: {what}\n{plan:#?}\n{intents:#?}\n{}", tail.join("\n"))
     }
 
@@ -249,12 +250,14 @@ async fn the_circle_runs() -> anyhow::Result<()> {
     );
 
     // Rising demand: what stands in shadow comes back before anything is launched.
+    assert!(!ours.contains(&foreign));
     world
-        .until("our shadows can be re-attached", 60, async |world| {
-            let group = web::get_json(&world.url("/groups/web")).await?;
-            let members = group["members"].as_array().cloned().unwrap_or_default();
+        .until("all of ours stand in shadow, and nothing more goes", 90, async |world| {
+            let members = web::get_json(&world.url("/groups/web")).await?["members"].clone();
+            let members = members.as_array().cloned().unwrap_or_default();
+            let detached: BTreeSet<String> = world.named("DetachInstances").iter().flat_map(members_of).collect();
             let shadow = |id: &String| members.iter().any(|it| it["instance"] == id.as_str() && it["mode"] == "shadow");
-            Ok(ours.iter().all(shadow).then_some(()))
+            Ok((detached.iter().all(shadow) && steps(&world.plan().await?).is_empty()).then_some(()))
         })
         .await?;
     let before = world.proxy.changes().len();

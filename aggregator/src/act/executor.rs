@@ -177,7 +177,7 @@ impl Executor {
     }
 
     /// Compares with what an inventory shows and tells what it cannot show.
-    pub fn outlook(&mut self, group: &Id, seen: &Seen, known: &BTreeSet<Id>, now: i64) -> Outlook {
+    pub fn outlook(&mut self, group: &Id, seen: &Seen, known: &BTreeMap<Id, InstanceMode>, now: i64) -> Outlook {
         let arrived = self.ledger.seen(group, &seen.members, seen.serving, seen.taken, now);
         let allowance = |gone: Gone| {
             let before = self.ledger.served_6_hours_ago(group);
@@ -195,7 +195,10 @@ impl Executor {
             detachable: allowance(self.ledger.gone(group, false, now)),
             terminable: allowance(self.ledger.gone(group, true, now)),
             arrived,
-            modes: known.iter().filter_map(|it| Some((it.clone(), self.ledger.mode(group, it)?))).collect(),
+            modes: known
+                .iter()
+                .filter_map(|(it, shown)| Some((it.clone(), self.ledger.mode(group, it, *shown)?)))
+                .collect(),
         }
     }
 

@@ -153,14 +153,15 @@ impl Ledger {
         count(by_name.len()).max(by_size)
     }
 
-    /// The mode of an instance by what we did to it, while the inventory cannot show it.
-    pub fn mode(&self, group: &Id, instance: &Id) -> Option<InstanceMode> {
+    /// The mode of an instance by what we did to it, while the inventory shows what it was before.
+    pub fn mode(&self, group: &Id, instance: &Id, shown: InstanceMode) -> Option<InstanceMode> {
+        use InstanceMode::{Draining, Gone, Serving, Shadow, Warming};
         let latest = self.of(group).filter(|entry| entry.awaited.contains(instance)).last()?;
-        match latest.action {
-            Action::Launch { .. } => None,
-            Action::Attach { .. } => Some(InstanceMode::Warming),
-            Action::Detach { .. } => Some(InstanceMode::Draining),
-            Action::Terminate { .. } => Some(InstanceMode::Gone),
+        match (&latest.action, shown) {
+            (Action::Attach { .. }, Draining | Shadow) => Some(Warming),
+            (Action::Detach { .. }, Serving | Warming) => Some(Draining),
+            (Action::Terminate { .. }, Draining | Shadow) => Some(Gone),
+            _ => None,
         }
     }
 
@@ -315,13 +316,18 @@ mod tests {
         done(&mut ledger, Action::Attach { instances: ids(&["s-2"]) }, &["s-2"], NOW);
         let still = set(&["i-1", "i-2"]);
         ledger.seen(&id("web"), &still, 2, NOW + 59, NOW + 60);
-        let mode = |ledger: &Ledger, name: &str| ledger.mode(&id("web"), &id(name));
-        assert_eq!(mode(&ledger, "i-1"), Some(InstanceMode::Draining));
-        assert_eq!(mode(&ledger, "s-1"), Some(InstanceMode::Gone));
-        assert_eq!(mode(&ledger, "s-2"), Some(InstanceMode::Warming));
-        assert_eq!(mode(&ledger, "i-2"), None);
+        use InstanceMode::{Serving, Shadow};
+        let mode = |ledger: &Ledger, name: &str, shown| ledger.mode(&id("web"), &id(name), shown);
+        assert_eq!(mode(&ledger, "i-1", Serving), Some(InstanceMode::Draining));
+        assert_eq!(mode(&ledger, "s-1", Shadow), Some(InstanceMode::Gone));
+        assert_eq!(mode(&ledger, "s-2", Shadow), Some(InstanceMode::Warming));
+        assert_eq!(mode(&ledger, "i-2", Serving), None);
+        // What the inventory shows already is believed: a shadow can come back at once.
+        assert_eq!((mode(&ledger, "i-1", Shadow), mode(&ledger, "s-2", Serving)), (None, None));
         ledger.seen(&id("web"), &still, 2, NOW + 60, NOW + 70);
-        assert_eq!(["i-1", "s-1", "s-2"].map(|name| mode(&ledger, name)), [None; 3]);
+        let later =
+            [("i-1", Serving), ("s-1", Shadow), ("s-2", Shadow)].map(|(name, shown)| mode(&ledger, name, shown));
+        assert_eq!(later, [None; 3]);
     }
 
     #[test]

@@ -3,12 +3,13 @@
 //! One intent a group at a time. Every wait (disk, cloud) is a task of its own, so that no group waits
 //! for another's cloud; the executor itself is moved by this one loop alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use checker::Limits;
 use foreshadow_proto::convert::Id;
+use planner::demand::InstanceMode;
 use planner::plan::{Plan, Step};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -92,7 +93,7 @@ impl Handle {
         &self,
         group: &Id,
         seen: &Seen,
-        known: &BTreeSet<Id>,
+        known: &BTreeMap<Id, InstanceMode>,
         serving: &[(Id, i64)],
         now: i64,
     ) -> Outlook {

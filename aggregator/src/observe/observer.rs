@@ -1,7 +1,7 @@
 //! Moves the timeline on: describes the sources, settles modes, writes placements through, and
 //! tells who follows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +46,8 @@ pub struct Observer {
     hint: Hint,
     /// Sources that were read completely once.
     read: BTreeSet<&'static str>,
+    /// What was wrong with the latest reading of each.
+    problems: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl Observer {
@@ -69,7 +71,17 @@ impl Observer {
             timeline.restore(instance, placement, row.try_get::<i64, _>(4)? != 0);
         }
         let hint = Hint(Arc::new(watch::Sender::new(0)));
-        Ok(Self { timeline, sessions, sources, pool, clock, every, hint, read: BTreeSet::new() })
+        Ok(Self {
+            timeline,
+            sessions,
+            sources,
+            pool,
+            clock,
+            every,
+            hint,
+            read: BTreeSet::new(),
+            problems: BTreeMap::new(),
+        })
     }
 
     pub fn hint(&self) -> Hint {
@@ -111,7 +123,10 @@ impl Observer {
         for source in &self.sources {
             let complete = match source.describe().await {
                 Ok(inventory) => {
-                    for problem in &inventory.problems {
+                    // What stays wrong is said once, and again when it changes; /readyz says it always.
+                    let known = self.problems.insert(source.name(), inventory.problems.clone());
+                    let new = |problem: &&String| known.as_ref().is_none_or(|known| !known.contains(problem));
+                    for problem in inventory.problems.iter().filter(new) {
                         tracing::warn!(source = source.name(), problem, "inventory");
                     }
                     self.timeline.take(source.name(), &inventory);

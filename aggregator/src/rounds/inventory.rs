@@ -94,7 +94,8 @@ pub fn inventory(
     }
 }
 
-const fn planner_mode(mode: observe::InstanceMode) -> InstanceMode {
+/// The timeline's mode in the planner's words.
+pub const fn planner_mode(mode: observe::InstanceMode) -> InstanceMode {
     match mode {
         observe::InstanceMode::Warming => InstanceMode::Warming,
         observe::InstanceMode::Serving => InstanceMode::Serving,

@@ -510,7 +510,8 @@ impl Service {
             taken: snapshot.taken_micros / 1_000_000,
             machines: self.fleet().machines,
         };
-        let known = snapshot.members.iter().map(|member| member.instance.clone()).collect();
+        let shown = |member: &observe::MemberSnapshot| inventory::planner_mode(member.mode);
+        let known = snapshot.members.iter().map(|member| (member.instance.clone(), shown(member))).collect();
         self.act.outlook(group, &seen, &known, &serving, now).await
     }
 

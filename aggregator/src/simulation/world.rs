@@ -217,7 +217,7 @@ impl World {
             taken: snapshot.taken_micros / 1_000_000,
             machines: count(snapshot.members.len()),
         };
-        let known = snapshot.members.iter().map(|it| it.instance.clone()).collect();
+        let known = snapshot.members.iter().map(|it| (it.instance.clone(), inventory::planner_mode(it.mode))).collect();
         self.executor.outlook(&self.group, &seen, &known, now)
     }
 
