@@ -445,9 +445,11 @@ impl Timeline {
                 if current.is_some_and(|placed| placed.mode == mode && placed.group == group) {
                     return None;
                 }
-                // Serving since the agent was ready, when that is what made it so.
+                // Serving since the agent was ready, when that is what made it so; one that comes back from
+                // shadow was ready all along.
+                let warmed = current.is_none_or(|placed| placed.mode == InstanceMode::Warming);
                 let since = match record.agent.ready {
-                    Some((true, at)) if mode == InstanceMode::Serving => at.min(now),
+                    Some((true, at)) if mode == InstanceMode::Serving && warmed => at.min(now),
                     _ => now,
                 };
                 let since_micros = current.map_or(since, |placed| since.max(placed.since_micros + 1));
@@ -604,6 +606,22 @@ mod tests {
         timeline.forget_gone(20);
         let known = ["gone-long", "gone-lately", "serves"].map(|name| timeline.placement(&id(name)).is_some());
         assert_eq!(known, [false, true, true]);
+    }
+
+    #[test]
+    fn who_comes_back_from_shadow_serves_from_then_on_and_not_before() {
+        let timeline = timeline();
+        timeline.take("file", &inventory(&["i-1"], NOW));
+        timeline.set_read();
+        timeline.pushed(&id("i-1"), NOW);
+        timeline.take("file", &inventory(&[], NOW + 1));
+        settle(&timeline, NOW + 1);
+        settle(&timeline, NOW + 2);
+        assert_eq!(timeline.placement(&id("i-1")).map(|placed| placed.mode), Some(InstanceMode::Shadow));
+        timeline.take("file", &inventory(&["i-1"], NOW + 900));
+        settle(&timeline, NOW + 900);
+        let placed = timeline.placement(&id("i-1")).expect("known");
+        assert_eq!((placed.mode, placed.since_micros), (InstanceMode::Serving, NOW + 900));
     }
 
     #[test]
