@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -38,13 +38,18 @@ pub struct Client {
 impl Client {
     /// The JSON of a GET; what the aggregator refuses comes back in its own words.
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        match tokio::time::timeout(DEADLINE, self.ask(path)).await {
+        self.request(Method::GET, path, None).await
+    }
+
+    /// Any request, with a JSON body where there is one. It is sent once: nothing is entered twice.
+    pub async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        match tokio::time::timeout(DEADLINE, self.ask(method, path, body)).await {
             Ok(answer) => answer,
             Err(_) => bail!("{} did not answer within {} s", self.url, DEADLINE.as_secs()),
         }
     }
 
-    async fn ask(&self, path: &str) -> anyhow::Result<Value> {
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let authority = self.url.authority().ok_or_else(|| anyhow!("--url {}: must name a host", self.url))?;
         let tls = match self.url.scheme_str() {
             Some("http") => false,
@@ -59,9 +64,10 @@ impl Client {
             let name = ServerName::try_from(host.to_owned()).with_context(|| format!("--url {}", self.url))?;
             let connector = tokio_rustls::TlsConnector::from(Arc::new(trust(self.ca.as_deref())?));
             let stream = connector.connect(name, stream).await;
-            self.send(stream.with_context(|| format!("{}: no TLS (is --ca right?)", self.url))?, path).await?
+            let stream = stream.with_context(|| format!("{}: no TLS (is --ca right?)", self.url))?;
+            self.send(stream, self.build(method, path, body)?).await?
         } else {
-            self.send(stream, path).await?
+            self.send(stream, self.build(method, path, body)?).await?
         };
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         if status.is_success() {
@@ -75,14 +81,13 @@ impl Client {
         }
     }
 
-    async fn send<S>(&self, stream: S, path: &str) -> anyhow::Result<(StatusCode, Bytes)>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
+    fn build(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Request<Full<Bytes>>> {
         let host = self.url.authority().map_or("", http::uri::Authority::as_str);
-        let mut request = Request::builder().uri(path).header(header::HOST, host).body(Empty::<Bytes>::new())?;
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let mut request = request.body(Full::from(body.map(Value::to_string).unwrap_or_default()))?;
         if let Some(file) = &self.token_file {
             let token = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
             let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
@@ -90,10 +95,32 @@ impl Client {
             value.set_sensitive(true);
             request.headers_mut().insert(header::AUTHORIZATION, value);
         }
+        Ok(request)
+    }
+
+    async fn send<S>(&self, stream: S, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
         let (parts, body) = sender.send_request(request).await?.into_parts();
         let body = Limited::new(body, LONGEST).collect().await.map_err(|error| anyhow!("{error}"))?;
         Ok((parts.status, body.to_bytes()))
     }
+}
+
+/// A text as one segment of a path or one value of a query: a group's name may hold `:` and `/`.
+pub fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"._-".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
 }
 
 /// The operator's own authority alone, or else those this host trusts.
@@ -109,4 +136,16 @@ fn trust(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_for_a_path() {
+        assert_eq!(escaped("web-1"), "web-1");
+        assert_eq!(escaped("team/web:1"), "team%2Fweb%3A1");
+        assert_eq!(escaped("+2h & more"), "%2B2h%20%26%20more");
+    }
 }

@@ -8,6 +8,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str)> {
         crate::shadow::sql::ALL,
         crate::rounds::sql::ALL,
         crate::identity::sql::ALL,
+        crate::events::sql::ALL,
     ];
     all.into_iter().flatten().copied()
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, ApiState, Bound, Listen, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
+use crate::events::EventLog;
 use crate::fleet::{AwsFleet, FileFleet, Fleet};
 use crate::identity::{Access, Audit};
 use crate::ingest::AgentService;
@@ -138,6 +139,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     .await?;
     let (shutdown, ingest_stop) = (CancellationToken::new(), CancellationToken::new());
     let (board, live, plans) = (Board::default(), Live::default(), PlanLog::new(pool.clone()));
+    let events = EventLog::new(pool.clone());
     let ingest = AgentService::new(store.clone(), timeline.clone(), live.clone(), clock.clone(), ingest_stop.clone());
     let service = rounds::Service::new(
         rounds_options(&config, access.is_authenticated()),
@@ -145,7 +147,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         timeline.clone(),
         live.clone(),
         board.clone(),
-        plans.clone(),
+        rounds::Logs { plans: plans.clone(), events: events.clone() },
         clock.clone(),
     );
     let running = Arc::new(AtomicBool::new(false));
@@ -158,6 +160,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         sessions,
         board: board.clone(),
         plans,
+        events,
         live: live.clone(),
         ingest,
         clock: clock.clone(),

@@ -19,6 +19,8 @@ use crate::types::Forecast;
 /// One time an event takes place. Times are Unix seconds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Occurrence {
+    /// Which event, by its number.
+    pub event: i64,
     /// What people call the event.
     pub name: Arc<str>,
     /// Demand begins to climb here, at `starts` or before.
@@ -106,7 +108,7 @@ mod tests {
     use crate::types::Trust;
 
     fn sale(rises: i64, starts: i64, ends: i64, intensity: f64) -> Occurrence {
-        Occurrence { name: "sale".into(), rises, starts, ends, intensity }
+        Occurrence { event: 1, name: "sale".into(), rises, starts, ends, intensity }
     }
 
     fn forecast() -> Forecast {

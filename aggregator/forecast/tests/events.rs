@@ -28,7 +28,7 @@ fn with(series: &Series, sale: &Occurrence, factor: f64) -> Series {
 }
 
 fn sale(starts: i64, hours: i64, intensity: f64) -> Occurrence {
-    Occurrence { name: "sale".into(), rises: starts, starts, ends: starts + hours * 3_600, intensity }
+    Occurrence { event: 1, name: "sale".into(), rises: starts, starts, ends: starts + hours * 3_600, intensity }
 }
 
 fn run(series: &Series) -> Forecast {
@@ -75,8 +75,14 @@ fn a_wrong_intensity_spoils_neither_trust_nor_coverage() {
 
 #[test]
 fn a_group_that_never_saw_an_ordinary_day_is_forecast_all_the_same() {
-    let always =
-        Occurrence { name: "always".into(), rises: i64::MIN, starts: i64::MIN, ends: i64::MAX, intensity: 3.0 };
+    let always = Occurrence {
+        event: 1,
+        name: "always".into(),
+        rises: i64::MIN,
+        starts: i64::MIN,
+        ends: i64::MAX,
+        intensity: 3.0,
+    };
     let events = std::slice::from_ref(&always);
     let made = raise(&run(&ordinary(daily(10), events)), events);
     assert!(apart(&made, &run(&daily(10))) < 0.01, "divided and multiplied by the same");
@@ -93,7 +99,7 @@ prop_compose! {
     fn any_occurrence()(rises in -50_000_i64..150_000, climb in 0_i64..20_000, length in 0_i64..120_000,
         intensity in prop_oneof![0.0..120.0, Just(f64::NAN)]) -> Occurrence {
         let starts = rises + climb;
-        Occurrence { name: "any".into(), rises, starts, ends: starts + length, intensity }
+        Occurrence { event: 1, name: "any".into(), rises, starts, ends: starts + length, intensity }
     }
 }
 

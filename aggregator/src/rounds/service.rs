@@ -18,6 +18,7 @@ use super::minutes::{self, Serving};
 use super::slices::{InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal, slices_of_minute};
 use super::{Board, GroupRound, Measurements, PlanLog};
 use crate::clock::Clock;
+use crate::events::{Calendar, EventLog};
 use crate::live::{Arrived, Live};
 use crate::observe::{self, GroupSnapshot, Timeline};
 use crate::store::{Minute, SampleStore};
@@ -77,6 +78,13 @@ impl GroupPolicy {
     }
 }
 
+/// What the rounds read and write beside the samples.
+#[derive(Debug, Clone)]
+pub struct Logs {
+    pub plans: PlanLog,
+    pub events: EventLog,
+}
+
 /// Runs the rounds until it is told to stop.
 #[derive(Debug)]
 pub struct Service {
@@ -86,6 +94,7 @@ pub struct Service {
     live: Live,
     board: Board,
     plans: PlanLog,
+    calendar: Calendar,
     clock: Arc<dyn Clock>,
     started: i64,
     slices: HashMap<Id, InstanceSlices>,
@@ -112,10 +121,13 @@ impl Service {
         timeline: Timeline,
         live: Live,
         board: Board,
-        plans: PlanLog,
+        logs: Logs,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let Logs { plans, events } = logs;
         let started = clock.wall_seconds();
+        let steps = i64::try_from(options.forecast.horizon_steps).unwrap_or_default();
+        let calendar = Calendar::new(events, HISTORY_SECONDS, steps * i64::from(options.forecast.step_seconds));
         Self {
             options,
             store,
@@ -123,6 +135,7 @@ impl Service {
             live,
             board,
             plans,
+            calendar,
             clock,
             started,
             slices: HashMap::new(),
@@ -188,6 +201,7 @@ impl Service {
         self.slices.retain(|_, slices| !slices.is_empty());
         let late: Vec<i64> = self.late.iter().rev().take(REMADE_PER_ROUND).copied().collect();
         self.late.retain(|minute| !late.contains(minute));
+        self.calendar.renew(now).await;
         for group in self.timeline.groups() {
             let Some(snapshot) = self.timeline.group(&group) else {
                 // No source has it and all its members are gone: an old answer would be a lie.
@@ -254,6 +268,7 @@ impl Service {
             anyhow::bail!("the group begins anew after a fault");
         };
         round.bounds(policy.minimum, policy.maximum);
+        round.announce(self.calendar.of(group));
         let measured = self.measure(&policy, snapshot, now);
         // Fitting models takes CPU; a panic in one group must not end the others.
         let made = tokio::task::spawn_blocking(move || {
