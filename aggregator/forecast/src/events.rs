@@ -31,6 +31,8 @@ pub struct Occurrence {
     pub ends: i64,
     /// Demand over demand without the event; 1 or less changes nothing.
     pub intensity: f64,
+    /// It was taken back at `ends`: it explains the history up to there, and raises nothing.
+    pub deleted: bool,
 }
 
 impl Occurrence {
@@ -57,7 +59,7 @@ impl Occurrence {
 /// the maximum that hurts. Model, trust and measured coverage stay those of the forecast that was given.
 pub fn raise(forecast: &Forecast, occurrences: &[Occurrence]) -> Forecast {
     let steps = forecast.paths.iter().map(Vec::len).max().unwrap_or_default();
-    let factors = factors(forecast.start, forecast.step_seconds, steps, occurrences);
+    let factors = factors(forecast.start, forecast.step_seconds, steps, occurrences.iter().filter(|one| !one.deleted));
     let mut raised = forecast.clone();
     for path in &mut raised.paths {
         for (value, factor) in path.iter_mut().zip(&factors) {
@@ -69,7 +71,7 @@ pub fn raise(forecast: &Forecast, occurrences: &[Occurrence]) -> Forecast {
 
 /// The history as if no event had been: see the head of this module.
 pub fn ordinary(mut series: Series, occurrences: &[Occurrence]) -> Series {
-    let factors = factors(series.start, series.step_seconds, series.values.len(), occurrences);
+    let factors = factors(series.start, series.step_seconds, series.values.len(), occurrences.iter());
     let is_event = |index: usize| factors.get(index).is_some_and(|factor| *factor > 1.0);
     if !(0..series.values.len()).any(is_event) {
         return series;
@@ -86,7 +88,12 @@ pub fn ordinary(mut series: Series, occurrences: &[Occurrence]) -> Series {
 }
 
 /// The highest factor within each step of a grid.
-fn factors(start: i64, step_seconds: u32, steps: usize, occurrences: &[Occurrence]) -> Vec<f64> {
+fn factors<'a>(
+    start: i64,
+    step_seconds: u32,
+    steps: usize,
+    occurrences: impl Iterator<Item = &'a Occurrence>,
+) -> Vec<f64> {
     let step = i64::from(step_seconds.max(1));
     let mut factors = vec![1.0_f64; steps];
     for occurrence in occurrences {
@@ -108,7 +115,7 @@ mod tests {
     use crate::types::Trust;
 
     fn sale(rises: i64, starts: i64, ends: i64, intensity: f64) -> Occurrence {
-        Occurrence { event: 1, name: "sale".into(), rises, starts, ends, intensity }
+        Occurrence { event: 1, name: "sale".into(), rises, starts, ends, intensity, deleted: false }
     }
 
     fn forecast() -> Forecast {
@@ -154,6 +161,10 @@ mod tests {
             let elsewhere = sale(elsewhere.0, elsewhere.0, elsewhere.1, 9.0);
             assert_eq!(raise(&forecast(), &[elsewhere]), forecast());
         }
+        let deleted = Occurrence { deleted: true, ..sale(0, 0, 7_000, 9.0) };
+        assert_eq!(raise(&forecast(), std::slice::from_ref(&deleted)), forecast(), "not even the step it ended in");
+        let history = Series::new(0, 60, vec![Some(6.0); 2_000]);
+        assert!(ordinary(history, &[deleted]).is_set_aside(100), "what had taken place did");
         for odd in [1.0, 0.5, -3.0, f64::NAN, f64::INFINITY] {
             assert_eq!(raise(&forecast(), &[sale(0, 0, 9_000, odd)]), forecast(), "{odd}");
         }

@@ -28,7 +28,15 @@ fn with(series: &Series, sale: &Occurrence, factor: f64) -> Series {
 }
 
 fn sale(starts: i64, hours: i64, intensity: f64) -> Occurrence {
-    Occurrence { event: 1, name: "sale".into(), rises: starts, starts, ends: starts + hours * 3_600, intensity }
+    Occurrence {
+        event: 1,
+        name: "sale".into(),
+        rises: starts,
+        starts,
+        ends: starts + hours * 3_600,
+        intensity,
+        deleted: false,
+    }
 }
 
 fn run(series: &Series) -> Forecast {
@@ -82,6 +90,7 @@ fn a_group_that_never_saw_an_ordinary_day_is_forecast_all_the_same() {
         starts: i64::MIN,
         ends: i64::MAX,
         intensity: 3.0,
+        deleted: false,
     };
     let events = std::slice::from_ref(&always);
     let made = raise(&run(&ordinary(daily(10), events)), events);
@@ -99,7 +108,7 @@ prop_compose! {
     fn any_occurrence()(rises in -50_000_i64..150_000, climb in 0_i64..20_000, length in 0_i64..120_000,
         intensity in prop_oneof![0.0..120.0, Just(f64::NAN)]) -> Occurrence {
         let starts = rises + climb;
-        Occurrence { event: 1, name: "any".into(), rises, starts, ends: starts + length, intensity }
+        Occurrence { event: 1, name: "any".into(), rises, starts, ends: starts + length, intensity, deleted: false }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `/events`: what is known ahead, entered, listed and taken back.
 
+use std::collections::HashMap;
+
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
@@ -15,6 +17,7 @@ use super::problem::Problem;
 use super::rest::{BODY_BYTES, known_group};
 use crate::events::{Announced, Announcement, Event, EventError, Scope, Window};
 use crate::identity::Caller;
+use crate::rounds::MeasuredFactor;
 
 /// Without `to`, occurrences are listed this far, seconds.
 const USUAL_SECONDS: i64 = 7 * 86_400;
@@ -86,7 +89,21 @@ fn text(at: i64, zone: Option<&TimeZone>) -> String {
     }
 }
 
-fn shown(state: &ApiState, event: &Event, now: i64, span: Option<(i64, i64)>) -> EventShown {
+/// What the latest rounds have measured, by event.
+type Factors = HashMap<i64, Vec<(String, String, MeasuredFactor)>>;
+
+fn factors(state: &ApiState) -> Factors {
+    let mut factors = Factors::new();
+    for report in state.board.reports() {
+        for (metric, factor) in &report.measured_events {
+            let one = (report.summary.name.clone(), metric.clone(), factor.clone());
+            factors.entry(factor.event).or_default().push(one);
+        }
+    }
+    factors
+}
+
+fn shown(factors: &Factors, event: &Event, now: i64, span: Option<(i64, i64)>) -> EventShown {
     let announced = &event.announced;
     let repeat = announced.repeat.as_ref();
     let zone = repeat.map(|repeat| &repeat.zone);
@@ -95,16 +112,12 @@ fn shown(state: &ApiState, event: &Event, now: i64, span: Option<(i64, i64)>) ->
         starts: text(window.starts, zone),
         ends: text(window.ends, zone),
     };
-    let measured = state.board.reports().into_iter().flat_map(|report| {
-        let own = report.measured_events.iter().filter(|(_, factor)| factor.event == event.id);
-        let shown = own.map(|(metric, factor)| MeasuredShown {
-            group: report.summary.name.clone(),
-            metric: metric.clone(),
-            starts: text(factor.starts, zone),
-            factor: (factor.factor * 1_000.0).round() / 1_000.0,
-            at_least: factor.at_least,
-        });
-        shown.collect::<Vec<_>>()
+    let measured = factors.get(&event.id).into_iter().flatten().map(|(group, metric, factor)| MeasuredShown {
+        group: group.clone(),
+        metric: metric.clone(),
+        starts: text(factor.starts, zone),
+        factor: (factor.factor * 1_000.0).round() / 1_000.0,
+        at_least: factor.at_least,
     });
     EventShown {
         id: event.id,
@@ -175,7 +188,8 @@ pub async fn events(State(state): State<ApiState>, asked: Asked) -> Result<Json<
     });
     let first = span.map_or(now, |(from, _)| from);
     events.sort_by_key(|event| (event.from(first).next().map_or(i64::MAX, |window| window.starts), event.id));
-    Ok(Json(events.iter().map(|event| shown(&state, event, now, span)).collect()))
+    let factors = factors(&state);
+    Ok(Json(events.iter().map(|event| shown(&factors, event, now, span)).collect()))
 }
 
 /// One event, deleted or not.
@@ -188,7 +202,7 @@ pub async fn event(
 ) -> Result<Json<EventShown>, Problem> {
     asked.only(&[])?;
     let found = known(&state, &id).await?;
-    Ok(Json(shown(&state, &found, state.clock.wall_seconds(), None)))
+    Ok(Json(shown(&factors(&state), &found, state.clock.wall_seconds(), None)))
 }
 
 async fn known(state: &ApiState, id: &str) -> Result<Event, Problem> {
@@ -236,7 +250,7 @@ pub async fn enter(
     })?;
     tracing::info!(event = entered.id, caller = caller.name, "an event is entered");
     let location = [(header::LOCATION, format!("/events/{}", entered.id))];
-    Ok((StatusCode::CREATED, location, Json(shown(&state, &entered, now, None))).into_response())
+    Ok((StatusCode::CREATED, location, Json(shown(&factors(&state), &entered, now, None))).into_response())
 }
 
 /// Takes an event back. What has taken place stays as the explanation of its history.
@@ -279,5 +293,5 @@ pub async fn delete(
         return Err(gone(&event));
     }
     tracing::info!(event = event.id, caller = caller.name, "an event is deleted");
-    Ok(Json(shown(&state, &event, now, None)))
+    Ok(Json(shown(&factors(&state), &event, now, None)))
 }

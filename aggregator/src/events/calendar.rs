@@ -63,6 +63,7 @@ impl Calendar {
                         starts: window.starts,
                         ends: window.ends,
                         intensity: event.announced.intensity,
+                        deleted: event.deleted.is_some(),
                     })
                 })
                 .collect();

@@ -1,7 +1,7 @@
 //! What events do to the forecast of one metric: it is raised where they take place, and what they
 //! really were is measured once they are over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use forecast::events::{self, Occurrence};
@@ -32,7 +32,8 @@ impl Raised {
             return;
         }
         let (start, end) = (own.start, own.end());
-        let here: Vec<Occurrence> = occurrences.iter().filter(|event| event.overlaps(start, end)).cloned().collect();
+        let raises = |event: &&Occurrence| !event.deleted && event.overlaps(start, end);
+        let here: Vec<Occurrence> = occurrences.iter().filter(raises).cloned().collect();
         self.forecast = Some(if here.is_empty() { own.clone() } else { Arc::new(events::raise(own, &here)) });
         let event =
             |event: Occurrence| ForecastEvent { name: event.name.to_string(), from: event.rises, until: event.ends };
@@ -65,8 +66,9 @@ impl Measured {
     /// forecast, so one a step is enough. `series` is net demand as it was.
     pub fn next(&mut self, series: &Series, occurrences: &[Occurrence], champion: &Champion, options: &Options) {
         let known = |event: &Occurrence| (event.event, event.starts);
-        // Those that were forgotten or deleted before they began are measured no more.
-        self.0.retain(|key, _| occurrences.iter().any(|event| known(event) == *key));
+        // What is too old or was deleted is forgotten.
+        let there: HashSet<(i64, i64)> = occurrences.iter().map(known).collect();
+        self.0.retain(|key, _| there.contains(key));
         let over = occurrences.iter().filter(|event| event.ends <= series.end() && event.rises > series.start);
         let newest = over.filter(|event| !self.0.contains_key(&known(event))).max_by_key(|event| event.starts);
         if let Some(event) = newest {
@@ -116,12 +118,17 @@ fn measure(
 
 #[cfg(test)]
 mod tests {
+    use foreshadow_proto::convert::Id;
+    use planner::policy::{Metric, Policy};
+
     use super::*;
+    use crate::rounds::{GroupRound, Measurements};
+    use crate::store::Minute;
 
     const DAY: i64 = 86_400;
 
     fn sale(event: i64, starts: i64, ends: i64) -> Occurrence {
-        Occurrence { event, name: "sale".into(), rises: starts, starts, ends, intensity: 2.0 }
+        Occurrence { event, name: "sale".into(), rises: starts, starts, ends, intensity: 2.0, deleted: false }
     }
 
     /// Four days of minutes with a daily shape; three and a half times the load in the sale.
@@ -172,6 +179,48 @@ mod tests {
         assert!(measure(&series, &two[..1])[0].at_least);
         series.values[(3 * 1_440 + 600)..(3 * 1_440 + 690)].fill(None);
         assert!(measure(&series, &two[..1]).is_empty(), "most of it was not observed");
+    }
+
+    /// A group with three days behind it that is followed for four hours more, with `load` times the ordinary demand in
+    /// them: trust and measured coverage at their end.
+    fn followed(load: f64, events: Vec<Occurrence>) -> (f64, Option<f64>) {
+        let (policy, group) = (Policy::new("web"), Id::new("group", "web").expect("an id"));
+        let mut round = GroupRound::new(policy, Options::default(), false, 0);
+        let ordinary = history(&sale(1, 0, 0));
+        let begins = 3 * 1_440;
+        round.announce(events.into());
+        for (minute, value) in ordinary.values.iter().take(begins + 240).enumerate() {
+            let gross = value.expect("a value") * if minute < begins { 1.0 } else { load };
+            let start = 60 * minute as i64;
+            round.take(&[Minute {
+                group: group.clone(),
+                metric: Metric::Cpu.to_string(),
+                start,
+                gross_mean: gross,
+                gross_maximum: gross,
+                weight: 4.0,
+                serving: 4,
+                reporting: 4,
+                lower_bound: false,
+            }]);
+            if minute >= begins && minute % 5 == 4 {
+                round.forecast(start + 60);
+            }
+        }
+        let (_, report) = round.run(60 * (begins as i64 + 240), Measurements::default());
+        let forecast = report.forecasts.values().next().expect("a forecast");
+        (forecast.trust, forecast.measured_coverage)
+    }
+
+    #[test]
+    fn a_guess_that_was_wrong_is_not_held_against_the_models() {
+        let (trust, coverage) = followed(1.0, Vec::new());
+        let event = sale(1, 3 * DAY, 3 * DAY + 14_400);
+        let (with_event, held) = followed(6.0, vec![event]);
+        assert!(with_event > 0.9 * trust, "{with_event} beside {trust}");
+        assert!((held.expect("measured") - coverage.expect("measured")).abs() < 0.1, "{held:?} beside {coverage:?}");
+        let (surprised, missed) = followed(6.0, Vec::new());
+        assert!(surprised < trust && missed < Some(0.1), "{surprised} {missed:?}: the same, and nobody had said so");
     }
 
     #[test]
