@@ -201,8 +201,10 @@ impl Service {
         self.slices.retain(|_, slices| !slices.is_empty());
         let late: Vec<i64> = self.late.iter().rev().take(REMADE_PER_ROUND).copied().collect();
         self.late.retain(|minute| !late.contains(minute));
+        // Listed before anything is awaited: a source that is read meanwhile waits for the next round.
+        let groups = self.timeline.groups();
         self.calendar.renew(now).await;
-        for group in self.timeline.groups() {
+        for group in groups {
             let Some(snapshot) = self.timeline.group(&group) else {
                 // No source has it and all its members are gone: an old answer would be a lie.
                 if self.groups.remove(&group).is_some() {
