@@ -11,7 +11,7 @@ use foreshadow_agent::reader::Fault;
 use crate::config::Config;
 use crate::identity::{Role, new_token};
 use crate::telemetry::{self, LogFormat};
-use crate::{demo, eval, explain, supervise};
+use crate::{demo, eval, events, explain, supervise};
 
 /// Exit code for a wrong configuration or command line (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
@@ -50,6 +50,8 @@ enum Command {
     },
     /// Say in words what a group's plan is, and why
     Explain(explain::ExplainArguments),
+    /// List what is known ahead (a sale, a broadcast), enter it, take it back
+    Events(Box<events::command::EventsArguments>),
     /// Score the forecast on recorded series
     Eval(eval::EvalArguments),
     /// The agent's own program, for the demo
@@ -116,6 +118,13 @@ pub fn main() -> ExitCode {
             Ok(Err(error)) => fail(&error),
             Err(error) => fail(&error.into()),
         },
+        Command::Events(arguments) => {
+            match runtime().map(|runtime| runtime.block_on(events::command::run(&arguments))) {
+                Ok(Ok(())) => ExitCode::SUCCESS,
+                Ok(Err(error)) => fail(&error),
+                Err(error) => fail(&error.into()),
+            }
+        }
         Command::Eval(eval) => match eval::run(&eval) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),

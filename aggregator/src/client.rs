@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use serde_json::Value;
 
@@ -34,14 +33,23 @@ pub struct Client {
 impl Client {
     /// The JSON of a GET; what the aggregator refuses comes back in its own words.
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        match tokio::time::timeout(DEADLINE, self.ask(path)).await {
+        self.request(Method::GET, path, None).await
+    }
+
+    /// Any request, with a JSON body where there is one. It is sent once: nothing is entered twice.
+    pub async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        match tokio::time::timeout(DEADLINE, self.ask(method, path, body)).await {
             Ok(answer) => answer,
             Err(_) => bail!("{} did not answer within {} s", self.url, DEADLINE.as_secs()),
         }
     }
 
-    async fn ask(&self, path: &str) -> anyhow::Result<Value> {
-        let mut request = Request::builder().uri(path).body(Full::new(Bytes::new()))?;
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let mut request = Request::builder().method(method).uri(path);
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let mut request = request.body(Full::from(body.map(Value::to_string).unwrap_or_default()))?;
         if let Some(file) = &self.token_file {
             let token = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
             let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
@@ -69,5 +77,30 @@ impl Client {
             StatusCode::FORBIDDEN => bail!("not allowed: {detail}"),
             _ => bail!("{detail}"),
         }
+    }
+}
+
+/// A text as one segment of a path or one value of a query: a group's name may hold `:` and `/`.
+pub fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"._-".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_for_a_path() {
+        assert_eq!(escaped("web-1"), "web-1");
+        assert_eq!(escaped("team/web:1"), "team%2Fweb%3A1");
+        assert_eq!(escaped("+2h & more"), "%2B2h%20%26%20more");
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use serde_json::Value;
 
-use crate::client::Client;
+use crate::client::{Client, escaped};
 
 /// Say why a group is what it is, and why it is not changed.
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,7 @@ pub struct ExplainArguments {
 
 /// Asks and prints.
 pub async fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
-    let group: String = http_escape(&arguments.group);
+    let group = escaped(&arguments.group);
     let plan = match arguments.generation {
         Some(generation) => arguments.client.get(&format!("/plans/{generation}?group={group}")).await?,
         None => {
@@ -36,19 +36,6 @@ pub async fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
         print!("{}", words(&plan));
     }
     Ok(())
-}
-
-/// A group's name may hold `:` and `/`, which are themselves in a path only when escaped.
-fn http_escape(name: &str) -> String {
-    let mut escaped = String::new();
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"._-".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
 }
 
 /// The plan in words.
@@ -90,6 +77,13 @@ fn words(plan: &Value) -> String {
             or_unknown(number(&need, "without_baseline")),
             float("trust").unwrap_or_default(),
         ));
+        for (key, when) in [("events", "ahead"), ("window_events", "over the shadow window")] {
+            let names: Vec<String> =
+                list(&need, key).iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect();
+            if !names.is_empty() {
+                said.push(format!("    {when} raised by {}", names.join(", ")));
+            }
+        }
     }
     let verdicts = list(plan, "verdicts");
     for (index, step) in list(plan, "steps").iter().enumerate() {
@@ -138,7 +132,7 @@ mod tests {
             "group": "web", "mode": "observe", "generation": 12, "made_at": 1_800_000_000, "serving": 10, "warming": 0,
             "need_now": 9, "need_ahead": 15, "binding": "cpu",
             "needs": [{"metric": "cpu", "demand": 498.7, "reactive": 9, "ahead": 15, "window": 16, "trust": 0.8,
-                "without_baseline": 9}],
+                "without_baseline": 9, "events": ["Black Friday"], "window_events": ["Black Friday", "launch"]}],
             "steps": [{"step": "launch", "count": 4, "reason": "cpu needs 9 now and 15 ahead", "permitted": false}],
             "verdicts": [{"step": 0, "allowed": false, "refusals": ["agents do not prove who they are"]}],
             "not_taken": [{"direction": "scale_in", "instances": 1, "reason": "the forecast needs them"}],
@@ -148,6 +142,8 @@ mod tests {
         for line in [
             "web: mode observe, plan 12 of 2027-01-15T08:00:00Z",
             "10 serving, 0 warming; 9 needed now, 15 ahead (cpu asks for most)",
+            "    ahead raised by Black Friday",
+            "    over the shadow window raised by Black Friday, launch",
             "would launch 4: cpu needs 9 now and 15 ahead",
             "    the checker refuses: agents do not prove who they are",
             "nothing taken away (1 possible): the forecast needs them",
@@ -155,11 +151,5 @@ mod tests {
         ] {
             assert!(said.lines().any(|said| said == line), "{line}\nin\n{said}");
         }
-    }
-
-    #[test]
-    fn names_are_escaped_for_a_path() {
-        assert_eq!(http_escape("web-1"), "web-1");
-        assert_eq!(http_escape("team/web:1"), "team%2Fweb%3A1");
     }
 }

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod eval;
+pub mod events;
 pub mod exchange;
 pub mod explain;
 pub mod fleet;

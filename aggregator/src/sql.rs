@@ -9,6 +9,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str)> {
         crate::rounds::sql::ALL,
         crate::identity::sql::ALL,
         crate::act::sql::ALL,
+        crate::events::sql::ALL,
     ];
     all.into_iter().flatten().copied()
 }

@@ -21,6 +21,7 @@ use crate::act::{self, Control, Intents};
 use crate::api::{self, ApiState, Bound, Listen, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
+use crate::events::EventLog;
 use crate::fleet::{self, AwsFleet, FileFleet, Fleet, Reach};
 use crate::identity::{Access, Audit};
 use crate::ingest::AgentService;
@@ -155,6 +156,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     let act = acting.handle();
     let (shutdown, ingest_stop) = (CancellationToken::new(), CancellationToken::new());
     let (board, live, plans) = (Board::default(), Live::default(), PlanLog::new(pool.clone()));
+    let events = EventLog::new(pool.clone());
     let ingest = AgentService::new(store.clone(), timeline.clone(), live.clone(), clock.clone(), ingest_stop.clone());
     let service = rounds::Service::new(
         rounds_options(&config, access.is_authenticated()),
@@ -162,7 +164,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         timeline.clone(),
         live.clone(),
         board.clone(),
-        plans.clone(),
+        rounds::Logs { plans: plans.clone(), events: events.clone() },
         sessions.clone(),
         act.clone(),
         clock.clone(),
@@ -178,6 +180,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         act,
         board: board.clone(),
         plans,
+        events,
         live: live.clone(),
         ingest,
         clock: clock.clone(),

@@ -20,7 +20,12 @@ async fn every_route_is_open_to_its_roles_and_to_nobody_else() -> anyhow::Result
     let aggregator = Aggregator::start(directory.path(), &config).await?;
     let mut asked = 0;
     for route in TABLE {
-        let path = route.path.replace("{group}", "web").replace("{method}", "Check").replace("{generation}", "1");
+        let path = route
+            .path
+            .replace("{group}", "web")
+            .replace("{method}", "Check")
+            .replace("{generation}", "1")
+            .replace("{id}", "1");
         for role in [None, Some(Role::Agent), Some(Role::Viewer), Some(Role::Operator), Some(Role::Admin)] {
             let may = match role {
                 None => route.roles == Roles::Anybody,

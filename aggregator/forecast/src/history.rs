@@ -12,6 +12,10 @@ pub const DAY: u64 = 86_400;
 /// A week, in seconds.
 pub const WEEK: u64 = 7 * DAY;
 
+/// The load beneath an event is at most this many times that of the earlier day it is taken from, or that part of it: an hour
+/// that fell silent, or began to climb ahead of the event, does not decide for a whole day.
+const MOST_GROWN: f64 = 2.0;
+
 /// A filled grid that owns its values.
 #[derive(Debug, Clone)]
 pub struct Grid {
@@ -20,6 +24,7 @@ pub struct Grid {
     values: Vec<f64>,
     observed: Vec<bool>,
     saturated: Vec<bool>,
+    set_aside: Vec<bool>,
 }
 
 impl Grid {
@@ -28,7 +33,7 @@ impl Grid {
         let step = series.step_seconds.max(1);
         let cap = (cap_seconds / u64::from(step)).max(1) as usize;
         let from = series.values.len().saturating_sub(cap);
-        let first = (from..series.values.len()).find(|index| series.value(*index).is_some())?;
+        let first = (from..series.values.len()).find(|index| ordinary(series, *index).is_some())?;
         let length = series.values.len() - first;
         let mut grid = Self {
             start: series.start + first as i64 * i64::from(step),
@@ -36,25 +41,55 @@ impl Grid {
             values: Vec::with_capacity(length),
             observed: Vec::with_capacity(length),
             saturated: Vec::with_capacity(length),
+            set_aside: Vec::with_capacity(length),
         };
+        let mut event_began = 0;
         let (day, week) = (steps_of(DAY, step), steps_of(WEEK, step));
         let largest = largest_believed(series, first);
         for index in first..series.values.len() {
             // The newest value may be the start of a surge: believed, for too many machines are a lesser evil than too few.
             let bound = if index + 1 == series.values.len() { f64::INFINITY } else { largest };
-            let own = series.value(index).map(|value| value.min(bound));
+            let own = ordinary(series, index).map(|value| value.min(bound));
             let at = grid.values.len();
+            if !series.is_set_aside(index) {
+                event_began = at + 1;
+            }
             let earlier = |lag: Option<usize>| lag.and_then(|lag| at.checked_sub(lag)).map(|past| grid.values[past]);
             // Short gaps hold the last value; longer ones follow the season.
             let short = (at.saturating_sub(short_gap(step))..at).any(|past| grid.observed[past]);
             let held = grid.values.last().copied();
             let seasonal = || earlier(day).or_else(|| earlier(week)).or(held);
-            let filled = if short { held } else { seasonal() };
+            let filled = if series.is_set_aside(index) {
+                grid.without_event(event_began).or(held)
+            } else if short {
+                held
+            } else {
+                seasonal()
+            };
             grid.values.push(own.or(filled).unwrap_or(0.0));
             grid.observed.push(own.is_some());
             grid.saturated.push(own.is_some() && series.is_saturated(index));
+            grid.set_aside.push(series.is_set_aside(index) && series.value(index).is_some());
         }
         Some(grid)
+    }
+
+    /// What the next step would have been without the event that began at step `began`: the same time on an earlier day that
+    /// had none, times how much more the hour before the event had than the same hour of that day. So the load beneath an
+    /// event that repeats grows with the group.
+    ///
+    /// The same day of the week is asked first, then the newest day, then older ones; `None` without any earlier day.
+    fn without_event(&self, began: usize) -> Option<f64> {
+        let at = self.values.len();
+        let day = steps_of(DAY, self.step_seconds)?;
+        let days = std::iter::once(7).chain(1..=at / day).filter(|days| days * day <= at);
+        let mut lags = days.map(|days| days * day);
+        let lag = lags.clone().find(|lag| self.observed[at - lag]).or_else(|| lags.next())?;
+        let hour = (3_600 / self.step_seconds.max(1)).max(1) as usize;
+        let before = (began.saturating_sub(hour).max(lag)..began).filter(|past| self.observed[*past]);
+        let ratios = before.map(|past| self.values[past] / self.values[past - lag]);
+        let grown = median(&mut ratios.filter(|ratio| ratio.is_finite()).collect::<Vec<_>>());
+        Some(self.values[at - lag] * grown.unwrap_or(1.0).clamp(1.0 / MOST_GROWN, MOST_GROWN))
     }
 
     /// What was known after the first `length` steps.
@@ -66,6 +101,7 @@ impl Grid {
             values: &self.values[..length],
             observed: &self.observed[..length],
             saturated: &self.saturated[..length],
+            set_aside: &self.set_aside[..length],
         }
     }
 
@@ -75,13 +111,18 @@ impl Grid {
     }
 }
 
+/// The value at `index`, unless an event made it.
+fn ordinary(series: &Series, index: usize) -> Option<f64> {
+    series.value(index).filter(|_| !series.is_set_aside(index))
+}
+
 /// Larger values are capped, so that one wild value cannot move a forecast without bound.
 ///
 /// What is reached about once a week or more often is believed as it is; beyond it, three times its distance from the median.
 /// (A spike that repeats stays whole; a single one still counts as by far the largest value seen.) The cap looks at the whole
 /// history, so in the replay it is known a little early; it is the one thing that is.
 fn largest_believed(series: &Series, from: usize) -> f64 {
-    let mut values: Vec<f64> = (from..series.values.len()).filter_map(|index| series.value(index)).collect();
+    let mut values: Vec<f64> = (from..series.values.len()).filter_map(|index| ordinary(series, index)).collect();
     let weeks = (values.len() as u64 * u64::from(series.step_seconds.max(1)) / WEEK) as usize;
     let rare = weeks + 1;
     let Some(middle) = median(&mut values) else { return f64::INFINITY };
@@ -116,6 +157,8 @@ pub struct History<'a> {
     pub observed: &'a [bool],
     /// True where a value is only a lower bound.
     pub saturated: &'a [bool],
+    /// True where a value was measured and belongs to an event: it is filled in as if it were not there.
+    pub set_aside: &'a [bool],
 }
 
 impl<'a> History<'a> {
@@ -138,6 +181,7 @@ impl<'a> History<'a> {
             values: &self.values[..length],
             observed: &self.observed[..length],
             saturated: &self.saturated[..length],
+            set_aside: &self.set_aside[..length],
         }
     }
 
@@ -150,6 +194,7 @@ impl<'a> History<'a> {
             values: &self.values[from..],
             observed: &self.observed[from..],
             saturated: &self.saturated[from..],
+            set_aside: &self.set_aside[from..],
         }
     }
 
@@ -173,14 +218,20 @@ impl<'a> History<'a> {
         (seconds / u64::from(self.step_seconds.max(1))).max(1) as usize
     }
 
+    /// How many steps were measured, those of events included.
+    pub fn measured(&self) -> usize {
+        self.observed.iter().zip(self.set_aside).filter(|(observed, aside)| **observed || **aside).count()
+    }
+
     /// Seconds of observations (filled steps not counted).
     pub fn observed_seconds(&self) -> u64 {
         self.observed.iter().filter(|observed| **observed).count() as u64 * u64::from(self.step_seconds)
     }
 
-    /// Steps since the last observation.
+    /// Steps since anything was measured.
     pub fn trailing_gap(&self) -> usize {
-        self.observed.iter().rev().take_while(|observed| !**observed).count()
+        let steps = self.observed.iter().zip(self.set_aside).rev();
+        steps.take_while(|(observed, aside)| !**observed && !**aside).count()
     }
 
     /// The newest known value one or more whole `season`s before step `index`, which may lie after the end.
@@ -217,6 +268,44 @@ mod tests {
         assert_eq!(grid.all().trailing_gap(), 3);
     }
 
+    /// Hours with a load of 10 that grows by a tenth each day, and a sale at five times the load in `hours`, set aside.
+    fn with_sale(days: usize, hours: impl Fn(usize) -> bool) -> Grid {
+        let load = |hour: usize| (10.0 + (hour % 24) as f64) * (1.0 + 0.1 * (hour / 24) as f64);
+        let value = |hour| Some(load(hour) * if hours(hour) { 5.0 } else { 1.0 });
+        let mut series = Series::new(0, 3_600, (0..24 * days).map(value).collect());
+        series.set_aside = (0..24 * days).map(hours).collect();
+        Grid::new(&series, 100 * DAY).unwrap()
+    }
+
+    #[test]
+    fn beneath_an_event_lies_what_an_ordinary_day_would_have_brought() {
+        let ordinary = with_sale(10, |_| false);
+        for (name, sale) in [
+            ("once", (&|hour: usize| hour >= 9 * 24 + 12) as &dyn Fn(usize) -> bool),
+            ("two whole days", &|hour| hour >= 8 * 24),
+            ("every day but the first", &|hour| hour > 24 && hour % 24 >= 18 && hour % 24 < 22),
+            ("every day since it began", &|hour| hour % 24 >= 18 && hour % 24 < 22),
+        ] {
+            let grid = with_sale(10, sale);
+            let (got, wanted) = (grid.all(), ordinary.all());
+            for index in 24..got.len() {
+                let miss = (got.values[index] / wanted.values[index] - 1.0).abs();
+                assert!(miss < 0.15, "{name}, hour {index}: {} for {}", got.values[index], wanted.values[index]);
+            }
+            assert_eq!(got.trailing_gap(), 0, "{name}: somebody measured");
+            assert_eq!(got.measured(), got.len(), "{name}");
+            assert!(got.observed_seconds() < wanted.observed_seconds(), "{name}");
+        }
+        let silent = Series { set_aside: vec![true; 3], ..Series::new(0, 3_600, vec![None; 3]) };
+        assert!(Grid::new(&silent, DAY).is_none());
+    }
+
+    #[test]
+    fn an_event_does_not_decide_what_is_believed() {
+        let grid = with_sale(21, |hour| hour / 24 == 10);
+        assert!(grid.all().values.iter().all(|value| *value < 100.0 * 1.1), "{:?}", grid.all().values);
+    }
+
     #[test]
     fn a_single_wild_value_is_capped_and_a_weekly_one_is_not() {
         let at = |wild: &[usize]| {
@@ -242,9 +331,15 @@ mod tests {
     #[test]
     fn seasonal_reaches_back_as_many_seasons_as_needed() {
         let values = [0.0, 1.0, 2.0, 3.0];
-        let (observed, saturated) = ([true; 4], [false; 4]);
-        let history =
-            History { start: 0, step_seconds: 60, values: &values, observed: &observed, saturated: &saturated };
+        let (observed, none) = ([true; 4], [false; 4]);
+        let history = History {
+            start: 0,
+            step_seconds: 60,
+            values: &values,
+            observed: &observed,
+            saturated: &none,
+            set_aside: &none,
+        };
         assert_eq!(history.seasonal(4, 2), Some(2.0));
         assert_eq!(history.seasonal(7, 2), Some(3.0));
         assert_eq!(history.seasonal(1, 2), None);

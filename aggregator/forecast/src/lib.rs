@@ -2,9 +2,11 @@
 //!
 //! [`select`] replays the past (rolling origins) and keeps, as a [`Champion`], what each model of the pool has earned in each
 //! horizon band, how its errors are spread, and whether the intervals held. [`forecast`] uses a champion on the newest
-//! history: cheap, every step. [`Tracker`] says afterwards what the published intervals held.
+//! history: cheap, every step. [`Tracker`] says afterwards what the published intervals held. [`events`] takes what was
+//! announced out of the history, and puts it onto the forecast.
 
 mod conformal;
+pub mod events;
 pub mod history;
 pub mod model;
 pub mod quantile;

@@ -27,12 +27,16 @@ pub struct Series {
     /// True where the value is only a lower bound of the load. May be empty: then nothing was saturated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub saturated: Vec<bool>,
+    /// True where an event made the load: somebody measured, so the history is fresh, but no model learns from the value and
+    /// none is judged by it. May be empty: then nothing is set aside. See [`crate::events`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_aside: Vec<bool>,
 }
 
 impl Series {
     /// A series without saturation marks.
     pub fn new(start: i64, step_seconds: u32, values: Vec<Option<f64>>) -> Self {
-        Self { start, step_seconds: step_seconds.max(1), values, saturated: Vec::new() }
+        Self { start, step_seconds: step_seconds.max(1), values, saturated: Vec::new(), set_aside: Vec::new() }
     }
 
     /// Puts `(unix seconds, value)` rows in any order onto a grid aligned to the Unix epoch.
@@ -68,6 +72,11 @@ impl Series {
         self.saturated.get(index).copied().unwrap_or(false)
     }
 
+    /// Whether the value at `index` belongs to an event.
+    pub fn is_set_aside(&self, index: usize) -> bool {
+        self.set_aside.get(index).copied().unwrap_or(false)
+    }
+
     /// Unix seconds just after the last value.
     pub fn end(&self) -> i64 {
         self.start.saturating_add(self.values.len() as i64 * i64::from(self.step_seconds.max(1)))
@@ -87,12 +96,14 @@ impl Series {
             step_seconds: self.step_seconds,
             values: self.values[..keep].to_vec(),
             saturated: self.saturated.iter().take(keep).copied().collect(),
+            set_aside: self.set_aside.iter().take(keep).copied().collect(),
         }
     }
 
     /// Folds into steps of `step_seconds`, aligned to the Unix epoch.
     ///
-    /// A step of which less than half was observed stays absent. The first and last step are dropped when the series covers
+    /// A step of which less than half was observed stays absent; one that an event touches anywhere is set aside whole, for
+    /// within a step it is the maximum that counts. The first and last step are dropped when the series covers
     /// only a part of them: a part has neither the mean nor the maximum of the whole. A step that is not longer than the
     /// series' own, or no multiple of it, leaves a grid in which finer values are repeated or shared by position.
     pub fn coarser(&self, step_seconds: u32, aggregate: Aggregate) -> Self {
@@ -109,13 +120,16 @@ impl Series {
         let mut values = Vec::with_capacity((last - first) as usize);
         let mut saturated = Vec::new();
         let mut any_saturated = false;
+        let mut set_aside = Vec::new();
         for bin in first..last {
             let (from, to) = (bin * step, (bin + 1) * step);
             // Own steps that start within the bin; when own steps are longer, the one that covers it.
             let begin = if own >= step { (from - self.start).div_euclid(own) } else { ceil(from - self.start, own) };
             let end = if own >= step { begin + 1 } else { ceil(to - self.start, own) };
             let mut fold = Fold::default();
+            let mut aside = false;
             for index in begin.max(0)..end.min(self.values.len() as i64) {
+                aside |= self.is_set_aside(index as usize);
                 if let Some(value) = self.value(index as usize) {
                     fold.add(value, self.is_saturated(index as usize));
                 }
@@ -124,9 +138,11 @@ impl Series {
             values.push(if enough { fold.value(aggregate) } else { None });
             saturated.push(enough && fold.saturated);
             any_saturated |= enough && fold.saturated;
+            set_aside.push(aside);
         }
         let saturated = if any_saturated { saturated } else { Vec::new() };
-        Self { start: first * step, step_seconds, values, saturated }
+        let set_aside = if set_aside.contains(&true) { set_aside } else { Vec::new() };
+        Self { start: first * step, step_seconds, values, saturated, set_aside }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `score = history × freshness × (width × coverage × skill)^(1/3)`, with
 //! - `history` = observed / (observed + 1 day): 2 % after half an hour, one half after a day, 93 % after two weeks;
-//! - `freshness` = the observed share of the last hour;
+//! - `freshness` = the measured share of the last hour, an event's included;
 //! - `width` = m / (m + w), with w the mean width of the 80 % interval within the first six hours and m the mean median there;
 //! - `coverage` = the mean over the bands that were measured of max(0, 1 − |measured − nominal| / 0.2), 0 if none was;
 //! - `skill` = the mean over bands of 2·(1 − loss / loss of seasonal naive), within [0.1, 1]: 0.1 while naive is merely
@@ -25,7 +25,7 @@ const WORTHLESS_MISS: f64 = 0.2;
 /// See the head of this module.
 pub(crate) fn score(history: &History<'_>, paths: &[Vec<f64>], champion: &Champion, options: &Options) -> Trust {
     let hour = history.last(history.steps(3_600));
-    let seen = hour.observed.iter().filter(|observed| **observed).count() as f64;
+    let seen = hour.measured() as f64;
     let near = (21_600 / options.step_seconds.max(1)).max(1) as usize;
     let sum = |level: usize| paths.get(level).map_or(0.0, |path| path.iter().take(near).sum::<f64>());
     let width = interval(&options.levels).map_or(0.0, |(low, high, _)| {

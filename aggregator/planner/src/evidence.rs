@@ -1,7 +1,7 @@
 //! Everything a plan is made from, with its age and completeness. Nothing in it is a guess: what
 //! is not known is absent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -121,6 +121,17 @@ pub struct Forecast {
     /// Share of past demand below the upper quantile that is provisioned for.
     pub measured_coverage: Option<f64>,
     pub nominal_coverage: f64,
+    /// What raised the paths beyond what was learned from the past.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<ForecastEvent>,
+}
+
+/// An event that raises the forecast in `[from, until)`, seconds since the epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForecastEvent {
+    pub name: String,
+    pub from: i64,
+    pub until: i64,
 }
 
 impl Forecast {
@@ -156,11 +167,23 @@ impl Forecast {
         value.is_finite().then_some(value)
     }
 
-    /// Highest demand at the quantile over the steps that overlap `[from, to)`. `None` when the
-    /// window is not wholly within the forecast.
-    pub fn highest(&self, from: i64, to: i64, quantile: f64) -> Option<f64> {
+    /// Highest demand at the quantile over the steps that overlap `[from, to)`, and the first step
+    /// that has it. `None` when the window is not wholly within the forecast.
+    pub fn highest(&self, from: i64, to: i64, quantile: f64) -> Option<(usize, f64)> {
         let (first, last) = (self.step_of(from)?, self.step_of((to - 1).max(from))?);
-        (first..=last).map(|step| self.demand(step, quantile)).try_fold(0.0, |most, value| Some(f64::max(most, value?)))
+        let highest = |most: (usize, f64), step| {
+            let value = self.demand(step, quantile)?;
+            Some(if value > most.1 { (step, value) } else { most })
+        };
+        (first..=last).try_fold((first, 0.0), highest)
+    }
+
+    /// Names of the events that raise a step, each once.
+    pub fn events_of(&self, step: usize) -> Vec<String> {
+        let start = |step| self.start + i64::from(self.step_seconds) * i64::try_from(step).unwrap_or_default();
+        let (from, to) = (start(step), start(step + 1));
+        let here = self.events.iter().filter(|event| event.from < to && from < event.until);
+        here.map(|event| event.name.clone()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 

@@ -74,6 +74,7 @@ fn flat(demand: f64, trust: f64) -> Forecast {
         trust,
         measured_coverage: Some(0.8),
         nominal_coverage: 0.8,
+        events: Vec::new(),
     }
 }
 

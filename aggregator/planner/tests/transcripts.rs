@@ -7,7 +7,9 @@ use std::path::Path;
 
 use planner::baseline::{Baseline, Doubt};
 use planner::demand::{Demand, InstanceMode};
-use planner::evidence::{Conditions, Evidence, Forecast, Instance, Inventory, MetricEvidence, Origin, Shadow, Unfit};
+use planner::evidence::{
+    Conditions, Evidence, Forecast, ForecastEvent, Instance, Inventory, MetricEvidence, Origin, Shadow, Unfit,
+};
 use planner::plan;
 use planner::plan::{Memory, Plan};
 use planner::policy::{Metric, Mode, Policy};
@@ -29,6 +31,7 @@ fn evidence(serving: u32, utilisation: f64, ahead: Option<(f64, f64)>) -> Eviden
         trust,
         measured_coverage: Some(0.79),
         nominal_coverage: 0.8,
+        events: Vec::new(),
     });
     let instances = (0..serving).map(|number| Instance {
         id: format!("i-{number:02}"),
@@ -84,6 +87,19 @@ fn shadow() -> Shadow {
     }
 }
 
+/// A sale that begins so many seconds from now; nothing is raised before it.
+fn with_event(mut evidence: Evidence, ahead: i64) -> Evidence {
+    let forecast = cpu(&mut evidence).forecast.as_mut().expect("a forecast");
+    let before = usize::try_from(ahead / 300).expect("steps");
+    for path in &mut forecast.paths {
+        path[..before].iter_mut().for_each(|demand| *demand /= 1.6);
+    }
+    let event = |name: &str, from, until| ForecastEvent { name: name.to_owned(), from, until };
+    forecast.events =
+        vec![event("Black Friday", NOW + ahead, NOW + 86_400), event("long over", NOW - 7_200, NOW - 3_600)];
+    evidence
+}
+
 fn changed(mut evidence: Evidence, change: impl FnOnce(&mut Evidence)) -> Evidence {
     change(&mut evidence);
     evidence
@@ -136,6 +152,8 @@ fn cases() -> Vec<(&'static str, Evidence)> {
         ("shadows while load fell below what was thought possible", {
             with_shadows(evidence(10, 20.0, Some((2.0, 0.9))), 2, &shadow())
         }),
+        ("an event is near", with_event(evidence(10, 50.0, Some((1.8, 0.8))), 0)),
+        ("load falls before an event", with_event(evidence(10, 33.0, Some((1.6, 0.9))), 1_800)),
         ("load is here, no forecast yet", evidence(10, 90.0, None)),
         ("load falls, trusted", evidence(10, 20.0, Some((1.0, 0.9)))),
         ("load falls, hardly trusted", evidence(10, 20.0, Some((1.0, 0.1)))),

@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use foreshadow_proto::convert::Id;
 
 use super::problem::Problem;
+use crate::clock::read_time;
 
 /// The parameters of a request.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ impl Known {
 
     /// Seconds since the epoch from RFC 3339, whole seconds, or `+15m`, `-6h`, `+2d` from `now`.
     pub fn time(&self, name: &str, now: i64) -> Result<Option<i64>, Problem> {
-        self.text(name).map(|text| time(text, now).map_err(|problem| wrong(name, &problem))).transpose()
+        self.text(name).map(|text| read_time(text, now).map_err(|problem| wrong(name, &problem))).transpose()
     }
 }
 
@@ -74,39 +75,9 @@ pub fn wrong(name: &str, problem: &str) -> Problem {
     Problem::bad(format!("{name}: {problem}")).field(name, problem)
 }
 
-fn time(text: &str, now: i64) -> Result<i64, String> {
-    let unknown = || format!("{text:?} is neither RFC 3339, nor seconds since 1970, nor like +15m, -6h, +2d");
-    // A plus in a query stands for a blank.
-    let text = text.trim_start();
-    let relative = text.strip_suffix(['s', 'm', 'h', 'd']).and_then(|number| number.parse::<i64>().ok());
-    if let (Some(number), Some(unit)) = (relative, text.chars().last()) {
-        let seconds = match unit {
-            's' => 1,
-            'm' => 60,
-            'h' => 3_600,
-            _ => 86_400,
-        };
-        return number.checked_mul(seconds).and_then(|offset| now.checked_add(offset)).ok_or_else(unknown);
-    }
-    if let Ok(seconds) = text.parse::<i64>() {
-        return Ok(seconds);
-    }
-    text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_second).map_err(|_| unknown())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_read_in_every_usual_way() {
-        assert_eq!(time("2027-01-15T08:00:00Z", 0), Ok(1_800_000_000));
-        assert_eq!(time("1800000000", 0), Ok(1_800_000_000));
-        assert_eq!(time("+15m", 100), Ok(1_000));
-        assert_eq!(time(" 15m", 100), Ok(1_000), "an unescaped plus arrives as a blank");
-        assert_eq!(time("-2h", 10_000), Ok(2_800));
-        assert!(time("soon", 0).is_err() && time("9223372036854775807d", 5).is_err());
-    }
 
     #[test]
     fn unknown_and_doubled_parameters_are_named() {

@@ -2,6 +2,7 @@
 //! [`predict`] answer, [`steer`] is how operators tell it what to do; [`server`] listens.
 
 mod ask;
+mod events;
 mod openapi;
 mod predict;
 mod problem;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act;
 use crate::clock::Clock;
+use crate::events::EventLog;
 use crate::identity::{Access, Audit};
 use crate::ingest::AgentService;
 use crate::live::Live;
@@ -50,6 +52,7 @@ pub struct ApiState {
     pub act: act::Handle,
     pub board: Board,
     pub plans: PlanLog,
+    pub events: EventLog,
     pub live: Live,
     pub ingest: AgentService,
     pub clock: Arc<dyn Clock>,
@@ -95,6 +98,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/plans", get(rest::plans))
         .route("/plans/{generation}", get(rest::plan))
         .route("/predict/capacity", get(rest::predict_capacity))
+        .route("/events", get(events::events).post(events::enter))
+        .route("/events/{id}", get(events::event).delete(events::delete))
         .route("/shadow/config", get(rest::shadow_config).put(rest::put_shadow_config))
         .route("/shadow/metrics", get(watch::shadow_metrics).post(push::push_metrics))
         .route("/shadow/detached", post(rest::detached))

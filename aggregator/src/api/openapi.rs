@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{push, rest, steer, watch};
+use super::{events, push, rest, steer, watch};
 
 /// The document of the REST routes.
 #[derive(Debug, OpenApi)]
@@ -23,6 +23,10 @@ use super::{push, rest, steer, watch};
         rest::plans,
         rest::plan,
         rest::predict_capacity,
+        events::events,
+        events::event,
+        events::enter,
+        events::delete,
         rest::shadow_config,
         rest::put_shadow_config,
         rest::detached,

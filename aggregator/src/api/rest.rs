@@ -30,7 +30,7 @@ const MOST_MINUTES: i64 = 31 * 1_440;
 /// InfluxDB is this far behind in the ordinary course of things: a few seconds of commits.
 const BEHIND_TICKS: i64 = 100;
 /// A JSON body is never longer.
-const BODY_BYTES: usize = 256 * 1_024;
+pub(super) const BODY_BYTES: usize = 256 * 1_024;
 
 /// The page loads nothing from anywhere, asks this server alone, and is framed by nobody.
 const PAGE_POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; \

@@ -54,6 +54,11 @@ pub const TABLE: &[Route] = &[
     Route { method: "GET", path: "/plans", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/plans/{generation}", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/predict/capacity", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/events", roles: Roles::From(Role::Viewer) },
+    // An event only ever asks for more machines, and the group's maximum bounds it.
+    Route { method: "POST", path: "/events", roles: Roles::From(Role::Operator) },
+    Route { method: "GET", path: "/events/{id}", roles: Roles::From(Role::Viewer) },
+    Route { method: "DELETE", path: "/events/{id}", roles: Roles::From(Role::Operator) },
     Route { method: "GET", path: "/shadow/config", roles: Roles::From(Role::Viewer) },
     // Loosening needs an admin; the handler checks that, since the body decides.
     Route { method: "PUT", path: "/shadow/config", roles: Roles::From(Role::Operator) },

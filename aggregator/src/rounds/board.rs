@@ -9,6 +9,8 @@ use foreshadow_proto::v1;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::MeasuredFactor;
+
 /// One group after its latest round. Immutable; a new round publishes a new one.
 #[derive(Debug, Clone)]
 pub struct GroupReport {
@@ -17,6 +19,8 @@ pub struct GroupReport {
     pub forecasts: BTreeMap<String, v1::Forecast>,
     /// Launch and re-attach lead that were looked ahead by, seconds.
     pub leads: (u32, u32),
+    /// What past events turned out to be, with the metric.
+    pub measured_events: Vec<(String, MeasuredFactor)>,
     /// The latest plan as the API shows it.
     pub plan: Option<Arc<serde_json::Value>>,
     /// Answers capacity questions from the evidence of this round.

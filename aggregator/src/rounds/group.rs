@@ -1,18 +1,20 @@
 //! One group's round: what was measured goes in, a report with forecast and plan comes out. No IO
 //! and no clock, so that the demo's simulated group runs the very same code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use forecast::events::{self, Occurrence};
 use forecast::{Champion, Options, Series, Tracker};
 use foreshadow_proto::v1;
 use planner::baseline::{self, Baseline, Doubt, Measured};
 use planner::demand::{Demand, InstanceMode};
-use planner::evidence::{Conditions, Evidence, Forecast, Inventory, MetricEvidence};
+use planner::evidence::{Conditions, Evidence, Forecast, ForecastEvent, Inventory, MetricEvidence};
 use planner::plan::{Memory, Plan};
 use planner::policy::{Metric, Policy};
 
 use super::history::History;
+use super::raised::{Measured as MeasuredEvents, Raised};
 use super::{AnswersCapacity, GroupReport, PredictError};
 use crate::act::{Planned, Verdict};
 use crate::store::Minute;
@@ -47,6 +49,7 @@ pub struct GroupRound {
     options: Options,
     simulated: bool,
     metrics: BTreeMap<Metric, MetricRound>,
+    events: Arc<[Occurrence]>,
     memory: Memory,
 }
 
@@ -58,7 +61,12 @@ struct MetricRound {
     baseline_at: Option<i64>,
     champion: Option<Champion>,
     selected_at: i64,
-    forecast: Option<Arc<forecast::Forecast>>,
+    /// What the models say by themselves: this is what is scored.
+    own: Option<Arc<forecast::Forecast>>,
+    /// The same raised by events: this is what is published and planned from.
+    raised: Raised,
+    /// What past events turned out to be.
+    measured_events: MeasuredEvents,
     /// Whether the published intervals held.
     tracker: Tracker,
     /// Why there is no forecast, for people.
@@ -66,13 +74,19 @@ struct MetricRound {
 }
 
 impl MetricRound {
-    fn forecast(&mut self, closed: i64, options: &Options) {
+    fn forecast(&mut self, closed: i64, options: &Options, events: &Arc<[Occurrence]>) {
+        self.renew(closed, options, events);
+        self.raised.renew(self.own.as_ref(), events);
+    }
+
+    fn renew(&mut self, closed: i64, options: &Options, events: &[Occurrence]) {
         let begun = closed - closed.rem_euclid(i64::from(options.step_seconds));
-        if self.forecast.as_ref().is_some_and(|forecast| forecast.start >= begun) {
+        if self.own.as_ref().is_some_and(|forecast| forecast.start >= begun) {
             return;
         }
-        let series = self.history.series(&self.baseline, begun);
-        self.settle(&series, options);
+        let measured = self.history.series(&self.baseline, begun);
+        self.settle(&measured, options, events);
+        let series = events::ordinary(measured.clone(), events);
         let young = self.history.measured() < YOUNG_MINUTES;
         let every = if young { SELECT_YOUNG_EVERY_SECONDS } else { SELECT_EVERY_SECONDS };
         if self.champion.is_none() || begun - self.selected_at >= every {
@@ -88,19 +102,22 @@ impl MetricRound {
                 self.refused = None;
                 self.tracker.made(&forecast);
                 self.tracker.publish(&mut forecast);
-                self.forecast = Some(Arc::new(forecast));
+                self.own = Some(Arc::new(forecast));
             }
-            Err(error) => (self.refused, self.forecast) = (Some(error.to_string()), None),
+            Err(error) => (self.refused, self.own) = (Some(error.to_string()), None),
         }
+        self.measured_events.next(&measured, events, champion, options);
     }
 
-    /// Tells the tracker what the steps since the last forecast turned out to be.
-    fn settle(&mut self, series: &Series, options: &Options) {
-        let Some(last) = self.forecast.as_ref().map(|forecast| forecast.start) else { return };
+    /// Tells the tracker what the steps since the last forecast turned out to be. Not those of
+    /// events: the models knew nothing of them, and a person's guess is not theirs to answer for.
+    fn settle(&mut self, series: &Series, options: &Options, events: &[Occurrence]) {
+        let Some(last) = self.own.as_ref().map(|forecast| forecast.start) else { return };
         let steps = series.coarser(options.step_seconds, options.aggregate);
         for index in 0..steps.values.len() {
             let start = steps.start + i64::from(options.step_seconds) * i64::try_from(index).unwrap_or_default();
             if start >= last
+                && !events.iter().any(|event| event.overlaps(start, start + i64::from(options.step_seconds)))
                 && let Some(value) = steps.value(index)
             {
                 self.tracker.observed(start, value, steps.is_saturated(index));
@@ -112,7 +129,7 @@ impl MetricRound {
 impl GroupRound {
     pub fn new(policy: Policy, options: Options, simulated: bool, generation: u64) -> Self {
         let metrics = policy.targets.keys().map(|metric| (*metric, MetricRound::default())).collect();
-        Self { policy, options, simulated, metrics, memory: Memory { generation } }
+        Self { policy, options, simulated, metrics, events: Arc::new([]), memory: Memory { generation } }
     }
 
     pub const fn policy(&self) -> &Policy {
@@ -123,6 +140,11 @@ impl GroupRound {
     pub fn set_policy(&mut self, policy: Policy) {
         debug_assert!(policy.targets.keys().eq(self.policy.targets.keys()), "metrics are fixed for a run");
         self.policy = policy;
+    }
+
+    /// Everything announced for this group, over its history and ahead.
+    pub fn announce(&mut self, events: Arc<[Occurrence]>) {
+        self.events = events;
     }
 
     /// Takes minutes in, in any order.
@@ -139,7 +161,7 @@ impl GroupRound {
     /// run it off the async threads.
     pub fn forecast(&mut self, closed: i64) {
         for round in self.metrics.values_mut() {
-            round.forecast(closed, &self.options);
+            round.forecast(closed, &self.options, &self.events);
         }
     }
 
@@ -195,7 +217,7 @@ impl GroupRound {
                 highest_lately: round.history.highest_gross(now - i64::from(self.options.step_seconds), now),
                 baseline: round.baseline,
                 baseline_doubt: round.doubt,
-                forecast: round.forecast.as_deref().map(planner_forecast),
+                forecast: round.raised.forecast.as_deref().map(|forecast| planner_forecast(forecast, &round.raised)),
             };
             (*metric, found)
         });
@@ -224,8 +246,11 @@ impl GroupRound {
             simulated: self.simulated,
         };
         let forecasts = self.metrics.iter().filter_map(|(metric, round)| {
-            let forecast = round.forecast.as_deref()?;
-            Some((metric.to_string(), self.wire_forecast(*metric, forecast)))
+            let forecast = round.raised.forecast.as_deref()?;
+            Some((metric.to_string(), self.wire_forecast(*metric, forecast, &round.raised)))
+        });
+        let measured_events = self.metrics.iter().flat_map(|(metric, round)| {
+            round.measured_events.all().into_iter().map(|factor| (metric.to_string(), factor))
         });
         let mut shown = serde_json::to_value(plan).unwrap_or_default();
         if let Some(object) = shown.as_object_mut() {
@@ -237,6 +262,7 @@ impl GroupRound {
             summary,
             forecasts: forecasts.collect(),
             leads: (self.policy.launch_lead_seconds, self.policy.reattach_lead_seconds),
+            measured_events: measured_events.collect(),
             plan: Some(Arc::new(shown)),
             evidence: Arc::new(Answers {
                 now,
@@ -253,7 +279,7 @@ impl GroupRound {
         }
     }
 
-    fn wire_forecast(&self, metric: Metric, forecast: &forecast::Forecast) -> v1::Forecast {
+    fn wire_forecast(&self, metric: Metric, forecast: &forecast::Forecast, raised: &Raised) -> v1::Forecast {
         let paths = forecast.levels.iter().zip(&forecast.paths);
         let (measured_coverage, nominal_coverage) = nearest_coverage(forecast);
         v1::Forecast {
@@ -268,8 +294,14 @@ impl GroupRound {
             measured_coverage,
             nominal_coverage,
             simulated: self.simulated,
+            events: names(&raised.events),
         }
     }
+}
+
+/// Each name once.
+fn names(events: &[ForecastEvent]) -> Vec<String> {
+    events.iter().map(|event| event.name.clone()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Coverage of the nearest band that was measured.
@@ -280,7 +312,7 @@ fn nearest_coverage(forecast: &forecast::Forecast) -> (Option<f64>, f64) {
 }
 
 /// The forecast crate's result in the planner's words; the two crates know nothing of each other.
-fn planner_forecast(forecast: &forecast::Forecast) -> Forecast {
+fn planner_forecast(forecast: &forecast::Forecast, raised: &Raised) -> Forecast {
     let (measured_coverage, nominal_coverage) = nearest_coverage(forecast);
     Forecast {
         start: forecast.start,
@@ -292,6 +324,7 @@ fn planner_forecast(forecast: &forecast::Forecast) -> Forecast {
         trust: forecast.trust.score,
         measured_coverage,
         nominal_coverage,
+        events: raised.events.clone(),
     }
 }
 
@@ -324,6 +357,7 @@ impl AnswersCapacity for Answers {
         holds.extend(self.refused.iter().map(|(metric, why)| format!("{metric} is not forecast: {why}")));
         let mut metrics = Vec::new();
         let (mut step_seconds, mut trust) = (0, f64::INFINITY);
+        let mut events = BTreeSet::new();
         for (metric, target) in &self.policy.targets {
             let Some(found) = self.evidence.metrics.get(metric) else { continue };
             let Some(path) = &found.forecast else {
@@ -334,6 +368,7 @@ impl AnswersCapacity for Answers {
                 return Err(PredictError::BeyondHorizon { at, until: path.until() });
             }
             let Some(step) = path.step_of(at) else { continue };
+            events.extend(path.events_of(step));
             let need = |demand: f64| planner::plan::need_of(&self.policy, &self.evidence, *metric, *target, demand);
             let Some(demand) = path.demand(step, confidence) else { continue };
             let quantiles = path.levels.iter().filter_map(|level| {
@@ -375,6 +410,7 @@ impl AnswersCapacity for Answers {
             metrics,
             holds,
             simulated: self.simulated,
+            events: events.into_iter().collect(),
         })
     }
 }

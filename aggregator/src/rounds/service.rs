@@ -18,6 +18,7 @@ use super::slices::{InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal, sli
 use super::{Board, GroupRound, Measurements, PlanLog, inventory};
 use crate::act::{self, Kind, Outlook, Seen};
 use crate::clock::{Clock, Now};
+use crate::events::{Calendar, EventLog};
 use crate::fleet::Reach;
 use crate::live::{Arrived, Live};
 use crate::observe::{self, GroupSnapshot, Timeline};
@@ -85,6 +86,13 @@ impl GroupPolicy {
     }
 }
 
+/// What the rounds read and write beside the samples.
+#[derive(Debug, Clone)]
+pub struct Logs {
+    pub plans: PlanLog,
+    pub events: EventLog,
+}
+
 /// Runs the rounds until it is told to stop.
 #[derive(Debug)]
 pub struct Service {
@@ -96,6 +104,7 @@ pub struct Service {
     plans: PlanLog,
     sessions: Sessions,
     act: act::Handle,
+    calendar: Calendar,
     clock: Arc<dyn Clock>,
     started: Now,
     last_round: Now,
@@ -126,12 +135,15 @@ impl Service {
         timeline: Timeline,
         live: Live,
         board: Board,
-        plans: PlanLog,
+        logs: Logs,
         sessions: Sessions,
         act: act::Handle,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let Logs { plans, events } = logs;
         let last_round = clock.now();
+        let steps = i64::try_from(options.forecast.horizon_steps).unwrap_or_default();
+        let calendar = Calendar::new(events, HISTORY_SECONDS, steps * i64::from(options.forecast.step_seconds));
         Self {
             options,
             store,
@@ -141,6 +153,7 @@ impl Service {
             plans,
             sessions,
             act,
+            calendar,
             clock,
             started: last_round,
             last_round,
@@ -209,7 +222,10 @@ impl Service {
         self.slices.retain(|_, slices| !slices.is_empty());
         let late: Vec<i64> = self.late.iter().rev().take(REMADE_PER_ROUND).copied().collect();
         self.late.retain(|minute| !late.contains(minute));
-        for group in self.timeline.groups() {
+        // Listed before anything is awaited: a source that is read meanwhile waits for the next round.
+        let groups = self.timeline.groups();
+        self.calendar.renew(now).await;
+        for group in groups {
             let Some(snapshot) = self.timeline.group(&group) else {
                 // No source has it and all its members are gone: an old answer would be a lie.
                 if self.groups.remove(&group).is_some() {
@@ -302,6 +318,7 @@ impl Service {
             anyhow::bail!("the group begins anew after a fault");
         };
         round.set_policy(policy.clone());
+        round.announce(self.calendar.of(group));
         let measured = self.measure(&policy, group, snapshot, now).await;
         let act = self.act.clone();
         // Fitting models takes CPU; a panic in one group must not end the others.

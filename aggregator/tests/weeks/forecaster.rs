@@ -51,6 +51,7 @@ impl Forecaster {
             levels: LEVELS.map(|(level, _)| level).to_vec(),
             paths: LEVELS.map(|(_, factor)| path(factor)).to_vec(),
             model: "yesterday".to_owned(),
+            events: Vec::new(),
             trained_at: begun,
             trust,
             measured_coverage: None,

@@ -621,6 +621,9 @@ pub struct PredictCapacityResponse {
     /// True for generated load (the demo).
     #[prost(bool, tag = "12")]
     pub simulated: bool,
+    /// Names of the events that raise the demand of that step.
+    #[prost(string, repeated, tag = "13")]
+    pub events: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -692,6 +695,10 @@ pub struct Forecast {
     pub nominal_coverage: f64,
     #[prost(bool, tag = "11")]
     pub simulated: bool,
+    /// Names of the events that raise some of the steps. Trust and coverage are
+    /// those of the forecast without them.
+    #[prost(string, repeated, tag = "12")]
+    pub events: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

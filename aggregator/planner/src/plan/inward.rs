@@ -1,5 +1,7 @@
 //! Scale-in: who may be detached. Any doubt means nobody.
 
+use std::collections::BTreeSet;
+
 use super::needs::MetricNeeds;
 use super::{Direction, NotTaken, Outcome, PlannedStep, Step, count};
 use crate::demand::InstanceMode;
@@ -46,7 +48,10 @@ pub(super) fn scale_in(
     let reason = if possible == 0 {
         "present demand needs every serving instance".to_owned()
     } else if against.is_empty() && allowed == 0 {
-        "the forecast needs them within the shadow window, or its trust is too low".to_owned()
+        let events: BTreeSet<&str> = needs.iter().flat_map(|need| &need.window_events).map(String::as_str).collect();
+        let raised = events.into_iter().collect::<Vec<_>>().join(", ");
+        let raised = if raised.is_empty() { raised } else { format!(", raised by {raised},") };
+        format!("the forecast{raised} needs them within the shadow window, or its trust is too low")
     } else {
         format!("{possible} could go by present demand alone")
     };

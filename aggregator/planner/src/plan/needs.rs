@@ -27,6 +27,12 @@ pub struct MetricNeeds {
     /// For present demand as if idle instances used nothing.
     pub without_baseline: Option<u32>,
     pub trust: f64,
+    /// Names of the events that raise the demand `ahead` is needed for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<String>,
+    /// Names of the events that raise the demand `window` is needed for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub window_events: Vec<String>,
 }
 
 impl MetricNeeds {
@@ -40,6 +46,8 @@ impl MetricNeeds {
             window: None,
             without_baseline: None,
             trust: 0.0,
+            events: Vec::new(),
+            window_events: Vec::new(),
         }
     }
 }
@@ -64,15 +72,20 @@ fn of_metric(now: i64, policy: &Policy, evidence: &Evidence, metric: Metric, tar
         let until = now + i64::from(policy.shadow_window_seconds) + lead;
         path.highest(now, until, policy.confidence.max(SCALE_IN_QUANTILE))
     });
+    let events_of = |highest: Option<(usize, f64)>| {
+        forecast.zip(highest).map_or_else(Vec::new, |(path, (step, _))| path.events_of(step))
+    };
     MetricNeeds {
         metric,
         demand: found.demand.map(|demand| demand.net(baseline)),
         baseline,
         reactive: found.demand.map(|demand| need(demand.net(baseline))),
-        ahead: ahead.map(need),
-        window: window.map(need),
+        ahead: ahead.map(|(_, demand)| need(demand)),
+        window: window.map(|(_, demand)| need(demand)),
         without_baseline: found.demand.map(|demand| capacity::need_without_baseline(demand.gross, target, weight)),
         trust: forecast.map_or(0.0, |path| if path.trust.is_finite() { path.trust.clamp(0.0, 1.0) } else { 0.0 }),
+        events: events_of(ahead),
+        window_events: events_of(window),
     }
 }
 

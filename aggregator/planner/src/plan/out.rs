@@ -130,11 +130,19 @@ fn reason(policy: &Policy, needs: &[MetricNeeds]) -> String {
     }
     match need.ahead {
         Some(ahead) if ahead > now => format!(
-            "{} needs {now} now and {ahead} within {} s of launching (trust {:.2})",
-            need.metric, policy.launch_lead_seconds, need.trust
+            "{} needs {now} now and {ahead} within {} s of launching (trust {:.2}){}",
+            need.metric,
+            policy.launch_lead_seconds,
+            need.trust,
+            raised_by(&need.events)
         ),
         _ => format!("{} needs {now} now", need.metric),
     }
+}
+
+/// Says when it is an event that asks.
+fn raised_by(events: &[String]) -> String {
+    if events.is_empty() { String::new() } else { format!(", raised by {}", events.join(", ")) }
 }
 
 const fn not_taken(instances: u32, reason: String, holds: Vec<Hold>) -> NotTaken {

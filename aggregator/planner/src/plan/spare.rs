@@ -53,7 +53,7 @@ fn probability_needed(now: i64, policy: &Policy, evidence: &Evidence, number: u3
     let by_metric = policy.targets.iter().map(|(metric, target)| {
         let path = evidence.metrics.get(metric).and_then(|found| found.forecast.as_ref())?;
         let needed = |level: f64| {
-            let demand = path.highest(now, until, level)?;
+            let (_, demand) = path.highest(now, until, level)?;
             Some(need_of(policy, evidence, *metric, *target, demand) >= number)
         };
         let (mut below, mut above) = (*path.levels.first()?, *path.levels.last()?);

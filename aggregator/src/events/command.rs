@@ -1,0 +1,342 @@
+//! `foreshadow events`: the same routes as everybody's, for a person at a terminal.
+
+use clap::{ArgGroup, Subcommand};
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use crate::client::{Client, escaped};
+
+/// List events, enter one, or take one back.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct EventsArguments {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    list: List,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Enter an event: it raises the forecast from the next round on
+    Add(Box<Add>),
+    /// Take an event back by its number
+    Remove(Remove),
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// Those that concern this group
+    #[arg(long)]
+    group: Option<String>,
+    /// Those that take place from here: RFC 3339, seconds since 1970 or like -6h
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    from: Option<String>,
+    /// Up to here
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    to: Option<String>,
+    /// Deleted and past ones as well
+    #[arg(long)]
+    all: bool,
+    /// The answer itself, as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("whom").required(true).args(["group", "every_group"])))]
+#[command(group(ArgGroup::new("end").required(true).args(["ends", "length"])))]
+struct Add {
+    /// The group it concerns
+    #[arg(long)]
+    group: Option<String>,
+    /// It concerns every group
+    #[arg(long)]
+    every_group: bool,
+    /// What people call it
+    #[arg(long)]
+    name: String,
+    /// When it begins: RFC 3339, seconds since 1970 or like +2h
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    starts: String,
+    /// When it is over
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    ends: Option<String>,
+    /// How long it lasts: 45m, 24h, 1d12h
+    #[arg(long = "for", value_name = "LENGTH", value_parser = length)]
+    length: Option<u32>,
+    /// Demand climbs in a straight line this long before it begins: 30m
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
+    ramp: Option<u32>,
+    /// Demand while it lasts over demand without it, above 1: 2 is twice the demand
+    #[arg(long, visible_alias = "intensity")]
+    factor: f64,
+    /// daily or weekly
+    #[arg(long, value_name = "RULE", requires = "time_zone")]
+    repeat: Option<String>,
+    /// Every so many days or weeks
+    #[arg(long, value_name = "N", requires = "repeat")]
+    every: Option<u32>,
+    /// IANA name of the time zone whose clocks the repetition follows: Europe/Berlin
+    #[arg(long, value_name = "ZONE", requires = "repeat")]
+    time_zone: Option<String>,
+    /// The last time it may begin
+    #[arg(long, value_name = "TIME", requires = "repeat")]
+    until: Option<String>,
+    /// Why it is entered
+    #[arg(long)]
+    reason: String,
+    /// The answer itself, as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Debug, clap::Args)]
+struct Remove {
+    /// The number that `foreshadow events` shows
+    id: i64,
+    /// Why it is taken back
+    #[arg(long)]
+    reason: String,
+    /// The answer itself, as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: Client,
+}
+
+/// Asks and prints.
+pub async fn run(arguments: &EventsArguments) -> anyhow::Result<()> {
+    let (answer, as_json) = match &arguments.action {
+        None => {
+            let list = &arguments.list;
+            let answer = list.client.get(&list.path()).await?;
+            if !list.json {
+                print!("{}", table(answer.as_array().map_or(&[], Vec::as_slice)));
+                return Ok(());
+            }
+            (answer, true)
+        }
+        Some(Action::Add(add)) => (add.client.request(Method::POST, "/events", Some(&add.body())).await?, add.json),
+        Some(Action::Remove(remove)) => {
+            let path = format!("/events/{}?reason={}", remove.id, escaped(&remove.reason));
+            (remove.client.request(Method::DELETE, &path, None).await?, remove.json)
+        }
+    };
+    if as_json {
+        println!("{answer:#}");
+    } else {
+        println!("{}", sentence(&answer));
+    }
+    Ok(())
+}
+
+impl List {
+    fn path(&self) -> String {
+        let mut pairs = Vec::new();
+        for (name, value) in [("group", &self.group), ("from", &self.from), ("to", &self.to)] {
+            pairs.extend(value.as_ref().map(|value| format!("{name}={}", escaped(value))));
+        }
+        if self.all {
+            pairs.push("all=true".to_owned());
+        }
+        if pairs.is_empty() { "/events".to_owned() } else { format!("/events?{}", pairs.join("&")) }
+    }
+}
+
+impl Add {
+    fn body(&self) -> Value {
+        let mut body = Map::new();
+        let mut put = |name: &str, value: Option<Value>| drop(value.map(|value| body.insert(name.to_owned(), value)));
+        let text = |text: &Option<String>| text.clone().map(Value::from);
+        put("group", text(&self.group));
+        put("every_group", self.every_group.then_some(Value::from(true)));
+        put("name", Some(self.name.clone().into()));
+        put("starts", Some(self.starts.clone().into()));
+        put("ends", text(&self.ends));
+        put("duration_seconds", self.length.map(Value::from));
+        put("ramp_seconds", self.ramp.map(Value::from));
+        put("intensity", Some(json!(self.factor)));
+        put("repeat", text(&self.repeat));
+        put("every", self.every.map(Value::from));
+        put("time_zone", text(&self.time_zone));
+        put("until", text(&self.until));
+        put("reason", Some(self.reason.clone().into()));
+        Value::Object(body)
+    }
+}
+
+/// Seconds from `90s`, `45m`, `24h`, `2d`, `1w` and what is written in one: `1d12h`.
+fn length(text: &str) -> Result<u32, String> {
+    let wrong = || format!("{text:?} is not a length like 45m, 24h or 1d12h");
+    let (mut total, mut digits) = (0_u32, String::new());
+    for letter in text.chars() {
+        if letter.is_ascii_digit() {
+            digits.push(letter);
+            continue;
+        }
+        let unit = match letter {
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            'd' => 86_400,
+            'w' => 604_800,
+            _ => return Err(wrong()),
+        };
+        let part = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)?;
+        total = total.checked_add(part).ok_or_else(wrong)?;
+        digits.clear();
+    }
+    if digits.is_empty() && !text.is_empty() { Ok(total) } else { Err(wrong()) }
+}
+
+/// Seconds as a person writes them.
+fn lasting(mut seconds: u64) -> String {
+    let mut said = String::new();
+    for (unit, letter) in [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')] {
+        if seconds >= unit {
+            said.push_str(&format!("{}{letter}", seconds / unit));
+            seconds %= unit;
+        }
+    }
+    if said.is_empty() { "0s".to_owned() } else { said }
+}
+
+fn field<'a>(event: &'a Value, name: &str) -> &'a str {
+    event.get(name).and_then(Value::as_str).unwrap_or("")
+}
+
+fn whom(event: &Value) -> &str {
+    if event.get("every_group") == Some(&Value::Bool(true)) { "(every group)" } else { field(event, "group") }
+}
+
+fn seconds(event: &Value, name: &str) -> u64 {
+    event.get(name).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn repeats(event: &Value) -> String {
+    let every = seconds(event, "every");
+    let unit = match (field(event, "repeat"), every) {
+        ("daily", 1) => "daily".to_owned(),
+        ("weekly", 1) => "weekly".to_owned(),
+        ("daily", _) => format!("every {every} days"),
+        ("weekly", _) => format!("every {every} weeks"),
+        _ => return "once".to_owned(),
+    };
+    let until = field(event, "until");
+    let until = if until.is_empty() { String::new() } else { format!(" until {until}") };
+    format!("{unit}, {}{until}", field(event, "time_zone"))
+}
+
+/// When it is next, or what became of it.
+fn when(event: &Value) -> String {
+    let next = event.get("next").map_or("", |next| field(next, "starts"));
+    match (field(event, "deleted_at"), next) {
+        ("", "") => "over".to_owned(),
+        ("", next) => next.to_owned(),
+        (deleted, _) => format!("deleted {deleted}"),
+    }
+}
+
+/// What was measured of it last, over all groups the highest.
+fn measured(event: &Value) -> String {
+    let all = event.get("measured").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let latest = all.iter().map(|found| field(found, "starts")).max();
+    let of_latest = all.iter().filter(|found| Some(field(found, "starts")) == latest);
+    let most = of_latest.filter_map(|found| found.get("factor")?.as_f64()).reduce(f64::max);
+    most.map_or_else(|| "-".to_owned(), |factor| format!("x{factor:.2}"))
+}
+
+/// One line an event, the next first.
+fn table(events: &[Value]) -> String {
+    if events.is_empty() {
+        return "no events; enter one with: foreshadow events add --help\n".to_owned();
+    }
+    let head =
+        ["ID", "NEXT", "LASTS", "FACTOR", "MEASURED", "GROUP", "EVENT", "REPEATS", "BY", "WHY"].map(str::to_owned);
+    let rows = events.iter().map(|event| {
+        let (ramp, factor) = (seconds(event, "ramp_seconds"), event.get("intensity").and_then(Value::as_f64));
+        let ramp = if ramp > 0 { format!(" after {}", lasting(ramp)) } else { String::new() };
+        [
+            event.get("id").map(ToString::to_string).unwrap_or_default(),
+            when(event),
+            lasting(seconds(event, "duration_seconds")),
+            factor.map_or_else(String::new, |factor| format!("x{factor}{ramp}")),
+            measured(event),
+            whom(event).to_owned(),
+            field(event, "name").to_owned(),
+            repeats(event),
+            field(event, "entered_by").to_owned(),
+            field(event, "reason").to_owned(),
+        ]
+    });
+    let rows: Vec<[String; 10]> = std::iter::once(head).chain(rows).collect();
+    let widths: [usize; 10] = std::array::from_fn(|column| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
+    });
+    let line = |row: &[String; 10]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// One event in words.
+fn sentence(event: &Value) -> String {
+    let id = event.get("id").map(ToString::to_string).unwrap_or_default();
+    let what = format!("event {id} {:?} for {}", field(event, "name"), whom(event));
+    if !field(event, "deleted_at").is_empty() {
+        return format!("{what}: deleted");
+    }
+    let factor = event.get("intensity").and_then(Value::as_f64).unwrap_or_default();
+    let next = event.get("next").map_or("", |next| field(next, "starts"));
+    let when = match (next, field(event, "starts")) {
+        ("", first) => {
+            format!("was at {first} and is over: it raises nothing, and what was measured then is not learned from")
+        }
+        (next, _) => format!("next at {next} for {}", lasting(seconds(event, "duration_seconds"))),
+    };
+    format!("{what}: x{factor}, {when}, {}", repeats(event))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_read_and_written_as_people_do() {
+        for (text, seconds) in [("90s", 90), ("45m", 2_700), ("24h", 86_400), ("1d12h", 129_600), ("1w", 604_800)] {
+            assert_eq!(length(text), Ok(seconds), "{text}");
+        }
+        for wrong in ["", "5", "h", "1x", "-1h", "99999999w", "1h5"] {
+            assert!(length(wrong).is_err_and(|said| said.contains("1d12h")), "{wrong}");
+        }
+        assert_eq!((lasting(129_660), lasting(0)), ("1d12h1m".to_owned(), "0s".to_owned()));
+    }
+
+    #[test]
+    fn the_table_is_read_at_a_glance() {
+        let once = json!({"id": 7, "group": "web", "every_group": false, "name": "Black Friday", "duration_seconds": 86_400,
+            "ramp_seconds": 1_800, "intensity": 3.0, "repeat": "none", "every": 0, "entered_by": "ops", "reason": "yearly",
+            "next": {"starts": "2026-11-26T23:00:00Z"}, "measured": []});
+        let weekly = json!({"id": 12, "every_group": true, "name": "show", "duration_seconds": 5_400, "intensity": 1.5,
+            "repeat": "weekly", "every": 2, "time_zone": "Europe/Berlin", "entered_by": "ops", "reason": "tv", "next": null,
+            "deleted_at": "2026-01-01T00:00:00Z", "measured": [{"starts": "a", "factor": 9.0}, {"starts": "b", "factor": 1.82}]});
+        let said = table(&[once.clone(), weekly.clone()]);
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(lines[0].starts_with("ID  NEXT"), "{said}");
+        assert!(
+            lines[1].contains("2026-11-26T23:00:00Z") && lines[1].contains("1d ") && lines[1].contains("x3 after 30m")
+        );
+        assert!(lines[2].contains("deleted 2026") && lines[2].contains("x1.82") && lines[2].contains("(every group)"));
+        assert!(lines[2].contains("every 2 weeks, Europe/Berlin"), "{said}");
+        assert_eq!(lines[1].find("Black Friday"), lines[2].find("show"), "columns stand under one another:\n{said}");
+        assert_eq!(sentence(&weekly), "event 12 \"show\" for (every group): deleted");
+        assert_eq!(sentence(&once), "event 7 \"Black Friday\" for web: x3, next at 2026-11-26T23:00:00Z for 1d, once");
+        assert!(table(&[]).contains("events add"));
+    }
+}
