@@ -11,7 +11,7 @@ use foreshadow_agent::reader::Fault;
 use crate::config::Config;
 use crate::identity::{Role, new_token};
 use crate::telemetry::{self, LogFormat};
-use crate::{demo, eval, events, explain, supervise};
+use crate::{demo, eval, events, explain, steer, supervise};
 
 /// Exit code for a wrong configuration or command line (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
@@ -50,6 +50,16 @@ enum Command {
     },
     /// Say in words what a group's plan is, and why
     Explain(explain::ExplainArguments),
+    /// Stop: nothing is changed any more, in a group or (without one) anywhere
+    Pause(steer::PauseArguments),
+    /// End a pause
+    Resume(steer::PauseArguments),
+    /// Say how far Foreshadow may go in a group: observe, scale-out or full
+    Mode(steer::ModeArguments),
+    /// List what stands in shadow, adopt it, extend its lease, release it
+    Shadow(Box<steer::ShadowArguments>),
+    /// List what was done to the cloud, what is being done, what was refused, and why
+    Journal(steer::List),
     /// List what is known ahead (a sale, a broadcast), enter it, take it back
     Events(Box<events::command::EventsArguments>),
     /// Score the forecast on recorded series
@@ -113,18 +123,13 @@ pub fn main() -> ExitCode {
             eprintln!("\nAdd this to the token file (identity.tokens):\n\n{entry}");
             ExitCode::SUCCESS
         }
-        Command::Explain(arguments) => match runtime().map(|runtime| runtime.block_on(explain::run(&arguments))) {
-            Ok(Ok(())) => ExitCode::SUCCESS,
-            Ok(Err(error)) => fail(&error),
-            Err(error) => fail(&error.into()),
-        },
-        Command::Events(arguments) => {
-            match runtime().map(|runtime| runtime.block_on(events::command::run(&arguments))) {
-                Ok(Ok(())) => ExitCode::SUCCESS,
-                Ok(Err(error)) => fail(&error),
-                Err(error) => fail(&error.into()),
-            }
-        }
+        Command::Explain(arguments) => asked(explain::run(&arguments)),
+        Command::Pause(arguments) => asked(steer::pause(&arguments, true)),
+        Command::Resume(arguments) => asked(steer::pause(&arguments, false)),
+        Command::Mode(arguments) => asked(steer::mode(&arguments)),
+        Command::Shadow(arguments) => asked(steer::shadow(&arguments)),
+        Command::Journal(list) => asked(steer::journal(&list)),
+        Command::Events(arguments) => asked(events::command::run(&arguments)),
         Command::Eval(eval) => match eval::run(&eval) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),
@@ -161,8 +166,15 @@ fn serve(serve: Serve) -> ExitCode {
     }
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+/// A command that asks a running aggregator.
+fn asked(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => match runtime.block_on(command) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        },
+        Err(error) => fail(&error.into()),
+    }
 }
 
 fn load(path: Option<&Path>) -> Result<Config, ExitCode> {

@@ -103,6 +103,7 @@ fn words(plan: &Value) -> String {
     for left in list(plan, "not_taken") {
         let (what, verb) = match left.get("direction").and_then(Value::as_str) {
             Some("scale_out") => ("launched", "wanted"),
+            Some("shadow") => ("done to shadows", "there"),
             _ => ("taken away", "possible"),
         };
         let reason = left.get("reason").and_then(Value::as_str).unwrap_or("?");

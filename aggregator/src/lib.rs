@@ -23,6 +23,7 @@ pub mod rounds;
 pub mod shadow;
 pub mod simulation;
 pub mod sql;
+pub mod steer;
 pub mod store;
 pub mod supervise;
 pub mod telemetry;

@@ -53,7 +53,10 @@ pub fn describe_metrics() {
     gauge!("foreshadow_group_serving", "Instances that serve");
     gauge!("foreshadow_group_need_now", "Instances that present demand needs");
     gauge!("foreshadow_group_need_ahead", "Instances that the forecast needs within the launch lead");
-    counter!("foreshadow_shadow_sessions_opened_total", "Shadow sessions opened");
+    counter!("foreshadow_shadow_sessions_changed_total", "Shadow sessions opened, or their lease changed");
+    counter!("foreshadow_shadows_released_total", "Shadows of ours left running because not all agreed to end them");
+    counter!("foreshadow_intents_settled_total", "Changes to the cloud that came to an end, by action and outcome");
+    counter!("foreshadow_clock_jumps_total", "Jumps of the wall clock by more than a minute");
     counter!("foreshadow_influxdb_failures_total", "Times InfluxDB did not take samples");
     gauge!("foreshadow_influxdb_lag_ticks", "Commits that InfluxDB lacks");
 }

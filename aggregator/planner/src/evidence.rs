@@ -193,6 +193,8 @@ pub struct Conditions {
     pub started_seconds_ago: u32,
     pub paused: bool,
     pub deploying: bool,
+    /// The provider did not say whether it scales in or deploys.
+    pub untold: bool,
     pub foreign_scale_in: bool,
     pub not_owner: bool,
     pub clock_jumped: bool,

@@ -92,7 +92,7 @@ struct Case {
 }
 
 fn conditions() -> impl Strategy<Value = Conditions> {
-    (any::<[bool; 10]>(), 0_u32..2_000).prop_map(|(is, started_seconds_ago)| Conditions {
+    (any::<[bool; 11]>(), 0_u32..2_000).prop_map(|(is, started_seconds_ago)| Conditions {
         started_seconds_ago,
         paused: is[0],
         deploying: is[1],
@@ -104,6 +104,7 @@ fn conditions() -> impl Strategy<Value = Conditions> {
         claimed: is[7],
         common_cause: is[8],
         changing: is[9],
+        untold: is[10],
         ..Conditions::default()
     })
 }

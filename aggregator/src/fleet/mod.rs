@@ -132,6 +132,8 @@ pub struct GroupInventory {
     pub foreign_scale_in: bool,
     /// An instance refresh or deploy is running.
     pub deploying: bool,
+    /// The provider did not say whether it scales in or deploys.
+    pub untold: bool,
     /// What a new instance would be launched from: template and version, or launch configuration.
     pub version: Option<String>,
     /// The installation that may change it, by [`OWNER_TAG`].

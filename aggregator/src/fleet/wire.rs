@@ -131,6 +131,7 @@ pub(super) fn read_inventory(answer: &[u8], groups: &[String], taken_micros: i64
             members: members.collect(),
             foreign_scale_in: group.foreign_scale_in,
             deploying: group.deploying,
+            untold: false,
             version: group.version,
             owner: group.owner.filter(|owner| !owner.is_empty()),
         };

@@ -105,6 +105,8 @@ pub struct GroupSnapshot {
     pub complete: bool,
     pub taken_micros: i64,
     pub deploying: bool,
+    /// The provider did not say whether it scales in or deploys.
+    pub untold: bool,
     pub foreign_scale_in: bool,
     /// What a new instance would be launched from.
     pub version: Option<String>,
@@ -317,6 +319,7 @@ impl Timeline {
             complete: source.map_or(!unread, |source| source.complete),
             taken_micros: source.map_or(0, |source| source.taken_micros),
             deploying: inventory.is_some_and(|inventory| inventory.deploying),
+            untold: inventory.is_some_and(|inventory| inventory.untold),
             foreign_scale_in: inventory.is_some_and(|inventory| inventory.foreign_scale_in),
             version: inventory.and_then(|inventory| inventory.version.clone()),
             owner: inventory.and_then(|inventory| inventory.owner.clone()),

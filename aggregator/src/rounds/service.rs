@@ -548,6 +548,8 @@ impl Service {
             started_seconds_ago: u32::try_from(now.boot - self.started.boot).unwrap_or_default(),
             paused: self.act.control().standing(group).paused,
             deploying: snapshot.deploying,
+            // A local AWS does not know every call; a real one that does not answer leaves a doubt.
+            untold: snapshot.untold && !loopback,
             foreign_scale_in: snapshot.foreign_scale_in,
             not_owner: snapshot.owner.as_ref().is_some_and(|owner| *owner != self.act.owner()),
             clock_jumped: self.jumped.is_some_and(|at| now.boot - at < AFTER_JUMP_SECONDS),

@@ -147,6 +147,7 @@ impl Fleet for SimulatedFleet {
                 members,
                 foreign_scale_in: view.tracking_scales_in,
                 deploying: false,
+                untold: false,
                 version: Some(format!("v{}", view.template_version)),
                 owner: view.tags.get(OWNER_TAG).cloned(),
             };

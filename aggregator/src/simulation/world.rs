@@ -226,6 +226,7 @@ impl World {
             started_seconds_ago: u32::try_from(now - self.started).unwrap_or_default(),
             paused: self.standing.paused,
             deploying: snapshot.deploying,
+            untold: snapshot.untold,
             foreign_scale_in: snapshot.foreign_scale_in,
             not_owner: snapshot.owner.as_ref().is_some_and(|owner| *owner != self.owner()),
             launches_failing: outlook.launches_failing,

@@ -30,6 +30,7 @@ fn of_group(policy: &Policy, evidence: &Evidence) -> Vec<Hold> {
         (conditions.changing, Hold::Changing),
         (conditions.deploying, Hold::Deploying),
         (conditions.foreign_scale_in, Hold::ForeignScaleIn),
+        (conditions.untold, Hold::Untold),
         (conditions.common_cause, Hold::CommonCause),
         (conditions.launches_failing, Hold::LaunchesFailing),
         (conditions.agents_unauthenticated, Hold::UnauthenticatedEvidence),

@@ -34,11 +34,17 @@ impl AwsFleet {
             found.version = self.version(group, &mut templates, &mut inventory.problems).await;
             match self.foreign_scale_in(name).await {
                 Ok(foreign) => found.foreign_scale_in = foreign,
-                Err(problem) => inventory.problems.push(problem),
+                Err(problem) => {
+                    found.untold = true;
+                    inventory.problems.push(problem);
+                }
             }
             match self.deploying(name).await {
                 Ok(deploying) => found.deploying = deploying,
-                Err(problem) => inventory.problems.push(problem),
+                Err(problem) => {
+                    found.untold = true;
+                    inventory.problems.push(problem);
+                }
             }
             inventory.groups.insert(id, found);
         }

@@ -1,0 +1,233 @@
+//! `foreshadow mode`, `pause`, `resume`, `shadow` and `journal`: the routes that steer, for a person at a
+//! terminal. Each says what it did in one line.
+
+use clap::Subcommand;
+use foreshadow_proto::convert::Id;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::client::{Client, escaped};
+
+/// How far Foreshadow may go in a group.
+#[derive(Debug, clap::Args)]
+pub struct ModeArguments {
+    /// The group
+    group: Id,
+    /// observe, scale-out or full
+    mode: String,
+    /// Why; whoever is woken tonight reads it
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    client: Client,
+}
+
+/// Stop, or go on.
+#[derive(Debug, clap::Args)]
+pub struct PauseArguments {
+    /// The group; without one it is everything
+    group: Option<Id>,
+    /// Why; whoever is woken tonight reads it
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    client: Client,
+}
+
+/// What stands in shadow.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ShadowArguments {
+    #[command(subcommand)]
+    action: Option<ShadowAction>,
+    #[command(flatten)]
+    list: List,
+}
+
+#[derive(Debug, Subcommand)]
+enum ShadowAction {
+    /// Make a foreign shadow ours: it may be re-attached and terminated from then on
+    Adopt(Named),
+    /// Let the lease of a shadow of ours run for another length
+    Extend(Named),
+    /// Stop measuring a shadow and leave it running
+    Release(Named),
+}
+
+#[derive(Debug, clap::Args)]
+struct Named {
+    /// The instance
+    instance: Id,
+    /// Why; whoever is woken tonight reads it
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct List {
+    /// Of this group alone
+    #[arg(long)]
+    group: Option<Id>,
+    /// The answer itself, as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: Client,
+}
+
+/// Sets a group's mode.
+pub async fn mode(arguments: &ModeArguments) -> anyhow::Result<()> {
+    let path = format!("/groups/{}/mode", escaped(arguments.group.as_str()));
+    let body = json!({ "mode": arguments.mode, "reason": arguments.reason });
+    let standing = arguments.client.request(Method::POST, &path, Some(&body)).await?;
+    let paused = if standing["paused"] == true { ", and paused: nothing is done until it is resumed" } else { "" };
+    println!("{}: mode {}{paused}", arguments.group, standing["mode"].as_str().unwrap_or("?"));
+    Ok(())
+}
+
+/// Pauses or resumes a group or everything.
+pub async fn pause(arguments: &PauseArguments, paused: bool) -> anyhow::Result<()> {
+    let word = if paused { "pause" } else { "resume" };
+    let path = match &arguments.group {
+        Some(group) => format!("/groups/{}/{word}", escaped(group.as_str())),
+        None => format!("/{word}"),
+    };
+    let body = json!({ "reason": arguments.reason });
+    arguments.client.request(Method::POST, &path, Some(&body)).await?;
+    let whom = arguments.group.as_ref().map_or("everything", Id::as_str);
+    let said = if paused { "paused: nothing is changed from now on" } else { "resumed" };
+    println!("{whom}: {said}");
+    Ok(())
+}
+
+/// Lists shadows, or changes one's lease.
+pub async fn shadow(arguments: &ShadowArguments) -> anyhow::Result<()> {
+    let (word, named) = match &arguments.action {
+        None => {
+            let answer = arguments.list.client.get(&arguments.list.path("/shadow/sessions")).await?;
+            return show(&answer, arguments.list.json, sessions);
+        }
+        Some(ShadowAction::Adopt(named)) => ("adopt", named),
+        Some(ShadowAction::Extend(named)) => ("extend", named),
+        Some(ShadowAction::Release(named)) => ("release", named),
+    };
+    let path = format!("/shadow/sessions/{}/{word}", escaped(named.instance.as_str()));
+    let session = named.client.request(Method::POST, &path, Some(&json!({ "reason": named.reason }))).await?;
+    print!("{}", sessions(std::slice::from_ref(&session)));
+    Ok(())
+}
+
+/// Lists what was done to the cloud.
+pub async fn journal(list: &List) -> anyhow::Result<()> {
+    let answer = list.client.get(&list.path("/intents")).await?;
+    show(&answer, list.json, intents)
+}
+
+impl List {
+    fn path(&self, route: &str) -> String {
+        let group = self.group.as_ref().map(|group| format!("?group={}", escaped(group.as_str())));
+        format!("{route}{}", group.unwrap_or_default())
+    }
+}
+
+fn show(answer: &Value, as_json: bool, table: fn(&[Value]) -> String) -> anyhow::Result<()> {
+    if as_json {
+        println!("{answer:#}");
+    } else {
+        print!("{}", table(answer.as_array().map_or(&[], Vec::as_slice)));
+    }
+    Ok(())
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or("-")
+}
+
+fn time(value: &Value, key: &str) -> String {
+    let at = value.get(key).and_then(Value::as_i64).and_then(|at| jiff::Timestamp::from_second(at).ok());
+    at.map_or_else(|| "-".to_owned(), |at| at.to_string())
+}
+
+fn sessions(sessions: &[Value]) -> String {
+    let mut lines = vec![format!("{:<22} {:<16} {:<8} {:<21} reason", "instance", "group", "origin", "lease ends")];
+    for session in sessions.iter().rev() {
+        let until = match session.get("ended").and_then(Value::as_i64) {
+            Some(_) => format!("over {}", &time(session, "ended")),
+            None => time(session, "until"),
+        };
+        let (instance, group) = (text(session, "instance"), text(session, "group"));
+        lines.push(format!(
+            "{instance:<22} {group:<16} {:<8} {until:<21} {}",
+            text(session, "origin"),
+            text(session, "reason")
+        ));
+    }
+    if sessions.is_empty() {
+        lines = vec!["nothing stands in shadow".to_owned()];
+    }
+    lines.join("\n") + "\n"
+}
+
+fn intents(intents: &[Value]) -> String {
+    let mut lines = vec![format!("{:<21} {:<16} {:<10} {:<8} what, and why", "written", "group", "action", "outcome")];
+    for intent in intents {
+        let settled = intent.get("settled").filter(|settled| !settled.is_null());
+        let outcome = settled.map_or("open", |settled| text(settled, "settled"));
+        let whom = match intent.get("count").and_then(Value::as_u64) {
+            Some(count) => count.to_string(),
+            None => names(intent, "instances"),
+        };
+        let why = settled.filter(|_| outcome == "refused").map(|settled| names(settled, "why"));
+        let why = why.unwrap_or_else(|| text(intent, "reason").to_owned());
+        let (at, group, action) = (time(intent, "written_at"), text(intent, "group"), text(intent, "action"));
+        lines.push(format!("{at:<21} {group:<16} {action:<10} {outcome:<8} {whom}: {why}"));
+    }
+    if intents.is_empty() {
+        lines = vec!["nothing was ever done".to_owned()];
+    }
+    lines.join("\n") + "\n"
+}
+
+fn names(value: &Value, key: &str) -> String {
+    let list = value.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_reads_in_lines() {
+        let shown = intents(&[
+            json!({"written_at": 1_800_000_000, "group": "web", "action": "detach", "instances": ["i-1", "i-2"],
+                "reason": "12 serve; 4 are needed", "settled": {"settled": "done", "instances": ["i-1", "i-2"]}}),
+            json!({"written_at": 1_800_000_060, "group": "web", "action": "launch", "count": 2, "reason": "cpu needs 9",
+                "settled": {"settled": "refused", "why": ["no capacity"]}}),
+            json!({"written_at": 1_800_000_120, "group": "web", "action": "attach", "instances": ["i-1"],
+                "reason": "cpu needs 9", "settled": null}),
+        ]);
+        for line in [
+            "2027-01-15T08:00:00Z  web              detach     done     i-1, i-2: 12 serve; 4 are needed",
+            "2027-01-15T08:01:00Z  web              launch     refused  2: no capacity",
+            "2027-01-15T08:02:00Z  web              attach     open     i-1: cpu needs 9",
+        ] {
+            assert!(shown.lines().any(|said| said == line), "{line}\nin\n{shown}");
+        }
+        assert_eq!(intents(&[]), "nothing was ever done\n");
+    }
+
+    #[test]
+    fn shadows_read_in_lines_the_latest_first() {
+        let shown = sessions(&[
+            json!({"instance": "i-1", "group": "web", "origin": "foreign", "until": 1_800_000_000, "ended": 1_800_000_000, "reason": "detached"}),
+            json!({"instance": "i-2", "group": "web", "origin": "ours", "until": 1_800_003_600, "ended": null, "reason": "not needed"}),
+        ]);
+        let lines: Vec<&str> = shown.lines().skip(1).collect();
+        assert_eq!(lines[0], "i-2                    web              ours     2027-01-15T09:00:00Z  not needed");
+        assert!(lines[1].contains("over 2027-01-15T08:00:00Z"), "{shown}");
+        assert_eq!(sessions(&[]), "nothing stands in shadow\n");
+    }
+}
