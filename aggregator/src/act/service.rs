@@ -21,7 +21,7 @@ use super::executor::{Executor, Next, Outlook, Seen};
 use super::intents::Intents;
 use super::journal::{Effect, Event, Intent, Settled};
 use super::leads::{Kind, Lead, Leads};
-use super::reaper;
+use super::reaper::Reaper;
 use super::verdicts::{self, Planned, Verdict};
 use crate::clock::Clock;
 use crate::fleet::{Action, Called, Fleet, Found, Reach};
@@ -274,11 +274,11 @@ impl Service {
                     }
                 }
                 _ = reap.tick() => {
-                    let (handle, sessions, timeline, clock) =
-                        (self.handle.clone(), self.sessions.clone(), self.timeline.clone(), self.clock.clone());
+                    let reaper = Reaper::new(self.handle.owner(), self.sessions.clone(), self.timeline.clone(), self.clock.clone());
+                    let fleets = self.handle.0.fleets.clone();
                     self.tasks.spawn(async move {
-                        for fleet in handle.0.fleets.iter().filter(|fleet| fleet.reach() != Reach::None) {
-                            reaper::adopt_orphans(&**fleet, &handle.owner(), &sessions, &timeline, clock.wall_micros()).await;
+                        for fleet in fleets.iter().filter(|fleet| fleet.reach() != Reach::None) {
+                            reaper.look(&**fleet).await;
                         }
                         Came::Nothing
                     });
@@ -465,6 +465,16 @@ impl Service {
                 tracing::warn!(group = %intent.group, action = intent.action.word(), ?instances, "done");
                 if let Some(kind) = kind_of(&intent) {
                     self.handle.leads().called(instances, kind, intent.written_at);
+                }
+                if matches!(intent.action, Action::Attach { .. }) {
+                    self.sessions.unmark(instances).await;
+                }
+                if matches!(intent.action, Action::Terminate { .. }) {
+                    for instance in instances {
+                        if let Err(error) = self.sessions.close(instance, "terminated", self.clock.now()).await {
+                            tracing::warn!(%error, "a session of what was terminated is not closed");
+                        }
+                    }
                 }
                 "done"
             }

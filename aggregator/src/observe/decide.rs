@@ -39,12 +39,15 @@ pub struct Known<'a> {
     pub said_goodbye: bool,
     /// Its shadow lease ended: not measured as ours any more.
     pub released: bool,
+    /// It stands in shadow under a lease of ours: however silent, it is there until the cloud or the
+    /// plan says otherwise, or nobody would look after it.
+    pub kept: bool,
 }
 
 /// The mode at `now` (µs since the epoch); `None` while nothing can be said of it.
 pub fn mode(known: &Known<'_>, patience: &Patience, now: i64) -> Option<InstanceMode> {
     let current = known.current.map(|(mode, _)| mode);
-    let silent = known.heard.is_none_or(|heard| now - heard > patience.silent);
+    let silent = !known.kept && known.heard.is_none_or(|heard| now - heard > patience.silent);
     match known.lifecycle {
         Some(Lifecycle::Pending) => Some(InstanceMode::Warming),
         Some(Lifecycle::InService) => Some(in_service(known, patience, now)),
@@ -123,6 +126,7 @@ mod tests {
             heard: None,
             said_goodbye: false,
             released: false,
+            kept: false,
         }
     }
 
@@ -164,6 +168,8 @@ mod tests {
         assert_eq!(at(InstanceMode::Shadow, NOW - 900, NOW, NOW), Some(InstanceMode::Shadow));
         assert_eq!(at(InstanceMode::Shadow, NOW - 900, NOW, NOW - 301), Some(InstanceMode::Gone));
         assert_eq!(at(InstanceMode::Serving, 0, NOW, NOW - 301), Some(InstanceMode::Gone));
+        let kept = Known { kept: true, current: Some((InstanceMode::Shadow, NOW - 900)), heard: None, ..absent };
+        assert_eq!(mode(&kept, &PATIENCE, NOW), Some(InstanceMode::Shadow), "a silent shadow of ours is not forgotten");
         let released = Known { released: true, current: Some((InstanceMode::Shadow, 0)), ..absent };
         assert_eq!(mode(&released, &PATIENCE, NOW), Some(InstanceMode::Gone));
     }

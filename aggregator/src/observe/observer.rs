@@ -68,8 +68,10 @@ impl Observer {
                 continue;
             };
             let placement = Placement { group, mode, since_micros: row.try_get(1)? };
-            timeline.restore(instance, placement, row.try_get::<i64, _>(4)? != 0);
+            timeline.restore(instance, placement, row.try_get::<i64, _>(4)? != 0, clock.wall_micros());
         }
+        // Who is under a lease of ours is known before anybody is judged by silence.
+        sessions.follow(&[], clock.now()).await;
         let hint = Hint(Arc::new(watch::Sender::new(0)));
         Ok(Self {
             timeline,

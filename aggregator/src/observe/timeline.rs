@@ -65,6 +65,8 @@ struct Record {
     agent: Agent,
     released: bool,
     shadow_until_micros: i64,
+    /// Its lease is ours.
+    kept: bool,
 }
 
 #[derive(Debug, Default)]
@@ -344,13 +346,16 @@ impl Timeline {
     }
 
     /// Puts back what was known before a restart.
-    pub(super) fn restore(&self, instance: Id, placement: Placement, claimed: bool) {
+    pub(super) fn restore(&self, instance: Id, placement: Placement, claimed: bool, now: i64) {
         let mut state = self.write();
         let since = placement.since_micros;
         let record = state.instances.entry(instance).or_insert_with(|| Record::first_seen(since));
         record.claimed = claimed;
         record.was_member |= !claimed;
         record.found_running = true;
+        // Its agent has had no time to come back: silence counts from now on.
+        let apart = matches!(placement.mode, InstanceMode::Draining | InstanceMode::Shadow);
+        record.agent.heard = apart.then_some(now);
         if !claimed {
             record.member_of = Some(placement.group.clone());
         }
@@ -442,6 +447,7 @@ impl Timeline {
                     heard: if record.agent.connected { Some(now) } else { record.agent.heard },
                     said_goodbye: record.agent.said_goodbye,
                     released: record.released,
+                    kept: record.kept,
                 };
                 let mode = decide::mode(&known, &self.0.patience, now)?;
                 let group = record.group()?;
@@ -487,12 +493,14 @@ impl Timeline {
         }
     }
 
-    /// Sets the end of an instance's shadow lease, µs since the epoch; 0 for none.
-    pub fn lease(&self, instance: &Id, until_micros: i64) {
+    /// Sets the end of an instance's shadow lease, µs since the epoch; 0 for none. One of ours keeps it
+    /// from being taken for gone by its silence alone.
+    pub fn lease(&self, instance: &Id, until_micros: i64, ours: bool) {
         let mut state = self.write();
         let Some(record) = state.instances.get_mut(instance) else { return };
         let changed = record.shadow_until_micros != until_micros;
         record.shadow_until_micros = until_micros;
+        record.kept = ours && until_micros > 0;
         drop(state);
         if changed {
             self.0.changes.send_modify(|count| *count += 1);
@@ -508,6 +516,7 @@ impl Timeline {
             record.was_member = true;
             record.claimed = false;
             record.released = false;
+            record.kept = true;
         }
         drop(state);
         self.0.stirred.send_modify(|count| *count += 1);
@@ -604,7 +613,7 @@ mod tests {
             ("gone-lately", InstanceMode::Gone, 30),
             ("serves", InstanceMode::Serving, 10),
         ] {
-            timeline.restore(id(name), placed(mode, since), false);
+            timeline.restore(id(name), placed(mode, since), false, NOW);
         }
         timeline.forget_gone(20);
         let known = ["gone-long", "gone-lately", "serves"].map(|name| timeline.placement(&id(name)).is_some());
@@ -643,14 +652,36 @@ mod tests {
     #[test]
     fn a_group_known_from_the_disk_is_incomplete_until_its_source_is_read() {
         let timeline = timeline();
-        timeline.restore(id("i-1"), placed(InstanceMode::Serving, NOW), false);
+        timeline.restore(id("i-1"), placed(InstanceMode::Serving, NOW), false, NOW);
         let before = timeline.group(&id("web")).expect("known");
         assert_eq!((before.source, before.complete), (Some("not read yet"), false));
         timeline.take("file", &inventory(&["i-1"], NOW));
         let after = timeline.group(&id("web")).expect("known");
         assert_eq!((after.source, after.complete), (Some("file"), true));
-        timeline.restore(id("c-1"), Placement { group: id("claimed"), ..placed(InstanceMode::Serving, NOW) }, true);
+        timeline.restore(
+            id("c-1"),
+            Placement { group: id("claimed"), ..placed(InstanceMode::Serving, NOW) },
+            true,
+            NOW,
+        );
         assert_eq!(timeline.group(&id("claimed")).expect("known").source, None, "a claim stays a claim");
+    }
+
+    #[test]
+    fn after_a_restart_a_shadow_is_not_gone_before_its_agent_could_come_back() {
+        let timeline = timeline();
+        timeline.restore(id("s-1"), placed(InstanceMode::Shadow, NOW - 9), false, NOW);
+        timeline.restore(id("s-2"), placed(InstanceMode::Shadow, NOW - 9), false, NOW);
+        timeline.take("file", &inventory(&["i-1"], NOW));
+        timeline.set_read();
+        let mode = |name: &str| timeline.placement(&id(name)).map(|placed| placed.mode);
+        settle(&timeline, NOW + 299_000_000);
+        assert_eq!((mode("s-1"), mode("s-2")), (Some(InstanceMode::Shadow), Some(InstanceMode::Shadow)));
+        timeline.lease(&id("s-1"), NOW, true);
+        timeline.lease(&id("s-2"), NOW, false);
+        settle(&timeline, NOW + 301_000_000);
+        assert_eq!(mode("s-1"), Some(InstanceMode::Shadow), "one of ours is looked after however silent it is");
+        assert_eq!(mode("s-2"), Some(InstanceMode::Gone));
     }
 
     #[test]

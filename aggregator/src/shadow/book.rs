@@ -18,9 +18,20 @@ pub struct Book {
     pub config: ShadowConfig,
     sessions: Vec<ShadowSession>,
     last: i64,
-    /// Instances that a journalled Detach of ours names, with its reason: their sessions are ours.
-    detached: BTreeMap<Id, String>,
+    /// Instances that a journalled Detach of ours names: their sessions are ours.
+    detached: BTreeMap<Id, Mark>,
 }
+
+#[derive(Debug, Clone)]
+struct Mark {
+    reason: String,
+    /// Since when it is seen in its group again, without a call of ours.
+    back: Option<i64>,
+}
+
+/// A description may go back in time: an instance that we detached and that shows up in its group once
+/// more is believed to be back when it stays for this long, seconds.
+const BACK_FOR: i64 = 600;
 
 /// What a moment changed.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -63,10 +74,11 @@ impl Book {
 
     /// A Detach of ours names these instances: when they leave, the session is ours.
     pub fn mark_ours(&mut self, instances: &[Id], reason: &str) {
-        self.detached.extend(instances.iter().map(|instance| (instance.clone(), reason.to_owned())));
+        let mark = |instance: &Id| (instance.clone(), Mark { reason: reason.to_owned(), back: None });
+        self.detached.extend(instances.iter().map(mark));
     }
 
-    /// They were not detached after all.
+    /// They were not detached after all, or we attached them again: whoever detaches them next is somebody else.
     pub fn unmark(&mut self, instances: &[Id]) {
         self.detached.retain(|instance, _| !instances.contains(instance));
     }
@@ -81,7 +93,9 @@ impl Book {
                 }
                 InstanceMode::Serving | InstanceMode::Warming => {
                     self.end(&change.instance, now, "back in its group", &mut changed);
-                    self.detached.remove(&change.instance);
+                    if let Some(mark) = self.detached.get_mut(&change.instance) {
+                        mark.back.get_or_insert(now.wall);
+                    }
                 }
                 InstanceMode::Gone => {
                     self.end(&change.instance, now, "silent or terminated", &mut changed);
@@ -90,6 +104,7 @@ impl Book {
                 InstanceMode::Draining | InstanceMode::Shadow => {}
             }
         }
+        self.detached.retain(|_, mark| mark.back.is_none_or(|back| now.wall - back < BACK_FOR));
         // What is foreign is released at the end of its lease; what is ours waits for the plan.
         let due =
             self.sessions.iter().filter(|it| it.ended.is_none() && it.origin == Origin::Foreign && it.is_over(now));
@@ -105,7 +120,10 @@ impl Book {
         if self.open(&change.instance).is_some() {
             return;
         }
-        let ours = self.detached.get(&change.instance);
+        let ours = self.detached.get_mut(&change.instance).map(|mark| {
+            mark.back = None;
+            mark.reason.clone()
+        });
         let instance_type = change.instance_type.clone();
         let seconds = i64::from(self.config.seconds(&change.to.group, instance_type.as_deref()));
         let price = instance_type.as_deref().and_then(|name| self.config.prices_per_hour.get(name));
@@ -122,7 +140,7 @@ impl Book {
             boot_until: now.boot + seconds,
             hard_limit: now.wall + i64::from(self.config.maximum_seconds),
             ended: None,
-            reason: ours.cloned().unwrap_or_else(|| change.word.to_owned()),
+            reason: ours.unwrap_or_else(|| change.word.to_owned()),
         };
         self.last += 1;
         self.sessions.push(session.clone());
@@ -179,6 +197,17 @@ impl Book {
         }
         let mut changed = Changed { released: vec![instance.clone()], ..Changed::default() };
         self.end(instance, now, &format!("released, left running: {why}"), &mut changed);
+        self.detached.remove(instance);
+        Ok(changed)
+    }
+
+    /// Ends the session of an instance that is no more.
+    pub fn close(&mut self, instance: &Id, why: &str, now: Now) -> Result<Changed, SessionError> {
+        if self.open(instance).is_none() {
+            return Err(SessionError::NotOpen(instance.to_string()));
+        }
+        let mut changed = Changed::default();
+        self.end(instance, now, why, &mut changed);
         self.detached.remove(instance);
         Ok(changed)
     }
@@ -305,9 +334,20 @@ mod tests {
         book.unmark(&[id("i-2")]);
         book.follow(&["i-1", "i-2"].map(|name| moved(name, InstanceMode::Shadow)), START);
         assert_eq!(book.open(&id("i-2")).map(|it| it.origin), Some(Origin::Foreign));
+        // A stale description has it in its group for a moment.
         book.follow(&[moved("i-1", InstanceMode::Serving)], later(10));
         book.follow(&[moved("i-1", InstanceMode::Shadow)], later(20));
+        assert_eq!(book.open(&id("i-1")).map(|it| it.origin), Some(Origin::Ours), "it never left");
+        book.follow(&[moved("i-1", InstanceMode::Serving)], later(30));
+        book.follow(&[], later(630));
+        book.follow(&[moved("i-1", InstanceMode::Shadow)], later(640));
         assert_eq!(book.open(&id("i-1")).map(|it| it.origin), Some(Origin::Foreign), "this time it was somebody else");
+        book.mark_ours(&[id("i-3")], "not needed");
+        book.follow(&[moved("i-3", InstanceMode::Shadow)], later(700));
+        book.unmark(&[id("i-3")]);
+        book.follow(&[moved("i-3", InstanceMode::Serving)], later(710));
+        book.follow(&[moved("i-3", InstanceMode::Shadow)], later(720));
+        assert_eq!(book.open(&id("i-3")).map(|it| it.origin), Some(Origin::Foreign), "we had attached it ourselves");
     }
 
     #[test]

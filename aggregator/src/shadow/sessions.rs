@@ -141,6 +141,11 @@ impl Sessions {
         self.change(instance, |book| book.release(instance, why, now)).await
     }
 
+    /// Ends the session of an instance that is no more.
+    pub async fn close(&self, instance: &Id, why: &str, now: Now) -> Result<ShadowSession, ShadowError> {
+        self.change(instance, |book| book.close(instance, why, now)).await
+    }
+
     /// Makes a foreign shadow ours.
     pub async fn adopt(&self, instance: &Id, why: &str) -> Result<ShadowSession, ShadowError> {
         self.change(instance, |book| book.adopt(instance, why)).await
@@ -185,7 +190,7 @@ impl Sessions {
             let until = if session.ended.is_some() { 0 } else { session.until * 1_000_000 };
             let newest = book.sessions().iter().rev().find(|other| other.instance == session.instance);
             if newest.is_some_and(|newest| newest.session == session.session) {
-                self.timeline.lease(&session.instance, until);
+                self.timeline.lease(&session.instance, until, session.origin == Origin::Ours);
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::fleet::{Action, Called, Fleet, Found, Reach, Tags, Token, UNTIL_TAG};
 use crate::observe::{self, GroupSnapshot, Patience, Timeline};
 use crate::rounds::inventory;
 use crate::rounds::slices::{InstanceSlices, Signal};
-use crate::shadow::{Book, ShadowConfig, ShadowSession};
+use crate::shadow::{Book, Origin, ShadowConfig, ShadowSession};
 use crate::store::StoreId;
 
 /// Bytes of an average packet, to turn the cloud's traffic into packets.
@@ -150,6 +150,10 @@ impl World {
         self.timeline.apply(&moves);
         for released in self.book.follow(&moves, clocks(now)).released {
             self.timeline.release(&released);
+        }
+        for session in self.book.sessions() {
+            let until = if session.ended.is_some() { 0 } else { session.until * 1_000_000 };
+            self.timeline.lease(&session.instance, until, session.origin == Origin::Ours);
         }
         let snapshot = self.timeline.group(&self.group)?;
         let outlook = self.outlook(&snapshot, now);
@@ -352,6 +356,12 @@ impl World {
             }
             (Settled::Done { instances }, Action::Attach { .. }) => {
                 self.leads.called(instances, Kind::Reattach, intent.written_at);
+                self.book.unmark(instances);
+            }
+            (Settled::Done { instances }, Action::Terminate { .. }) => {
+                for instance in instances {
+                    drop(self.book.close(instance, "terminated", clocks(intent.written_at)));
+                }
             }
             (Settled::Refused { .. }, Action::Detach { instances }) => {
                 self.book.unmark(instances);

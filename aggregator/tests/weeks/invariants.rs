@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use foreshadow::fleet::UNTIL_TAG;
+use foreshadow::shadow::Origin;
 use foreshadow::simulation::{Observed, World};
 use planner::policy::Mode;
 use planner::simulation::cloud::fault::Call;
@@ -153,10 +154,19 @@ impl Witness {
         for id in &self.ours {
             let Some(it) = account.instances.get(id) else { continue };
             let watched = world.sessions().iter().any(|session| {
-                session.instance.as_str() == id && (session.ended.is_none() || session.reason.contains("released"))
+                let ours = session.origin == Origin::Ours && session.instance.as_str() == id;
+                ours && (session.ended.is_none() || session.reason.contains("hard limit"))
             });
             let over = matches!(it.lifecycle, Lifecycle::Terminating | Lifecycle::Terminated);
-            assert!(it.group.is_some() || over || watched, "seed {}: {id} is forgotten: {it:?}", self.seed);
+            let story = || {
+                let sessions = world.sessions().iter().filter(|session| session.instance.as_str() == id);
+                let intents = world
+                    .journal()
+                    .filter(|(intent, _)| intent.action.instances().iter().any(|instance| instance.as_str() == id));
+                format!("{:#?}\n{:#?}", sessions.collect::<Vec<_>>(), intents.collect::<Vec<_>>())
+            };
+            let known = it.group.is_some() || over || watched;
+            assert!(known, "seed {}: {id} is forgotten: {it:?}\n{}", self.seed, story());
         }
     }
 }

@@ -190,10 +190,15 @@ fn live(seed: u64, round: i64, length: i64) -> Summary {
     let mut trouble = Trouble { random, silent_until: 0, hung_until: 0, by_hand: 0, version: 1 };
     let mut witness = Witness::new(seed, mode);
     let (mut memory, mut steps, mut digest, mut demand) = (Memory::default(), 0, 0_u64, 0.0);
+    let (mut stopped_until, mut healed) = (START, false);
     let trust = 0.6 + 0.4 * trouble.random.uniform();
     for now in (START..START + length + HEALED).step_by(round as usize) {
+        // Stopped between plan and act, it makes no other plan meanwhile: time never goes back.
+        if now < stopped_until {
+            continue;
+        }
         let healing = now >= START + length;
-        if healing && now < START + length + round {
+        if healing && !std::mem::replace(&mut healed, true) {
             world.fleet.with(StrictCloud::heal);
             world.standing.paused = false;
             (trouble.silent_until, trouble.hung_until) = (0, 0);
@@ -214,6 +219,7 @@ fn live(seed: u64, round: i64, length: i64) -> Summary {
         witness.before(&world, &observed, now);
         // A process that was stopped between plan and act goes on with a plan that is too old.
         let late = if !healing && trouble.once_in(300) { 95 } else { 0 };
+        stopped_until = now + late;
         world.act(&planned, now + late);
         witness.after(&world, now);
         steps += 1;
