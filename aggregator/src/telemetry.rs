@@ -50,6 +50,7 @@ pub fn describe_metrics() {
     gauge!("foreshadow_inventory_complete", "1 when the latest reading of the source was whole");
     counter!("foreshadow_rounds_total", "Plans made, all groups together");
     counter!("foreshadow_rounds_failed_total", "Rounds of a group that made no plan");
+    gauge!("foreshadow_group_planned_timestamp_seconds", "When the latest plan was made: alarm when it stops moving");
     gauge!("foreshadow_group_serving", "Instances that serve");
     gauge!("foreshadow_group_need_now", "Instances that present demand needs");
     gauge!("foreshadow_group_need_ahead", "Instances that the forecast needs within the launch lead");

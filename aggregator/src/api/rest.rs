@@ -29,6 +29,8 @@ const USUAL: u32 = 20;
 const MOST_MINUTES: i64 = 31 * 1_440;
 /// InfluxDB is this far behind in the ordinary course of things: a few seconds of commits.
 const BEHIND_TICKS: i64 = 100;
+/// Three rounds: a plan that is older was not followed by another.
+const PLAN_OVERDUE_SECONDS: i64 = 30;
 /// A JSON body is never longer.
 pub(super) const BODY_BYTES: usize = 256 * 1_024;
 
@@ -72,12 +74,23 @@ pub async fn readyz(State(state): State<ApiState>) -> Response {
     }
     reasons.extend(health.refusing.as_ref().map(|why| format!("the store refuses samples: {why}")));
     let mut warnings = state.timeline.problems();
+    let now = state.clock.wall_seconds();
+    for report in state.board.reports().iter().filter(|report| !report.summary.simulated) {
+        let made = report.plan.as_deref().and_then(|plan| plan.get("made_at")?.as_i64());
+        warnings.extend(overdue(&report.summary.name, made, now));
+    }
     if let Some(behind) = health.forward_lag_ticks.filter(|behind| *behind > BEHIND_TICKS) {
         warnings.push(format!("InfluxDB is {behind} commits behind"));
     }
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, reasons, warnings, store: json!(health) })).into_response()
+}
+
+/// A group that gets no plan is an alarm: whatever stops its rounds, nothing is scaled meanwhile.
+fn overdue(group: &str, made: Option<i64>, now: i64) -> Option<String> {
+    let age = now - made?;
+    (age > PLAN_OVERDUE_SECONDS).then(|| format!("{group} has had no plan for {age} s: the log says why"))
 }
 
 /// Metrics in the Prometheus text format.
@@ -348,4 +361,17 @@ pub async fn shadow_sessions(State(state): State<ApiState>, asked: Asked) -> Res
 pub async fn audit(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<AuditEntry>>, Problem> {
     let limit = limit_of(&asked.only(&["limit"])?)?;
     Ok(Json(state.audit.latest(limit).await.map_err(|error| Problem::unavailable(&error))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_without_plans_is_an_alarm() {
+        assert_eq!(overdue("web", Some(1_000), 1_030), None);
+        let said = overdue("web", Some(1_000), 1_031).expect("an alarm");
+        assert!(said.contains("web has had no plan for 31 s"), "{said}");
+        assert_eq!(overdue("new", None, 1_031), None, "its first round is yet to come");
+    }
 }

@@ -347,6 +347,9 @@ impl Service {
                 metrics::gauge!(name, "group" => group.to_string()).set(f64::from(value));
             }
         };
+        #[allow(clippy::cast_precision_loss, reason = "seconds since 1970")]
+        metrics::gauge!("foreshadow_group_planned_timestamp_seconds", "group" => group.to_string())
+            .set(plan.made_at as f64);
         labels("foreshadow_group_serving", Some(plan.serving));
         labels("foreshadow_group_need_now", plan.need_now);
         labels("foreshadow_group_need_ahead", plan.need_ahead);
