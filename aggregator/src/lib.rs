@@ -1,7 +1,9 @@
 //! The aggregator. Read it in the order of the data:
 //! [`ingest`] takes samples in, [`store`] makes them durable, [`observe`] knows which instance is
 //! in which mode, [`shadow`] keeps the sessions of detached instances, [`rounds`] turns samples
-//! into demand, forecast and plan, [`api`] shows all of it. [`supervise`] starts and ends them.
+//! into demand, forecast and plan, raised by [`events`], [`act`] carries plans out in the clouds
+//! behind [`fleet`], [`api`] shows all of it. [`supervise`] starts and ends them; [`simulation`] is
+//! the whole circle against a made-up cloud.
 
 pub mod act;
 pub mod api;

@@ -57,7 +57,7 @@ pub struct World {
     started: i64,
     /// Carries out this many effects more and then dies.
     dies_after: Option<usize>,
-    /// Sightings of what nobody may ever see.
+    /// How often it died.
     pub crashes: u32,
 }
 
