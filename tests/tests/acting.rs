@@ -63,6 +63,14 @@ fn now() -> i64 {
     HostClock.wall_micros() / 1_000_000
 }
 
+/// From 0 to 1, the same for the same number; the finaliser of SplitMix64.
+fn noise(number: i64) -> f64 {
+    let mut mixed = (number as u64).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((mixed ^ (mixed >> 31)) >> 40) as f64 / f64::from(1_u32 << 24)
+}
+
 /// Three days at a steady low load with a little noise.
 async fn history(directory: &Path) -> anyhow::Result<()> {
     let file = directory.join("data/foreshadow.db");
@@ -70,8 +78,9 @@ async fn history(directory: &Path) -> anyhow::Result<()> {
     let insert = foreshadow::sql::statements().find(|(name, _)| *name == "MINUTE_WRITE").context("the statement")?.1;
     let mut transaction = pool.begin().await?;
     for minute in (now() / 60 - 3 * 1_440)..(now() / 60) {
-        // Wide enough that a fall to the low load is no surprise.
-        let gross = LOW * (1.0 + 0.05 * ((minute * 7_919).rem_euclid(13) as f64 - 6.0) / 6.0);
+        // Noise that holds for a whole step and that no model can learn: the forecast is made of the
+        // highest minute of each step, and LOW has to lie in the middle of what it holds for possible.
+        let gross = LOW * (0.9 + 0.2 * noise(minute / 5));
         sqlx::query(insert)
             .bind("web")
             .bind("cpu")
