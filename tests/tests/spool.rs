@@ -46,7 +46,7 @@ async fn what_waits_outlives_a_killed_agent_and_is_sent_under_its_own_stream() -
         .await?;
     let url = format!("{}/shadow/metrics?instance=i-1&from=-15m", served.url);
     let lines = web::get(&url).await?.lines()?;
-    let of = |line: &serde_json::Value| Some((line["stream_id"].as_str()?.to_owned(), line["sequence"].as_u64()?));
+    let of = |line: &serde_json::Value| Some((line["stream"].as_str()?.to_owned(), line["sequence"].as_u64()?));
     let stored: Vec<(String, u64)> = lines.iter().filter_map(of).collect();
     let unique: BTreeSet<&(String, u64)> = stored.iter().collect();
     assert_eq!(unique.len(), stored.len(), "once each");
