@@ -72,21 +72,13 @@ impl Seasons {
     }
 }
 
-/// The trend: a line that may bend, or none.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Growth {
-    /// After the last point it goes on as the original's does.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the comparison with the original"))]
-    Linear,
-    /// After the last point it stays where it is: the last slope of a load says little about tomorrow's.
-    LevelsOff,
-    Flat,
-}
-
 /// Which of Prophet's models.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Setup {
-    pub growth: Growth,
+    /// The trend is a line that may bend; otherwise it is flat.
+    pub bends: bool,
+    /// After the last point the trend stays where it is; otherwise it goes on at its last slope, as the original's does.
+    pub levels_off: bool,
     pub seasons: Seasons,
     /// Seasons multiply the trend instead of being added to it. Events always multiply it.
     pub multiplicative: bool,
@@ -106,8 +98,6 @@ pub(super) struct Curve {
     setup: Setup,
     pub changepoints: Vec<f64>,
     pub parameters: Parameters,
-    /// Minus the logarithm of the posterior: of two curves for the same points, the lower is the more probable.
-    pub badness: f64,
 }
 
 impl Curve {
@@ -127,7 +117,7 @@ impl Curve {
         let parameters = Parameters::from_flat(&found.at, data.changepoints.len());
         let changepoints = data.changepoints;
         let setup = *setup;
-        Some(Self { start, span, scale, lowest, highest, setup, changepoints, parameters, badness: found.value })
+        Some(Self { start, span, scale, lowest, highest, setup, changepoints, parameters })
     }
 
     /// The load expected at `time` (Unix seconds), with what each event was announced to add to one at that time.
@@ -139,7 +129,7 @@ impl Curve {
         let (seasonal, of_events) = self.parameters.coefficients.split_at(terms.len());
         let season: f64 = terms.iter().zip(seasonal).map(|(x, coefficient)| x * coefficient).sum();
         let since = (time - self.start) / self.span;
-        let since = if self.setup.growth == Growth::LevelsOff { since.min(1.0) } else { since };
+        let since = if self.setup.levels_off { since.min(1.0) } else { since };
         let trend = self.parameters.trend(since, &self.changepoints);
         let base = if self.setup.multiplicative { trend * (1.0 + season) } else { trend + season };
         let range = self.highest - self.lowest;
@@ -147,15 +137,6 @@ impl Curve {
         let added: f64 = events.iter().zip(of_events).map(|(x, coefficient)| x * coefficient).sum();
         let trend = (trend * self.scale).clamp(0.0, self.highest + range);
         (ordinary + trend * added).max(0.0)
-    }
-
-    /// The mean of what it misses at the points of the newest `seconds`, in units of the noise.
-    pub fn newest_miss(&self, points: &Points, seconds: f64) -> f64 {
-        let last = points.times.last().copied().unwrap_or_default();
-        let from = points.times.partition_point(|time| *time <= last - seconds);
-        let miss = |index: usize| points.values[index] - self.at(points.times[index], points.events_at(index));
-        let sum: f64 = (from..points.times.len()).map(|index| miss(index) / self.scale).sum();
-        sum / (points.times.len() - from).max(1) as f64 / self.parameters.noise
     }
 }
 
@@ -170,8 +151,8 @@ pub(super) fn data(points: &Points, t: Vec<f64>, scale: f64, setup: &Setup) -> D
         x.extend(points.events_at(index));
     }
     Data {
-        changepoints: if setup.growth == Growth::Flat { Vec::new() } else { changepoints(&t) },
-        slopes: setup.growth != Growth::Flat,
+        changepoints: if setup.bends { changepoints(&t) } else { Vec::new() },
+        slopes: setup.bends,
         y: points.values.iter().map(|value| value / scale).collect(),
         additive: if setup.multiplicative { 0 } else { setup.seasons.width() },
         t,

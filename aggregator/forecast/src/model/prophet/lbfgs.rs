@@ -170,10 +170,16 @@ mod tests {
         };
         let found = minimise(vec![50.0], 100, 1e-12, |along| along[0] *= 1_000.0, objective);
         assert!((found.at[0] - 1.0).abs() < 1e-5, "{found:?}");
-        let nowhere = minimise(vec![3.0], 10, 1e-9, |_| {}, |_, gradient| {
-            gradient[0] = f64::NAN;
-            f64::NAN
-        });
+        let nowhere = minimise(
+            vec![3.0],
+            10,
+            1e-9,
+            |_| {},
+            |_, gradient| {
+                gradient[0] = f64::NAN;
+                f64::NAN
+            },
+        );
         assert_eq!((nowhere.at, nowhere.converged), (vec![3.0], false));
     }
 }

@@ -135,7 +135,8 @@ impl Data {
             tail += since[index + 1];
             tail_t += since_t[index + 1];
             let rounded = bends[index].hypot(ROUND);
-            to_bends[index] = (tail_t - self.changepoints[index] * tail) / variance + bends[index] / rounded / BEND_SCALE;
+            to_bends[index] =
+                (tail_t - self.changepoints[index] * tail) / variance + bends[index] / rounded / BEND_SCALE;
             value += rounded / BEND_SCALE;
         }
         let slope = if self.slopes { (tail_t + since_t[0]) / variance } else { 0.0 };

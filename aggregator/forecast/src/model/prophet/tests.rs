@@ -61,7 +61,8 @@ impl Case {
 
     fn setup(&self) -> Setup {
         Setup {
-            growth: if self.flat { Growth::Flat } else { Growth::Linear },
+            bends: !self.flat,
+            levels_off: false,
             seasons: Seasons { daily: self.daily, weekly: self.weekly },
             multiplicative: self.multiplicative,
             announced: false,
@@ -99,7 +100,8 @@ fn forecasts_and_parameters_are_those_of_pythons_prophet() {
         // At least as probable as where the original stopped.
         let theirs = case.theirs();
         let badness = case.data().value(&theirs, &mut vec![0.0; theirs.len()]);
-        assert!(curve.badness <= badness + 0.01, "{name}: {} beside {badness}", curve.badness);
+        let ours = case.data().fit().unwrap().value;
+        assert!(ours <= badness + 0.01, "{name}: {ours} beside {badness}");
     }
 }
 
@@ -183,7 +185,8 @@ fn constant_and_zero_loads_stay_and_a_few_points_make_a_line() {
     }
     let mut points = Points::new(0);
     let setup = Setup {
-        growth: Growth::Linear,
+        bends: true,
+        levels_off: false,
         seasons: Seasons { daily: 4, weekly: 3 },
         multiplicative: false,
         announced: true,
@@ -242,7 +245,7 @@ fn an_announced_effect_is_learned_and_an_unknown_one_believed() {
 }
 
 #[test]
-fn a_load_that_moved_gets_a_trend_which_then_stays_level() {
+fn the_trend_follows_a_load_that_moves_and_then_stays_level() {
     let season = |index: usize| 20.0 * (index as f64 / 24.0 * std::f64::consts::TAU).sin();
     let noise = |index: usize| (index * 7919 % 101) as f64 / 50.0 - 1.0;
     let path = |level: &dyn Fn(usize) -> f64| {
@@ -254,6 +257,6 @@ fn a_load_that_moved_gets_a_trend_which_then_stays_level() {
         assert!((value - 196.0 - season(480 + ahead)).abs() < 6.0, "{ahead}: {value}");
     }
     for (ahead, value) in path(&|_| 100.0).iter().enumerate() {
-        assert!((value - 100.0 - season(480 + ahead)).abs() < 1.0, "{ahead}: {value}");
+        assert!((value - 100.0 - season(480 + ahead)).abs() < 2.0, "{ahead}: {value}");
     }
 }
