@@ -264,3 +264,24 @@ fn minute(group: &Id, start: i64, demand: Option<Demand>) -> Vec<Minute> {
     };
     demand.map(rollup).into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_hours() {
+        let live = |seed: u64| {
+            let mut shop = Shop::open(seed).expect("a shop");
+            for _ in 0..45 {
+                shop.minute().expect("a report");
+            }
+            let told: Vec<String> = shop.picture.happenings.lines.iter().map(|line| line.words.clone()).collect();
+            (told, shop.picture.demand, shop.picture.ours, shop.picture.reactive)
+        };
+        let (once, again, other) = (live(11), live(11), live(12));
+        assert!(!once.0.is_empty(), "something is done in the first morning hour");
+        assert_eq!(once, again);
+        assert_ne!(once.1, other.1);
+    }
+}
