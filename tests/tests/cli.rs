@@ -118,16 +118,3 @@ async fn help_version_and_print_config_answer() -> anyhow::Result<()> {
     assert!(sample["cpu_percent"].is_number() && sample["memory_total_bytes"].as_u64() > Some(0), "{sample}");
     Ok(())
 }
-
-#[tokio::test]
-async fn the_demo_ends_with_a_summary() -> anyhow::Result<()> {
-    let port = free_port()?.to_string();
-    let listen = format!("127.0.0.1:{port}");
-    let output = run("foreshadow", &["demo", "--seconds", "20", "--plain", "--listen", &listen]).await?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}\n{}", said(&output));
-    for word in ["simulated", "this host", "forecast", "launch"] {
-        assert!(text.to_lowercase().contains(word), "{word} in\n{text}");
-    }
-    Ok(())
-}

@@ -4,6 +4,7 @@
 mod board;
 mod group;
 mod history;
+pub(crate) mod idle;
 pub(crate) mod inventory;
 mod minutes;
 mod plans;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use checker::Limits;
 use foreshadow_proto::convert::{Id, NetworkRates, Sample};
 use futures::FutureExt as _;
+use planner::baseline::Measured;
 use planner::demand::{self, Demand, Reading};
 use planner::evidence::{Conditions, Inventory};
 use planner::plan::Step;
-use planner::policy::{Mode, Policy};
+use planner::policy::{Metric, Mode, Policy};
 use planner::simulation::StrictCloud;
 use planner::simulation::cloud::{Carried, Lifecycle};
 
@@ -20,8 +21,8 @@ use crate::act::{call, executor::Next, verdicts};
 use crate::clock::Now;
 use crate::fleet::{Action, Called, Fleet, Found, Reach, Tags, Token, UNTIL_TAG};
 use crate::observe::{self, GroupSnapshot, Patience, Timeline};
-use crate::rounds::inventory;
 use crate::rounds::slices::{InstanceSlices, Signal};
+use crate::rounds::{idle, inventory};
 use crate::shadow::{Book, Origin, ShadowConfig, ShadowSession};
 use crate::store::StoreId;
 
@@ -131,6 +132,13 @@ impl World {
             reattach_lead_seconds: self.leads.lead(&self.group, Kind::Reattach, base.reattach_lead_seconds).seconds,
             ..base.clone()
         }
+    }
+
+    /// What idle and serving instances use, as the latest description has them.
+    pub fn idle(&self, policy: &Policy, now: i64) -> BTreeMap<Metric, Measured> {
+        let Some(snapshot) = self.timeline.group(&self.group) else { return BTreeMap::new() };
+        let of = |metric: &Metric| (*metric, idle::measured(policy, *metric, &snapshot, &self.slices, now));
+        policy.targets.keys().map(of).collect()
     }
 
     /// One minute of load on the group, and what agents and inventory show of it at `now`. `heard` is
