@@ -8,6 +8,7 @@
 mod aws;
 pub mod command;
 mod file;
+mod notice;
 mod remote;
 pub mod webhook;
 mod wire;
@@ -22,8 +23,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::store::StoreId;
 
-pub use aws::AwsFleet;
+pub use aws::{AwsFleet, AwsQueue, Letter, Letters};
 pub use file::FileFleet;
+pub use notice::{HeardBy, Notice, shown_reason};
 
 /// Tag of a group: the installation that may change it.
 pub const OWNER_TAG: &str = "foreshadow:owner";
@@ -41,6 +43,18 @@ pub trait Fleet: fmt::Debug + Send + Sync + 'static {
     /// All groups it knows, as they are now. An error or a lost page never looks like a complete
     /// inventory: `complete` is true only when every page was read.
     async fn describe(&self) -> Result<Inventory, FleetError>;
+
+    /// Some of its groups, as they are now. What else it gives is left alone; it is complete when
+    /// every page of these groups was read.
+    async fn describe_some(&self, _groups: &[Id]) -> Result<Inventory, FleetError> {
+        self.describe().await
+    }
+
+    /// What the provider's own records say of why these instances moved, since a time (seconds since
+    /// the epoch). For people: nothing follows from it, and nothing from its absence.
+    async fn activities(&self, _group: &Id, _instances: &[Id], _since: i64) -> Result<Vec<Notice>, FleetError> {
+        Ok(Vec::new())
+    }
 
     /// For messages: `aws`, `file`, `command`, `webhook`.
     fn name(&self) -> &'static str;
@@ -185,6 +199,10 @@ pub enum Lifecycle {
     Standby,
     Detaching,
     Detached,
+    /// On its way out, and held by a lifecycle hook: it runs, and serves nothing.
+    Waiting,
+    /// Kept after its termination was given up: it runs on in the group and serves nothing.
+    Retained,
     Terminating,
     Other(String),
 }
@@ -193,8 +211,8 @@ impl Lifecycle {
     /// From the provider's word; `Pending:Wait`, `Terminating:Proceed` and such by their first part.
     pub fn from_word(word: &str) -> Self {
         match word.split(':').next().unwrap_or_default() {
-            // Terminating:Retained keeps running and leaves the group's capacity.
-            _ if word == "Terminating:Retained" => Self::Standby,
+            _ if word == "Terminating:Retained" => Self::Retained,
+            _ if word == "Terminating:Wait" => Self::Waiting,
             "Pending" => Self::Pending,
             "InService" => Self::InService,
             "Standby" | "EnteringStandby" => Self::Standby,

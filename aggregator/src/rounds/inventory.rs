@@ -142,6 +142,8 @@ mod tests {
             connected: true,
             ready,
             agent_version: None,
+            claimed_state: None,
+            claim_disagrees: false,
         }
     }
 

@@ -2,16 +2,20 @@
 //! honoured. The permissions that describing and acting need are in `deploy/aws`.
 //!
 //! `describe` reads groups, `launch` and `hands` change them, `outcome` finds out what became of a
-//! change, `outside` looks at instances that left. `query` and `ec2` are the calls without an SDK.
+//! change, `outside` looks at instances that left, `queue` and `event` hear of those that move, and
+//! `activities` asks why. `query` and `ec2` are the calls without an SDK.
 
+mod activities;
 mod describe;
 mod ec2;
+mod event;
 mod fault;
 mod hands;
 mod launch;
 mod outcome;
 mod outside;
 mod query;
+mod queue;
 mod xml;
 
 use std::collections::BTreeMap;
@@ -26,11 +30,13 @@ use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
 use aws_smithy_http_client::tls;
 use foreshadow_proto::convert::Id;
 
-use super::{Action, Called, Fleet, FleetError, Found, Inventory, Outside, Reach, Tags, Token};
+use super::{Action, Called, Fleet, FleetError, Found, Inventory, Notice, Outside, Reach, Tags, Token};
 use crate::clock::Clock;
 use crate::exchange::is_loopback;
+pub use event::Letter;
 use outcome::Picture;
 use query::{CALL_DEADLINE, Query, Service, configured_endpoint};
+pub use queue::{AwsQueue, Letters};
 
 /// Describes and changes named Auto Scaling groups.
 #[derive(Debug)]
@@ -95,7 +101,16 @@ impl AwsFleet {
 #[async_trait]
 impl Fleet for AwsFleet {
     async fn describe(&self) -> Result<Inventory, FleetError> {
-        self.inventory().await
+        self.inventory(&self.groups).await
+    }
+
+    async fn describe_some(&self, groups: &[Id]) -> Result<Inventory, FleetError> {
+        let ours = self.groups.iter().filter(|name| groups.iter().any(|group| group.as_str() == *name));
+        self.inventory(&ours.cloned().collect::<Vec<_>>()).await
+    }
+
+    async fn activities(&self, group: &Id, instances: &[Id], since: i64) -> Result<Vec<Notice>, FleetError> {
+        self.recorded(group, instances, since).await
     }
 
     fn name(&self) -> &'static str {
