@@ -376,5 +376,7 @@ fn policy(group: &Id, read: &config::Group) -> GroupPolicy {
     policy.spend_per_hour = read.spend_per_hour;
     policy.silent_at_limit = read.silent_at_limit.unwrap_or_default();
     policy.adopt = read.adopt.unwrap_or_default();
+    policy.shadow_by = read.shadow_by.unwrap_or_default();
+    policy.hold_terminating = read.hold_terminating.unwrap_or_default();
     configured
 }

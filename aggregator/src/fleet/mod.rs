@@ -82,6 +82,12 @@ pub trait Fleet: fmt::Debug + Send + Sync + 'static {
         Found::NotDone
     }
 
+    /// Holds on instances that a termination hook of the group holds, for another of its periods. It ends
+    /// and begins nothing, and may be repeated.
+    async fn hold(&self, _group: &Id, _instances: &[Id]) -> Result<(), FleetError> {
+        Err(self.cannot_act())
+    }
+
     /// Sets tags of instances, or removes those that are `None`.
     async fn tag(&self, _instances: &[Id], _tags: &Tags) -> Result<(), FleetError> {
         Err(self.cannot_act())
@@ -241,6 +247,18 @@ pub enum Action {
     Detach {
         instances: Vec<Id>,
     },
+    /// Out of service and of the desired capacity, still in the group. AWS alone has it.
+    EnterStandby {
+        instances: Vec<Id>,
+    },
+    /// From standby back into service.
+    ExitStandby {
+        instances: Vec<Id>,
+    },
+    /// From standby out of the group; the desired capacity went down when it went into standby.
+    Leave {
+        instances: Vec<Id>,
+    },
     Terminate {
         instances: Vec<Id>,
     },
@@ -251,8 +269,28 @@ impl Action {
     pub fn instances(&self) -> &[Id] {
         match self {
             Self::Launch { .. } => &[],
-            Self::Attach { instances } | Self::Detach { instances } | Self::Terminate { instances } => instances,
+            Self::Attach { instances }
+            | Self::Detach { instances }
+            | Self::EnterStandby { instances }
+            | Self::ExitStandby { instances }
+            | Self::Leave { instances }
+            | Self::Terminate { instances } => instances,
         }
+    }
+
+    /// It takes instances out of service, into shadow.
+    pub const fn takes_out(&self) -> bool {
+        matches!(self, Self::Detach { .. } | Self::EnterStandby { .. })
+    }
+
+    /// It brings shadows back into service.
+    pub const fn brings_back(&self) -> bool {
+        matches!(self, Self::Attach { .. } | Self::ExitStandby { .. })
+    }
+
+    /// It needs a provider that knows standby.
+    pub const fn is_standby(&self) -> bool {
+        matches!(self, Self::EnterStandby { .. } | Self::ExitStandby { .. } | Self::Leave { .. })
     }
 
     pub const fn word(&self) -> &'static str {
@@ -260,6 +298,9 @@ impl Action {
             Self::Launch { .. } => "launch",
             Self::Attach { .. } => "attach",
             Self::Detach { .. } => "detach",
+            Self::EnterStandby { .. } => "enter_standby",
+            Self::ExitStandby { .. } => "exit_standby",
+            Self::Leave { .. } => "leave",
             Self::Terminate { .. } => "terminate",
         }
     }

@@ -22,6 +22,7 @@ pub use hint::Hint;
 pub use letters::read_letters;
 pub use observer::Observer;
 pub use timeline::{Doubt, GroupSnapshot, MemberSnapshot, Move, Timeline, UNASSIGNED};
+pub(crate) use timeline::{HELD, STANDBY};
 
 /// What an instance is to its group (design, section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]

@@ -30,6 +30,8 @@ const WHY_SINCE: i64 = 900;
 /// An agent's claim that stands against the inventory for this long is counted and told, seconds: a
 /// move takes a while.
 const DOUBT_AFTER: i64 = 60;
+/// Claims of one agent are a hint at most this often, seconds: it may lie.
+const CLAIM_SPACING: i64 = 20;
 /// Placements are kept this long: as long as raw samples may be.
 const PLACEMENTS_KEPT_MICROS: i64 = 35 * 86_400 * 1_000_000;
 
@@ -48,9 +50,20 @@ pub struct Observer {
     /// What was wrong with the latest reading of each.
     problems: BTreeMap<&'static str, Vec<String>>,
     /// Claims of agents that the inventory does not bear out: which, since when, and whether they count.
-    doubts: BTreeMap<Id, (String, i64, bool)>,
+    doubts: BTreeMap<Id, Standing>,
+    /// When an agent's claim was last a hint.
+    claimed: BTreeMap<Id, i64>,
     /// Questions why an instance left.
     asking: JoinSet<()>,
+}
+
+/// A claim that the inventory does not bear out.
+#[derive(Debug)]
+struct Standing {
+    claim: String,
+    since: i64,
+    counted: bool,
+    hinted: bool,
 }
 
 impl Observer {
@@ -87,6 +100,7 @@ impl Observer {
             read: BTreeSet::new(),
             problems: BTreeMap::new(),
             doubts: BTreeMap::new(),
+            claimed: BTreeMap::new(),
             asking: JoinSet::new(),
         })
     }
@@ -200,27 +214,35 @@ impl Observer {
         whole
     }
 
-    /// What agents claim against the inventory: the first time a hint, and counted when it stays.
+    /// What agents claim against the inventory: a hint when it begins, and counted when it stays.
     fn doubt(&mut self, now: i64) {
         let doubts = self.timeline.doubts();
-        self.doubts.retain(|instance, (claim, ..)| {
-            doubts.iter().any(|doubt| doubt.instance == *instance && doubt.claim == *claim)
+        self.claimed.retain(|_, at| now - *at < CLAIM_SPACING);
+        self.doubts.retain(|instance, known| {
+            doubts.iter().any(|doubt| doubt.instance == *instance && doubt.claim == known.claim)
         });
         for Doubt { instance, group, claim } in doubts {
-            let heard = !self.doubts.contains_key(&instance);
-            let known = self.doubts.entry(instance.clone()).or_insert_with(|| (claim.clone(), now, false));
-            let (since, counts) = (known.1, &mut known.2);
-            if !*counts && now - since >= DOUBT_AFTER {
-                *counts = true;
+            let known = self.doubts.entry(instance.clone()).or_insert_with(|| Standing {
+                claim: claim.clone(),
+                since: now,
+                counted: false,
+                hinted: false,
+            });
+            if !known.counted && now - known.since >= DOUBT_AFTER {
+                known.counted = true;
                 tracing::warn!(%instance, %group, claim, "its agent claims another state than the inventory has");
                 metrics::counter!("foreshadow_claims_disagreed_total").increment(1);
             }
-            if heard {
-                let heard_by = HeardBy::Agent;
-                self.hint.notice(&Notice { group, instance, activity: None, heard_by, why: None }, now);
+            if !known.hinted && !self.claimed.contains_key(&instance) {
+                known.hinted = true;
+                self.claimed.insert(instance.clone(), now);
+                let notice = Notice { group, instance, activity: None, heard_by: HeardBy::Agent, why: None };
+                if !self.hint.notice(&notice, now) {
+                    self.hint.group(&notice.group);
+                }
             }
         }
-        let standing = self.doubts.values().filter(|(_, _, counts)| *counts).count();
+        let standing = self.doubts.values().filter(|known| known.counted).count();
         metrics::gauge!("foreshadow_claims_disagree").set(f64::from(u32::try_from(standing).unwrap_or(u32::MAX)));
     }
 

@@ -14,6 +14,10 @@ use crate::fleet::{GroupInventory, Inventory, Lifecycle, Member};
 
 /// Group of instances that neither a source nor a claim puts anywhere.
 pub const UNASSIGNED: &str = "unassigned";
+/// How a member left its group, or its service.
+const DETACHED: &str = "detached";
+pub(crate) const STANDBY: &str = "standby";
+pub(crate) const HELD: &str = "held by a termination hook";
 /// Placements kept per instance in memory.
 const KEPT_PLACEMENTS: usize = 64;
 
@@ -139,6 +143,9 @@ pub struct MemberSnapshot {
     pub instance_type: Option<String>,
     pub zone: Option<String>,
     pub protected: bool,
+    /// Where it stands in its group by the source's word, while it is out of service: `standby`,
+    /// `retained`, `held by a termination hook`.
+    pub out_of_service: Option<&'static str>,
     /// Its agent's stream is open.
     pub connected: bool,
     pub ready: Option<bool>,
@@ -314,6 +321,7 @@ impl Timeline {
                     instance_type: record.instance_type(),
                     zone: record.zone(),
                     protected: record.member.as_ref().is_some_and(|member| member.protected),
+                    out_of_service: record.word().filter(|word| record.member.is_some() && *word != DETACHED),
                     connected: record.agent.connected,
                     ready: record.agent.ready.map(|(ready, _)| ready),
                     agent_version: Some(record.agent.version.clone()).filter(|version| !version.is_empty()),
@@ -592,11 +600,11 @@ impl Record {
     /// How it leaves, when it does.
     fn word(&self) -> Option<&'static str> {
         match self.member.as_ref().map(|member| &member.lifecycle) {
-            Some(Lifecycle::Standby) => Some("standby"),
-            Some(Lifecycle::Waiting) => Some("held by a termination hook"),
+            Some(Lifecycle::Standby) => Some(STANDBY),
+            Some(Lifecycle::Waiting) => Some(HELD),
             Some(Lifecycle::Retained) => Some("retained"),
             Some(Lifecycle::Terminating) => None,
-            _ => Some("detached"),
+            _ => Some(DETACHED),
         }
     }
 

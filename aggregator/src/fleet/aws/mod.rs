@@ -11,12 +11,14 @@ mod ec2;
 mod event;
 mod fault;
 mod hands;
+mod hooks;
 mod launch;
 mod outcome;
 mod outside;
 mod query;
 mod queue;
 mod xml;
+mod zones;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -34,6 +36,7 @@ use super::{Action, Called, Fleet, FleetError, Found, Inventory, Notice, Outside
 use crate::clock::Clock;
 use crate::exchange::is_loopback;
 pub use event::Letter;
+use hands::Out;
 use outcome::Picture;
 use query::{CALL_DEADLINE, Query, Service, configured_endpoint};
 pub use queue::{AwsQueue, Letters};
@@ -133,13 +136,20 @@ impl Fleet for AwsFleet {
         match action {
             Action::Launch { count, size } => self.launch(group, *count, *size, token).await,
             Action::Attach { instances } => self.attach(group, instances).await,
-            Action::Detach { instances } => self.detach(group, instances).await,
+            Action::Detach { instances } => self.take_out(group, instances, Out::Detached).await,
+            Action::EnterStandby { instances } => self.take_out(group, instances, Out::Standby).await,
+            Action::ExitStandby { instances } => self.exit_standby(group, instances).await,
+            Action::Leave { instances } => self.leave(group, instances).await,
             Action::Terminate { instances } => self.terminate(instances).await,
         }
     }
 
     async fn outcome(&self, group: &Id, action: &Action, token: &Token) -> Found {
         self.find(group, action, token).await
+    }
+
+    async fn hold(&self, group: &Id, instances: &[Id]) -> Result<(), FleetError> {
+        self.heartbeat(group, instances).await
     }
 
     async fn tag(&self, instances: &[Id], tags: &Tags) -> Result<(), FleetError> {
