@@ -81,8 +81,11 @@ impl AwsFleet {
     pub async fn with(config: &SdkConfig, groups: Vec<String>, clock: Arc<dyn Clock>) -> Self {
         let deadline = config.timeout_config().and_then(TimeoutConfig::operation_timeout).unwrap_or(CALL_DEADLINE);
         let timeouts = TimeoutConfig::builder().operation_timeout(deadline).build();
-        let reading = aws_sdk_autoscaling::config::Builder::from(config).timeout_config(timeouts);
-        let changing = reading.clone().retry_config(RetryConfig::disabled());
+        // Adaptive: after a throttle both clients send less, by one budget a service and region, and with jitter.
+        let reading = aws_sdk_autoscaling::config::Builder::from(config)
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::adaptive());
+        let changing = reading.clone().retry_config(RetryConfig::adaptive().with_max_attempts(1));
         let services = ["Auto Scaling", Service::Ec2.id(), Service::LoadBalancing.id()];
         let local = services.iter().all(|service| {
             let url = configured_endpoint(config, service).and_then(|url| url.parse().ok());
