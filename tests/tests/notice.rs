@@ -21,6 +21,8 @@ const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 /// An hour: whatever is noticed meanwhile was not found by the periodic description.
 const HARDLY_EVER: &str = "[inventory]\ninterval_seconds = 3600\nwarm_up_seconds = 0\n";
 
+const DETACHED: &str = "EC2 Instance Detach Successful";
+
 fn deploy(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/aws").join(file)
 }
@@ -209,20 +211,12 @@ async fn an_event_opens_a_session_and_one_that_is_lost_doubled_or_late_changes_n
     let url = aggregator.url.clone();
     let fleet = agents(&url, &instances)?;
     all_serve(&url, 4).await?;
-    eventually("the queue is read", Duration::from_secs(60), async || {
-        let metrics = web::get(&format!("{url}/metrics")).await?.body;
-        Ok(metrics.contains("foreshadow_queue_read 1").then_some(()))
-    })
-    .await?;
-    assert!(aggregator.process.output().contains("grant sqs:ReceiveMessage"), "what to do is said");
     let detail = |instance: &str, activity: &str| {
         json!({
             "AutoScalingGroupName": "web", "EC2InstanceId": instance, "ActivityId": activity, "StatusCode": "InProgress",
             "Cause": format!("At 2026-01-01T00:00:00Z instance {instance} was detached in response to a user request.")
         })
     };
-    const DETACHED: &str = "EC2 Instance Detach Successful";
-
     // Before anything happened, of somebody unknown, of another group, and nonsense: nothing.
     cloud.event(DETACHED, &detail(&instances[3], "a-0")).await?;
     cloud.event(DETACHED, &detail("i-0123456789abcdef0", "a-9")).await?;
@@ -230,8 +224,12 @@ async fn an_event_opens_a_session_and_one_that_is_lost_doubled_or_late_changes_n
     cloud.json("sqs", "SendMessage", &nonsense).await?;
     emptied(&cloud, &queue).await?;
     assert_eq!(sessions(&url).await?, Vec::<Value>::new());
+    assert!(aggregator.process.output().contains("the event queue cannot be read"), "it was said");
+    eventually("and it is over", Duration::from_secs(60), async || {
+        Ok(web::get(&format!("{url}/metrics")).await?.body.contains("foreshadow_queue_read 1").then_some(()))
+    })
+    .await?;
 
-    // A description that a hint asks for and that fails makes nobody absent.
     cloud.detach("web", &instances[0]).await?;
     cloud.event(DETACHED, &detail(&instances[0], "a-1")).await?;
     let opened = eventually("a session opens", NOTICED_WITHIN, async || Ok(sessions(&url).await?.pop())).await?;

@@ -146,9 +146,10 @@ impl Executor {
             // first, and the other with the next plan.
             Step::Reattach { instances } => {
                 let (standing_by, detached) = apart(planned, ids(instances)?);
-                Some(match standing_by.is_empty() {
-                    true => Action::Attach { instances: detached },
-                    false => Action::ExitStandby { instances: standing_by },
+                Some(if standing_by.is_empty() {
+                    Action::Attach { instances: detached }
+                } else {
+                    Action::ExitStandby { instances: standing_by }
                 })
             }
             Step::Detach { instances } => Some(match planned.policy.shadow_by {
@@ -158,9 +159,10 @@ impl Executor {
             // Nobody is terminated who is in a group: who stands by leaves it first, and ends with a later plan.
             Step::Terminate { instances } => {
                 let (standing_by, detached) = apart(planned, ids(instances)?);
-                Some(match detached.is_empty() {
-                    true => Action::Leave { instances: standing_by },
-                    false => Action::Terminate { instances: detached },
+                Some(if detached.is_empty() {
+                    Action::Leave { instances: standing_by }
+                } else {
+                    Action::Terminate { instances: detached }
                 })
             }
             Step::Extend { .. } | Step::Release { .. } | Step::Adopt { .. } => None,

@@ -62,7 +62,11 @@ pub async fn read_letters(
 fn take(letter: &Letter, hint: &Hint, now: i64) {
     metrics::counter!("foreshadow_letters_total", "was" => letter.word()).increment(1);
     match letter {
-        Letter::Moves(notices) => notices.iter().for_each(|notice| drop(hint.notice(notice, now))),
+        Letter::Moves(notices) => {
+            for notice in notices {
+                hint.notice(notice, now);
+            }
+        }
         Letter::Other(what) => tracing::debug!(what, "an event that says nothing of a move"),
         Letter::Unreadable(problem) => tracing::warn!(problem, "a message of the event queue cannot be read"),
     }

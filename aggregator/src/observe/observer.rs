@@ -262,7 +262,9 @@ impl Observer {
                         Vec::new()
                     });
                     let now = clock.wall_seconds();
-                    found.iter().for_each(|notice| drop(hint.notices().hear(notice, now)));
+                    for notice in &found {
+                        hint.notices().hear(notice, now);
+                    }
                 }
                 let why = hint.notices().why(&group, &instance);
                 if let Some(why) = why {

@@ -77,8 +77,9 @@ mod tests {
 
     use super::*;
 
-    fn group(zones: &[(&str, usize)]) -> (AutoScalingGroup, Vec<Id>) {
-        let mut group = AutoScalingGroup::builder();
+    fn group(zones: &[(&str, usize)], suspended: &str) -> (AutoScalingGroup, Vec<Id>) {
+        let process = SuspendedProcess::builder().process_name(suspended).build();
+        let mut group = AutoScalingGroup::builder().suspended_processes(process);
         let mut ids = Vec::new();
         for (zone, count) in zones {
             group = group.availability_zones(*zone);
@@ -95,17 +96,16 @@ mod tests {
 
     #[test]
     fn zones_stay_even_or_nobody_goes() {
-        let (even, ids) = group(&[("a", 3), ("b", 3)]);
+        let (even, ids) = group(&[("a", 3), ("b", 3)], "HealthCheck");
         assert_eq!(uneven_without(&even, &ids[..1]), None, "3 and 2 are even enough");
         assert_eq!(uneven_without(&even, &[ids[0].clone(), ids[3].clone()]), None);
         let why = uneven_without(&even, &ids[..2]).expect("1 and 3 are not");
         assert!(why.contains("AZRebalance"), "{why}");
-        let process = SuspendedProcess::builder().process_name("AZRebalance").build();
-        let pinned = AutoScalingGroup { suspended_processes: Some(vec![process]), ..even };
+        let (pinned, _) = group(&[("a", 3), ("b", 3)], "AZRebalance");
         assert_eq!(uneven_without(&pinned, &ids[..2]), None, "it is suspended");
-        let (lopsided, ids) = group(&[("a", 4), ("b", 1)]);
+        let (lopsided, ids) = group(&[("a", 4), ("b", 1)], "HealthCheck");
         assert_eq!(uneven_without(&lopsided, &ids[..1]), None, "it becomes more even");
-        let (one, ids) = group(&[("a", 4)]);
+        let (one, ids) = group(&[("a", 4)], "HealthCheck");
         assert_eq!(uneven_without(&one, &ids[..3]), None);
     }
 }
