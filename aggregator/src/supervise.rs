@@ -22,11 +22,11 @@ use crate::api::{self, ApiState, Bound, Listen, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::events::EventLog;
-use crate::fleet::{self, AwsFleet, FileFleet, Fleet, Reach};
+use crate::fleet::{self, AwsFleet, AwsQueue, FileFleet, Fleet, Reach};
 use crate::identity::{Access, Audit};
 use crate::ingest::AgentService;
 use crate::live::Live;
-use crate::observe::{Observer, Patience, Timeline};
+use crate::observe::{Observer, Patience, Timeline, read_letters};
 use crate::rounds::{self, Board, GroupPolicy, PlanLog};
 use crate::shadow::{Sessions, ShadowConfig, ShadowError};
 use crate::store::{self, Embedded, SampleStore, StoreError, WithInfluxDb};
@@ -189,6 +189,14 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         shutdown: shutdown.clone(),
     };
     let mut parts = JoinSet::new();
+    if let Some((aws, url)) = config.inventory.aws.as_ref().and_then(|aws| Some((aws, aws.queue.as_ref()?))) {
+        let queue = AwsQueue::new(url, aws.groups.clone(), aws.region.clone(), clock.clone()).await;
+        let (hint, timeline, clock, stop) = (observer.hint(), state.timeline.clone(), clock.clone(), shutdown.clone());
+        parts.spawn(async move {
+            read_letters(queue, hint, timeline, clock, stop).await;
+            "the event queue"
+        });
+    }
     let stop = shutdown.clone();
     parts.spawn(async move {
         observer.run(stop).await;
@@ -368,5 +376,7 @@ fn policy(group: &Id, read: &config::Group) -> GroupPolicy {
     policy.spend_per_hour = read.spend_per_hour;
     policy.silent_at_limit = read.silent_at_limit.unwrap_or_default();
     policy.adopt = read.adopt.unwrap_or_default();
+    policy.shadow_by = read.shadow_by.unwrap_or_default();
+    policy.hold_terminating = read.hold_terminating.unwrap_or_default();
     configured
 }

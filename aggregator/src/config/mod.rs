@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use checker::Limits;
 use foreshadow_proto::convert::Id;
-use planner::policy::{Adopt, AtLimit, Mode};
+use planner::policy::{Adopt, AtLimit, Mode, ShadowBy};
 use serde::Serialize;
 
 use foreshadow_agent::reader::{Fault, Reader, Section, want};
@@ -161,6 +161,8 @@ pub struct Group {
     pub spend_per_hour: Option<f64>,
     pub silent_at_limit: Option<AtLimit>,
     pub adopt: Option<Adopt>,
+    pub shadow_by: Option<ShadowBy>,
+    pub hold_terminating: Option<bool>,
     /// The highest mode that an explicit call may give the group.
     pub mode: Option<Mode>,
 }
@@ -368,6 +370,8 @@ fn group(reader: &mut Reader, mut section: Section<'_>, longest_shadow: u32) -> 
         silent_at_limit: section
             .get(reader, "silent_at_limit", |value| one_of(value, [AtLimit::Release, AtLimit::Terminate])),
         adopt: section.get(reader, "adopt", |value| one_of(value, [Adopt::None, Adopt::All])),
+        shadow_by: section.get(reader, "shadow_by", |value| one_of(value, [ShadowBy::Detach, ShadowBy::Standby])),
+        hold_terminating: section.get(reader, "hold_terminating", want::boolean),
         mode: section.get(reader, "mode", |value| one_of(value, [Mode::Observe, Mode::ScaleOut, Mode::Full])),
         ..Group::default()
     };

@@ -338,8 +338,8 @@ impl World {
                 Event::Checked { token: intent.token, refusals, owns: true }
             }
             Effect::Call(intent) => {
-                if let Action::Detach { instances } = &intent.action {
-                    self.book.mark_ours(instances, "not needed");
+                if intent.action.takes_out() {
+                    self.book.mark_ours(intent.action.instances(), "not needed");
                 }
                 let until = now + i64::from(self.book.config.seconds(&intent.group, None));
                 let outcome = call::carry_out(&*fleet, &intent, &self.owner(), until).now_or_never();
@@ -362,7 +362,7 @@ impl World {
             (Settled::Done { instances }, Action::Launch { .. }) => {
                 self.leads.called(instances, Kind::Launch, intent.written_at);
             }
-            (Settled::Done { instances }, Action::Attach { .. }) => {
+            (Settled::Done { instances }, Action::Attach { .. } | Action::ExitStandby { .. }) => {
                 self.leads.called(instances, Kind::Reattach, intent.written_at);
                 self.book.unmark(instances);
             }
@@ -371,7 +371,7 @@ impl World {
                     drop(self.book.close(instance, "terminated", clocks(intent.written_at)));
                 }
             }
-            (Settled::Refused { .. }, Action::Detach { instances }) => {
+            (Settled::Refused { .. }, Action::Detach { instances } | Action::EnterStandby { instances }) => {
                 self.book.unmark(instances);
                 drop(call::untag(&*self.fleet, instances).now_or_never());
             }
