@@ -32,7 +32,8 @@ pub struct EvalArguments {
 /// When a file cannot be read, understood or written (with its line), the model is unknown, or no origin could be forecast.
 pub fn run(arguments: &EvalArguments) -> Result<()> {
     if let Some(name) = &arguments.model {
-        let known: Vec<&str> = forecast::model::pool().iter().map(|model| model.name()).collect();
+        let pool = forecast::Pool::default();
+        let known: Vec<&str> = pool.names().collect();
         ensure!(known.contains(&name.as_str()), "no model is called {name:?}; there are: {}", known.join(", "));
     }
     let file = File::open(&arguments.origins).with_context(|| format!("{}", arguments.origins.display()))?;
