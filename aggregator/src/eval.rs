@@ -92,7 +92,7 @@ fn forecast_series(series: &SeriesOrigins, rows: &[(i64, f64)], model: Option<&s
 }
 
 /// Rows of `timestamp,value` after one header line; an error names the line.
-fn read_rows(path: &Path) -> Result<Vec<(i64, f64)>> {
+pub fn read_rows(path: &Path) -> Result<Vec<(i64, f64)>> {
     let file = File::open(path).with_context(|| format!("{}", path.display()))?;
     let mut rows = Vec::new();
     for (index, line) in BufReader::new(file).lines().enumerate() {

@@ -140,7 +140,7 @@ fn a_file_that_reaches_for_another_file_is_refused() {
 fn tensors_that_lie_about_themselves_are_refused() {
     refused(&said(|graph, _| graph.initializer[1].dims = vec![1, 24, 1_000_000_000]), &["\"R\"", "impossible sizes"]);
     refused(&said(|graph, _| graph.initializer[1].dims = vec![-1, 24, 6]), &["\"R\"", "impossible sizes"]);
-    refused(&said(|graph, _| drop(graph.initializer[1].raw_data.pop())), &["\"R\" has 143 values", "ask for 144"]);
+    refused(&said(|graph, _| graph.initializer[1].raw_data.truncate(575)), &["\"R\" has 143 values", "ask for 144"]);
     let nan = f32::NAN.to_le_bytes();
     refused(&said(|graph, _| graph.initializer[1].raw_data[..4].copy_from_slice(&nan)), &["\"R\"", "not finite"]);
     refused(&said(|graph, _| graph.initializer[1].data_type = 11), &["\"R\" is neither of 32-bit floats"]);
@@ -214,6 +214,7 @@ fn a_file_that_mixes_up_series_or_computes_something_else_fails_its_golden_vecto
         graph.initializer.push(onnx::integers("first", &[0]));
         let shown = onnx::node("Gather", &["said_all", "first"], &["said_first"], vec![onnx::int("axis", 0)]);
         graph.node[3].output[0] = "said_all".to_owned();
+        graph.node[3].name = "dense".to_owned();
         graph.node.insert(4, shown);
         graph.node.insert(5, onnx::node("Shape", &["said_all"], &["said_shape"], vec![]));
         graph.node.insert(6, onnx::node("Expand", &["said_first", "said_shape"], &["said"], vec![]));
@@ -228,17 +229,17 @@ fn junk_and_what_only_the_engine_refuses_are_errors_and_never_panics() {
     refused(&said_of(b"not onnx at all"), &["not an ONNX file"]);
     refused(&said_of(&[]), &["exactly one operator set"]);
     let good = good().encode_to_vec();
-    for end in (0..good.len()).step_by(97) {
+    for end in (0..good.len()).step_by(977) {
         assert_ne!(said_of(&good[..end]), "", "cut off at {end}");
     }
     // One byte after the other, wherever the structure is.
     let mut served = 0;
-    for at in (0..good.len().min(1_200)).step_by(3) {
+    for at in (0..good.len().min(1_200)).step_by(13) {
         let mut file = good.clone();
         file[at] ^= 0x15;
         served += usize::from(said_of(&file).is_empty());
     }
-    assert!(served < 150, "{served} changed files pass (names and versions may change)");
+    assert!(served < 40, "{served} changed files pass (names and versions may change)");
 }
 
 #[test]
@@ -251,7 +252,7 @@ fn a_manifest_of_another_file_or_without_proof_is_refused() {
     };
     refused(&said(|it| it.sha256 = "00".to_owned()), &["sha256", "do not belong together"]);
     refused(&said(|it| it.golden.clear()), &["golden: 0 vectors"]);
-    refused(&said(|it| drop(it.golden[1].input.pop())), &["golden[1].input has 215 numbers", "216"]);
+    refused(&said(|it| it.golden[1].input.truncate(215)), &["golden[1].input has 215 numbers", "216"]);
     refused(&said(|it| it.golden.iter_mut().for_each(|golden| golden.output.fill(0.0))), &["proves nothing"]);
     refused(&said(|it| it.format = "2".to_owned()), &["format is \"2\""]);
     refused(&said(|it| it.contract.horizon = 0), &["contract.horizon"]);

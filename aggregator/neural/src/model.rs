@@ -63,7 +63,7 @@ impl Network {
 }
 
 impl Model for Network {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         NAME
     }
 

@@ -5,6 +5,7 @@
 
 mod columns;
 mod embedded;
+mod beside;
 mod held;
 mod influx;
 pub(crate) mod sql;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use foreshadow_proto::convert::{Id, Sample, StreamId};
 use serde::{Deserialize, Serialize};
 
+pub use beside::Beside;
 pub use embedded::{Embedded, Options};
 pub use influx::WithInfluxDb;
 
