@@ -106,11 +106,12 @@ pub fn main() -> ExitCode {
             self::serve(serve)
         }
         Command::Demo(demo) => demo::main(&demo),
-        Command::CheckConfig { file } => match load(Some(&file)) {
-            Ok(_) => {
+        Command::CheckConfig { file } => match load(Some(&file)).map(|config| supervise::models(&config.forecast)) {
+            Ok(Ok(_)) => {
                 println!("{}: right", file.display());
                 ExitCode::SUCCESS
             }
+            Ok(Err(faults)) => usage(&faults),
             Err(code) => code,
         },
         Command::PrintConfig { config } => match load(config.as_deref()) {

@@ -45,7 +45,13 @@ pub fn run(arguments: &ModelsArguments) -> Result<(), neural::check::Refusal> {
         let day = |at: i64| jiff::Timestamp::from_second(at).map_or_else(|_| at.to_string(), |at| at.to_string());
         println!(
             "trained on {}: {} series, {} windows, {} epochs, seed {}, {} to {}",
-            trained.on, trained.series, trained.windows, trained.epochs, trained.seed, day(trained.from), day(trained.to)
+            trained.on,
+            trained.series,
+            trained.windows,
+            trained.epochs,
+            trained.seed,
+            day(trained.from),
+            day(trained.to)
         );
     }
     println!("{}", scores_in_words(read));

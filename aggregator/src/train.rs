@@ -209,7 +209,8 @@ fn from_files(directory: &Path, data: &mut Dataset) -> Result<()> {
 
 /// The usual distance of rows, seconds.
 fn step_of(rows: &[(i64, f64)]) -> u32 {
-    let mut distances: Vec<i64> = rows.windows(2).map(|pair| pair[1].0 - pair[0].0).filter(|distance| *distance > 0).collect();
+    let mut distances: Vec<i64> =
+        rows.windows(2).map(|pair| pair[1].0 - pair[0].0).filter(|distance| *distance > 0).collect();
     distances.sort_unstable();
     distances.get(distances.len() / 2).and_then(|middle| u32::try_from(*middle).ok()).unwrap_or(1)
 }
@@ -328,8 +329,10 @@ mod tests {
     #[test]
     fn histories_from_files_keep_their_step() {
         let directory = tempfile::tempdir().unwrap();
-        let rows = (0..24 * 20).map(|hour| format!("{},{}\n", jiff::Timestamp::from_second(hour * 3_600).unwrap(), hour % 24));
-        std::fs::write(directory.path().join("hourly.csv"), format!("timestamp,value\n{}", rows.collect::<String>())).unwrap();
+        let rows =
+            (0..24 * 20).map(|hour| format!("{},{}\n", jiff::Timestamp::from_second(hour * 3_600).unwrap(), hour % 24));
+        std::fs::write(directory.path().join("hourly.csv"), format!("timestamp,value\n{}", rows.collect::<String>()))
+            .unwrap();
         let mut data = Dataset::new(Contract::default());
         from_files(directory.path(), &mut data).unwrap();
         let (series, train, held) = data.counts();

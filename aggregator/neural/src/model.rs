@@ -274,3 +274,128 @@ pub(crate) fn normal_quantile(level: f64) -> f64 {
         polynomial(&A, square) * at / (polynomial(&B, square) * square + 1.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use forecast::Series;
+    use forecast::history::Grid;
+
+    use super::*;
+    use crate::contract::Contract;
+    use crate::lstm::{Batch, Known, Pass, Shape};
+    use crate::manifest::{FORMAT, Golden, hash};
+
+    const LEVELS: [f64; 3] = [0.1, 0.5, 0.9];
+
+    /// A network that has learned nothing: half yesterday and half last week, with levels apart.
+    fn untrained() -> Network {
+        let contract = Contract { window: 192, horizon: 96, levels: LEVELS.to_vec(), ..Contract::default() };
+        let shape = Shape::new(contract.clone(), 3).unwrap();
+        let parameters = shape.initial(1);
+        let onnx = crate::onnx::write(&shape, &parameters);
+        let input: Vec<f32> = (0..contract.inputs()).map(|at| (at % 5) as f32 / 5.0).collect();
+        let batch = Batch { rows: 1, inputs: input.clone(), actual: vec![0.0; 96], known: vec![Known::Nothing; 96] };
+        let output = Pass::default().forward(&shape, &parameters, &batch).to_vec();
+        let golden = vec![Golden { input, output }];
+        let made_by = "a test".to_owned();
+        let manifest = Manifest {
+            format: FORMAT.to_owned(),
+            made_by,
+            contract,
+            trained: None,
+            scores: None,
+            sha256: hash(&onnx),
+            golden,
+        };
+        Network::new(&onnx, manifest).unwrap()
+    }
+
+    fn grid(step: u32, days: usize, load: impl Fn(f64) -> f64) -> Grid {
+        let count = days * 86_400 / step as usize;
+        let value = |at: usize| Some(load((at as f64 + 0.5) * f64::from(step) / 86_400.0));
+        Grid::new(&Series::new(0, step, (0..count).map(value).collect()), u64::MAX).unwrap()
+    }
+
+    fn shape(day: f64) -> f64 {
+        100.0 + 50.0 * (day * std::f64::consts::TAU).sin()
+    }
+
+    fn ask(network: &Network, grid: &Grid, horizon: usize, levels: &[f64]) -> Vec<Vec<f64>> {
+        let said = network.fit(&grid.all(), horizon).unwrap().predict(&grid.all(), horizon, levels).unwrap();
+        let Prediction::Quantiles(paths) = said else { panic!("quantiles") };
+        paths
+    }
+
+    #[test]
+    fn the_shape_of_a_day_comes_back_on_finer_equal_and_coarser_grids() {
+        let network = untrained();
+        for (step, days) in [(300, 15), (900, 15), (1_800, 15), (3_600, 15)] {
+            let grid = grid(step, days, shape);
+            let horizon = 86_400 / step as usize;
+            let paths = ask(&network, &grid, horizon, &LEVELS);
+            assert!(paths.iter().all(|path| path.len() == horizon));
+            let miss =
+                (0..horizon).map(|at| (paths[1][at] - shape((at as f64 + 0.5) * f64::from(step) / 86_400.0)).abs());
+            // Untrained corrections are small, not nothing.
+            let mean = miss.sum::<f64>() / horizon as f64;
+            assert!(mean < 6.0, "{step}: {mean}");
+            assert!((0..horizon).all(|at| paths[0][at] < paths[1][at] && paths[1][at] < paths[2][at]));
+        }
+    }
+
+    #[test]
+    fn twice_the_load_is_twice_the_forecast_and_silence_is_none() {
+        let network = untrained();
+        let (once, twice) = (grid(900, 9, shape), grid(900, 9, |day| 2.0 * shape(day)));
+        let (once, twice) = (ask(&network, &once, 96, &LEVELS), ask(&network, &twice, 96, &LEVELS));
+        for (once, twice) in once.iter().flatten().zip(twice.iter().flatten()) {
+            assert!((2.0 * once - twice).abs() < 1e-6 * twice, "{once} {twice}");
+        }
+        for load in [0.0, 7.0, 1e99] {
+            let constant = grid(900, 3, |_| load);
+            let paths = ask(&network, &constant, 96, &LEVELS);
+            assert!(
+                paths.iter().flatten().all(|value| value.is_finite() && *value >= 0.0 && *value <= 1.2 * load + 1e-6)
+            );
+        }
+    }
+
+    #[test]
+    fn steps_horizons_and_histories_it_was_not_made_for_are_refused_with_a_reason() {
+        let network = untrained();
+        let refused = |grid: &Grid, horizon| network.fit(&grid.all(), horizon).unwrap_err().to_string();
+        assert!(refused(&grid(1_200, 9, shape), 10).contains("steps of 1200 s: the network's are 900 s"));
+        assert!(refused(&grid(900, 9, shape), 97).contains("horizon of 87300 s: the network's is 86400 s"));
+        assert!(refused(&grid(3_600, 9, shape), 25).contains("horizon of 90000 s"));
+        let young = grid(900, 1, shape);
+        let early = network.fit(&young.first(40), 96).unwrap_err();
+        assert_eq!(early, FitError::TooShort { need: 48, have: 40 });
+    }
+
+    #[test]
+    fn levels_in_between_and_beyond_keep_their_order() {
+        let network = untrained();
+        let levels = [0.01, 0.1, 0.3, 0.5, 0.9, 0.975, 0.99];
+        let paths = ask(&network, &grid(900, 9, shape), 96, &levels);
+        assert!((0..96).all(|at| paths.windows(2).all(|pair| pair[0][at] < pair[1][at])));
+        let row = [0.0, 1.0, 2.0];
+        let at = |level| Between::new(&LEVELS, level).of(&row);
+        assert!((at(0.1) - 0.0).abs() < 1e-12 && (at(0.5) - 1.0).abs() < 1e-12 && (at(0.9) - 2.0).abs() < 1e-12);
+        assert!((at(0.975) - (1.0 + 1.959_964 / 1.281_552)).abs() < 1e-4, "{}", at(0.975));
+        assert_eq!(Between::new(&[0.5], 0.9).of(&[3.0]), 3.0);
+        assert!((normal_quantile(0.975) - 1.959_963_985).abs() < 1e-7 && normal_quantile(0.5).abs() < 1e-12);
+        assert!((normal_quantile(0.001) + 3.090_232_306).abs() < 1e-7);
+    }
+
+    #[test]
+    fn its_loss_is_the_pools_to_judge_and_no_wild_value_moves_it_without_bound() {
+        let network = untrained();
+        let mut wild: Vec<Option<f64>> = (0..15 * 96).map(|at| Some(shape(at as f64 / 96.0))).collect();
+        wild[15 * 96 - 30] = Some(1e12);
+        let grid = Grid::new(&Series::new(0, 900, wild), u64::MAX).unwrap();
+        let paths = ask(&network, &grid, 96, &LEVELS);
+        assert!(paths.iter().flatten().all(|value| *value < 1_000.0));
+        let pool = forecast::Pool::default().with(std::sync::Arc::new(network));
+        assert_eq!(pool.names().last(), Some(NAME));
+    }
+}

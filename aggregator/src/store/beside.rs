@@ -21,7 +21,8 @@ impl Beside {
         let file = directory.join(FILE);
         let options = SqliteConnectOptions::new().filename(&file).read_only(true);
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
-        let pool = pool.map_err(|error| StoreError::Open { path: file.display().to_string(), problem: error.to_string() })?;
+        let pool =
+            pool.map_err(|error| StoreError::Open { path: file.display().to_string(), problem: error.to_string() })?;
         Ok(Self { pool })
     }
 

@@ -3,9 +3,9 @@
 //! `append` returns after the samples are fsynced, together with the interval set that makes a
 //! repeated sample a no-op. Nothing is acknowledged before it returns, nothing after it failed.
 
+mod beside;
 mod columns;
 mod embedded;
-mod beside;
 mod held;
 mod influx;
 pub(crate) mod sql;
