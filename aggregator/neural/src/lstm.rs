@@ -141,6 +141,8 @@ pub enum Known {
 /// Memory of one pass, kept between batches.
 #[derive(Debug)]
 pub struct Pass<T> {
+    /// The recurrent weights, transposed: a product reads them anew at every step.
+    turned: Vec<T>,
     gates: Vec<T>,
     cells: Vec<T>,
     squashed: Vec<T>,
@@ -151,7 +153,15 @@ pub struct Pass<T> {
 
 impl<T: Real> Default for Pass<T> {
     fn default() -> Self {
-        Self { gates: vec![], cells: vec![], squashed: vec![], states: vec![], dense: vec![], answers: vec![] }
+        Self {
+            turned: vec![],
+            gates: vec![],
+            cells: vec![],
+            squashed: vec![],
+            states: vec![],
+            dense: vec![],
+            answers: vec![],
+        }
     }
 }
 
@@ -186,12 +196,15 @@ impl<T: Real> Pass<T> {
             T::one(),
             &mut view_mut(&mut self.gates, steps * rows, 4 * hidden),
         );
+        self.turned.resize(4 * hidden * hidden, T::zero());
         let recurrent = view(&parameters[layout.recurrent.0..layout.recurrent.1], 4 * hidden, hidden);
+        view_mut(&mut self.turned, hidden, 4 * hidden).assign(&recurrent.t());
+        let turned = view(&self.turned, hidden, 4 * hidden);
         for step in 0..steps {
             let (past, next) = self.states.split_at_mut((step + 1) * cell);
             let before = view(&past[step * cell..], rows, hidden);
             let gates = &mut self.gates[step * wide..(step + 1) * wide];
-            general_mat_mul(T::one(), &before, &recurrent.t(), T::one(), &mut view_mut(gates, rows, 4 * hidden));
+            general_mat_mul(T::one(), &before, &turned, T::one(), &mut view_mut(gates, rows, 4 * hidden));
             let (old, new) = self.cells.split_at_mut((step + 1) * cell);
             let old = old[step * cell..].chunks_exact(hidden);
             let new = new[..cell].chunks_exact_mut(hidden);

@@ -161,13 +161,13 @@ mod tests {
         let champion = champion(&series, &events);
         let mut measured = Measured::default();
         for _ in 0..3 {
-            measured.next(&series, &events, &champion, &Options::default());
+            measured.next(&series, &events, &Pool::default(), &champion, &Options::default());
         }
         let found = measured.all();
         assert_eq!(found.len(), 1, "what is to come is not measured: {found:?}");
         assert_eq!((found[0].event, found[0].starts, found[0].at_least), (1, event.starts, false));
         assert!((found[0].factor - 3.5).abs() < 0.2, "{found:?}");
-        measured.next(&series, &[], &champion, &Options::default());
+        measured.next(&series, &[], &Pool::default(), &champion, &Options::default());
         assert!(measured.all().is_empty(), "what is no more is forgotten");
     }
 
@@ -179,7 +179,7 @@ mod tests {
         let champion = champion(&series, &two);
         let measure = |series: &Series, events: &[Occurrence]| {
             let mut measured = Measured::default();
-            (0..3).for_each(|_| measured.next(series, events, &champion, &Options::default()));
+            (0..3).for_each(|_| measured.next(series, events, &Pool::default(), &champion, &Options::default()));
             measured.all()
         };
         assert!(measure(&series, &two).is_empty(), "which of the two was it?");
