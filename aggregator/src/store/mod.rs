@@ -6,7 +6,6 @@
 mod beside;
 mod columns;
 mod embedded;
-mod held;
 mod influx;
 pub(crate) mod sql;
 

@@ -3,6 +3,7 @@
 pub mod climate;
 pub mod level;
 mod pool;
+pub mod prophet;
 pub mod regression;
 pub mod seasonal;
 pub mod smoothing;
