@@ -17,6 +17,8 @@ use crate::served::Served;
 
 /// The name in the pool.
 pub const NAME: &str = "network";
+/// The word for the network that ships, where a file would be named.
+pub const SHIPPED: &str = "shipped";
 /// So much must have been seen before it says anything.
 const LEAST_SECONDS: u64 = DAY / 2;
 
@@ -37,11 +39,14 @@ impl Network {
         Ok(Self { served: Arc::new(served), manifest: Arc::new(manifest) })
     }
 
-    /// From an ONNX file with its manifest beside it.
+    /// From an ONNX file with its manifest beside it; [`SHIPPED`] in place of a path is the network that ships.
     ///
     /// # Errors
     /// Names the file, and what is wrong with it.
     pub fn read(path: &Path) -> Result<Self, Refusal> {
+        if path == Path::new(SHIPPED) {
+            return Self::shipped();
+        }
         let (onnx, read) = manifest::read(path)?;
         Self::new(&onnx, read).map_err(|Refusal(problem)| Refusal(format!("{}: {problem}", path.display())))
     }
@@ -338,7 +343,7 @@ mod tests {
         assert!(
             include_bytes!("../shipped/network.onnx").len() + include_bytes!("../shipped/network.json").len() < 400_000
         );
-        let network = Network::shipped().unwrap();
+        let network = Network::read(Path::new(SHIPPED)).unwrap();
         assert_eq!(network.manifest().trained.as_ref().map(|trained| trained.on.as_str()), Some("generated"));
         // Series of another seed than it was trained on, five weeks each; the last day is forecast.
         let (mut own, mut naive) = (0.0, 0.0);
