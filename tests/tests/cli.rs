@@ -53,6 +53,29 @@ async fn a_wrong_configuration_is_listed_whole_and_opens_no_port() -> anyhow::Re
 }
 
 #[tokio::test]
+async fn a_bad_network_is_named_and_nothing_runs() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let network = write(directory.path(), "network.onnx", "not onnx")?;
+    let file = write(directory.path(), "foreshadow.toml", &format!("[forecast]\nnetwork = \"{network}\"\n"))?;
+    let data = directory.path().join("data").display().to_string();
+    let listen = format!("127.0.0.1:{}", free_port()?);
+    let serve = vec!["serve", "--config", &file, "--listen", &listen, "--directory", &data];
+    for (manifest, problem) in [(None, "network.json"), (Some("{}"), "missing field")] {
+        if let Some(manifest) = manifest {
+            write(directory.path(), "network.json", manifest)?;
+        }
+        for arguments in [serve.clone(), vec!["check-config", &file], vec!["models", "check", &network]] {
+            let output = run("foreshadow", &arguments).await?;
+            let said = said(&output);
+            assert_eq!(output.status.code(), Some(64), "{said}");
+            assert!(said.contains(problem) && said.contains("network."), "{said}");
+        }
+        assert!(!std::path::Path::new(&data).exists(), "nothing was made");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_agent_says_what_is_wrong_as_well() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let file = write(directory.path(), "agent.toml", "interval_seconds = 0\naggregater = \"http://x\"\n")?;

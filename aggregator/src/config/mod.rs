@@ -107,11 +107,13 @@ impl Default for Agents {
 pub struct Forecast {
     pub step_seconds: u32,
     pub horizon_hours: u32,
+    /// ONNX file with its manifest beside it: one model more that competes. See docs/models.md.
+    pub network: Option<PathBuf>,
 }
 
 impl Default for Forecast {
     fn default() -> Self {
-        Self { step_seconds: 300, horizon_hours: 24 }
+        Self { step_seconds: 300, horizon_hours: 24, network: None }
     }
 }
 
@@ -325,6 +327,7 @@ fn forecast(reader: &mut Reader, root: &mut Section<'_>) -> Forecast {
         })
     });
     section.set(reader, "horizon_hours", &mut read.horizon_hours, want::count(1..=168));
+    read.network = section.get(reader, "network", path);
     section.finish(reader);
     read
 }

@@ -52,6 +52,8 @@ pub struct Options {
     /// By group name; groups that are not named get the defaults.
     pub policies: BTreeMap<Id, GroupPolicy>,
     pub forecast: forecast::Options,
+    /// The models that compete in every group.
+    pub pool: forecast::Pool,
     /// A group without a policy of its own warms up, and is judged quiet, by these.
     pub limits: checker::Limits,
     /// Agents are authenticated; without it no group may ever act.
@@ -287,6 +289,7 @@ impl Service {
             last => last + UNWRITTEN_PLANS,
         };
         let mut round = GroupRound::new(policy, self.options.forecast.clone(), false, generation);
+        round.set_pool(self.options.pool.clone());
         let mut newest = 0;
         for metric in round.policy().targets.keys().copied().collect::<Vec<_>>() {
             let minutes = self.store.minutes(group, metric.as_str(), now - HISTORY_SECONDS, now).await?;
