@@ -11,7 +11,7 @@ use foreshadow_agent::reader::Fault;
 use crate::config::Config;
 use crate::identity::{Role, new_token};
 use crate::telemetry::{self, LogFormat};
-use crate::{demo, eval, events, explain, steer, supervise};
+use crate::{backtest, demo, eval, events, explain, steer, supervise};
 
 /// Exit code for a wrong configuration or command line (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
@@ -64,6 +64,8 @@ enum Command {
     Events(Box<events::command::EventsArguments>),
     /// Score the forecast on recorded series
     Eval(eval::EvalArguments),
+    /// Run the live planner over recorded load, and compare it with what else could be done
+    Backtest(Box<backtest::command::BacktestArguments>),
     /// The agent's own program, for the demo
     #[command(hide = true, disable_help_flag = true)]
     Agent {
@@ -134,6 +136,7 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),
         },
+        Command::Backtest(arguments) => asked(backtest::command::run(&arguments)),
         Command::Agent { arguments } => {
             foreshadow_agent::main_with(std::iter::once(OsString::from("foreshadow-agent")).chain(arguments))
         }
