@@ -97,23 +97,28 @@ fn the_scorer_says_what_the_backtest_says() {
         let output = command.output().expect("runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
-    run(Command::new(env!("CARGO_BIN_EXE_foreshadow")).args(["backtest", "--days", "0.5", "--confidence", "0.9"]).args([
-        "--without-models".as_ref(),
-        "--history".as_ref(),
-        csv.as_os_str(),
-        "--plan".as_ref(),
-        plan.as_os_str(),
-        "--json".as_ref(),
-        ours.as_os_str(),
-    ]));
-    run(Command::new("python3").arg(directory.join("simulate_autoscale.py")).args(["--max-days", "0.5", "--plan-only"]).args([
-        "--trace".as_ref(),
-        csv.as_os_str(),
-        "--plan".as_ref(),
-        plan.as_os_str(),
-        "--json".as_ref(),
-        theirs.as_os_str(),
-    ]));
+    run(Command::new(env!("CARGO_BIN_EXE_foreshadow"))
+        .args(["backtest", "--days", "0.5", "--confidence", "0.9"])
+        .args([
+            "--without-models".as_ref(),
+            "--history".as_ref(),
+            csv.as_os_str(),
+            "--plan".as_ref(),
+            plan.as_os_str(),
+            "--json".as_ref(),
+            ours.as_os_str(),
+        ]));
+    run(Command::new("python3")
+        .arg(directory.join("simulate_autoscale.py"))
+        .args(["--max-days", "0.5", "--plan-only"])
+        .args([
+            "--trace".as_ref(),
+            csv.as_os_str(),
+            "--plan".as_ref(),
+            plan.as_os_str(),
+            "--json".as_ref(),
+            theirs.as_os_str(),
+        ]));
     let read = |file: &Path| -> serde_json::Value {
         serde_json::from_str(&std::fs::read_to_string(file).expect("a file")).expect("JSON")
     };

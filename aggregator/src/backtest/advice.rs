@@ -59,7 +59,10 @@ impl FromStr for Risk {
         let (measure, _) = found.ok_or_else(|| format!("{name:?} is no risk; there are {}", names()))?;
         let at_most = value.trim_end_matches('%').trim().parse::<f64>().ok();
         let at_most = at_most.filter(|value| (0.0..=100.0).contains(value));
-        Ok(Self { measure: *measure, at_most: at_most.ok_or_else(|| format!("{value:?} is not a share from 0% to 100%"))? })
+        Ok(Self {
+            measure: *measure,
+            at_most: at_most.ok_or_else(|| format!("{value:?} is not a share from 0% to 100%"))?,
+        })
     }
 }
 
@@ -124,8 +127,11 @@ fn words(comparison: &Comparison, risk: Risk, setting: Option<&Chosen>, reactive
             .map_or_else(String::new, |outcome| {
                 format!(" The least was {:.2} %, with {}.", risk.measure.of(&outcome.score), outcome.name)
             });
-        let beside = reactive.map_or_else(String::new, |it| format!(" {} is within it, at {:.2} × oracle.", it.name, it.cost));
-        return format!("No setting of Foreshadow kept to {risk} on this load.{least}{beside} Lower the target or raise the confidence.");
+        let beside =
+            reactive.map_or_else(String::new, |it| format!(" {} is within it, at {:.2} × oracle.", it.name, it.cost));
+        return format!(
+            "No setting of Foreshadow kept to {risk} on this load.{least}{beside} Lower the target or raise the confidence."
+        );
     };
     let set = format!(
         "For {risk}: confidence = {:.2} and a target of {:.0} %. On this load that was {:.2} %, at {:.2} × oracle.",
@@ -138,8 +144,14 @@ fn words(comparison: &Comparison, risk: Risk, setting: Option<&Chosen>, reactive
         None => format!("{set} No reactive target that was tried kept to it."),
         Some(tracking) if tracking.cost > chosen.cost => {
             let less = 100.0 * (1.0 - chosen.cost / tracking.cost);
-            format!("{set} That is {less:.0} % less than {}, the cheapest reactive target that kept to it.", tracking.name)
+            format!(
+                "{set} That is {less:.0} % less than {}, the cheapest reactive target that kept to it.",
+                tracking.name
+            )
         }
-        Some(tracking) => format!("{set} {} kept to it for less, {:.2} × oracle: this load does not need Foreshadow.", tracking.name, tracking.cost),
+        Some(tracking) => format!(
+            "{set} {} kept to it for less, {:.2} × oracle: this load does not need Foreshadow.",
+            tracking.name, tracking.cost
+        ),
     }
 }

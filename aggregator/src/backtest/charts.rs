@@ -14,10 +14,13 @@ pub fn frontier(subject: &Subject<'_>, title: &str, of: fn(&Outcome) -> f64) -> 
     let most = |value: &dyn Fn(&Outcome) -> f64| outcomes.iter().filter(shown).map(value).fold(0.0, f64::max);
     let (right, top) = (most(&|it| it.cost).max(1.2) * 1.03, most(&of).max(0.05) * 1.05);
     let mut chart = Chart::new(340.0, 270.0, (0.95, right), (0.0, top), Scale::Root);
-    let mut heights: Vec<f64> = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0].into_iter().filter(|it| *it <= top).collect();
-    let surplus = heights.len().saturating_sub(5);
-    heights.drain(..surplus);
-    heights.insert(0, 0.0);
+    let mut heights = vec![0.0];
+    for height in [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0] {
+        let below = heights.last().copied().unwrap_or_default();
+        if height <= top && chart.y(below) - chart.y(height) >= 16.0 {
+            heights.push(height);
+        }
+    }
     chart.y_axis(&heights, "", " %");
     let across: Vec<_> = ticks(0.95, right, 5.0).into_iter().map(|it| (it, number(it))).collect();
     chart.x_axis(&across, "instance-hours / oracle");
@@ -70,7 +73,8 @@ pub fn fan(subject: &Subject<'_>, day: &Day, width: f64, height: f64, class: &st
     chart.y_axis(&ticks(0.0, top, 5.0), "", "");
     chart.x_axis(&hours(day, width), "UTC, instances");
     let minute = |at: i64| (at - day.start) as f64 / 60.0;
-    let band = |of: fn(&worst::Fan) -> f64| fan.iter().map(|it| (minute(it.start), of(it).min(top))).collect::<Vec<_>>();
+    let band =
+        |of: fn(&worst::Fan) -> f64| fan.iter().map(|it| (minute(it.start), of(it).min(top))).collect::<Vec<_>>();
     chart.band("wide", &band(|it| it.lowest), &band(|it| it.highest), true);
     chart.band("tight", &band(|it| it.low), &band(|it| it.high), true);
     let path = |of: fn(&super::yardstick::Lived) -> u32| changes(lived.iter().map(of));
@@ -85,7 +89,8 @@ pub fn fan(subject: &Subject<'_>, day: &Day, width: f64, height: f64, class: &st
     while at < day.to {
         let end = (at..day.to).find(|minute| !worst::above(subject, *minute)).unwrap_or(day.to);
         if end > at {
-            let tip = format!("above target from {} for {} min", clock(day.start + 60 * (at - day.from) as i64), end - at);
+            let tip =
+                format!("above target from {} for {} min", clock(day.start + 60 * (at - day.from) as i64), end - at);
             chart.bar("bad", ((at - day.from) as f64, (end - day.from) as f64), (0.0, top * 0.018), &tip);
         }
         at = end.max(at) + 1;
@@ -111,6 +116,7 @@ fn changes(values: impl Iterator<Item = u32>) -> Vec<(f64, f64)> {
 /// Each step of the day in its row, as high as many instances it concerned.
 pub fn decisions(subject: &Subject<'_>, day: &Day, width: f64, class: &str) -> String {
     const ROWS: [&str; 4] = ["launch", "reattach", "detach", "terminate"];
+    const WORDS: [&str; 4] = ["launch", "back", "detach", "end"];
     let minutes = (day.to - day.from) as f64;
     let mut chart = Chart::new(width, 190.0, (0.0, minutes), (0.0, ROWS.len() as f64), Scale::Linear);
     chart.y_axis(&[], "", "");
@@ -119,11 +125,12 @@ pub fn decisions(subject: &Subject<'_>, day: &Day, width: f64, class: &str) -> S
     for (row, word) in ROWS.iter().enumerate() {
         let foot = (ROWS.len() - 1 - row) as f64;
         chart.line("cross", &[(0.0, foot), (minutes, foot)]);
-        chart.word("", 0.0, foot, (-4.0, -10.0), "end", if *word == "reattach" { "back" } else { &word[..word.len().min(6)] });
+        chart.word("", 0.0, foot, (-4.0, -10.0), "end", WORDS[row]);
         for decision in day.decisions(subject).filter(|it| it.step == *word && it.refused.is_empty()) {
             let at = (decision.at - day.start) as f64 / 60.0;
             let share = 0.15 + 0.75 * f64::from(decision.instances) / f64::from(most);
-            let tip = format!("{} UTC {} {}: {}", clock(decision.at), decision.step, decision.instances, decision.reason);
+            let tip =
+                format!("{} UTC {} {}: {}", clock(decision.at), decision.step, decision.instances, decision.reason);
             chart.bar(word, (at, at + minutes / 320.0), (foot, foot + share), &tip);
         }
     }

@@ -104,7 +104,12 @@ pub struct BacktestArguments {
 impl BacktestArguments {
     fn setting(&self) -> Result<Setting> {
         let share = |name: &str, percent: f64, within: std::ops::RangeInclusive<f64>| -> Result<f64> {
-            ensure!(within.contains(&percent), "--{name} {percent}: must be within {} to {} %", within.start(), within.end());
+            ensure!(
+                within.contains(&percent),
+                "--{name} {percent}: must be within {} to {} %",
+                within.start(),
+                within.end()
+            );
             Ok(percent / 100.0)
         };
         let (target, idle) = (share("target", self.target, 1.0..=95.0)?, share("idle", self.idle, 0.0..=90.0)?);
@@ -141,7 +146,10 @@ impl BacktestArguments {
     fn candidates(&self) -> Result<Candidates> {
         let targets = if self.targets.is_empty() { vec![self.target] } else { self.targets.clone() };
         for target in targets.iter().chain(&self.reactive) {
-            ensure!((1.0..=95.0).contains(target) && *target > self.idle, "a target of {target} % must be above --idle and at most 95 %");
+            ensure!(
+                (1.0..=95.0).contains(target) && *target > self.idle,
+                "a target of {target} % must be above --idle and at most 95 %"
+            );
         }
         let shares = |percent: &[f64]| percent.iter().map(|it| it / 100.0).collect();
         Ok(Candidates {
@@ -169,7 +177,10 @@ pub async fn run(arguments: &BacktestArguments) -> Result<()> {
         let group = arguments.group.as_deref().context("--history store needs --group NAME")?;
         let (rows, bounds) = recorded::read_store(&directory(arguments)?, group, setting.idle).await?;
         if bounds > 0 {
-            eprintln!("{bounds} of {} minutes are lower bounds: too few reported, or instances were saturated", rows.len());
+            eprintln!(
+                "{bounds} of {} minutes are lower bounds: too few reported, or instances were saturated",
+                rows.len()
+            );
         }
         if arguments.peak.is_none() && setting.capacity.is_none() {
             // Recorded demand is in points of an instance already.
@@ -182,7 +193,11 @@ pub async fn run(arguments: &BacktestArguments) -> Result<()> {
     };
     let load = Load::new(&rows, &setting).with_context(|| arguments.history.display().to_string())?;
     if load.bridged > 0 {
-        eprintln!("{} of {} minutes are missing in the history and were bridged by straight lines", load.bridged, load.minutes.len());
+        eprintln!(
+            "{} of {} minutes are missing in the history and were bridged by straight lines",
+            load.bridged,
+            load.minutes.len()
+        );
     }
     let bar = progress(compare::work(&load, &setting, &candidates));
     let comparison = compare::compare(&load, &setting, &candidates, &|done| bar.inc(done))?;
@@ -256,7 +271,8 @@ pub(super) fn write_plan(file: &Path, load: &Load, outcome: &Outcome) -> Result<
     let place = || format!("{}", file.display());
     let mut out = BufWriter::new(File::create(file).with_context(place)?);
     let mut last = None;
-    for (minute, order) in outcome.orders.iter().enumerate().filter(|(_, order)| last.replace(**order) != Some(**order)) {
+    for (minute, order) in outcome.orders.iter().enumerate().filter(|(_, order)| last.replace(**order) != Some(**order))
+    {
         let timestamp = jiff::Timestamp::from_second(load.at(load.from + minute))?.to_string();
         let line = serde_json::json!({"timestamp": timestamp, "capacity": order.capacity, "shadow": order.shadow});
         writeln!(out, "{line}").with_context(place)?;

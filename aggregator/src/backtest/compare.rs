@@ -89,7 +89,12 @@ pub fn regime(policy: Policy, candidates: &Candidates) -> Regime {
         Pace::Production => (checker::Limits::default(), Reach::Cloud),
         Pace::Fleet => (checker::Limits { fleet_share: 1.0, ..checker::Limits::default() }, Reach::Loopback),
         Pace::Free => {
-            let free = checker::Limits { fleet_share: 1.0, share_15_minutes: 1.0, share_6_hours: 1.0, ..checker::Limits::default() };
+            let free = checker::Limits {
+                fleet_share: 1.0,
+                share_15_minutes: 1.0,
+                share_6_hours: 1.0,
+                ..checker::Limits::default()
+            };
             (free, Reach::Loopback)
         }
     };
@@ -131,7 +136,11 @@ fn jobs(setting: &Setting, candidates: &Candidates) -> Vec<Job> {
     for target in &candidates.targets {
         for confidence in &candidates.confidences {
             jobs.push(Job {
-                name: format!("Foreshadow {} % at {} %", super::svg::number(100.0 * confidence), super::svg::number(100.0 * target)),
+                name: format!(
+                    "Foreshadow {} % at {} %",
+                    super::svg::number(100.0 * confidence),
+                    super::svg::number(100.0 * target)
+                ),
                 kind: Kind::Foreshadow,
                 model: None,
                 confidence: *confidence,
@@ -159,7 +168,12 @@ pub fn work(load: &Load, setting: &Setting, candidates: &Candidates) -> u64 {
 ///
 /// # Errors
 /// When a live run ends early.
-pub fn compare(load: &Load, setting: &Setting, candidates: &Candidates, tell: &(dyn Fn(u64) + Sync)) -> Result<Comparison> {
+pub fn compare(
+    load: &Load,
+    setting: &Setting,
+    candidates: &Candidates,
+    tell: &(dyn Fn(u64) + Sync),
+) -> Result<Comparison> {
     let scored = load.scored();
     let oracle = yardstick::oracle(scored, setting);
     let cost = |score: &Score| score.instance_hours / oracle.instance_hours.max(1e-9);

@@ -13,7 +13,7 @@ use planner::policy::{Metric, Policy};
 
 use super::Setting;
 use super::load::Load;
-use crate::rounds::GroupRound;
+use crate::rounds::{GroupRound, KEPT_MINUTES};
 use crate::store::Minute;
 
 /// Name of the group in a backtest.
@@ -48,7 +48,7 @@ pub fn foresee(
     let mut round = GroupRound::new(Policy::new(GROUP), options.clone(), true, 0);
     let minute = |index: usize| recorded(load.at(index), load.demand(index, setting), CARRIERS, false);
     let minutes = |range: std::ops::Range<usize>| range.filter_map(minute).collect::<Vec<_>>();
-    round.take(&minutes(0..from));
+    round.take(&minutes(from.saturating_sub(KEPT_MINUTES)..from));
     let mut foresight = Foresight::default();
     for index in from..load.minutes.len() {
         let now = load.at(index);

@@ -18,7 +18,7 @@ use super::load::{Load, on_grid};
 use super::yardstick::{Order, need};
 use crate::fleet::Reach;
 use crate::observe::Patience;
-use crate::rounds::{GroupRound, Measurements};
+use crate::rounds::{GroupRound, KEPT_MINUTES, Measurements};
 use crate::shadow::ShadowConfig;
 use crate::simulation::{Observed, Options, World};
 use crate::store::Minute;
@@ -192,11 +192,7 @@ fn world(load: &Load, setting: &Setting, regime: &Regime, group: &Id, begin: usi
     let options = Options {
         installation: [1; 16],
         limits: regime.limits,
-        patience: Patience {
-            warm_up: 900_000_000,
-            drain: i64::from(setting.drain) * 1_000_000,
-            silent: 300_000_000,
-        },
+        patience: Patience { warm_up: 900_000_000, drain: i64::from(setting.drain) * 1_000_000, silent: 300_000_000 },
         shadow: ShadowConfig {
             default_seconds: regime.lease_seconds,
             maximum_seconds: 86_400.max(regime.lease_seconds),
@@ -215,7 +211,9 @@ pub fn before(load: &Load, setting: &Setting) -> Vec<Minute> {
     let begin = begins(load);
     let serving = need(load.minutes[begin], setting);
     let idle = on_grid(100.0 * setting.idle) * f64::from(serving);
-    (0..begin).filter_map(|at| recorded(load.at(at), load.demand(at, setting) + idle, serving, false)).collect()
+    (begin.saturating_sub(KEPT_MINUTES)..begin)
+        .filter_map(|at| recorded(load.at(at), load.demand(at, setting) + idle, serving, false))
+        .collect()
 }
 
 fn measured(start: i64, observed: &Observed) -> Vec<Minute> {

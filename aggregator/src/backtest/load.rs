@@ -108,9 +108,9 @@ pub fn read_csv(path: &Path) -> Result<Vec<(i64, f64)>> {
         if line.trim().is_empty() {
             continue;
         }
-        let (at, value) = line
-            .split_once(',')
-            .with_context(|| format!("{}: no comma; a row is TIMESTAMP,VALUE as in 2026-01-31T00:05:00Z,812", place()))?;
+        let (at, value) = line.split_once(',').with_context(|| {
+            format!("{}: no comma; a row is TIMESTAMP,VALUE as in 2026-01-31T00:05:00Z,812", place())
+        })?;
         if index == 0 {
             let header = at.trim() == "timestamp" && value.trim() == "value";
             ensure!(header, "{}: the first line must be timestamp,value and is {line:?}", place());
@@ -119,7 +119,11 @@ pub fn read_csv(path: &Path) -> Result<Vec<(i64, f64)>> {
         let time: jiff::Timestamp =
             at.trim().parse().with_context(|| format!("{}: timestamp {at:?} is not RFC 3339", place()))?;
         let number: f64 = value.trim().parse().with_context(|| format!("{}: value {value:?} is no number", place()))?;
-        ensure!(number.is_finite() && number >= 0.0, "{}: value {value:?} is not a finite number of at least 0", place());
+        ensure!(
+            number.is_finite() && number >= 0.0,
+            "{}: value {value:?} is not a finite number of at least 0",
+            place()
+        );
         if let Some((before, _)) = rows.last()
             && *before >= time.as_second()
         {

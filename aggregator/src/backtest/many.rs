@@ -52,10 +52,14 @@ pub fn run(arguments: &BacktestArguments, setting: &Setting, candidates: &Candid
     print("median", &target, &rows, median);
     if count > 2 {
         let hardest = hardest(&rows, count);
-        let without = |rows: &[Row]| mean(&rows.iter().enumerate().filter(|(at, _)| *at != hardest).map(|(_, row)| *row).collect::<Vec<_>>());
+        let without = |rows: &[Row]| {
+            mean(&rows.iter().enumerate().filter(|(at, _)| *at != hardest).map(|(_, row)| *row).collect::<Vec<_>>())
+        };
         print(&format!("mean without {}", loads[hardest].0), &target, &rows, without);
         let half = |odd: usize| {
-            move |rows: &[Row]| mean(&rows.iter().enumerate().filter(|(at, _)| at % 2 == odd).map(|(_, row)| *row).collect::<Vec<_>>())
+            move |rows: &[Row]| {
+                mean(&rows.iter().enumerate().filter(|(at, _)| at % 2 == odd).map(|(_, row)| *row).collect::<Vec<_>>())
+            }
         };
         print("mean of the first, third, … (tuned on)", &target, &rows, half(0));
         print("mean of the second, fourth, … (not tuned on)", &target, &rows, half(1));
@@ -103,7 +107,9 @@ fn hardest(rows: &BTreeMap<(Kind, String), Vec<Row>>, count: usize) -> usize {
 }
 
 fn print(title: &str, target: &str, rows: &BTreeMap<(Kind, String), Vec<Row>>, of: impl Fn(&[Row]) -> Row) {
-    println!("\n{title}\n\n| policy | above {target} % | above 90 % | unmet | instance-hours / oracle | changes/day |\n|---|---|---|---|---|---|");
+    println!(
+        "\n{title}\n\n| policy | above {target} % | above 90 % | unmet | instance-hours / oracle | changes/day |\n|---|---|---|---|---|---|"
+    );
     let mut lines: Vec<(&str, Row)> = rows.iter().map(|((_, name), rows)| (name.as_str(), of(rows))).collect();
     lines.sort_by(|a, b| a.1[3].total_cmp(&b.1[3]));
     for (name, row) in lines {

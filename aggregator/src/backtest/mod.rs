@@ -43,8 +43,12 @@ pub enum Pace {
 impl Pace {
     const fn words(self) -> &'static str {
         match self {
-            Self::Production => "Machines went as slowly as the checker lets them in production, with this group alone in its installation.",
-            Self::Fleet => "Machines went as slowly as the checker lets them in production, in a group of a large fleet.",
+            Self::Production => {
+                "Machines went as slowly as the checker lets them in production, with this group alone in its installation."
+            }
+            Self::Fleet => {
+                "Machines went as slowly as the checker lets them in production, in a group of a large fleet."
+            }
             Self::Free => "Machines went as fast as the plan wanted: faster than the checker lets them in production.",
         }
     }

@@ -18,7 +18,10 @@ pub async fn read_store(directory: &Path, group: &str, idle: f64) -> Result<(Vec
     let id = Id::new("group", group).map_err(|error| anyhow::anyhow!("--group {group:?}: {error}"))?;
     let file = directory.join("foreshadow.db");
     if !file.is_file() {
-        bail!("{} is not there: give the store's directory with --directory, or the configuration with --config", file.display());
+        bail!(
+            "{} is not there: give the store's directory with --directory, or the configuration with --config",
+            file.display()
+        );
     }
     let connect = SqliteConnectOptions::new().filename(&file).read_only(true);
     let pool = SqlitePoolOptions::new().max_connections(1).connect_with(connect).await;

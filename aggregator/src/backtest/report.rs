@@ -56,7 +56,9 @@ pub fn html(subject: &Subject<'_>) -> String {
 
 fn head(page: &mut String, subject: &Subject<'_>) {
     let Subject { load, setting, .. } = subject;
-    let date = |at: i64| jiff::Timestamp::from_second(at).map_or_else(|_| String::new(), |at| at.strftime("%d %b %Y").to_string());
+    let date = |at: i64| {
+        jiff::Timestamp::from_second(at).map_or_else(|_| String::new(), |at| at.strftime("%d %b %Y").to_string())
+    };
     let days = load.scored().len() as f64 / 1_440.0;
     _ = write!(
         page,
@@ -123,7 +125,15 @@ fn legend(page: &mut String, entries: &[(&str, &str)]) {
 fn frontier(page: &mut String, subject: &Subject<'_>) {
     page.push_str("<section><h2>Cost against risk</h2><p class=\"note\">Left and low is better. Each point is a policy over the whole scored time, \
                    what stands in shadow billed in full. Compare at equal cost.</p>");
-    legend(page, &[("us", "Foreshadow, by confidence"), ("them", "reactive, by target"), ("model", "live planner on one model"), ("ink", "oracle")]);
+    legend(
+        page,
+        &[
+            ("us", "Foreshadow, by confidence"),
+            ("them", "reactive, by target"),
+            ("model", "live planner on one model"),
+            ("ink", "oracle"),
+        ],
+    );
     page.push_str("<div class=\"three\">");
     let target = format!("Minutes above {} %", number(100.0 * subject.setting.score_target));
     let panels: [(&str, fn(&Outcome) -> f64); 3] = [
@@ -147,7 +157,17 @@ fn worst(page: &mut String, subject: &Subject<'_>, day: &Day) {
         escaped(&subject.chosen.name),
         subject.setting.startup / 60
     );
-    legend(page, &[("ink", "needed"), ("us", "serving"), ("us-soft", "forecast"), ("them", "starting"), ("shadow", "in shadow"), ("bad", "above target")]);
+    legend(
+        page,
+        &[
+            ("ink", "needed"),
+            ("us", "serving"),
+            ("us-soft", "forecast"),
+            ("them", "starting"),
+            ("shadow", "in shadow"),
+            ("bad", "above target"),
+        ],
+    );
     page.push_str(&charts::fan(subject, day, 1_060.0, 360.0, "fan wide"));
     page.push_str(&charts::fan(subject, day, 340.0, 260.0, "fan narrow"));
     page.push_str("<h2>What each decision was</h2>");
@@ -155,7 +175,11 @@ fn worst(page: &mut String, subject: &Subject<'_>, day: &Day) {
     page.push_str(&charts::decisions(subject, day, 1_060.0, "wide"));
     page.push_str(&charts::decisions(subject, day, 340.0, "narrow"));
     let decided: Vec<_> = day.decisions(subject).collect();
-    _ = write!(page, "<details><summary>All {} of that day, with why</summary><div class=\"scroll\"><table><tr><th>UTC</th><th>step</th><th>instances</th><th>why</th></tr>", decided.len());
+    _ = write!(
+        page,
+        "<details><summary>All {} of that day, with why</summary><div class=\"scroll\"><table><tr><th>UTC</th><th>step</th><th>instances</th><th>why</th></tr>",
+        decided.len()
+    );
     for decision in decided {
         let refused = if decision.refused.is_empty() {
             String::new()

@@ -120,7 +120,10 @@ impl Chart {
     /// A word at a value.
     pub fn word(&mut self, class: &str, x: f64, y: f64, shift: (f64, f64), anchor: &str, text: &str) {
         let (x, y, text) = (self.x(x) + shift.0, self.y(y) + shift.1, escaped(text));
-        _ = write!(self.body, r#"<text class="word {class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{text}</text>"#);
+        _ = write!(
+            self.body,
+            r#"<text class="word {class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{text}</text>"#
+        );
     }
 
     /// A box from `x.0` to `x.1` and `y.0` to `y.1`, which may say something.

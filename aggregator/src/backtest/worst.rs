@@ -55,7 +55,8 @@ pub fn above(subject: &Subject<'_>, minute: usize) -> bool {
 
 impl Day {
     pub fn title(&self) -> String {
-        jiff::Timestamp::from_second(self.start).map_or_else(|_| String::new(), |at| at.strftime("%A, %d %B %Y").to_string())
+        jiff::Timestamp::from_second(self.start)
+            .map_or_else(|_| String::new(), |at| at.strftime("%A, %d %B %Y").to_string())
     }
 
     /// Decisions of the day, leases left out.
@@ -102,8 +103,13 @@ impl Day {
                 let said = fan.iter().rev().find(|fan| fan.start <= at && at < fan.start + 300);
                 let of = |value: fn(&Fan) -> f64| said.map(|fan| tenth(value(fan)));
                 serde_json::json!([
-                    tenth(needed), lived.serving, lived.starting, lived.shadow,
-                    of(|fan| fan.low), of(|fan| fan.middle), of(|fan| fan.high)
+                    tenth(needed),
+                    lived.serving,
+                    lived.starting,
+                    lived.shadow,
+                    of(|fan| fan.low),
+                    of(|fan| fan.middle),
+                    of(|fan| fan.high)
                 ])
             })
             .collect();

@@ -70,8 +70,9 @@ pub fn ordered(load: &[f64], orders: &[Order], setting: &Setting) -> (Score, Vec
 pub fn oracle(load: &[f64], setting: &Setting) -> Score {
     let ahead = (setting.startup / 60) as usize;
     let needs: Vec<u32> = load.iter().map(|load| need(*load, setting)).collect();
-    let orders: Vec<u32> =
-        (0..needs.len()).map(|at| needs[at..needs.len().min(at + ahead + 1)].iter().copied().max().unwrap_or(0)).collect();
+    let orders: Vec<u32> = (0..needs.len())
+        .map(|at| needs[at..needs.len().min(at + ahead + 1)].iter().copied().max().unwrap_or(0))
+        .collect();
     let changes = orders.windows(2).filter(|pair| pair[0] != pair[1]).count();
     Score {
         instance_hours: orders.iter().map(|order| f64::from(*order)).sum::<f64>() / 60.0,
