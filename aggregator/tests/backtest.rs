@@ -32,7 +32,8 @@ fn regime(setting: &Setting) -> Regime {
         policy: live::policy(setting, 0.9),
         limits: checker::Limits::default(),
         lease_seconds: 1_800,
-        forecast: forecast::Options::default(),
+        // What is shown does not depend on how many origins are replayed; the time it takes does.
+        forecast: forecast::Options { origins: 12, ..forecast::Options::default() },
         reach: Reach::Cloud,
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod climate;
 pub mod level;
+pub mod prophet;
 pub mod regression;
 pub mod seasonal;
 pub mod smoothing;
@@ -78,6 +79,7 @@ pub fn pool() -> Vec<Box<dyn Model>> {
         Box::new(climate::Climate),
         Box::new(smoothing::Ets),
         Box::new(smoothing::Mstl),
+        Box::new(prophet::Prophet::default()),
     ]
 }
 
