@@ -11,7 +11,7 @@ use foreshadow_agent::reader::Fault;
 use crate::config::Config;
 use crate::identity::{Role, new_token};
 use crate::telemetry::{self, LogFormat};
-use crate::{demo, eval, events, explain, models, steer, supervise, train};
+use crate::{backtest, demo, eval, events, explain, models, steer, supervise, train};
 
 /// Exit code for a wrong configuration or command line (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
@@ -68,6 +68,8 @@ enum Command {
     Train(Box<train::TrainArguments>),
     /// Check an ONNX file before it is used
     Models(models::ModelsArguments),
+    /// Run the live planner over recorded load, and compare it with what else could be done
+    Backtest(Box<backtest::command::BacktestArguments>),
     /// The agent's own program, for the demo
     #[command(hide = true, disable_help_flag = true)]
     Agent {
@@ -147,6 +149,7 @@ pub fn main() -> ExitCode {
                 ExitCode::from(USAGE)
             }
         },
+        Command::Backtest(arguments) => asked(backtest::command::run(&arguments)),
         Command::Agent { arguments } => {
             foreshadow_agent::main_with(std::iter::once(OsString::from("foreshadow-agent")).chain(arguments))
         }

@@ -7,6 +7,7 @@
 
 pub mod act;
 pub mod api;
+pub mod backtest;
 pub mod cli;
 pub mod client;
 pub mod clock;

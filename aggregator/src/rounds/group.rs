@@ -179,6 +179,27 @@ impl GroupRound {
         }
     }
 
+    /// What the models say of a metric by themselves, events left out.
+    pub fn own_forecast(&self, metric: Metric) -> Option<Arc<forecast::Forecast>> {
+        self.metrics.get(&metric)?.own.clone()
+    }
+
+    /// Takes a forecast that was made from the same history elsewhere, instead of making it: a backtest asks many policies
+    /// about one load.
+    pub fn give_forecast(&mut self, metric: Metric, made: Option<Arc<forecast::Forecast>>) {
+        if let Some(round) = self.metrics.get_mut(&metric) {
+            round.own = made;
+            round.raised.renew(round.own.as_ref(), &self.events);
+        }
+    }
+
+    /// Takes an idle baseline that was measured before, points: a restart, or a backtest, does not begin at zero.
+    pub fn give_baseline(&mut self, metric: Metric, points: f64) {
+        if let Some(round) = self.metrics.get_mut(&metric) {
+            round.baseline.points = points;
+        }
+    }
+
     /// Plans from what is measured now. `judge` is the checker's word on the steps.
     pub fn run(
         &mut self,

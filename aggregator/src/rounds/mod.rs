@@ -15,6 +15,7 @@ pub(crate) mod sql;
 
 pub use board::{AnswersCapacity, Board, GroupReport, PredictError};
 pub use group::{GroupRound, Measurements};
+pub use history::KEPT_MINUTES;
 pub use plans::PlanLog;
 pub use raised::MeasuredFactor;
 pub use service::{GroupPolicy, Logs, Options, Service};

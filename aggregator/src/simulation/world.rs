@@ -60,6 +60,8 @@ pub struct World {
     dies_after: Option<usize>,
     /// How often it died.
     pub crashes: u32,
+    /// Where its cloud is said to be: only on this very machine may limits be gentler.
+    pub reach: Reach,
 }
 
 /// What one step found.
@@ -97,6 +99,7 @@ impl World {
             started: now,
             dies_after: None,
             crashes: 0,
+            reach: Reach::Cloud,
         }
     }
 
@@ -252,7 +255,7 @@ impl World {
 
     /// What the checker says of a plan.
     pub fn judge(&self, planned: &Planned) -> Vec<Verdict> {
-        self.executor.judge(planned, Reach::Cloud)
+        self.executor.judge(planned, self.reach)
     }
 
     /// Carries a plan out at `now`, and whatever of earlier ones is still open.
@@ -262,7 +265,7 @@ impl World {
         self.perform(planned, due, now);
         let mut index = 0;
         loop {
-            match self.executor.next(planned, &mut index, Reach::Cloud, now) {
+            match self.executor.next(planned, &mut index, self.reach, now) {
                 Next::Lease(step) => self.lease(&step.step, &step.reason, now),
                 Next::Effects(effects) => self.perform(planned, effects, now),
                 Next::End => return,
@@ -332,7 +335,7 @@ impl World {
                 let refusals = match fresh {
                     Err(why) => vec![why],
                     Ok(fresh) => {
-                        verdicts::last_word(&intent, planned, &fresh, &self.standing, Reach::Cloud, &self.executor, now)
+                        verdicts::last_word(&intent, planned, &fresh, &self.standing, self.reach, &self.executor, now)
                     }
                 };
                 Event::Checked { token: intent.token, refusals, owns: true }
