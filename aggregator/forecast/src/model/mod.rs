@@ -1,5 +1,6 @@
 //! The seam every model fits through, and the pool of models there are.
 
+pub mod arima;
 pub mod climate;
 pub mod level;
 pub mod regression;
@@ -78,6 +79,7 @@ pub fn pool() -> Vec<Box<dyn Model>> {
         Box::new(climate::Climate),
         Box::new(smoothing::Ets),
         Box::new(smoothing::Mstl),
+        Box::new(arima::AutoArima),
     ]
 }
 
