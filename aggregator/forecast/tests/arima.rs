@@ -54,7 +54,7 @@ proptest! {
         values in prop::collection::vec(any_value(), 0..700),
         saturated in prop::collection::vec(any::<bool>(), 0..700),
     ) {
-        let Some(grid) = grid(values.clone(), saturated) else { return Ok(()) };
+        let Some(grid) = grid(values, saturated) else { return Ok(()) };
         match paths(&grid, DAY) {
             Ok(made) => {
                 let largest = grid.all().values.iter().copied().fold(0.0, f64::max);
@@ -74,7 +74,7 @@ proptest! {
     fn gaps_everywhere_leave_the_season_where_it_is(seed: u64, every in 2_usize..12) {
         let shape = |at: usize| 50.0 + 30.0 * (at as f64 / DAY as f64 * std::f64::consts::TAU).sin();
         let mut noise = noise(seed);
-        let value = |at: usize, noise: f64| (at % every != 0).then_some(shape(at) + noise);
+        let value = |at: usize, noise: f64| (!at.is_multiple_of(every)).then_some(shape(at) + noise);
         let kept = (0..8 * DAY).map(|at| value(at, noise())).collect();
         let made = paths(&grid(kept, Vec::new()).unwrap(), DAY).unwrap();
         for (step, middle) in made[2].iter().enumerate() {
@@ -108,7 +108,8 @@ fn three_points_are_too_few_and_it_says_how_many_it_needs() {
 fn a_larger_unit_changes_nothing_else() {
     let mut noise = noise(5);
     let values: Vec<f64> = (0..9 * DAY).map(|at| 60.0 + 20.0 * (at as f64 / 15.0).sin() + 4.0 * noise()).collect();
-    let of = |unit: f64| paths(&grid(values.iter().map(|v| Some(v * unit)).collect(), Vec::new()).unwrap(), DAY).unwrap();
+    let of =
+        |unit: f64| paths(&grid(values.iter().map(|v| Some(v * unit)).collect(), Vec::new()).unwrap(), DAY).unwrap();
     let (one, other) = (of(1.0), of(4_096.0));
     assert!(one.iter().flatten().zip(other.iter().flatten()).all(|(a, b)| (a * 4_096.0 - b).abs() <= 1e-6 * b));
 }
@@ -117,14 +118,13 @@ fn a_larger_unit_changes_nothing_else() {
 fn a_bound_is_not_an_observation_that_pulls_down() {
     let mut noise = noise(9);
     let mut level = 0.0;
-    let values: Vec<Option<f64>> = (0..3 * DAY)
+    let mut low: Vec<Option<f64>> = (0..3 * DAY)
         .map(|_| {
             level = 0.95 * level + noise();
             Some(50.0 + level)
         })
         .collect();
     // The last hour reads low because the instances were saturated at less: it can have been anything above.
-    let mut low = values.clone();
     low.iter_mut().rev().take(4).for_each(|value| *value = Some(40.0));
     let marks: Vec<bool> = (0..3 * DAY).map(|at| at >= 3 * DAY - 4).collect();
     let believed = paths(&grid(low.clone(), Vec::new()).unwrap(), 4).unwrap();

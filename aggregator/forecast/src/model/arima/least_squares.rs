@@ -7,6 +7,8 @@
 
 use nalgebra::{DMatrix, DVector};
 
+use super::dot;
+
 const STEP: f64 = 1e-6;
 const FIRST_DAMPING: f64 = 1e-3;
 const LARGEST_DAMPING: f64 = 1e6;
@@ -27,7 +29,7 @@ pub(super) fn minimise(
     tolerance: f64,
     mut residuals: impl FnMut(&[f64], &mut Vec<f64>) -> bool,
 ) -> Option<Minimum> {
-    let squares = |of: &[f64]| of.iter().map(|r| r * r).sum::<f64>();
+    let squares = |of: &[f64]| dot(of, of);
     let mut here = Vec::new();
     if !residuals(&start, &mut here) {
         return None;
@@ -49,7 +51,6 @@ pub(super) fn minimise(
             slope.clear();
             slope.extend(there.iter().zip(&here).map(|(there, here)| (there - here) / STEP));
         }
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let normal = DMatrix::from_fn(width, width, |i, j| dot(&slopes[i.min(j)], &slopes[i.max(j)]));
         let right = DVector::from_fn(width, |i, _| -dot(&slopes[i], &here));
         let before = best.squares;

@@ -87,7 +87,7 @@ fn partials(phi: &[f64]) -> Vec<f64> {
     let mut partials = vec![0.0; phi.len()];
     while let Some(last) = phi.pop() {
         partials[phi.len()] = last;
-        if !(last.abs() < 1.0) {
+        if last.is_nan() || last.abs() >= 1.0 {
             // What is shorter cannot be told any more: the start is drawn inside, and the root test has its answer.
             return partials;
         }
@@ -105,8 +105,7 @@ mod tests {
 
     #[test]
     fn free_numbers_and_coefficients_are_one_to_one() {
-        let process =
-            Process { phi: vec![1.1, -0.4, 0.15], theta: vec![0.3, -0.2], integrated: true };
+        let process = Process { phi: vec![1.1, -0.4, 0.15], theta: vec![0.3, -0.2], integrated: true };
         let again = Process::of_free(&process.to_free(), 3, true);
         let pairs = process.phi.iter().chain(&process.theta).zip(again.phi.iter().chain(&again.theta));
         assert!(pairs.clone().count() == 5 && pairs.clone().all(|(a, b)| (a - b).abs() < 1e-12), "{again:?}");

@@ -5,6 +5,7 @@
 
 use nalgebra::{DMatrix, DVector};
 
+use super::dot;
 use super::filter::innovations;
 use super::process::Process;
 
@@ -28,7 +29,8 @@ impl Waves {
         cycles.dedup();
         cycles.retain(|cycles| *cycles > 0 && 2 * cycles < season);
         let angle = |step: usize| step as f64 / season as f64 * std::f64::consts::TAU;
-        let (cosine, sine): (Vec<f64>, Vec<f64>) = (0..season).map(|step| (angle(step).cos(), angle(step).sin())).unzip();
+        let (cosine, sine): (Vec<f64>, Vec<f64>) =
+            (0..season).map(|step| (angle(step).cos(), angle(step).sin())).unzip();
         let mut columns = vec![vec![1.0; season]];
         for cycles in &cycles {
             for wave in [&cosine, &sine] {
@@ -51,7 +53,13 @@ impl Waves {
     /// Coefficients by ordinary least squares on the values, or on their differences (then without the constant).
     ///
     /// Waves are where this loses nothing for long: least squares is as efficient as any (Grenander and Rosenblatt 1957).
-    pub fn ordinary(&self, values: &[f64], observed: &[bool], first_phase: usize, differences: bool) -> Option<Vec<f64>> {
+    pub fn ordinary(
+        &self,
+        values: &[f64],
+        observed: &[bool],
+        first_phase: usize,
+        differences: bool,
+    ) -> Option<Vec<f64>> {
         let (mut counts, mut sums) = (vec![0.0; self.season], vec![0.0; self.season]);
         let mut phase = first_phase % self.season;
         for at in 0..values.len() {
@@ -69,7 +77,8 @@ impl Waves {
         } else {
             self.columns.clone()
         };
-        let weighted: Vec<Vec<f64>> = columns.iter().map(|c| c.iter().zip(&counts).map(|(c, n)| c * n).collect()).collect();
+        let weighted: Vec<Vec<f64>> =
+            columns.iter().map(|c| c.iter().zip(&counts).map(|(c, n)| c * n).collect()).collect();
         let normal = normal(&columns, &weighted);
         let right = DVector::from_fn(columns.len(), |i, _| dot(&columns[i], &sums));
         let solved = normal.cholesky()?.solve(&right);
@@ -79,7 +88,14 @@ impl Waves {
 
     /// Coefficients by generalised least squares under `process` (Harvey and Phillips 1979: the filter turns values and
     /// waves into innovations). A wave that does not earn its two parameters by AIC is left out (0).
-    pub fn generalised(&self, process: &Process, values: &[f64], observed: &[bool], first_phase: usize, prune: bool) -> Option<Vec<f64>> {
+    pub fn generalised(
+        &self,
+        process: &Process,
+        values: &[f64],
+        observed: &[bool],
+        first_phase: usize,
+        prune: bool,
+    ) -> Option<Vec<f64>> {
         let from = usize::from(process.integrated);
         let mut filtered = Vec::with_capacity(self.width());
         let mut unrolled = Vec::with_capacity(values.len());
@@ -123,19 +139,6 @@ impl Waves {
         }
         Some(coefficients)
     }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    // Four sums side by side: one alone waits for each addition.
-    let mut sums = [0.0; 4];
-    let (a4, b4) = (a.chunks_exact(4), b.chunks_exact(4));
-    let rest: f64 = a4.remainder().iter().zip(b4.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in a4.zip(b4) {
-        for i in 0..4 {
-            sums[i] += a[i] * b[i];
-        }
-    }
-    sums.iter().sum::<f64>() + rest
 }
 
 fn normal(left: &[Vec<f64>], right: &[Vec<f64>]) -> DMatrix<f64> {

@@ -6,6 +6,7 @@
 
 use nalgebra::{DMatrix, DVector};
 
+use super::dot;
 use super::filter::innovations;
 use super::least_squares::minimise;
 use super::process::{MAXIMUM_ORDER, Process};
@@ -15,11 +16,11 @@ const KPSS_CRITICAL: f64 = 0.463;
 /// The long autoregression whose misses stand for the shocks in the start.
 const LONG_ORDER: usize = 20;
 /// Rounds of the search for a model that is only compared, and how exact that has to be (AICc moves by n times this).
-const ROUGH_ROUNDS: usize = 4;
-const ROUGH: f64 = 1e-4;
+const ROUGH_ROUNDS: usize = 3;
+const ROUGH: f64 = 1e-3;
 /// Rounds for the model that is kept.
 const FINE_ROUNDS: usize = 30;
-const FINE: f64 = 1e-9;
+const FINE: f64 = 1e-8;
 
 /// The KPSS statistic of a level, with the bandwidth of Hobijn, Franses and Ooms (1998, "Generalizations of the KPSS-test for
 /// stationarity"): short fixed ones call every strongly autocorrelated series integrated, and load is that.
@@ -27,8 +28,7 @@ pub(super) fn kpss(values: &[f64]) -> f64 {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
     let misses: Vec<f64> = values.iter().map(|value| value - mean).collect();
-    let covariance =
-        |lag: usize| misses[lag..].iter().zip(&misses).map(|(a, b)| a * b).sum::<f64>() / count;
+    let covariance = |lag: usize| dot(&misses[lag..], &misses[..misses.len() - lag]) / count;
     let (mut flat, mut sloped) = (covariance(0), 0.0);
     for lag in 1..=(count.powf(2.0 / 9.0) as usize).min(misses.len() - 1) {
         flat += 2.0 * covariance(lag);
@@ -63,6 +63,7 @@ pub(super) struct Candidate {
     pub process: Process,
     /// Of the shocks, in the square of the values' unit.
     pub variance: f64,
+    #[cfg(test)]
     pub log_likelihood: f64,
     pub aicc: f64,
 }
@@ -103,7 +104,13 @@ fn maximise(data: Data<'_>, start: &Process, rounds: usize, tolerance: f64) -> O
     let room = count - parameters - 1.0;
     let aicc = 2.0 * parameters * (1.0 + (parameters + 1.0) / room) - 2.0 * log_likelihood;
     let variance = out.iter().map(|miss| miss * miss).sum::<f64>() / count;
-    (room > 0.0 && aicc.is_finite()).then_some(Candidate { process, variance, log_likelihood, aicc })
+    (room > 0.0 && aicc.is_finite()).then_some(Candidate {
+        process,
+        variance,
+        #[cfg(test)]
+        log_likelihood,
+        aicc,
+    })
 }
 
 /// The exact maximum near a model already found.
@@ -121,9 +128,8 @@ pub(super) fn stepwise(data: Data<'_>, integrated: bool) -> Option<Candidate> {
             return false;
         }
         let found = maximise(data, &starts.of(ar, ma), ROUGH_ROUNDS, ROUGH);
-        let better = found.filter(|found| {
-            found.process.is_well_inside() && best.as_ref().is_none_or(|best| found.aicc < best.aicc)
-        });
+        let better = found
+            .filter(|found| found.process.is_well_inside() && best.as_ref().is_none_or(|best| found.aicc < best.aicc));
         let improved = better.is_some();
         *best = better.or(best.take());
         improved
@@ -131,12 +137,9 @@ pub(super) fn stepwise(data: Data<'_>, integrated: bool) -> Option<Candidate> {
     for (ar, ma) in [(2, 2), (0, 0), (1, 0), (0, 1)] {
         attempt(ar, ma, &mut best);
     }
-    const NEIGHBOURS: [(isize, isize); 8] =
-        [(-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)];
+    const NEIGHBOURS: [(isize, isize); 8] = [(-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)];
     loop {
-        let Some((ar, ma)) = best.as_ref().map(|best| (best.process.phi.len(), best.process.theta.len())) else {
-            return None;
-        };
+        let (ar, ma) = best.as_ref().map(|best| (best.process.phi.len(), best.process.theta.len()))?;
         let moved = NEIGHBOURS.iter().any(|(by_ar, by_ma)| {
             let to = (ar.checked_add_signed(*by_ar), ma.checked_add_signed(*by_ma));
             let (Some(ar), Some(ma)) = to else { return false };
@@ -157,15 +160,11 @@ struct Starts {
 
 impl Starts {
     fn new(values: &[f64], integrated: bool) -> Self {
-        let centred: Vec<f64> = if integrated {
-            values.windows(2).map(|pair| pair[1] - pair[0]).collect()
-        } else {
-            values.to_vec()
-        };
+        let centred: Vec<f64> =
+            if integrated { values.windows(2).map(|pair| pair[1] - pair[0]).collect() } else { values.to_vec() };
         let long = long_autoregression(&centred, LONG_ORDER.min(centred.len() / 4));
-        let shocks: Vec<f64> = (0..centred.len())
-            .map(|at| if at < long.len() { 0.0 } else { shock(&centred, &long, at) })
-            .collect();
+        let shocks: Vec<f64> =
+            (0..centred.len()).map(|at| if at < long.len() { 0.0 } else { shock(&centred, &long, at) }).collect();
         const WIDTH: usize = 1 + 2 * MAXIMUM_ORDER;
         let mut sums = [[0.0; WIDTH]; WIDTH];
         for at in (long.len() + MAXIMUM_ORDER).min(centred.len())..centred.len() {
@@ -198,7 +197,7 @@ impl Starts {
 
 /// Coefficients by Yule and Walker (Levinson's recursion).
 fn long_autoregression(values: &[f64], order: usize) -> Vec<f64> {
-    let covariance = |lag: usize| values[lag..].iter().zip(values).map(|(a, b)| a * b).sum::<f64>();
+    let covariance = |lag: usize| dot(&values[lag..], &values[..values.len() - lag]);
     let mut error = if values.is_empty() { 0.0 } else { covariance(0) };
     let covariances: Vec<f64> = (0..=order).map(|lag| if lag < values.len() { covariance(lag) } else { 0.0 }).collect();
     let mut phi: Vec<f64> = Vec::with_capacity(order);
