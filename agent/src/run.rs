@@ -154,11 +154,14 @@ async fn run(options: Options) -> ExitCode {
     tracing::info!(instance_id, aggregator = %options.endpoint.uri, probe = %options.probe, "agent starts");
     let hello = Hello {
         instance_id: instance_id.clone(),
-        boot_id: identity::boot_id(),
         claimed_group: options.group.clone().unwrap_or_default(),
         facts: facts.clone(),
     };
-    let mut session = Session::new(hello, Spool::new(random(), CAPACITY));
+    let spool = match &options.spool {
+        Some(directory) => Spool::open(random(), identity::boot_id(), directory, options.spool_limits),
+        None => Spool::in_memory(random(), identity::boot_id(), CAPACITY),
+    };
+    let mut session = Session::new(hello, spool);
     let (probed, mut readiness) = mpsc::channel(4);
     tokio::spawn(watch_readiness(options.probe.clone(), options.probe_grace_seconds, probed));
     notify(&[sd_notify::NotifyState::Ready]);
@@ -296,6 +299,7 @@ async fn drain(mut session: Session, mut link: Option<Open>) {
         drop(open.outgoing);
         while let Ok(Ok(Some(_))) = tokio::time::timeout_at(deadline, open.incoming.message()).await {}
     }
+    session.close();
     tracing::info!(unacknowledged = left, dropped = session.dropped(), "agent ends");
 }
 

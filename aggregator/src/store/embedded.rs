@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use foreshadow_proto::convert::{Id, StreamId};
+use foreshadow_proto::sequences::Sequences;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use super::columns::{pack, unpack};
-use super::held::Held;
 use super::{Appended, Arrival, Minute, SampleStore, StoreError, StoreHealth, StoreId, Stored, sql};
 use crate::clock::Clock;
 
@@ -351,11 +351,15 @@ impl SampleStore for Embedded {
     }
 }
 
-async fn read_held(connection: &mut SqliteConnection, instance: &Id, stream: StreamId) -> Result<Held, StoreError> {
+async fn read_held(
+    connection: &mut SqliteConnection,
+    instance: &Id,
+    stream: StreamId,
+) -> Result<Sequences, StoreError> {
     let query = sqlx::query(sql::STREAM_READ).bind(instance.as_str()).bind(stream.0.to_vec());
     match query.fetch_optional(connection).await? {
-        None => Ok(Held::default()),
-        Some(row) => Held::from_bytes(row.try_get(0)?)
+        None => Ok(Sequences::default()),
+        Some(row) => Sequences::from_bytes(row.try_get(0)?)
             .ok_or_else(|| StoreError::Corrupt(format!("the ranges of {instance} {stream}"))),
     }
 }
@@ -365,7 +369,7 @@ struct Writer {
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
     /// What is held, for streams seen since the last failure. The database is the truth.
-    streams: HashMap<(Id, StreamId), Held>,
+    streams: HashMap<(Id, StreamId), Sequences>,
     last_tick: i64,
 }
 
@@ -462,7 +466,7 @@ impl Writer {
         for some in touched.chunks(STREAMS_AT_ONCE) {
             let mut write = sqlx::QueryBuilder::<sqlx::Sqlite>::new(sql::STREAM_WRITE_INTO);
             write.push_values(some, |mut row, ((instance, stream), (boot_id, dropped, newest))| {
-                let held = self.streams.get(&(instance.clone(), *stream)).map(Held::to_bytes).unwrap_or_default();
+                let held = self.streams.get(&(instance.clone(), *stream)).map(Sequences::to_bytes).unwrap_or_default();
                 row.push_bind(instance.as_str())
                     .push_bind(stream.0.to_vec())
                     .push_bind(boot_id.as_str())

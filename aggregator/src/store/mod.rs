@@ -5,7 +5,6 @@
 
 mod columns;
 mod embedded;
-mod held;
 mod influx;
 pub(crate) mod sql;
 

@@ -3,6 +3,7 @@
 pub mod arima;
 pub mod climate;
 pub mod level;
+pub mod prophet;
 pub mod regression;
 pub mod seasonal;
 pub mod smoothing;
@@ -80,6 +81,7 @@ pub fn pool() -> Vec<Box<dyn Model>> {
         Box::new(smoothing::Ets),
         Box::new(smoothing::Mstl),
         Box::new(arima::AutoArima),
+        Box::new(prophet::Prophet::default()),
     ]
 }
 
