@@ -1,15 +1,17 @@
 //! Levenberg–Marquardt: damped Gauss–Newton with a numerical Jacobian.
 //!
 //! With the variance concentrated out, the exact likelihood of an ARMA process is a sum of squares (Ansley 1979: the misses
-//! times the geometric mean of their standard deviations), so few rounds reach the maximum: about six passes of the filter
-//! per round for four parameters, and three to five rounds. argmin, which has quasi-Newton methods, the simplex and undamped Gauss–Newton but
-//! not this, needs several times as many passes, and its executor reads the clock.
+//! times the geometric mean of their standard deviations), so few rounds reach the maximum: for four parameters six passes
+//! of the filter each, and three to five rounds. argmin has quasi-Newton methods, the simplex and undamped Gauss–Newton,
+//! but not this, and its executor reads the clock, which nothing here may.
 
 use nalgebra::{DMatrix, DVector};
 
 use super::dot;
 
+/// Of the numerical Jacobian; parameters are of the order of 1.
 const STEP: f64 = 1e-6;
+/// As a share of the diagonal: none to speak of at first, and at last a step no longer than a millionth.
 const FIRST_DAMPING: f64 = 1e-3;
 const LARGEST_DAMPING: f64 = 1e6;
 
