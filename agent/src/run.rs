@@ -130,13 +130,15 @@ async fn run(options: Options) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let (found, mut metadata) = mpsc::channel(1);
+    let (state, mut target_state) = mpsc::channel(1);
     tokio::spawn(async move {
         // A network that comes up late, or a service that is busy: asked again for a while.
         for wait in METADATA_AGAIN {
             tokio::time::sleep(wait).await;
             if let Some(metadata) = identity::metadata().await {
                 drop(found.send(metadata).await);
-                return;
+                // Only where there is a metadata service.
+                return identity::watch_target_state(state).await;
             }
         }
     });
@@ -230,6 +232,11 @@ async fn run(options: Options) -> ExitCode {
                     continue;
                 }
             },
+            Some(state) = target_state.recv() => {
+                tracing::info!(state, "the state Auto Scaling wants this instance in");
+                facts.target_lifecycle_state = state;
+                Event::Facts(facts.clone())
+            }
             _ = flush.tick() => {
                 notify(&[sd_notify::NotifyState::Watchdog]);
                 Event::Flush

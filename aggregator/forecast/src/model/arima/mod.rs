@@ -61,7 +61,7 @@ const EVERY: usize = 4;
 pub struct AutoArima;
 
 impl Model for AutoArima {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "auto_arima"
     }
 

@@ -85,7 +85,7 @@ fn effect<'a>(occurrences: impl Iterator<Item = &'a Occurrence>, from: i64, step
 }
 
 impl Model for Prophet {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "prophet"
     }
 
