@@ -214,7 +214,7 @@ fn a_file_that_mixes_up_series_or_computes_something_else_fails_its_golden_vecto
         graph.initializer.push(onnx::integers("first", &[0]));
         let shown = onnx::node("Gather", &["said_all", "first"], &["said_first"], vec![onnx::int("axis", 0)]);
         graph.node[3].output[0] = "said_all".to_owned();
-        graph.node[3].name = "dense".to_owned();
+        graph.node[3].name = "make_said_all".to_owned();
         graph.node.insert(4, shown);
         graph.node.insert(5, onnx::node("Shape", &["said_all"], &["said_shape"], vec![]));
         graph.node.insert(6, onnx::node("Expand", &["said_first", "said_shape"], &["said"], vec![]));
