@@ -119,7 +119,7 @@ fn the_bound_holds_and_what_goes_is_counted() {
     };
     let made = 12_000_u64;
     for _ in 0..made / 20 {
-        (0..20).for_each(|_| drop(spool.push(sample)));
+        (0..20).for_each(|_| _ = spool.push(sample));
         spool.tend();
         let bytes: usize = disk.disk().files.values().map(Vec::len).sum();
         assert!(bytes as u64 <= limits.limit, "{bytes}");
