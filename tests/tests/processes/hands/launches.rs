@@ -3,7 +3,7 @@
 use foreshadow::fleet::{Action, Called, Fleet as _, Found, MINIMUM_TAG};
 use foreshadow_tests::proxy::{Call, Fault};
 
-use crate::world::{World, actions, done, id, ids, none, refusal, token};
+use super::world::{World, actions, done, id, ids, none, refusal, token};
 
 fn launched(instances: &[&str]) -> Fault {
     let members: String = instances.iter().map(|id| format!("<member>{id}</member>")).collect();
