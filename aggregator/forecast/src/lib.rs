@@ -21,5 +21,5 @@ pub mod types;
 pub use model::Pool;
 pub use selection::{Champion, forecast, forecast_from, select, select_from};
 pub use series::{Aggregate, Series};
-pub use tracking::Tracker;
+pub use tracking::{Held, Tracker};
 pub use types::{Band, BandCoverage, Forecast, ForecastError, MINIMUM_HISTORY_SECONDS, Options, Trust};
