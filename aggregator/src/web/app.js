@@ -139,7 +139,6 @@ listen((what) => {
   if (what !== 'round') head();
 });
 window.addEventListener('hashchange', route);
-window.addEventListener('popstate', () => { if (open) route(); });
 document.addEventListener('click', event => {
   // A part of this page is not a page.
   if (event.target.closest?.('.skip')) {

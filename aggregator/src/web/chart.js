@@ -118,6 +118,7 @@ export class Chart {
       }
     }
     if (data.lanes) return group;
+    if (this.options.unit) group.append(s('text', { class: 'unit', x: 2, y: 10 }, this.options.unit));
     for (const value of ticks(0, this.most, Math.max(2, (bottom - TOP) / 44))) {
       const y = this.y(value);
       group.append(s('path', { class: 'grid', d: `M${LEFT} ${y.toFixed(1)}H${width - RIGHT}` }),
@@ -134,9 +135,9 @@ export class Chart {
       const nodes = [s('rect', { class: 'window', x: left, y: TOP, width: Math.max(2, right - left), height: bottom - TOP }, s('title', {}, window.detail)),
         s('path', { class: 'flag', d: `M${left.toFixed(1)} ${TOP}V${bottom}` })];
       const name = window.name.length > 22 ? `${window.name.slice(0, 21)}…` : window.name;
-      if (left > free && left + 6.4 * name.length < this.width) {
+      if (left > free && left + 7.2 * name.length < this.width) {
         nodes.push(s('text', { class: 'flag', x: left + 4, y: TOP + 11 }, name));
-        free = left + 6.8 * name.length;
+        free = left + 7.6 * name.length + 8;
       }
       return nodes;
     });
@@ -259,13 +260,16 @@ export class Chart {
 }
 
 /// A line without axes: [time, value] with `null` where nothing is known. Decoration: what it shows is told beside it.
-export function spark(points, { width = 96, height = 24, kind = 'load', most } = {}) {
+export function spark(points, { width = 96, height = 24, kind = 'load', most, floor } = {}) {
   const known = points.filter(point => point[1] !== null);
   if (known.length < 2) return s('svg', { class: 'spark', width, height, 'aria-hidden': 'true' });
   const [from, to] = [points[0][0], points[points.length - 1][0]];
-  const top = most ?? Math.max(1e-9, ...known.map(point => point[1]));
+  const values = known.map(point => point[1]);
+  const top = most ?? Math.max(1e-9, ...values);
+  // The shape is what matters, not the distance from nothing; but a quiet line stays quiet.
+  const low = floor ?? Math.max(0, Math.min(...values) - 0.15 * top);
   const runs = thin(known.map(point => point[0]), known.map(point => point[1]), from, to, width, (to - from) / 4);
-  const at = ([time, value]) => [width * (time - from) / (to - from || 1), height - 2 - (height - 4) * Math.min(1, value / top)];
+  const at = ([time, value]) => [width * (time - from) / (to - from || 1), height - 2 - (height - 4) * Math.min(1, (value - low) / (top - low || 1))];
   return s('svg', { class: 'spark', width, height, viewBox: `0 0 ${width} ${height}`, 'aria-hidden': 'true' },
     s('path', { class: `line ${kind}`, d: runs.map(run => path(run.map(at))).join('') }));
 }

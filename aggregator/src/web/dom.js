@@ -53,7 +53,7 @@ export const button = (text, attributes, work) => {
 /// must, and can be reached by keyboard then.
 export const table = (caption, columns, rows, empty) => {
   if (!rows.length) return h('p', { class: 'empty' }, empty);
-  const head = h('tr', {}, columns.map(column => h('th', { scope: 'col', class: column.kind }, column.name)));
+  const head = h('tr', {}, columns.map(column => h('th', { scope: 'col', class: column.kind }, column.name || h('span', { class: 'hidden' }, 'What may be done'))));
   const line = row => h('tr', { class: row.kind }, columns.map((column, index) =>
     h(index ? 'td' : 'th', { scope: index ? null : 'row', class: column.kind, data: { name: column.name } },
       h('div', {}, row.cells[index]))));

@@ -133,7 +133,7 @@ export async function open(host, context) {
       may('operator') && button('New event', { class: 'main go' }, () => edit(null, context.query.group, again)),
       h('label', { class: 'control' }, 'Group', h('select', { onchange: event => context.set({ group: event.target.value }) }, h('option', { value: '' }, 'any'), [...now.groups.keys()].map(name => h('option', { value: name, selected: name === context.query.group }, name)))),
       h('label', { class: 'control' }, h('input', { type: 'checkbox', checked: Boolean(context.query.past), onchange: event => context.set({ past: event.target.checked ? 1 : null }) }), ' also those over and taken back')),
-    h('div', { class: 'controls' }, title, button('←', { 'aria-label': 'Four weeks earlier' }, () => turn(-4)), button('Today', {}, () => turn(0)), button('→', { 'aria-label': 'Four weeks later' }, () => turn(4))),
+    h('div', { class: 'controls calendar-head' }, title, button('←', { 'aria-label': 'Four weeks earlier' }, () => turn(-4)), button('Today', {}, () => turn(0)), button('→', { 'aria-label': 'Four weeks later' }, () => turn(4))),
     h('div', { class: 'weekdays', 'aria-hidden': 'true' }, Array.from({ length: 7 }, (_, index) => h('span', {}, new Date((monday() + index * DAY + DAY / 2) * 1000).toLocaleDateString(undefined, { weekday: 'short' })))),
     board, h('h2', {}, 'All of them'), list);
   await read();

@@ -5,7 +5,7 @@ import { ask, path } from './api.js';
 import { spark } from './chart.js';
 import { badge, figure, fill, h, s } from './dom.js';
 import { listen, now, readAll } from './live.js';
-import { MODES, money, number, percent, plural, step } from './words.js';
+import { MODES, byName, money, number, percent, plural, step } from './words.js';
 
 const PAGE = 50;
 /// Lines of demand are asked for by those who are seen, a few at once, and kept for this long, milliseconds.
@@ -130,7 +130,7 @@ export async function open(host, context) {
     const all = [...now.groups.values()];
     const { find = '', mode = '', order = 'attention' } = context.query;
     const wanted = all.filter(line => line.name.toLowerCase().includes(find.toLowerCase()) && (!mode || (mode === 'paused' ? line.paused : line.mode === mode)));
-    wanted.sort((a, b) => (ORDERS[order] ?? ORDERS.attention)[1](a, b) || a.name.localeCompare(b.name));
+    wanted.sort((a, b) => (ORDERS[order] ?? ORDERS.attention)[1](a, b) || byName(a.name, b.name));
     const pages = Math.max(1, Math.ceil(wanted.length / PAGE));
     const page = Math.min(pages, Math.max(1, Number(context.query.page) || 1));
     const shown = wanted.slice((page - 1) * PAGE, page * PAGE);

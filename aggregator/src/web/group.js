@@ -8,6 +8,7 @@ import { badge, button, figure, fill, h, table } from './dom.js';
 import { modeBadge } from './fleet.js';
 import { listen, may, now, readAll, serverNow } from './live.js';
 import { columns, history, plan } from './reasons.js';
+import { indexAt } from './scale.js';
 import { lanes, list, spend } from './shadows.js';
 import { BANDS, ago, clock, metric, money, number, percent, plural, span, step, time } from './words.js';
 
@@ -30,8 +31,8 @@ class Group {
     const onPick = at => this.planOf(at);
     const shared = { cursor: this.cursor, onRange, onPick };
     this.charts = {
-      demand: new Chart({ ...shared, label: 'Demand and forecast', height: 270 }),
-      capacity: new Chart({ ...shared, label: 'Capacity, planned and actual', height: 200 }),
+      demand: new Chart({ ...shared, label: 'Demand and forecast', height: 270, unit: 'utilisation points' }),
+      capacity: new Chart({ ...shared, label: 'Capacity, planned and actual', height: 200, unit: 'instances' }),
       shadows: new Chart({ ...shared, label: 'Shadow sessions', height: 80 }),
     };
     const section = (title, id, ...children) => h('section', { 'aria-labelledby': id }, h('h2', { id }, title), children);
@@ -39,7 +40,7 @@ class Group {
     const slot = name => { this.at[name] = h('div'); return this.at[name]; };
     fill(host,
       slot('top'), slot('figures'), slot('ranges'),
-      section('Demand and forecast', 'demand', slot('coverage'), this.charts.demand.node),
+      section('Demand and forecast', 'demand', slot('coverage'), this.charts.demand.node, this.tabled()),
       section('Capacity', 'capacity', this.charts.capacity.node),
       section('Shadows', 'shadows', slot('spent'), this.charts.shadows.node, slot('sessions')),
       section('Why', 'why', h('p', { class: 'muted' }, 'What the latest plans do, would do and leave, each with its reason. A click on a chart, or Enter, shows the plan of that time.'), slot('plans')),
@@ -174,6 +175,30 @@ class Group {
     this.charts.shadows.draw({ ...common, lanes: lanes(this.sessions ?? [], from, to, this.now) });
   }
 
+  /// The charts as a table, for those who would rather read, or copy.
+  tabled() {
+    const host = h('div');
+    return h('details', { ontoggle: event => event.target.open && fill(host, this.rows()) }, h('summary', {}, 'The same as a table'), host);
+  }
+
+  rows() {
+    const { from, to } = this.range();
+    const size = [300, 900, 1800, 3600, 7200, 21600, 43200, 86400].find(size => (to - from) / size <= 30) ?? 86400;
+    const forecast = this.forecast();
+    const rows = [];
+    for (let at = Math.ceil(from / size) * size; at <= to; at += size) {
+      const inside = index => index >= 0 && index < this.series.times.length && at - this.series.times[index] < 150;
+      const index = indexAt(this.series.times, at);
+      const step = forecast && Math.floor((at - forecast.start_seconds) / forecast.step_seconds);
+      const ahead = wanted => forecast && step >= 0 && step < forecast.paths[0].demand.length ? number(level(forecast, wanted)[step]) : '–';
+      const { ahead: needs } = this.course;
+      const need = needs && needs.need[Math.floor((at - needs.start) / needs.step_seconds)];
+      rows.push({ cells: [time(at), inside(index) ? number(this.series.mean[index]) : '–', ahead(0.1), ahead(0.5), ahead(0.9), inside(index) ? this.series.serving[index] : '–', need ?? '–'] });
+    }
+    return table('Demand, forecast and need', [{ name: 'Time' }, { name: 'Demand', kind: 'number' }, { name: 'Forecast 10 %', kind: 'number' }, { name: '50 %', kind: 'number' }, { name: '90 %', kind: 'number' },
+      { name: 'Served', kind: 'number' }, { name: 'Will be needed', kind: 'number' }], rows, 'Nothing is known of this range.');
+  }
+
   drawCapacity(common, windows, served) {
     const planned = columns(this.course, this.now);
     const { ahead, minimum, maximum } = this.course;
@@ -191,7 +216,7 @@ class Group {
       const near = (common.to - common.from) / 80;
       return marks.filter(mark => Math.abs(mark.at - at) < near).slice(0, 3).map(mark => h('span', { class: 'item' }, mark.title));
     };
-    const rules = [{ name: 'minimum', value: minimum, kind: 'bound' }, maximum < 4 * Math.max(...lines[0].values, 1) && { name: 'maximum', value: maximum, kind: 'bound', scales: true }].filter(Boolean);
+    const rules = [{ name: 'minimum', value: minimum, kind: 'bound' }, maximum < 1.6 * lines[0].values.reduce((most, value) => Math.max(most, value), 1) && { name: 'maximum', value: maximum, kind: 'bound', scales: true }].filter(Boolean);
     this.charts.capacity.draw({ ...common, windows, lines, marks, rules, tells });
   }
 
@@ -229,7 +254,7 @@ class Group {
         intent.settled ? [badge(intent.settled.settled, intent.settled.settled === 'done' ? 'good' : 'bad'), h('small', {}, intent.settled.why?.join('; ') ?? `after ${span(intent.settled_at - intent.written_at)}`)] : badge('open', ''),
         h('span', { class: 'reason' }, intent.reason)] })), this.detail.summary.mode === 'observe' ? 'Nothing was ever done here: in observe nothing is.' : 'Nothing was done here yet.'));
     const { members } = this.detail;
-    fill(this.at.members, table('Members', [{ name: 'Instance' }, { name: 'Mode' }, { name: 'Since' }, { name: 'Type' }, { name: 'Zone' }, { name: 'Agent' }],
+    fill(this.at.members, table('Who is in the group', [{ name: 'Instance' }, { name: 'Mode' }, { name: 'Since' }, { name: 'Type' }, { name: 'Zone' }, { name: 'Agent' }],
       members.slice(0, 100).map(member => ({ cells: [member.instance, badge(member.mode, member.mode), time(member.since_micros / 1e6), member.instance_type ?? '–', member.zone ?? '–',
         member.connected ? `connected, ${member.agent_version ?? '?'}` : 'silent'] })), 'Nobody is known to be in this group.'),
     h('p', {}, h('a', { href: `#/instances?group=${encodeURIComponent(this.name)}` }, `All ${plural(members.length, 'instance')} with their load`)));

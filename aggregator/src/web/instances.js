@@ -5,7 +5,7 @@ import { ask, follow, lines, path } from './api.js';
 import { spark } from './chart.js';
 import { badge, figure, fill, h } from './dom.js';
 import { now, readAll, serverNow } from './live.js';
-import { bytes, number, percent, plural, span, time } from './words.js';
+import { byName, bytes, number, percent, plural, span, time } from './words.js';
 
 const WINDOW = 600, PAGE = 50, AT_ONCE = 4;
 /// Samples of more instances than these are not followed at once.
@@ -64,7 +64,7 @@ class Row {
     const from = serverNow() - WINDOW;
     this.points.sort((a, b) => a[0] - b[0]);
     while (this.points.length && this.points[0][0] < from) this.points.shift();
-    this.cell(3, spark([[from, null], ...this.points, [serverNow(), null]], { width: 120, most: 100, kind: this.instance.mode === 'shadow' ? 'shadow' : 'load' }));
+    this.cell(3, spark([[from, null], ...this.points, [serverNow(), null]], { width: 120, most: 100, floor: 0, kind: this.instance.mode === 'shadow' ? 'shadow' : 'load' }));
     this.values();
   }
 
@@ -135,7 +135,7 @@ export async function open(host, context) {
   };
 
   const read = async () => {
-    all = (await ask(path(['instances'], { group: group() }), { signal: stop.signal })).sort((a, b) => a.group.localeCompare(b.group) || a.instance.localeCompare(b.instance));
+    all = (await ask(path(['instances'], { group: group() }), { signal: stop.signal })).sort((a, b) => byName(a.group, b.group) || byName(a.instance, b.instance));
     fill(select, h('option', { value: '' }, 'any'), [...now.groups.keys()].map(name => h('option', { value: name, selected: name === group() }, name)));
     follows();
     show();

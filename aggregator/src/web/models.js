@@ -4,7 +4,7 @@ import { ask, path } from './api.js';
 import { Chart } from './chart.js';
 import { badge, figure, fill, h, table } from './dom.js';
 import { listen, now, readAll, serverNow } from './live.js';
-import { BANDS, ago, metric, number, percent, span, time } from './words.js';
+import { BANDS, ago, byName, metric, number, percent, span, time } from './words.js';
 
 const NAMES = Object.keys(BANDS);
 
@@ -14,7 +14,7 @@ async function fleet(host, context) {
   const body = h('div');
   const show = () => {
     const wanted = (context.query.find ?? '').toLowerCase();
-    const found = [...now.groups.values()].filter(line => line.name.toLowerCase().includes(wanted) || (line.model ?? '').toLowerCase().includes(wanted)).sort((a, b) => (a.trust ?? -1) - (b.trust ?? -1) || a.name.localeCompare(b.name));
+    const found = [...now.groups.values()].filter(line => line.name.toLowerCase().includes(wanted) || (line.model ?? '').toLowerCase().includes(wanted)).sort((a, b) => (a.trust ?? -1) - (b.trust ?? -1) || byName(a.name, b.name));
     fill(body, table('Forecasts by group', [{ name: 'Group' }, { name: 'Models and their shares, first hour' }, { name: 'Trust', kind: 'number' }, { name: 'Interval held', kind: 'number' }, { name: 'Promised', kind: 'number' }],
       found.slice(0, 200).map(line => ({ cells: [h('a', { href: `#/models/${encodeURIComponent(line.name)}` }, line.name), line.model ?? h('span', { class: 'muted' }, 'no forecast yet'), number(line.trust, 2), percent(line.measured_coverage), percent(line.nominal_coverage)] })), 'No group yet.'),
     found.length > 200 && h('p', { class: 'muted' }, `${number(found.length - 200)} more: narrow the search.`));

@@ -41,6 +41,8 @@ export function span(seconds) {
   return `${Math.floor(whole / size)} ${unit}${rest ? ` ${rest} ${next}` : ''}`;
 }
 
+/// Names in the order people expect: 2 before 10.
+export const byName = (a, b) => a.localeCompare(b, undefined, { numeric: true });
 export const number = (value, digits = 0) => value == null ? '–'
   : value.toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 export const percent = (share, digits = 0) => share == null ? '–' : `${number(100 * share, digits)} %`;
