@@ -6,7 +6,6 @@ use std::sync::Arc;
 use forecast::{BandCoverage, Champion, Forecast, Held, Tracker, Trust};
 use planner::baseline::{Baseline, Doubt};
 use serde::Serialize;
-use serde_json::Value;
 
 /// Models, coverage and trust of the newest forecast. Made anew with every forecast, not with every round.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
@@ -19,16 +18,16 @@ pub struct Standing {
     trained_at: i64,
     /// Seconds of observations behind it.
     history_seconds: u64,
-    #[schema(value_type = Value)]
+    #[schema(value_type = serde_json::Value)]
     trust: Trust,
     /// Promised and measured, by band, events left out.
-    #[schema(value_type = Vec<Value>)]
+    #[schema(value_type = Vec<serde_json::Value>)]
     coverage: Vec<BandCoverage>,
     /// Loss of the ensemble over that of seasonal naive in the replay, by band; absent where there is none yet.
     skill: Vec<Option<f64>>,
     members: Vec<MemberShown>,
     /// What the intervals held by hour, as far as outcomes are kept: the newest thousand of each band, since the start.
-    #[schema(value_type = Vec<Value>)]
+    #[schema(value_type = Vec<serde_json::Value>)]
     held: Vec<Held>,
 }
 
@@ -53,7 +52,7 @@ pub struct MetricReport {
     /// Why nothing is forecast.
     pub refused: Option<String>,
     /// The idle baseline in use, points, with what it comes from.
-    #[schema(value_type = Value)]
+    #[schema(value_type = serde_json::Value)]
     pub baseline: Baseline,
     /// Why the baseline is taken as zero.
     #[schema(value_type = Option<String>)]

@@ -3,7 +3,7 @@
 
 import { forgetToken, hasToken, onSignIn } from './api.js';
 import { help, jump, pause, resume, signIn, toast } from './dialogs.js';
-import { badge, button, fill, h } from './dom.js';
+import { badge, button, fill, h, steady } from './dom.js';
 import { listen, may, now, readAll, serverNow, watch, whoAmI } from './live.js';
 import { ago, time, zone } from './words.js';
 import * as audit from './audit.js';
@@ -82,7 +82,7 @@ async function route() {
   document.title = `${document.querySelector('main h1')?.textContent ?? page.name} · Foreshadow`;
 }
 
-const group_ = () => address().segments[0] === 'groups' ? address().segments[1] : undefined;
+const currentGroup = () => address().segments[0] === 'groups' ? address().segments[1] : undefined;
 const allPaused = () => now.everywhere?.paused;
 
 const theme = () => document.documentElement.dataset.theme ?? 'auto';
@@ -98,28 +98,26 @@ function turnTheme() {
   head();
 }
 
-/// The head is made anew when something in it changes; the element that has the focus keeps it.
+/// The head: pages, whether what is shown is live, who is asking, and the pause button.
 function head() {
   const { segments } = address();
   const here = segments[0] === 'groups' ? '' : segments[0] ?? '';
-  const focused = document.activeElement?.dataset?.part;
-  fill(document.getElementById('nav'), PAGES.filter(page => page.name && (!page.role || !now.me || may(page.role))).map(page =>
-    h('a', { href: `#/${page.path}`, 'aria-current': page.path === here ? 'page' : null, data: { part: page.path } }, page.name)));
+  const role = now.me?.role;
+  steady(document.getElementById('nav'), [here, role], () => PAGES.filter(page => page.name && (!page.role || !now.me || may(page.role))).map(page =>
+    h('a', { href: `#/${page.path}`, 'aria-current': page.path === here ? 'page' : null }, page.name)));
   const state = { live: 'live', lost: 'reconnecting', refused: 'refused' }[now.state];
-  fill(document.getElementById('tools'),
+  steady(document.getElementById('tools'), [now.state, theme(), now.me, hasToken(), allPaused()], () => [
     h('span', { class: `live ${now.state}`, title: now.state === 'live' ? 'What is shown follows by itself' : 'What is shown may be old' }, state),
-    button('Go to', { class: 'quiet wide', title: 'Go to a group: /', data: { part: 'jump' } }, () => jump()),
-    button(`Theme: ${theme()}`, { class: 'quiet wide', title: 'light, dark, or as the system says', data: { part: 'theme' } }, turnTheme),
-    button('?', { class: 'quiet', 'aria-label': 'Help and keys', data: { part: 'help' } }, () => help(PAGES)),
+    button('Go to', { class: 'quiet wide', title: 'Go to a group: /' }, () => jump()),
+    button(`Theme: ${theme()}`, { class: 'quiet wide', title: 'light, dark, or as the system says' }, turnTheme),
+    button('?', { class: 'quiet', 'aria-label': 'Help and keys' }, () => help(PAGES)),
     now.me && h('span', { class: 'who', title: `Foreshadow ${now.me.version}` }, now.me.open ? 'everybody, no tokens' : `${now.me.name} · ${now.me.role}`),
-    hasToken() && button('Sign out', { class: 'quiet wide', data: { part: 'out' } }, () => { forgetToken(); location.reload(); }),
-    may('operator') && !allPaused() && button('Pause', { class: 'stop', title: 'The red button: p', data: { part: 'pause' } }, () => pause(group_())),
-    allPaused() && may('admin') && button('Resume', { class: 'go', data: { part: 'pause' } }, () => resume()));
+    hasToken() && button('Sign out', { class: 'quiet wide' }, () => { forgetToken(); location.reload(); }),
+    may('operator') && !allPaused() && button('Pause', { class: 'stop', title: 'The red button: p' }, () => pause(currentGroup())),
+    allPaused() && may('admin') && button('Resume', { class: 'go' }, () => resume())]);
   const said = now.everywhere;
-  fill(document.getElementById('banner') ?? document.getElementById('head').insertAdjacentElement('afterend', h('div', { id: 'banner' })),
-    allPaused() && h('p', { class: 'paused' }, badge('paused', 'bad'), ' Everything is paused: nothing is changed in any group. ',
-      h('strong', {}, said.by), `: “${said.reason}”, `, time(said.at, at => ago(at, serverNow())), '.'));
-  if (focused) document.querySelector(`[data-part="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  steady(document.getElementById('banner'), [said, Math.floor(serverNow() / 60)], () => allPaused() && h('p', { class: 'paused' }, badge('paused', 'bad'), ' Everything is paused: nothing is changed in any group. ',
+    h('strong', {}, said.by), `: “${said.reason}”, `, time(said.at, at => ago(at, serverNow())), '.'));
 }
 
 const typing = target => target.closest('input, textarea, select, dialog, [contenteditable]');
@@ -128,7 +126,7 @@ document.addEventListener('keydown', event => {
   if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
   const page = PAGES.find(page => page.key === event.key);
   const work = page ? () => { location.hash = `#/${page.path}`; }
-    : { '?': () => help(PAGES), '/': () => jump(), t: turnTheme, p: () => may('operator') && !allPaused() && pause(group_()) }[event.key];
+    : { '?': () => help(PAGES), '/': () => jump(), t: turnTheme, p: () => may('operator') && !allPaused() && pause(currentGroup()) }[event.key];
   if (!work) return;
   event.preventDefault();
   work();

@@ -28,6 +28,24 @@ export const fill = (node, ...children) => {
   return put(node, {}, children);
 };
 
+const shown = new WeakMap();
+const reachable = node => [...node.querySelectorAll('a[href], button, input, select, summary')];
+
+/// Fills a node only when what it shows has changed: a button is not taken away while somebody presses it, and whatever had
+/// the focus keeps it where it is still there.
+export const steady = (node, what, build) => {
+  const key = JSON.stringify(what);
+  if (shown.get(node) === key) return;
+  shown.set(node, key);
+  const at = node.contains(document.activeElement) ? reachable(node).indexOf(document.activeElement) : -1;
+  const label = at < 0 ? null : document.activeElement.textContent;
+  fill(node, build());
+  if (at >= 0) {
+    const now = reachable(node);
+    (now[at]?.textContent === label ? now[at] : now.find(one => one.textContent === label))?.focus({ preventScroll: true });
+  }
+};
+
 /// A badge: a word with a colour of its own, which never says anything by colour alone.
 export const badge = (text, kind, title) => h('span', { class: `badge ${kind ?? ''}`, title }, text);
 
@@ -39,11 +57,13 @@ export const figure = (name, value, note, title) =>
 export const button = (text, attributes, work) => {
   const node = h('button', { type: 'button', ...attributes }, text);
   node.addEventListener('click', async () => {
-    node.disabled = true;
+    // Not disabled meanwhile: a dialog gives the focus back to it.
+    if (node.ariaBusy === 'true') return;
+    node.ariaBusy = 'true';
     try {
       await work(node);
     } finally {
-      node.disabled = false;
+      node.ariaBusy = null;
     }
   });
   return node;

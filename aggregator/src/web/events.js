@@ -3,6 +3,7 @@
 import { ask, path } from './api.js';
 import { dialog, field, reasonField, toast } from './dialogs.js';
 import { badge, button, fill, h, table } from './dom.js';
+import { read as readCalendar } from './ics.js';
 import { may, now, readAll, serverNow } from './live.js';
 import { ago, number, plural, span, time, zone } from './words.js';
 
@@ -60,6 +61,42 @@ async function edit(old, group, done) {
   });
   if (!entered) return;
   toast(`${entered.name}: ${old ? 'replaced' : 'entered'}. The forecast follows within ten seconds.`);
+  done();
+}
+
+/// Events of a calendar file: shown first, entered one by one, each that is refused by its reason.
+async function bring(done) {
+  const [list, found] = [h('div', { 'aria-live': 'polite' }), []];
+  const show = async file => {
+    found.splice(0, Infinity, ...file ? readCalendar(await file.text(), zone) : []);
+    fill(list, found.length ? h('ul', { class: 'found' }, found.map((one, index) => h('li', {}, one.problem ? h('span', { class: 'muted' }, `${one.name}: left out, ${one.problem}`)
+      : h('label', { class: 'choice' }, h('input', { type: 'checkbox', name: `take-${index}`, checked: one.repeat !== 'none' || one.starts + one.seconds > serverNow() }),
+        h('span', {}, h('b', {}, one.name), h('small', {}, time(one.starts), `, ${span(one.seconds)}, ${one.repeat === 'none' ? 'once' : one.repeat}`))))))
+      : file && h('p', { class: 'said bad' }, 'No event is in this file.'));
+  };
+  const entered = await dialog({
+    title: 'Events of a calendar', confirm: 'Enter those', kind: 'go', wide: true,
+    body: [
+      field('A calendar file (.ics)', h('input', { type: 'file', name: 'file', accept: '.ics,text/calendar', required: true, onchange: event => show(event.target.files[0]) })), list,
+      h('div', { class: 'row' }, field('For', h('select', { name: 'group' }, h('option', { value: '' }, 'every group'), [...now.groups.keys()].map(name => h('option', { value: name }, name)))),
+        field('Times the demand', h('input', { name: 'intensity', type: 'number', value: 1.5, min: 1, step: 'any', required: true }), 'A calendar does not say it: of all of them, to be edited one by one.')),
+      reasonField(),
+    ],
+    async work(given) {
+      const chosen = found.filter((one, index) => !one.problem && given[`take-${index}`]);
+      if (!chosen.length) throw new Error('No event is chosen.');
+      const refused = [];
+      for (const one of chosen) {
+        const body = { name: one.name, starts: new Date(one.starts * 1000).toISOString(), duration_seconds: Math.round(one.seconds), intensity: Number(given.intensity), reason: given.reason };
+        Object.assign(body, given.group ? { group: given.group } : { every_group: true });
+        if (one.repeat !== 'none') Object.assign(body, { repeat: one.repeat, every: one.every, time_zone: one.zone, ...one.until && { until: new Date(one.until * 1000).toISOString() } });
+        await ask('/events', { method: 'POST', body }).catch(error => refused.push(`${one.name}: ${error.message}`));
+      }
+      if (refused.length) throw new Error(`${chosen.length - refused.length} of ${chosen.length} are entered. Refused: ${refused.join('; ')}`);
+      return chosen.length;
+    },
+  });
+  if (entered) toast(`${plural(entered, 'event')} entered. The forecast follows within ten seconds.`);
   done();
 }
 
@@ -130,7 +167,7 @@ export async function open(host, context) {
   const turn = weeks => context.set({ from: weeks ? Math.round(monday() + weeks * 7 * DAY + DAY / 2) : null }, { push: true });
   fill(host, h('h1', {}, 'Events'),
     h('div', { class: 'controls' },
-      may('operator') && button('New event', { class: 'main go' }, () => edit(null, context.query.group, again)),
+      may('operator') && button('New event', { class: 'main go' }, () => edit(null, context.query.group, again)), may('operator') && button('From a calendar…', {}, () => bring(again)),
       h('label', { class: 'control' }, 'Group', h('select', { onchange: event => context.set({ group: event.target.value }) }, h('option', { value: '' }, 'any'), [...now.groups.keys()].map(name => h('option', { value: name, selected: name === context.query.group }, name)))),
       h('label', { class: 'control' }, h('input', { type: 'checkbox', checked: Boolean(context.query.past), onchange: event => context.set({ past: event.target.checked ? 1 : null }) }), ' also those over and taken back')),
     h('div', { class: 'controls calendar-head' }, title, button('←', { 'aria-label': 'Four weeks earlier' }, () => turn(-4)), button('Today', {}, () => turn(0)), button('→', { 'aria-label': 'Four weeks later' }, () => turn(4))),

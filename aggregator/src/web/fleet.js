@@ -3,7 +3,7 @@
 
 import { ask, path } from './api.js';
 import { spark } from './chart.js';
-import { badge, figure, fill, h, s } from './dom.js';
+import { badge, figure, fill, h, s, steady } from './dom.js';
 import { listen, now, readAll } from './live.js';
 import { MODES, byName, money, number, percent, plural, step } from './words.js';
 
@@ -58,19 +58,20 @@ class Row {
     if (this.line === line) return;
     if (this.line?.name !== line.name) this.drawn = null;
     this.line = line;
-    const cell = (index, ...children) => fill(this.cells[index].firstChild, children);
-    cell(0, h('a', { href: `#/groups/${encodeURIComponent(line.name)}` }, line.name));
-    cell(2, modeBadge(line));
-    cell(3, number(line.serving), (line.warming > 0 || line.reporting < line.serving) && h('small', {}, [line.warming > 0 && `${line.warming} warming`,
-      line.reporting < line.serving && `${line.reporting} reporting`].filter(Boolean).join(', ')));
-    cell(4, line.need_now ?? '–');
-    cell(5, line.need_ahead ?? '–');
-    cell(6, glyph(line));
-    cell(7, number(line.trust, 2));
-    cell(8, line.measured_coverage === null ? '–' : percent(line.measured_coverage), line.nominal_coverage !== null && h('small', {}, `of ${percent(line.nominal_coverage)}`));
-    cell(9, line.steps.length ? line.steps.map(([name, count, permitted]) => h('span', { class: 'next' }, `${permitted ? '' : 'would '}${step(name).does} ${count}`)) : h('span', { class: 'muted' }, 'nothing'));
-    cell(10, line.holds.length ? [h('span', { class: 'clamp', title: line.holds.join('\n') }, line.holds[0]), line.holds.length > 1 && h('small', {}, `and ${line.holds.length - 1} more`)] : h('span', { class: 'muted' }, 'none'));
-    cell(11, shadowWords(line.shadows));
+    // `build` is not called where the cell shows `what` already.
+    const cell = (index, what, build) => steady(this.cells[index].firstChild, what, build);
+    cell(0, line.name, () => h('a', { href: `#/groups/${encodeURIComponent(line.name)}` }, line.name));
+    cell(2, [line.mode, line.paused, line.simulated, line.at_most], () => modeBadge(line));
+    cell(3, [line.serving, line.warming, line.reporting], () => [number(line.serving), (line.warming > 0 || line.reporting < line.serving) && h('small', {}, [line.warming > 0 && `${line.warming} warming`,
+      line.reporting < line.serving && `${line.reporting} reporting`].filter(Boolean).join(', '))]);
+    cell(4, line.need_now, () => line.need_now ?? '–');
+    cell(5, line.need_ahead, () => line.need_ahead ?? '–');
+    cell(6, [line.serving, line.need_now, line.need_ahead], () => glyph(line));
+    cell(7, line.trust, () => number(line.trust, 2));
+    cell(8, [line.measured_coverage, line.nominal_coverage], () => [line.measured_coverage === null ? '–' : percent(line.measured_coverage), line.nominal_coverage !== null && h('small', {}, `of ${percent(line.nominal_coverage)}`)]);
+    cell(9, line.steps, () => line.steps.length ? line.steps.map(([name, count, permitted]) => h('span', { class: 'next' }, `${permitted ? '' : 'would '}${step(name).does} ${count}`)) : h('span', { class: 'muted' }, 'nothing'));
+    cell(10, line.holds, () => line.holds.length ? [h('span', { class: 'clamp', title: line.holds.join('\n') }, line.holds[0]), line.holds.length > 1 && h('small', {}, `and ${line.holds.length - 1} more`)] : h('span', { class: 'muted' }, 'none'));
+    cell(11, line.shadows, () => shadowWords(line.shadows));
     this.spark();
   }
 

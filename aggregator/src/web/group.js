@@ -4,7 +4,7 @@
 import { ask, path } from './api.js';
 import { Chart, Cursor } from './chart.js';
 import { changeMode, dialog, pause, resume } from './dialogs.js';
-import { badge, button, figure, fill, h, table } from './dom.js';
+import { badge, button, figure, fill, h, steady, table } from './dom.js';
 import { modeBadge } from './fleet.js';
 import { listen, may, now, readAll, serverNow } from './live.js';
 import { columns, history, plan } from './reasons.js';
@@ -111,7 +111,7 @@ class Group {
     if (!line) return;
     const { standing } = this.detail;
     const own = standing.group?.paused && standing.group;
-    fill(this.at.top,
+    steady(this.at.top, [standing, line.mode, line.paused, line.at_most, now.me?.role], () => [
       h('nav', { class: 'crumbs', 'aria-label': 'Where you are' }, h('a', { href: '#/' }, 'Fleet'), ' / '),
       h('div', { class: 'title' }, h('h1', {}, this.name), modeBadge(line),
         h('div', { class: 'acts' },
@@ -120,7 +120,7 @@ class Group {
           may('admin') && !line.simulated && button('Mode…', {}, () => changeMode(line)))),
       own && h('p', { class: 'paused' }, badge('paused', 'bad'), ' ', h('strong', {}, own.by), `: “${own.reason}”, `, time(own.at, at => ago(at, serverNow())), '.'),
       line.simulated && h('p', { class: 'said' }, 'This group is simulated: its load, its cloud and its time. Its forecast and its plans are made as those of a real one are.'),
-      standing.group && !own && standing.group.mode !== 'observe' && h('p', { class: 'muted' }, `Mode ${standing.group.mode} since `, time(standing.group.at), ` by ${standing.group.by}: “${standing.group.reason}”.`));
+      standing.group && !own && standing.group.mode !== 'observe' && h('p', { class: 'muted' }, `Mode ${standing.group.mode} since `, time(standing.group.at), ` by ${standing.group.by}: “${standing.group.reason}”.`)]);
   }
 
   numbers() {
@@ -141,17 +141,15 @@ class Group {
   rangeBar() {
     const { from, to, fixed } = this.range();
     const chosen = fixed ? null : this.context.query.span ?? USUAL;
-    const focused = document.activeElement?.dataset?.span;
     const move = by => this.context.set({ from: Math.round(from + by * (to - from)), to: Math.round(to + by * (to - from)) }, { push: true });
     const metrics = Object.keys(this.models ?? {});
-    fill(this.at.ranges, h('div', { class: 'controls' }, h('div', { class: 'segments', role: 'group', 'aria-label': 'Range' }, SPANS.map(([name]) => h('button', {
-      type: 'button', 'aria-pressed': String(name === chosen), data: { span: name }, onclick: () => this.context.set({ span: name === USUAL ? null : name, from: null, to: null }, { push: true }),
+    steady(this.at.ranges, [chosen, metrics, this.metric, Math.floor(from / 60), Math.floor(to / 60)], () => h('div', { class: 'controls' }, h('div', { class: 'segments', role: 'group', 'aria-label': 'Range' }, SPANS.map(([name]) => h('button', {
+      type: 'button', 'aria-pressed': String(name === chosen), onclick: () => this.context.set({ span: name === USUAL ? null : name, from: null, to: null }, { push: true }),
     }, name))),
     h('button', { type: 'button', 'aria-label': 'Earlier', onclick: () => move(-0.5) }, '←'), h('button', { type: 'button', 'aria-label': 'Later', onclick: () => move(0.5) }, '→'),
     fixed && h('button', { type: 'button', onclick: () => this.context.set({ from: null, to: null }, { push: true }) }, 'Back to now'),
     metrics.length > 1 && h('label', { class: 'control' }, 'Metric', h('select', { onchange: event => this.context.set({ metric: event.target.value }) }, metrics.map(name => h('option', { value: name, selected: name === this.metric }, metric(name))))),
     h('span', { class: 'muted' }, time(from), ' to ', time(to))));
-    if (focused) this.at.ranges.querySelector(`[data-span="${focused}"]`)?.focus({ preventScroll: true });
   }
 
   draw() {
@@ -231,7 +229,7 @@ class Group {
     const cost = spend(this.sessions ?? [], from, Math.min(to, this.now));
     fill(this.at.spent, cost.sessions > 0 && h('p', {}, `${plural(cost.sessions, 'session')} in this range, `, cost.unpriced < cost.sessions ? [h('strong', {}, money(cost.sum)), ' spent'] : 'no price is configured for their types',
       cost.unpriced > 0 && cost.unpriced < cost.sessions && `, ${cost.unpriced} without a price`, '.'));
-    fill(this.at.sessions, list(this.sessions ?? [], this.now, () => this.again(['sessions', 'detail'])));
+    steady(this.at.sessions, [this.sessions, Math.floor(this.now / 60)], () => list(this.sessions ?? [], this.now, () => this.again(['sessions', 'detail'])));
   }
 
   evidenceOf() {
@@ -249,15 +247,15 @@ class Group {
   }
 
   done() {
-    fill(this.at.intents, table('Intents and outcomes', [{ name: 'Written' }, { name: 'Step' }, { name: 'Instances' }, { name: 'Outcome' }, { name: 'Why' }],
+    steady(this.at.intents, [this.intents, this.detail.summary.mode], () => table('Intents and outcomes', [{ name: 'Written' }, { name: 'Step' }, { name: 'Instances' }, { name: 'Outcome' }, { name: 'Why' }],
       this.intents.slice(0, 40).map(intent => ({ cells: [time(intent.written_at), badge(step(intent.action).does, step(intent.action).kind), intent.instances?.join(', ') ?? intent.count,
         intent.settled ? [badge(intent.settled.settled, intent.settled.settled === 'done' ? 'good' : 'bad'), h('small', {}, intent.settled.why?.join('; ') ?? `after ${span(intent.settled_at - intent.written_at)}`)] : badge('open', ''),
         h('span', { class: 'reason' }, intent.reason)] })), this.detail.summary.mode === 'observe' ? 'Nothing was ever done here: in observe nothing is.' : 'Nothing was done here yet.'));
     const { members } = this.detail;
-    fill(this.at.members, table('Who is in the group', [{ name: 'Instance' }, { name: 'Mode' }, { name: 'Since' }, { name: 'Type' }, { name: 'Zone' }, { name: 'Agent' }],
+    steady(this.at.members, members, () => [table('Who is in the group', [{ name: 'Instance' }, { name: 'Mode' }, { name: 'Since' }, { name: 'Type' }, { name: 'Zone' }, { name: 'Agent' }],
       members.slice(0, 100).map(member => ({ cells: [member.instance, badge(member.mode, member.mode), time(member.since_micros / 1e6), member.instance_type ?? '–', member.zone ?? '–',
         member.connected ? `connected, ${member.agent_version ?? '?'}` : 'silent'] })), 'Nobody is known to be in this group.'),
-    h('p', {}, h('a', { href: `#/instances?group=${encodeURIComponent(this.name)}` }, `All ${plural(members.length, 'instance')} with their load`)));
+    h('p', {}, h('a', { href: `#/instances?group=${encodeURIComponent(this.name)}` }, `All ${plural(members.length, 'instance')} with their load`))]);
   }
 
   /// The plan that held at a time.

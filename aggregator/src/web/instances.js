@@ -3,7 +3,7 @@
 
 import { ask, follow, lines, path } from './api.js';
 import { spark } from './chart.js';
-import { badge, figure, fill, h } from './dom.js';
+import { badge, figure, fill, h, steady } from './dom.js';
 import { now, readAll, serverNow } from './live.js';
 import { byName, bytes, number, percent, plural, span, time } from './words.js';
 
@@ -29,7 +29,7 @@ class Row {
     const { spool } = instance;
     this.newest = Math.max(this.newest ?? 0, (spool.newest_micros ?? 0) / 1e6);
     this.cell(0, instance.instance, h('small', {}, [instance.instance_type, instance.zone].filter(Boolean).join(', ')));
-    this.cell(1, h('a', { href: `#/groups/${encodeURIComponent(instance.group)}` }, instance.group));
+    steady(this.cells[1].firstChild, instance.group, () => h('a', { href: `#/groups/${encodeURIComponent(instance.group)}` }, instance.group));
     this.cell(2, badge(instance.out_of_service ?? instance.mode, instance.mode), h('small', {}, 'since ', time(instance.since_micros / 1e6)), instance.claim_disagrees && badge('claims otherwise', 'bad', `its agent says ${instance.claimed_state}`));
     this.cell(8, spool.waiting ? badge(plural(spool.waiting, 'sample'), 'hold') : '0');
     this.cell(9, spool.dropped ? badge(number(spool.dropped), 'bad') : '0');

@@ -58,6 +58,7 @@ pub const ASSETS: &[Asset] = &[
     script!("reasons.js"),
     script!("shadows.js"),
     script!("events.js"),
+    script!("ics.js"),
     script!("instances.js"),
     script!("models.js"),
     script!("audit.js"),

@@ -100,10 +100,10 @@ export function lastWeek(course, before, mode, now) {
   return {
     chart,
     node: h('section', { 'aria-label': 'The last week' },
-      h('h3', {}, `What ${mode} would have allowed, by ${plural(course.plans, 'plan')} of the last ${span(now - course.stretches[0].from)}`),
+      h('h3', {}, `What ${mode} would have allowed, by ${plural(course.plans, 'plan')} of the last ${span(3600 * Math.ceil((now - course.stretches[0].from) / 3600))}`),
       told.length ? h('ul', {}, told) : h('p', {}, `No plan wanted anything that ${before} does not allow already.`),
       h('dl', { class: 'figures' }, figure('Too few served', span(found.short), 'below present need'),
-        figure('Nobody needed', `${number(found.spare / 3600, 1)} h`, 'of instances above need now and ahead'),
+        figure('Nobody needed', number(found.spare / 3600), 'instance-hours above need now and ahead'),
         figure('Plans cover', span(found.seconds))),
       chart.node,
       found.held.size > 0 && h('p', { class: 'muted' }, 'Holds, by share of the time: ', [...found.held].sort((a, b) => b[1] - a[1]).slice(0, 6)
