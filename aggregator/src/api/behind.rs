@@ -48,11 +48,7 @@ fn ahead(report: &GroupReport, now: i64) -> Option<Ahead> {
     let first = (now - forecast.start_seconds).div_euclid(step).max(0);
     let at = |index: i64| forecast.start_seconds + index * step;
     let need = |index: i64| report.evidence.capacity_at(Some(at(index).max(now)), None).ok().and_then(|it| it.need);
-    Some(Ahead {
-        start: at(first),
-        step_seconds: forecast.step_seconds,
-        need: (first..steps).map(need).collect(),
-    })
+    Some(Ahead { start: at(first), step_seconds: forecast.step_seconds, need: (first..steps).map(need).collect() })
 }
 
 /// What a group's plans came to over time: plans that say the same are one stretch.

@@ -87,7 +87,7 @@ pub struct GroupLine {
     trust: Option<f64>,
     measured_coverage: Option<f64>,
     nominal_coverage: Option<f64>,
-    /// Steps of the latest plan: name, instances, and whether the mode permits it.
+    /// Steps of the latest plan: name, instances (of a floor, how low it is), and whether the mode permits it.
     steps: Vec<(String, usize, bool)>,
     /// Open shadow sessions.
     shadows: Shadows,
@@ -119,7 +119,9 @@ impl Shadows {
 
 fn steps(plan: &Value) -> Vec<(String, usize, bool)> {
     let read = |step: &Value| {
-        let count = step["count"].as_u64().and_then(|count| usize::try_from(count).ok());
+        // A floor names no instances: how low it is says it.
+        let count =
+            step["count"].as_u64().or_else(|| step["to"].as_u64()).and_then(|count| usize::try_from(count).ok());
         let instances = count.or_else(|| Some(step["instances"].as_array()?.len())).unwrap_or_default();
         Some((step["step"].as_str()?.to_owned(), instances, step["permitted"].as_bool()?))
     };
@@ -312,8 +314,10 @@ mod tests {
     #[test]
     fn steps_are_counted_by_number_or_by_name() {
         let plan = json!({"steps": [{"step": "launch", "count": 2, "permitted": true},
-            {"step": "detach", "instances": ["i-1", "i-2", "i-3"], "permitted": false}]});
-        assert_eq!(steps(&plan), [("launch".to_owned(), 2, true), ("detach".to_owned(), 3, false)]);
+            {"step": "detach", "instances": ["i-1", "i-2", "i-3"], "permitted": false},
+            {"step": "floor", "from": 2, "to": 5, "permitted": true}]});
+        let wanted = [("launch", 2, true), ("detach", 3, false), ("floor", 5, true)];
+        assert_eq!(steps(&plan), wanted.map(|(name, count, permitted)| (name.to_owned(), count, permitted)));
         assert!(steps(&json!({})).is_empty());
     }
 

@@ -202,7 +202,8 @@ pub async fn plans(State(state): State<ApiState>, asked: Asked) -> Result<Json<V
     let limit = limit_of(&asked)?;
     let to = asked.time("to", state.clock.wall_seconds())?;
     let group = known_group(&state, &name)?;
-    let stored = state.plans.plans(&group, to.unwrap_or(i64::MAX), limit).await.map_err(|error| Problem::unavailable(&error))?;
+    let stored =
+        state.plans.plans(&group, to.unwrap_or(i64::MAX), limit).await.map_err(|error| Problem::unavailable(&error))?;
     if stored.is_empty() && to.is_none() {
         // A simulated group's plans are not kept.
         let latest = state.board.report(&group).and_then(|report| report.plan.as_deref().cloned());

@@ -85,6 +85,8 @@ struct KeptNeed {
 struct KeptStep {
     step: String,
     count: Option<usize>,
+    /// Of a floor: how low.
+    to: Option<usize>,
     instances: Option<Vec<String>>,
     permitted: bool,
 }
@@ -103,7 +105,7 @@ impl Course {
             *lowest = lowest.min(trust);
         }
         let steps = kept.steps.into_iter().map(|step| StepSaid {
-            instances: step.count.or_else(|| step.instances.map(|names| names.len())).unwrap_or_default(),
+            instances: step.count.or(step.to).or_else(|| step.instances.map(|names| names.len())).unwrap_or_default(),
             step: step.step,
             permitted: step.permitted,
         });
@@ -229,7 +231,8 @@ mod tests {
     fn a_plan_as_the_planner_makes_it_is_read() {
         let policy = planner::policy::Policy::new("web");
         let (plan, _) = planner::plan(100, &policy, &planner::evidence::Evidence::default(), &Default::default());
-        let kept: Kept = serde_json::from_value(serde_json::to_value(&plan).expect("JSON")).expect("what a course needs");
+        let kept: Kept =
+            serde_json::from_value(serde_json::to_value(&plan).expect("JSON")).expect("what a course needs");
         assert_eq!((kept.made_at, kept.mode.as_str(), kept.holds.is_empty()), (100, "observe", false));
     }
 }

@@ -209,7 +209,7 @@ class Group {
       lines.push({ name: 'forecast need', kind: 'ahead dashed', shape: 'stairs', gap: Infinity, times: ahead.need.map((_, index) => ahead.start + index * ahead.step_seconds), values: ahead.need.map(need => need ?? NaN) });
     }
     const marks = (this.intents ?? []).map(intent => ({ at: intent.written_at, shape: step(intent.action).shape, kind: step(intent.action).kind,
-      title: `${clock(intent.written_at)} ${step(intent.action).does} ${intent.count ?? intent.instances?.length ?? ''}: ${intent.reason}` })).filter(mark => mark.at >= common.from && mark.at <= common.to);
+      title: `${clock(intent.written_at)} ${step(intent.action).does} ${intent.count ?? intent.to ?? intent.instances?.length ?? ''}: ${intent.reason}` })).filter(mark => mark.at >= common.from && mark.at <= common.to);
     const tells = at => {
       const near = (common.to - common.from) / 80;
       return marks.filter(mark => Math.abs(mark.at - at) < near).slice(0, 3).map(mark => h('span', { class: 'item' }, mark.title));
@@ -248,7 +248,7 @@ class Group {
 
   done() {
     steady(this.at.intents, [this.intents, this.detail.summary.mode], () => table('Intents and outcomes', [{ name: 'Written' }, { name: 'Step' }, { name: 'Instances' }, { name: 'Outcome' }, { name: 'Why' }],
-      this.intents.slice(0, 40).map(intent => ({ cells: [time(intent.written_at), badge(step(intent.action).does, step(intent.action).kind), intent.instances?.join(', ') ?? intent.count,
+      this.intents.slice(0, 40).map(intent => ({ cells: [time(intent.written_at), badge(step(intent.action).does, step(intent.action).kind), intent.instances?.join(', ') ?? intent.count ?? `at ${intent.to}`,
         intent.settled ? [badge(intent.settled.settled, intent.settled.settled === 'done' ? 'good' : 'bad'), h('small', {}, intent.settled.why?.join('; ') ?? `after ${span(intent.settled_at - intent.written_at)}`)] : badge('open', ''),
         h('span', { class: 'reason' }, intent.reason)] })), this.detail.summary.mode === 'observe' ? 'Nothing was ever done here: in observe nothing is.' : 'Nothing was done here yet.'));
     const { members } = this.detail;

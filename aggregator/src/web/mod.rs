@@ -95,12 +95,18 @@ mod tests {
     #[test]
     fn nothing_makes_markup_of_text_or_comes_from_elsewhere() {
         for asset in ASSETS {
-            for word in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "https://"] {
+            for word in
+                ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "https://"]
+            {
                 assert!(!asset.body.contains(word), "{} has {word}", asset.name);
             }
         }
         // The names of SVG and of the page's own license of words are no addresses to load from.
         let foreign = ASSETS.iter().flat_map(|asset| asset.body.split("http://").skip(1));
-        assert!(foreign.clone().all(|rest| rest.starts_with("www.w3.org/2000/svg")), "{:?}", foreign.collect::<Vec<_>>());
+        assert!(
+            foreign.clone().all(|rest| rest.starts_with("www.w3.org/2000/svg")),
+            "{:?}",
+            foreign.collect::<Vec<_>>()
+        );
     }
 }

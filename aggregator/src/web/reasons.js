@@ -19,7 +19,7 @@ export function plan(plan, now) {
     const verdict = plan.verdicts?.find(verdict => verdict.step === index);
     const names = one.instances ?? [];
     return h('li', { class: `step ${step(one.step).kind}` },
-      h('p', {}, badge(one.permitted ? 'does' : 'would', one.permitted ? 'good' : ''), ' ', h('strong', {}, `${step(one.step).does} ${one.count ?? names.length}`),
+      h('p', {}, badge(one.permitted ? 'does' : 'would', one.permitted ? 'good' : ''), ' ', h('strong', {}, `${step(one.step).does} ${one.count ?? one.to ?? names.length}`),
         names.length > 0 && h('span', { class: 'muted' }, ` ${names.slice(0, 4).join(', ')}${names.length > 4 ? ` and ${names.length - 4} more` : ''}`)),
       h('p', {}, one.reason),
       verdict && (verdict.allowed ? h('p', { class: 'muted' }, 'The checker would let it.')
@@ -47,12 +47,12 @@ export function plan(plan, now) {
 
 /// A line of what a plan wanted, for lists.
 export const brief = plan => {
-  const steps = plan.steps.map(one => `${one.permitted ? '' : 'would '}${step(one.step).does} ${one.count ?? one.instances?.length ?? ''}`);
+  const steps = plan.steps.map(one => `${one.permitted ? '' : 'would '}${step(one.step).does} ${one.count ?? one.to ?? one.instances?.length ?? ''}`);
   const holds = [...new Set(plan.not_taken.flatMap(one => one.holds.map(hold => hold.hold)))];
   return steps.length ? steps.join(', ') : holds.length ? `no step: ${holds.slice(0, 3).join(', ')}${holds.length > 3 ? '…' : ''}` : 'no step';
 };
 
-const ALLOWS = { observe: [], 'scale-out': ['launch', 'reattach', 'extend'], full: ['launch', 'reattach', 'extend', 'detach', 'terminate', 'release', 'adopt'] };
+const ALLOWS = { observe: [], 'scale-out': ['launch', 'reattach', 'extend', 'floor'], full: ['launch', 'reattach', 'extend', 'floor', 'detach', 'terminate', 'release', 'adopt'] };
 /// Stretches that are farther apart were not one wish, seconds.
 const APART = 900;
 

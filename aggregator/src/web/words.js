@@ -74,6 +74,7 @@ export const STEPS = {
   detach: { does: 'detach into shadow', past: 'detached', shape: 'down', kind: 'shadow' },
   enter_standby: { does: 'put into standby', past: 'put into standby', shape: 'down', kind: 'shadow' },
   leave: { does: 'take out of the group', past: 'taken out of the group', shape: 'down', kind: 'shadow' },
+  floor: { does: 'keep a floor of', past: 'set the floor', shape: 'up', kind: 'good' },
   terminate: { does: 'terminate', past: 'terminated', shape: 'end', kind: 'bad' },
   extend: { does: 'extend the lease of', past: 'extended', shape: 'back', kind: '' },
   release: { does: 'release', past: 'released', shape: 'back', kind: '' },

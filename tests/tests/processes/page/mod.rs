@@ -82,7 +82,12 @@ fn config(directory: &Path) -> anyhow::Result<String> {
     ))
 }
 
-fn agents(url: &str, names: Vec<String>, group: &str, load: impl Fn(usize) -> f64 + Send + Sync + 'static) -> anyhow::Result<Fleet> {
+fn agents(
+    url: &str,
+    names: Vec<String>,
+    group: &str,
+    load: impl Fn(usize) -> f64 + Send + Sync + 'static,
+) -> anyhow::Result<Fleet> {
     Fleet::start(&Script {
         aggregator: url.to_owned(),
         instances: names,
@@ -90,7 +95,8 @@ fn agents(url: &str, names: Vec<String>, group: &str, load: impl Fn(usize) -> f6
         instance_type: "m5.large".to_owned(),
         interval: Duration::from_secs(1),
         load: Arc::new(move |index, second| {
-            let wobble = 3.0 * ((second as f64) / 9.0 + index as f64).sin() + ((second * 7 + index as u64 * 13) % 5) as f64;
+            let wobble =
+                3.0 * ((second as f64) / 9.0 + index as f64).sin() + ((second * 7 + index as u64 * 13) % 5) as f64;
             (load(index) + wobble).clamp(0.5, 100.0) as f32
         }),
     })
@@ -144,7 +150,8 @@ async fn look(given: &Value) -> anyhow::Result<()> {
     let mut stdin = browser.stdin.take().context("its input")?;
     stdin.write_all(given.to_string().as_bytes()).await?;
     drop(stdin);
-    let ended = tokio::time::timeout(PATIENCE, browser.wait_with_output()).await.context("the browser takes too long")??;
+    let ended =
+        tokio::time::timeout(PATIENCE, browser.wait_with_output()).await.context("the browser takes too long")??;
     let said = format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     println!("{said}");
     ensure!(ended.status.success(), "{said}");
@@ -203,12 +210,19 @@ async fn a_role_is_offered_what_it_may_do_and_no_token_is_in_an_address() -> any
     let aggregator = Aggregator::start(directory.path(), &config).await?;
     let bearer = format!("Bearer {}", tokens.of("viewer"));
     let known = async || {
-        let answer = web::request(http::Method::GET, &format!("{}/groups/web", aggregator.url), &[("authorization", &bearer)], "").await?;
+        let answer = web::request(
+            http::Method::GET,
+            &format!("{}/groups/web", aggregator.url),
+            &[("authorization", &bearer)],
+            "",
+        )
+        .await?;
         Ok((answer.status == 200).then_some(()))
     };
     eventually("the group is known", Duration::from_secs(60), known).await?;
     let mut asked = given("roles", &aggregator.url);
-    asked["tokens"] = ["viewer", "operator", "admin", "agent"].into_iter().map(|role| (role, tokens.of(role))).collect();
+    asked["tokens"] =
+        ["viewer", "operator", "admin", "agent"].into_iter().map(|role| (role, tokens.of(role))).collect();
     look(&asked).await?;
     let log = aggregator.process.output();
     assert!(!log.contains(tokens.of("admin")), "a token is in the log");
@@ -219,7 +233,8 @@ async fn a_role_is_offered_what_it_may_do_and_no_token_is_in_an_address() -> any
 async fn two_thousand_groups_and_two_weeks_of_minutes_are_light() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("inventory.toml");
-    let group = |number: usize| format!("[group.group-{number:04}]\nminimum = 1\nmaximum = 9\ninstances = [\"i-{number}\"]\n");
+    let group =
+        |number: usize| format!("[group.group-{number:04}]\nminimum = 1\nmaximum = 9\ninstances = [\"i-{number}\"]\n");
     std::fs::write(&file, (0..MANY).map(group).collect::<String>())?;
     let config = format!("[inventory]\nfile = \"{}\"\ninterval_seconds = 60\n", file.display());
     let port = free_port()?;
@@ -241,7 +256,10 @@ async fn changes_are_streamed_and_only_changes() -> anyhow::Result<()> {
     use futures::StreamExt as _;
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("inventory.toml");
-    std::fs::write(&file, "[group.web]\nminimum = 1\nmaximum = 9\ninstances = [\"i-1\"]\n[group.api]\nminimum = 1\nmaximum = 9\ninstances = [\"i-2\"]\n")?;
+    std::fs::write(
+        &file,
+        "[group.web]\nminimum = 1\nmaximum = 9\ninstances = [\"i-1\"]\n[group.api]\nminimum = 1\nmaximum = 9\ninstances = [\"i-2\"]\n",
+    )?;
     let config = format!("[inventory]\nfile = \"{}\"\ninterval_seconds = 5\n", file.display());
     let aggregator = Aggregator::start(directory.path(), &config).await?;
     let url = &aggregator.url;
@@ -253,7 +271,10 @@ async fn changes_are_streamed_and_only_changes() -> anyhow::Result<()> {
     let within = Duration::from_secs(60);
     let mut changes = web::events(&format!("{url}/changes")).await?;
     let (name, all) = tokio::time::timeout(within, changes.next()).await?.context("an event")?;
-    assert_eq!((name.as_str(), all["groups"].as_array().map(Vec::len), &all["everywhere"]), ("groups", Some(2), &Value::Null));
+    assert_eq!(
+        (name.as_str(), all["groups"].as_array().map(Vec::len), &all["everywhere"]),
+        ("groups", Some(2), &Value::Null)
+    );
     let mut web_alone = web::events(&format!("{url}/changes?group=web")).await?;
     let (_, first) = tokio::time::timeout(within, web_alone.next()).await?.context("an event")?;
     assert_eq!((first["groups"].as_array().map(Vec::len), &first["groups"][0]["name"]), (Some(1), &"web".into()));
@@ -277,8 +298,18 @@ async fn changes_are_streamed_and_only_changes() -> anyhow::Result<()> {
             break;
         }
     }
-    for (path, status) in [("/changes?group=nobody", 404), ("/changes?x=1", 400), ("/overview?x=1", 400), ("/whoami?x=1", 400), ("/instances?group=nobody", 404),
-        ("/groups/nobody/course", 404), ("/groups/web/course?from=-40d", 400), ("/groups/nobody/models", 404), ("/web/nothing.js", 404), ("/web/..%2Fmod.rs", 404)] {
+    for (path, status) in [
+        ("/changes?group=nobody", 404),
+        ("/changes?x=1", 400),
+        ("/overview?x=1", 400),
+        ("/whoami?x=1", 400),
+        ("/instances?group=nobody", 404),
+        ("/groups/nobody/course", 404),
+        ("/groups/web/course?from=-40d", 400),
+        ("/groups/nobody/models", 404),
+        ("/web/nothing.js", 404),
+        ("/web/..%2Fmod.rs", 404),
+    ] {
         let answer = web::get(&format!("{url}{path}")).await?;
         assert_eq!(answer.status, status, "{path}: {}", answer.body);
         assert!(answer.json()?["detail"].is_string(), "{path}");
@@ -286,6 +317,9 @@ async fn changes_are_streamed_and_only_changes() -> anyhow::Result<()> {
     let me = web::get_json(&format!("{url}/whoami")).await?;
     assert_eq!((&me["role"], &me["open"]), (&"admin".into(), &true.into()));
     let instances = web::get_json(&format!("{url}/instances?group=web")).await?;
-    assert_eq!((&instances[0]["instance"], &instances[0]["group"], &instances[0]["spool"]["waiting"]), (&"i-1".into(), &"web".into(), &0.into()));
+    assert_eq!(
+        (&instances[0]["instance"], &instances[0]["group"], &instances[0]["spool"]["waiting"]),
+        (&"i-1".into(), &"web".into(), &0.into())
+    );
     Ok(())
 }

@@ -48,7 +48,13 @@ async fn open(directory: &Path) -> anyhow::Result<SqlitePool> {
     Ok(SqlitePool::connect(&format!("sqlite://{}", file.display())).await?)
 }
 
-async fn write_minutes(to: &mut Transaction<'_, Sqlite>, group: &str, now: i64, days: i64, scale: f64) -> anyhow::Result<()> {
+async fn write_minutes(
+    to: &mut Transaction<'_, Sqlite>,
+    group: &str,
+    now: i64,
+    days: i64,
+    scale: f64,
+) -> anyhow::Result<()> {
     let insert = statement("MINUTE_WRITE")?;
     for minute in (now / 60 - days * 1_440)..(now / 60) {
         // An hour in which nobody measured, once.
@@ -115,12 +121,42 @@ pub async fn history(directory: &Path, now: i64) -> anyhow::Result<()> {
         insert.bind(plan(generation, minute).to_string()).execute(&mut *transaction).await?;
     }
     for (number, (action, ago, why, refused)) in [
-        (json!({"action": "launch", "count": 2, "size": 12}), 14_400, "cpu needs 12 within 6 min at 90 %; 10 serve", None),
-        (json!({"action": "detach", "instances": ["m-20"]}), 10_800, "13 serve; 11 are needed over the next hour at 95 %", None),
-        (json!({"action": "attach", "instances": ["m-20"]}), 6_000, "cpu needs 12 now; what stands in shadow comes back first", None),
-        (json!({"action": "detach", "instances": ["m-21"]}), 5_400, "13 serve; 11 are needed over the next hour at 95 %", None),
-        (json!({"action": "launch", "count": 1, "size": 13}), 4_200, "cpu needs 13 within 6 min at 90 %; 12 serve", Some("no capacity in us-east-1a")),
-        (json!({"action": "terminate", "instances": ["m-21"]}), 1_500, "forecast, present and the shadow agree: nobody needs it for the next hour", None),
+        (
+            json!({"action": "launch", "count": 2, "size": 12}),
+            14_400,
+            "cpu needs 12 within 6 min at 90 %; 10 serve",
+            None,
+        ),
+        (
+            json!({"action": "detach", "instances": ["m-20"]}),
+            10_800,
+            "13 serve; 11 are needed over the next hour at 95 %",
+            None,
+        ),
+        (
+            json!({"action": "attach", "instances": ["m-20"]}),
+            6_000,
+            "cpu needs 12 now; what stands in shadow comes back first",
+            None,
+        ),
+        (
+            json!({"action": "detach", "instances": ["m-21"]}),
+            5_400,
+            "13 serve; 11 are needed over the next hour at 95 %",
+            None,
+        ),
+        (
+            json!({"action": "launch", "count": 1, "size": 13}),
+            4_200,
+            "cpu needs 13 within 6 min at 90 %; 12 serve",
+            Some("no capacity in us-east-1a"),
+        ),
+        (
+            json!({"action": "terminate", "instances": ["m-21"]}),
+            1_500,
+            "forecast, present and the shadow agree: nobody needs it for the next hour",
+            None,
+        ),
     ]
     .into_iter()
     .enumerate()
@@ -128,7 +164,12 @@ pub async fn history(directory: &Path, now: i64) -> anyhow::Result<()> {
         let (token, written) = (format!("{:032x}", number + 1), now - ago);
         let mut body = json!({"token": token, "group": "web", "generation": number + 1, "step": 0, "epoch": 1, "written_at": written, "valid_until": written + 60});
         body.as_object_mut().context("an object")?.extend(action.as_object().cloned().unwrap_or_default());
-        let insert = sqlx::query(statement("INTENT_WRITE")?).bind(&token).bind("web").bind(number as i64 + 1).bind(0_i64).bind(1_i64);
+        let insert = sqlx::query(statement("INTENT_WRITE")?)
+            .bind(&token)
+            .bind("web")
+            .bind(number as i64 + 1)
+            .bind(0_i64)
+            .bind(1_i64);
         insert.bind(body.to_string()).bind(why).bind(written).execute(&mut *transaction).await?;
         let instances = action.get("instances").cloned().unwrap_or_else(|| json!(["m-20"]));
         let settled = match refused {
@@ -139,7 +180,8 @@ pub async fn history(directory: &Path, now: i64) -> anyhow::Result<()> {
         settle.execute(&mut *transaction).await?;
     }
     for (number, seconds) in [192, 211, 187, 240, 205, 198].into_iter().enumerate() {
-        let insert = sqlx::query(statement("LEAD_WRITE")?).bind(format!("m-{}", 30 + number)).bind(now - 86_400 + number as i64);
+        let insert =
+            sqlx::query(statement("LEAD_WRITE")?).bind(format!("m-{}", 30 + number)).bind(now - 86_400 + number as i64);
         insert.bind("web").bind("launch").bind(i64::from(seconds)).execute(&mut *transaction).await?;
     }
     for (number, (instance, origin, began, ended, why)) in [
