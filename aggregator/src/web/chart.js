@@ -39,7 +39,6 @@ export class Chart {
       onpointermove: event => this.pointer(event), onpointerleave: () => this.drag ?? this.options.cursor.move(null),
       onpointerdown: event => this.begin(event), onpointerup: event => this.end(event),
       onpointercancel: () => { this.drag = null; this.point(); },
-      ondblclick: () => this.options.onRange?.(),
     }, this.svg);
     this.node = h('figure', { class: 'chart' }, this.frame, this.legend);
     this.options.cursor.charts.add(this);
@@ -56,6 +55,7 @@ export class Chart {
 
   close() {
     this.observer.disconnect();
+    clearTimeout(this.picking);
     this.options.cursor.charts.delete(this);
   }
 
@@ -226,7 +226,17 @@ export class Chart {
     const { drag } = this;
     this.drag = null;
     if (drag?.to !== undefined) this.zoom(Math.min(drag.from, drag.to), Math.max(drag.from, drag.to));
-    else if (drag) this.options.onPick?.(this.time(event.clientX - this.frame.getBoundingClientRect().left));
+    else if (drag && this.picking) {
+      // The second half of a double click. The browser's own event needs an element that stays, and the cursor's does not.
+      clearTimeout(this.picking);
+      this.picking = null;
+      this.options.onRange();
+    } else if (drag) {
+      this.picking = setTimeout(() => {
+        this.picking = null;
+        this.options.onPick?.(drag.from);
+      }, 350);
+    }
     this.point();
   }
 

@@ -20,8 +20,8 @@ use tokio::process::Command;
 
 use seed::{DETACHED, MACHINES};
 
-/// How long the browser may take for everything.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// How long the browser may take for everything: a minute and a half by itself, more beside neighbours.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// So many groups are a page like any other.
 const MANY: usize = 2_000;
 
