@@ -67,7 +67,8 @@ pub struct Overview {
     groups: Vec<GroupLine>,
 }
 
-/// One group in a line. Nothing in it changes by time alone, so that only what changed is sent.
+/// One group in a line. Nothing in it changes by time alone, so that only what changed is sent: its holds are bare words
+/// (`StaleSamples`), without how old and how many.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct GroupLine {
     #[serde(flatten)]
@@ -128,6 +129,17 @@ fn steps(plan: &Value) -> Vec<(String, usize, bool)> {
     plan["steps"].as_array().into_iter().flatten().filter_map(read).collect()
 }
 
+/// The words of a plan's holds, each once.
+fn holds(plan: &Value) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in plan["holds"].as_array().into_iter().flatten().filter_map(|hold| hold["hold"].as_str()) {
+        if !words.iter().any(|known| known == word) {
+            words.push(word.to_owned());
+        }
+    }
+    words
+}
+
 fn line(state: &ApiState, report: &GroupReport, shadows: Shadows) -> Option<GroupLine> {
     let group = Id::new("group", &report.summary.name).ok()?;
     let standing = state.act.control().standing(&group);
@@ -136,7 +148,11 @@ fn line(state: &ApiState, report: &GroupReport, shadows: Shadows) -> Option<Grou
     // The simulated group of the demo has a mode of its own.
     let mode = if report.summary.simulated { report.summary.mode.clone() } else { standing.mode.to_string() };
     Some(GroupLine {
-        summary: v1::Group { mode, ..report.summary.clone() },
+        summary: v1::Group {
+            mode,
+            holds: report.plan.as_deref().map(holds).unwrap_or_default(),
+            ..report.summary.clone()
+        },
         at_most: standing.at_most,
         paused: standing.paused,
         source: state.timeline.source_of(&group),
@@ -319,6 +335,17 @@ mod tests {
         let wanted = [("launch", 2, true), ("detach", 3, false), ("floor", 5, true)];
         assert_eq!(steps(&plan), wanted.map(|(name, count, permitted)| (name.to_owned(), count, permitted)));
         assert!(steps(&json!({})).is_empty());
+    }
+
+    #[test]
+    fn a_hold_is_its_word_once_whatever_its_numbers() {
+        let at = |left: u32| {
+            json!({"holds": [{"hold": "WarmUp", "seconds_left": left}, {"hold": "Saturated", "metric": "cpu"},
+            {"hold": "Saturated", "metric": "memory"}]})
+        };
+        assert_eq!(holds(&at(593)), ["WarmUp", "Saturated"]);
+        assert_eq!(holds(&at(593)), holds(&at(583)));
+        assert!(holds(&json!({})).is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@ import { ask, path } from './api.js';
 import { spark } from './chart.js';
 import { badge, figure, fill, h, s, steady } from './dom.js';
 import { listen, now, readAll } from './live.js';
-import { MODES, byName, money, number, percent, plural, step } from './words.js';
+import { MODES, byName, hold, money, number, percent, plural, step } from './words.js';
 
 const PAGE = 50;
 /// Lines of demand are asked for by those who are seen, a few at once, and kept for this long, milliseconds.
@@ -70,7 +70,7 @@ class Row {
     cell(7, line.trust, () => number(line.trust, 2));
     cell(8, [line.measured_coverage, line.nominal_coverage], () => [line.measured_coverage === null ? '–' : percent(line.measured_coverage), line.nominal_coverage !== null && h('small', {}, `of ${percent(line.nominal_coverage)}`)]);
     cell(9, line.steps, () => line.steps.length ? line.steps.map(([name, count, permitted]) => h('span', { class: 'next' }, `${permitted ? '' : 'would '}${step(name).does} ${count}`)) : h('span', { class: 'muted' }, 'nothing'));
-    cell(10, line.holds, () => line.holds.length ? [h('span', { class: 'clamp', title: line.holds.join('\n') }, line.holds[0]), line.holds.length > 1 && h('small', {}, `and ${line.holds.length - 1} more`)] : h('span', { class: 'muted' }, 'none'));
+    cell(10, line.holds, () => line.holds.length ? h('span', { class: 'clamp', title: line.holds.join(', ') }, line.holds.map(hold).join(', ')) : h('span', { class: 'muted' }, 'none'));
     cell(11, line.shadows, () => shadowWords(line.shadows));
     this.spark();
   }

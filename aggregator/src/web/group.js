@@ -115,8 +115,8 @@ class Group {
       h('nav', { class: 'crumbs', 'aria-label': 'Where you are' }, h('a', { href: '#/' }, 'Fleet'), ' / '),
       h('div', { class: 'title' }, h('h1', {}, this.name), modeBadge(line),
         h('div', { class: 'acts' },
-          own && may('admin') && button('Resume group', { class: 'go' }, () => resume(this.name)),
-          !own && may('operator') && button('Pause group', { class: 'stop' }, () => pause(this.name)),
+          !line.simulated && own && may('admin') && button('Resume group', { class: 'go' }, () => resume(this.name)),
+          !line.simulated && !own && may('operator') && button('Pause group', { class: 'stop' }, () => pause(this.name)),
           may('admin') && !line.simulated && button('Mode…', {}, () => changeMode(line)))),
       own && h('p', { class: 'paused' }, badge('paused', 'bad'), ' ', h('strong', {}, own.by), `: “${own.reason}”, `, time(own.at, at => ago(at, serverNow())), '.'),
       line.simulated && h('p', { class: 'said' }, 'This group is simulated: its load, its cloud and its time. Its forecast and its plans are made as those of a real one are.'),
@@ -312,7 +312,11 @@ export async function open(host, context) {
   group.show(EVERYTHING);
   const end = listen((what, data) => {
     if (what === 'round' && data.group === group.name) group.again(ROUND);
-    else if (what === 'groups' && group.line()) group.again(['detail']);
+    else if (what === 'groups' && group.line()) {
+      // What of it needs more than its line comes with the round.
+      group.head();
+      group.numbers();
+    }
   });
   const timer = setInterval(() => document.hidden || group.range().to < serverNow() - 120 || group.again(MINUTE), 60000);
   let asked = JSON.stringify(context.query);

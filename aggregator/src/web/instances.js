@@ -40,8 +40,9 @@ class Row {
   take(sample) {
     const at = Date.parse(sample.at) / 1000;
     this.points.push([at, sample.cpu_percent]);
-    if (at >= (this.newest ?? 0)) {
-      this.newest = at;
+    this.newest = Math.max(this.newest ?? 0, at);
+    if (at >= (this.sampled ?? 0)) {
+      this.sampled = at;
       this.sample = sample;
     }
     this.dirty = true;

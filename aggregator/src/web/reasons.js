@@ -2,7 +2,7 @@
 
 import { Chart } from './chart.js';
 import { badge, figure, fill, h, table } from './dom.js';
-import { ago, metric, number, percent, plural, span, step, time } from './words.js';
+import { ago, hold as holdWords, metric, number, percent, plural, span, step, time } from './words.js';
 
 const WAYS = {
   scale_out: { done: 'Not launched', verb: 'wanted' },
@@ -49,7 +49,7 @@ export function plan(plan, now) {
 export const brief = plan => {
   const steps = plan.steps.map(one => `${one.permitted ? '' : 'would '}${step(one.step).does} ${one.count ?? one.to ?? one.instances?.length ?? ''}`);
   const holds = [...new Set(plan.not_taken.flatMap(one => one.holds.map(hold => hold.hold)))];
-  return steps.length ? steps.join(', ') : holds.length ? `no step: ${holds.slice(0, 3).join(', ')}${holds.length > 3 ? '…' : ''}` : 'no step';
+  return steps.length ? steps.join(', ') : holds.length ? `no step: ${holds.slice(0, 3).map(holdWords).join(', ')}${holds.length > 3 ? '…' : ''}` : 'no step';
 };
 
 const ALLOWS = { observe: [], 'scale-out': ['launch', 'reattach', 'extend', 'floor'], full: ['launch', 'reattach', 'extend', 'floor', 'detach', 'terminate', 'release', 'adopt'] };
@@ -107,7 +107,7 @@ export function lastWeek(course, before, mode, now) {
         figure('Plans cover', span(found.seconds))),
       chart.node,
       found.held.size > 0 && h('p', { class: 'muted' }, 'Holds, by share of the time: ', [...found.held].sort((a, b) => b[1] - a[1]).slice(0, 6)
-        .map(([word, seconds]) => `${word} ${percent(seconds / found.seconds)}`).join(', '), '.'),
+        .map(([word, seconds]) => `${holdWords(word)} ${percent(seconds / found.seconds)}`).join(', '), '.'),
       h('p', { class: 'muted' }, 'These plans were made without being carried out, so each repeats what the one before wanted: they say when and how much, not what would have followed. foreshadow backtest carries them out on recorded load, with cost and risk.')),
   };
 }

@@ -65,6 +65,18 @@ export const METRICS = { cpu: 'CPU', memory: 'memory', network_in: 'network in',
 export const metric = name => METRICS[name] ?? name;
 export const BANDS = { '1h': 'up to 1 h ahead', '6h': '1 to 6 h ahead', '24h': 'beyond 6 h' };
 
+/// What holds, in a few words; how much and since when is told with the plan.
+export const HOLDS = {
+  NoEvidence: 'nobody reports', StaleSamples: 'samples are old', Incomplete: 'too few report', Saturated: 'an instance is saturated', StaleInventory: 'the inventory is old',
+  PartialInventory: 'the inventory is partial', NoForecast: 'no forecast yet', LowTrust: 'too little trust', ShortHorizon: 'the forecast is too short', WarmUp: 'just started',
+  Surprise: 'less than was thought possible', BaselineInDoubt: 'idle baseline in doubt', WithoutBaseline: 'no further down without the idle baseline', Paused: 'paused',
+  NotOwner: 'another installation owns it', Deploying: 'a deploy is running', ForeignScaleIn: 'the provider scales in as well', Untold: 'the provider does not say', ClockJump: 'the clock jumped',
+  CommonCause: 'too many groups at once', LaunchesFailing: 'launches fail', UnauthenticatedEvidence: 'agents are not authenticated', ClaimedGroup: 'known from agents alone', AtMinimum: 'at the minimum',
+  AtMaximum: 'at the maximum', LaunchCapped: 'launches are capped', Protected: 'instances are protected', Warming: 'instances warm up', Changing: 'a change is under way', Paced: 'machines go slowly',
+  BudgetSpent: 'the budget is spent', ShadowDisagrees: 'shadows do not agree',
+};
+export const hold = word => HOLDS[word] ?? word;
+
 /// What a step does, and its shape on a chart.
 export const STEPS = {
   launch: { does: 'launch', past: 'launched', shape: 'up', kind: 'good' },

@@ -106,7 +106,7 @@ fn agents(
 struct World {
     aggregator: Aggregator,
     _fleets: Vec<Fleet>,
-    directory: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 impl World {
@@ -137,7 +137,7 @@ impl World {
             Ok((group["summary"]["shadow"] == DETACHED.len() as u64).then_some(()))
         })
         .await?;
-        Ok(Self { aggregator, _fleets: vec![web, search], directory })
+        Ok(Self { aggregator, _fleets: vec![web, search], _directory: directory })
     }
 }
 
@@ -192,7 +192,6 @@ async fn every_page_is_shown_steers_and_can_be_used_by_anybody() -> anyhow::Resu
     }
     let standing = web::get_json(&format!("{url}/groups/web")).await?["standing"].clone();
     assert_eq!((&standing["mode"], &standing["paused"]), (&"scale-out".into(), &false.into()), "{standing}");
-    drop(world.directory);
     Ok(())
 }
 
