@@ -39,7 +39,7 @@ class Group {
     this.at = {};
     const slot = name => { this.at[name] = h('div'); return this.at[name]; };
     fill(host,
-      slot('top'), slot('figures'), slot('ranges'),
+      slot('problem'), slot('top'), slot('figures'), slot('ranges'),
       section('Demand and forecast', 'demand', slot('coverage'), this.charts.demand.node, this.tabled()),
       section('Capacity', 'capacity', this.charts.capacity.node),
       section('Shadows', 'shadows', slot('spent'), this.charts.shadows.node, slot('sessions')),
@@ -268,9 +268,11 @@ class Group {
   async again(what) {
     try {
       await this.read(what);
-      if (this.alive) this.show(what);
+      if (!this.alive) return;
+      fill(this.at.problem);
+      this.show(what);
     } catch (error) {
-      if (this.alive) fill(this.at.top, h('p', { class: 'said bad' }, error.message));
+      if (this.alive) fill(this.at.problem, h('p', { class: 'said bad' }, `What is shown may be old: ${error.message}`));
     }
   }
 
