@@ -196,7 +196,7 @@ export class Chart {
     const told = inside ? at : Math.min(data.now ?? data.to, data.to);
     const item = (kind, name, value) => h('span', { class: 'item' }, h('i', { class: `swatch ${kind}` }), name, value !== null && h('b', {}, value));
     const { format } = this.options;
-    const items = data.lines.filter(line => line.name).map(line => {
+    const items = data.lines.filter(line => line.name && line.times.length).map(line => {
       const value = this.valueAt(line, told);
       if (inside && value !== null) this.pointed.append(s('circle', { class: `dot ${line.kind}`, cx: this.x(at), cy: this.y(value), r: 3.2 }));
       return item(line.kind, line.name, value === null ? (inside ? '–' : null) : format(value));

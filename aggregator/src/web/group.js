@@ -134,7 +134,7 @@ class Group {
       figure('Demand', number(need?.demand), 'points of utilisation', 'Load of the group net of the idle baseline, in utilisation points of the reference instance'),
       figure('Trust', number(forecast?.trust, 2), forecast ? 'of 1' : 'no forecast yet'),
       figure('Interval held', percent(forecast?.measured_coverage), forecast && `promised ${percent(forecast.nominal_coverage)}`, 'How often demand really stayed within the interval from the 10 % to the 90 % quantile'),
-      figure('In shadow', number(open.length), open.length > 0 && `${money(open.reduce((sum, session) => sum + (session.price_per_hour ?? 0), 0))} an hour`),
+      figure('In shadow', number(open.length || summary.shadow + summary.draining), open.length > 0 && `${money(open.reduce((sum, session) => sum + (session.price_per_hour ?? 0), 0))} an hour`),
       line && figure('Bounds', `${line.minimum} – ${line.maximum}`, `${percent(line.confidence)} confidence`)));
   }
 
@@ -255,7 +255,7 @@ class Group {
     steady(this.at.members, members, () => [table('Who is in the group', [{ name: 'Instance' }, { name: 'Mode' }, { name: 'Since' }, { name: 'Type' }, { name: 'Zone' }, { name: 'Agent' }],
       members.slice(0, 100).map(member => ({ cells: [member.instance, badge(member.mode, member.mode), time(member.since_micros / 1e6), member.instance_type ?? '–', member.zone ?? '–',
         member.connected ? `connected, ${member.agent_version ?? '?'}` : 'silent'] })), 'Nobody is known to be in this group.'),
-    h('p', {}, h('a', { href: `#/instances?group=${encodeURIComponent(this.name)}` }, `All ${plural(members.length, 'instance')} with their load`))]);
+    members.length > 0 && h('p', {}, h('a', { href: `#/instances?group=${encodeURIComponent(this.name)}` }, `All ${plural(members.length, 'instance')} with their load`))]);
   }
 
   /// The plan that held at a time.
@@ -266,6 +266,7 @@ class Group {
   }
 
   async again(what) {
+    this.busy = true;
     try {
       await this.read(what);
       if (!this.alive) return;
@@ -273,6 +274,8 @@ class Group {
       this.show(what);
     } catch (error) {
       if (this.alive) fill(this.at.problem, h('p', { class: 'said bad' }, `What is shown may be old: ${error.message}`));
+    } finally {
+      this.busy = false;
     }
   }
 
@@ -313,7 +316,8 @@ export async function open(host, context) {
   await group.read(EVERYTHING.slice(1));
   group.show(EVERYTHING);
   const end = listen((what, data) => {
-    if (what === 'round' && data.group === group.name) group.again(ROUND);
+    // Simulated time runs fast: its minutes come with every round.
+    if (what === 'round' && data.group === group.name) group.busy || group.again(group.line()?.simulated ? [...ROUND, 'minutes', 'course'] : ROUND);
     else if (what === 'groups' && group.line()) {
       // What of it needs more than its line comes with the round.
       group.head();

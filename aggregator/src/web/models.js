@@ -59,7 +59,8 @@ async function one(host, context, name) {
     charts.splice(0).forEach(chart => chart.close());
     fill(body, Object.entries(found).map(([key, { standing, refused, target }]) => {
       if (!standing) return section(metric(key), `of-${key}`, h('p', {}, refused ? `Not forecast: ${refused}.` : 'No forecast yet: it comes after 30 minutes of data.'));
-      const at = serverNow();
+      // The simulated group of the demo has a clock of its own.
+      const at = now.groups.get(name)?.simulated ? standing.made_at : serverNow();
       const coverage = new Chart({ label: `Coverage of ${metric(key)} over time`, height: 200, format: value => `${number(value)} %` });
       const trust = new Chart({ label: `Trust in ${metric(key)} over time`, height: 130, format: value => number(value, 2) });
       charts.push(coverage, trust);

@@ -54,6 +54,9 @@ fn machines(directory: &Path) -> anyhow::Result<String> {
 /// Somebody takes machines out of `web` without asking us.
 fn detach(directory: &Path, names: &[&str]) -> anyhow::Result<()> {
     let path = directory.join("machines.json");
+    // The program writes the file whenever it is asked anything, under this lock.
+    let lock = std::fs::File::create(directory.join("machines.json.lock"))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
     let mut state: Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
     let members = state["groups"]["web"]["members"].as_array_mut().context("members")?;
     members.retain(|member| !names.iter().any(|name| member == name));
