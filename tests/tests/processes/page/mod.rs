@@ -64,8 +64,8 @@ fn detach(directory: &Path, names: &[&str]) -> anyhow::Result<()> {
     Ok(std::fs::rename(directory.join("machines.new"), path)?)
 }
 
-/// A group that only a file knows, whose name would be markup where names were not text.
-const STRANGE: &str = "batch-<b>night";
+/// A group that only a file knows, whose name has whatever a name may have.
+const STRANGE: &str = "batch/night:eu@2";
 
 fn config(directory: &Path) -> anyhow::Result<String> {
     let program = machines(directory)?;

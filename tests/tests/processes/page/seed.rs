@@ -125,7 +125,7 @@ pub async fn history(directory: &Path, now: i64) -> anyhow::Result<()> {
             json!({"action": "launch", "count": 2, "size": 12}),
             14_400,
             "cpu needs 12 within 6 min at 90 %; 10 serve",
-            None,
+            Some("no capacity in us-east-1a"),
         ),
         (
             json!({"action": "detach", "instances": ["m-20"]}),
@@ -149,7 +149,7 @@ pub async fn history(directory: &Path, now: i64) -> anyhow::Result<()> {
             json!({"action": "launch", "count": 1, "size": 13}),
             4_200,
             "cpu needs 13 within 6 min at 90 %; 12 serve",
-            Some("no capacity in us-east-1a"),
+            None,
         ),
         (
             json!({"action": "terminate", "instances": ["m-21"]}),
