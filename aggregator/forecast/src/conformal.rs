@@ -34,14 +34,10 @@ pub(crate) fn calibrate(past: &Past<'_>, ensemble: &[Option<Vec<Vec<f64>>>]) -> 
     for (index, paths) in ensemble.iter().enumerate() {
         let Some(paths) = paths else { continue };
         let mut above = vec![vec![(0.0, 0.0); levels.len()]; Band::ALL.len()];
-        for step in 0..past.realised(index) {
-            let at = past.cuts[index] + step;
-            if !past.history.observed[at] {
-                continue;
-            }
+        for (kept, step, at) in past.seen(index) {
             let band = band_of(step, past.history.step_seconds).index();
-            let (actual, width) = (past.history.values[at], width(paths, step, levels));
-            let moved = |level: usize| paths[level][step] + offsets[band][level] * width;
+            let (actual, width) = (past.history.values[at], width(paths, kept, levels));
+            let moved = |level: usize| paths[level][kept] + offsets[band][level] * width;
             for (level, above) in above[band].iter_mut().enumerate() {
                 let exceeded = actual > moved(level);
                 // A lower bound below the quantile says nothing about it.
@@ -73,13 +69,18 @@ pub(crate) fn calibrate(past: &Past<'_>, ensemble: &[Option<Vec<Vec<f64>>>]) -> 
 }
 
 /// Moves quantiles by the offsets of their band.
-pub(crate) fn apply(paths: &mut [Vec<f64>], offsets: &[Vec<f64>], levels: &[f64], step_seconds: u32) {
-    let horizon = paths.first().map_or(0, Vec::len);
-    for step in 0..horizon {
-        let width = width(paths, step, levels);
-        let Some(offsets) = offsets.get(band_of(step, step_seconds).index()) else { continue };
+pub(crate) fn apply(
+    paths: &mut [Vec<f64>],
+    offsets: &[Vec<f64>],
+    levels: &[f64],
+    steps: &[usize],
+    step_seconds: u32,
+) {
+    for (place, step) in steps.iter().enumerate() {
+        let width = width(paths, place, levels);
+        let Some(offsets) = offsets.get(band_of(*step, step_seconds).index()) else { continue };
         for (path, offset) in paths.iter_mut().zip(offsets) {
-            path[step] += offset * width;
+            path[place] += offset * width;
         }
     }
 }
@@ -89,14 +90,13 @@ mod tests {
     use super::*;
     use crate::history::Grid;
     use crate::series::Series;
-    use crate::types::Options;
 
     /// Values 0..100 evenly spread, and an interval around 50 of the given half width.
     fn calibrated(half: f64) -> Calibrated {
         let values = (0..4_000_u64).map(|index| Some((index * 37 % 101) as f64)).collect();
         let grid = Grid::new(&Series::new(0, 900, values), u64::MAX).unwrap();
-        let options = Options { horizon_steps: 96, levels: vec![0.1, 0.5, 0.9], origins: 100, ..Options::default() };
-        let past = Past::new(grid.all(), &options);
+        let (steps, origins): (Vec<usize>, Vec<usize>) = ((0..96).collect(), (2_656..4_000).step_by(13).collect());
+        let past = Past::new(&grid, 4_000, &origins, &steps, &[0.1, 0.5, 0.9]);
         let paths = vec![vec![50.0 - half; 96], vec![50.0; 96], vec![50.0 + half; 96]];
         calibrate(&past, &vec![Some(paths); past.cuts.len()])
     }
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn applying_moves_by_widths() {
         let mut paths = vec![vec![10.0], vec![20.0], vec![30.0]];
-        apply(&mut paths, &[vec![-0.5, 0.0, 0.25]], &[0.1, 0.5, 0.9], 900);
+        apply(&mut paths, &[vec![-0.5, 0.0, 0.25]], &[0.1, 0.5, 0.9], &[0], 900);
         assert_eq!(paths, vec![vec![0.0], vec![20.0], vec![35.0]]);
     }
 }
