@@ -7,7 +7,8 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use forecast::score::{Line, Origins, SeriesOrigins, options, quantiles};
+use forecast::score::{Line, Origins, SeriesOrigins, next, options};
+use forecast::{Contest, Pool};
 
 /// What to score and where to write it.
 #[derive(Debug, Clone, clap::Args)]
@@ -32,7 +33,7 @@ pub struct EvalArguments {
 /// When a file cannot be read, understood or written (with its line), the model is unknown, or no origin could be forecast.
 pub fn run(arguments: &EvalArguments) -> Result<()> {
     if let Some(name) = &arguments.model {
-        let pool = forecast::Pool::default();
+        let pool = Pool::default();
         let known: Vec<&str> = pool.names().collect();
         ensure!(known.contains(&name.as_str()), "no model is called {name:?}; there are: {}", known.join(", "));
     }
@@ -71,11 +72,17 @@ pub fn run(arguments: &EvalArguments) -> Result<()> {
 
 fn forecast_series(series: &SeriesOrigins, rows: &[(i64, f64)], model: Option<&str>) -> Result<Vec<Line>> {
     let options = options(series.interval_seconds, series.horizon_steps, model);
-    let mut lines = Vec::with_capacity(series.origins.len());
+    let mut contest = Contest::new(&Pool::default(), &options).with_context(|| series.series.clone())?;
+    let mut origins = Vec::with_capacity(series.origins.len());
     for origin in &series.origins {
-        let at = unix_seconds(origin).with_context(|| format!("an origin of {}", series.series))?;
+        origins.push((unix_seconds(origin).with_context(|| format!("an origin of {}", series.series))?, origin));
+    }
+    // In the order of time, as a service would live through them: what an origin taught is not taught again.
+    origins.sort();
+    let mut lines = Vec::with_capacity(origins.len());
+    for (at, origin) in origins {
         let before = thread_cpu_seconds();
-        match quantiles(rows, at, &options) {
+        match next(&mut contest, rows, at) {
             Ok(quantiles) => lines.push(Line {
                 model: model.unwrap_or("foreshadow").to_owned(),
                 series: series.series.clone(),

@@ -1,16 +1,17 @@
-//! Adaptive conformal calibration per horizon band: quantiles are moved until they held what they promised.
+//! Conformal calibration on the replayed past, per horizon band: quantiles are moved until they held what they promised.
 //!
-//! For every level the replayed origins are gone through in time. An offset (in widths of the 80 % interval, so that it is
-//! free of scale) is applied, whether the load stayed below is noted, and the offset follows the miss: quantile tracking,
-//! the proportional part of conformal PID control (Angelopoulos, Candès, Tibshirani 2023). Offsets are clamped, so that no
-//! quantile becomes infinite. Coverage is measured with the offset of the time, so it is what was really held.
+//! The replayed steps are gone through in the order in which they came true, whichever origin they belong to. An offset per
+//! band and level (in widths of the 80 % interval, so that it is free of scale) follows every miss: quantile tracking, the
+//! proportional part of conformal PID control (Angelopoulos, Candès, Tibshirani 2023). Offsets are clamped, so that no
+//! quantile becomes infinite. Coverage is measured with the offset that was known at the origin, so it is what would really
+//! have been held. What is published is calibrated once more as it comes true: [`crate::adaptive`].
 
 use crate::replay::{Past, band_of};
 use crate::selection::{interval, unmeasured};
 use crate::types::{Band, BandCoverage};
 
 /// How much of a width one fully missed origin moves the offset.
-const RATE: f64 = 0.1;
+pub(crate) const RATE: f64 = 0.1;
 /// No offset beyond this many widths.
 const LARGEST_OFFSET: f64 = 3.0;
 
@@ -30,40 +31,51 @@ pub(crate) fn calibrate(past: &Past<'_>, ensemble: &[Option<Vec<Vec<f64>>>]) -> 
     let levels = past.levels;
     let mut offsets = vec![vec![0.0; levels.len()]; Band::ALL.len()];
     let mut coverage = unmeasured(levels);
-    let mut inside = [0_u64; 3];
-    for (index, paths) in ensemble.iter().enumerate() {
-        let Some(paths) = paths else { continue };
-        let mut above = vec![vec![(0.0, 0.0); levels.len()]; Band::ALL.len()];
-        for (kept, step, at) in past.seen(index) {
-            let band = band_of(step, past.history.step_seconds).index();
-            let (actual, width) = (past.history.values[at], width(paths, kept, levels));
-            let moved = |level: usize| paths[level][kept] + offsets[band][level] * width;
-            for (level, above) in above[band].iter_mut().enumerate() {
-                let exceeded = actual > moved(level);
-                // A lower bound below the quantile says nothing about it.
-                if exceeded || !past.history.saturated[at] {
-                    above.0 += f64::from(u8::from(exceeded));
-                    above.1 += 1.0;
-                }
-            }
-            if let Some((low, high, _)) = interval(levels)
-                && !(past.history.saturated[at] && actual <= moved(high))
-            {
+    let mut inside = [0.0; 3];
+    let mut outside = [0.0; 3];
+    let band_at = |step: usize| band_of(step, past.history.step_seconds).index();
+    let mut whole = [0.0; 3];
+    for (step, stands) in past.steps.iter().zip(&past.stands) {
+        whole[band_at(*step)] += stands;
+    }
+    // (place, origin, kept step, step ahead), in the order of time.
+    let mut came: Vec<(usize, usize, usize, usize)> = (0..past.cuts.len())
+        .filter(|index| ensemble[*index].is_some())
+        .flat_map(|index| past.seen(index).map(move |(kept, step, at)| (at, index, kept, step)))
+        .collect();
+    came.sort_unstable();
+    // What was known at each origin.
+    let mut at_origin: Vec<Option<Vec<Vec<f64>>>> = vec![None; past.cuts.len()];
+    let mut next = 0;
+    for (at, index, kept, step) in came {
+        while next < past.cuts.len() && past.cuts[next] <= at {
+            at_origin[next] = Some(offsets.clone());
+            next += 1;
+        }
+        let (Some(paths), Some(known)) = (&ensemble[index], &at_origin[index]) else { continue };
+        let band = band_at(step);
+        let (actual, width, saturated) =
+            (past.history.values[at], width(paths, kept, levels), past.history.saturated[at]);
+        if let Some((low, high, _)) = interval(levels) {
+            let said = |level: usize| paths[level][kept] + known[band][level] * width;
+            if !(saturated && actual <= said(high)) {
                 coverage[band].observations += 1;
-                inside[band] += u64::from(actual >= moved(low) && actual <= moved(high));
+                let held = actual >= said(low) && actual <= said(high);
+                if held { inside[band] += past.stands[kept] } else { outside[band] += past.stands[kept] }
             }
         }
-        for (of_band, above) in offsets.iter_mut().zip(&above) {
-            for (level, (exceeded, count)) in above.iter().enumerate() {
-                if *count > 0.0 {
-                    let step = RATE * (exceeded / count - (1.0 - levels[level]));
-                    of_band[level] = (of_band[level] + step).clamp(-LARGEST_OFFSET, LARGEST_OFFSET);
-                }
+        let rate = crate::knob::knob("RATE", RATE) * past.stands[kept] / whole[band];
+        for (level, offset) in offsets[band].iter_mut().enumerate() {
+            let exceeded = actual > paths[level][kept] + *offset * width;
+            // A lower bound below the quantile says nothing about it.
+            if exceeded || !saturated {
+                let miss = f64::from(u8::from(exceeded)) - (1.0 - levels[level]);
+                *offset = (*offset + rate * miss).clamp(-LARGEST_OFFSET, LARGEST_OFFSET);
             }
         }
     }
-    for (of_band, inside) in coverage.iter_mut().zip(inside) {
-        of_band.measured = (of_band.observations > 0).then(|| inside as f64 / of_band.observations as f64);
+    for (of_band, (inside, outside)) in coverage.iter_mut().zip(inside.iter().zip(outside)) {
+        of_band.measured = (of_band.observations > 0).then(|| inside / (inside + outside));
     }
     Calibrated { offsets, coverage }
 }

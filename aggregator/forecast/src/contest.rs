@@ -12,7 +12,7 @@ use crate::conformal;
 use crate::history::{Grid, History};
 use crate::model::{Fitted, Model, Pool, Prediction};
 use crate::origins::Schedule;
-use crate::replay::{Past, Replay, Said, dress, kept_steps};
+use crate::replay::{Past, Replay, Said, dress, kept_steps, restless_at};
 use crate::selection::{Champion, mix, standings, tidy};
 use crate::series::Series;
 use crate::trust;
@@ -28,7 +28,6 @@ const COMPARED_SECONDS: u64 = 6 * 3_600;
 struct Origin {
     /// What each model of the pool said; `None` where it was not asked, or refused.
     said: Vec<Option<Said>>,
-    asked: Vec<bool>,
     /// The mean load before it, to notice a past that was revised.
     before: f64,
 }
@@ -40,7 +39,9 @@ type Fit = (i64, Option<Box<dyn Fitted>>);
 #[derive(Debug)]
 pub struct Contest {
     pool: Pool,
+    /// As given; beside them the horizon that models are asked for, longer where clocks may be put forward within it.
     options: Options,
+    asked_steps: usize,
     schedule: Schedule,
     steps: Vec<usize>,
     origins: BTreeMap<i64, Origin>,
@@ -51,11 +52,10 @@ pub struct Contest {
     inherited: bool,
 }
 
-/// The history as models see it, or why there is too little of it.
-fn prepare(history: &Series, options: &Options) -> Result<Grid, ForecastError> {
-    let coarse = history.coarser(options.step_seconds, options.aggregate);
+/// The history (in steps) as models see it, or why there is too little of it.
+fn prepare(coarse: &Series, options: &Options) -> Result<Grid, ForecastError> {
     let too_short = |have_seconds| ForecastError::TooShort { need_seconds: MINIMUM_HISTORY_SECONDS, have_seconds };
-    let grid = Grid::new(&coarse, options.history_seconds).ok_or_else(|| too_short(0))?;
+    let grid = Grid::new(coarse, options.history_seconds).ok_or_else(|| too_short(0))?;
     let have = grid.all().observed_seconds();
     if have < MINIMUM_HISTORY_SECONDS || grid.all().len() < 2 {
         return Err(too_short(have));
@@ -65,6 +65,11 @@ fn prepare(history: &Series, options: &Options) -> Result<Grid, ForecastError> {
         return Err(ForecastError::Stale { gap_seconds: gap });
     }
     Ok(grid)
+}
+
+/// Whether a model is asked at the origin of this number.
+fn is_asked(model: &dyn Model, number: i64) -> bool {
+    number.rem_euclid(model.replay_every().max(1) as i64) == 0
 }
 
 fn cut(history: &History<'_>, at: i64) -> usize {
@@ -81,14 +86,18 @@ impl Contest {
         options.validate()?;
         let pool = options.only.as_deref().map_or_else(|| pool.clone(), |name| pool.only(name));
         let count = pool.models().count();
+        let follows = !options.zone.is_steady() && options.zone.divides(options.step_seconds);
+        let more = if follows { options.zone.largest_change().div_euclid(options.step_seconds.max(1)) as usize } else { 0 };
+        let asked_steps = options.horizon_steps + more;
         if count == 0 {
             return Err(ForecastError::NoModel("the pool has no such model".to_owned()));
         }
         Ok(Self {
             pool,
             options: options.clone(),
+            asked_steps,
             schedule: Schedule::new(options),
-            steps: kept_steps(options.horizon_steps, options.step_seconds),
+            steps: kept_steps(asked_steps, options.step_seconds),
             origins: BTreeMap::new(),
             fits: (0..count).map(|_| Vec::new()).collect(),
             champion: None,
@@ -132,13 +141,39 @@ impl Contest {
     /// [`ForecastError`] when there is less than half an hour of observations, nothing was observed lately, or no model can
     /// be fitted.
     pub fn learn(&mut self, history: &Series, at_most: usize) -> Result<usize, ForecastError> {
-        let grid = prepare(history, &self.options)?;
+        let grid = prepare(&self.on_clocks(history), &self.options)?;
         self.learn_from(&grid, at_most)
+    }
+
+    /// Whether the clocks of the zone change in a way that the grid of steps can follow.
+    fn follows_clocks(&self) -> bool {
+        !self.options.zone.is_steady() && self.options.zone.divides(self.options.step_seconds)
+    }
+
+    /// The history in steps, on the clocks' grid where clocks change.
+    fn on_clocks(&self, history: &Series) -> Series {
+        let coarse = history.coarser(self.options.step_seconds, self.options.aggregate);
+        if self.follows_clocks() { self.options.zone.local(&coarse) } else { coarse }
+    }
+
+    /// A forecast from [`Self::on_clocks`], back on UTC.
+    fn off_clocks(&self, forecast: Forecast, history: &Series) -> Forecast {
+        if !self.follows_clocks() {
+            return forecast;
+        }
+        let step = i64::from(self.options.step_seconds);
+        self.options.zone.utc(forecast, history.end().div_euclid(step) * step, self.options.horizon_steps)
     }
 
     fn learn_from(&mut self, grid: &Grid, at_most: usize) -> Result<usize, ForecastError> {
         let all = grid.all();
-        let due = self.schedule.origins(all.start, all.end());
+        // What is asked of the past follows from the time that is judged, so it is the same at every step up to the next.
+        let mut judged = self.schedule.judged_at(all.start, all.end());
+        let mut due = self.schedule.origins(all.start, judged);
+        if due.is_empty() {
+            judged = all.end();
+            due = self.schedule.origins(all.start, judged);
+        }
         let times: BTreeSet<i64> = due.iter().map(|(_, at)| *at).collect();
         self.origins.retain(|at, _| times.contains(at));
         if self.is_revised(grid) {
@@ -146,7 +181,7 @@ impl Contest {
             self.fits.iter_mut().for_each(Vec::clear);
             self.inherited = true;
         }
-        let missing: Vec<(i64, i64)> = due.into_iter().filter(|(_, at)| !self.origins.contains_key(at)).collect();
+        let missing: Vec<(i64, i64)> = due.iter().copied().filter(|(_, at)| !self.origins.contains_key(at)).collect();
         for (number, at) in missing.iter().take(at_most) {
             let origin = self.replay(grid, *number, *at);
             self.origins.insert(*at, origin);
@@ -158,11 +193,8 @@ impl Contest {
         if left > 0 && self.champion.is_some() {
             return Ok(left);
         }
-        let judged = self.schedule.judged_at(all.start, all.end());
-        let too_early = self.origins.range(..judged).next().is_none();
-        let judged = if too_early { all.end() } else { judged };
         if self.inherited || self.champion.as_ref().is_none_or(|champion| champion.trained_at != judged) {
-            match self.judge(grid, judged) {
+            match self.judge(grid, judged, &due) {
                 Ok(champion) => (self.champion, self.inherited) = (Some(champion), false),
                 // What was found out before still forecasts; only nothing at all forecasts nothing.
                 Err(error) if self.champion.is_none() => return Err(error),
@@ -187,19 +219,16 @@ impl Contest {
     fn replay(&mut self, grid: &Grid, number: i64, at: i64) -> Origin {
         let all = grid.all();
         let known = cut(&all, at);
-        let (pool, horizon, levels) = (self.pool.clone(), self.options.horizon_steps, self.options.levels.len());
-        let asked: Vec<bool> =
-            pool.models().map(|model| number.rem_euclid(model.replay_every().max(1) as i64) == 0).collect();
+        let (pool, horizon, levels) = (self.pool.clone(), self.asked_steps, self.options.levels.len());
         let said = pool
             .models()
             .enumerate()
-            .zip(&asked)
-            .map(|((index, model), asked)| {
-                let said = asked.then(|| self.ask(index, model, grid, known))?;
+            .map(|(index, model)| {
+                let said = is_asked(model, number).then(|| self.ask(index, model, grid, known))?;
                 Said::keep(&said?, &self.steps, horizon, levels)
             })
             .collect();
-        Origin { said, asked, before: before(&all.first(known)) }
+        Origin { said, before: before(&all.first(known)) }
     }
 
     /// What a model says after the first `known` steps; it is fitted first when its last fit is out of date.
@@ -207,7 +236,7 @@ impl Contest {
         let all = grid.all();
         let at = all.first(known).end();
         let fitted_at = self.schedule.fitted_at(all.start, at, model.refit_seconds());
-        let (window, horizon) = (self.schedule.window(), self.options.horizon_steps);
+        let (window, horizon) = (self.schedule.window(), self.asked_steps);
         let fit = |length| grid.known(length, window, |history| model.fit(history, horizon)).ok();
         let fits = &mut self.fits[index];
         let place = fits.iter().position(|(made, _)| *made == fitted_at).unwrap_or_else(|| {
@@ -222,15 +251,19 @@ impl Contest {
         grid.known(known, window, |history| fitted.predict(history, horizon, &self.options.levels)).ok()
     }
 
-    fn judge(&self, grid: &Grid, judged: i64) -> Result<Champion, ForecastError> {
+    fn judge(&self, grid: &Grid, judged: i64, due: &[(i64, i64)]) -> Result<Champion, ForecastError> {
         let all = grid.all();
-        let known: Vec<(&i64, &Origin)> = self.origins.range(..judged).collect();
-        let cuts: Vec<usize> = known.iter().map(|(at, _)| cut(&all, **at)).collect();
+        let known: Vec<(i64, i64, &Origin)> =
+            due.iter().filter_map(|(number, at)| Some((*number, *at, self.origins.get(at)?))).collect();
+        let cuts: Vec<usize> = known.iter().map(|(_, at, _)| cut(&all, *at)).collect();
         let past = Past::new(grid, cut(&all, judged), &cuts, &self.steps, &self.options.levels);
-        let replays = self.pool.models().enumerate().map(|(index, model)| Replay {
-            model: model.name().to_owned(),
-            said: known.iter().map(|(_, origin)| Some(origin.said[index].as_ref()?.prediction())).collect(),
-            asked: known.iter().map(|(_, origin)| origin.asked[index]).collect(),
+        let replays = self.pool.models().enumerate().map(|(index, model)| {
+            // While the history was younger a dear model was asked more often: that is not counted.
+            let asked: Vec<bool> = known.iter().map(|(number, ..)| is_asked(model, *number)).collect();
+            let said = known.iter().zip(&asked).map(|((.., origin), asked)| {
+                origin.said[index].as_ref().filter(|_| *asked).map(Said::prediction)
+            });
+            Replay { model: model.name().to_owned(), said: said.collect(), asked }
         });
         let replays: Vec<Replay> = replays.filter(|replay| replay.said.iter().any(Option::is_some)).collect();
         if replays.is_empty() {
@@ -244,21 +277,23 @@ impl Contest {
     /// # Errors
     /// As for [`Contest::learn`].
     pub fn forecast(&mut self, history: &Series) -> Result<Forecast, ForecastError> {
-        let grid = prepare(history, &self.options)?;
-        let at_most = if self.champion.is_some() { AT_ONCE } else { usize::MAX };
+        let grid = prepare(&self.on_clocks(history), &self.options)?;
+        let at_most = if self.inherited && self.champion.is_some() { AT_ONCE } else { usize::MAX };
         self.learn_from(&grid, at_most)?;
         let champion =
             self.champion.take().ok_or_else(|| ForecastError::NoModel("no model was judged yet".to_owned()))?;
         let made = self.make(&grid, &champion);
         self.champion = Some(champion);
-        made
+        Ok(self.off_clocks(made?, history))
     }
 
     fn make(&mut self, grid: &Grid, champion: &Champion) -> Result<Forecast, ForecastError> {
         let all = grid.all();
-        let (levels, horizon) = (self.options.levels.len(), self.options.horizon_steps);
+        let (levels, horizon) = (self.options.levels.len(), self.asked_steps);
         let step_seconds = self.options.step_seconds;
         let steps: Vec<usize> = (0..horizon).collect();
+        let time = |step: &usize| all.end() + *step as i64 * i64::from(step_seconds);
+        let wide: Vec<f64> = steps.iter().map(|step| restless_at(&champion.restless, time(step))).collect();
         let pool = self.pool.clone();
         let mut said = Vec::new();
         for member in &champion.members {
@@ -269,7 +304,7 @@ impl Contest {
             if Said::keep(&prediction, &self.steps, horizon, levels).is_none() {
                 continue;
             }
-            if let Some(dressed) = dress(&prediction, &member.errors, levels, &steps, step_seconds) {
+            if let Some(dressed) = dress(&prediction, &member.errors, &wide, levels, &steps, step_seconds) {
                 said.push((dressed, weights, member.model.as_str()));
             }
         }
@@ -300,6 +335,7 @@ impl Contest {
             trust,
             coverage: champion.coverage.clone(),
             history_seconds: all.observed_seconds(),
+            windows: champion.windows.clone(),
         })
     }
 }
@@ -357,6 +393,8 @@ pub fn forecast_from(
     options: &Options,
 ) -> Result<Forecast, ForecastError> {
     fits_to(champion, options)?;
-    let grid = prepare(history, options)?;
-    Contest::new(pool, options)?.make(&grid, champion)
+    let mut contest = Contest::new(pool, options)?;
+    let grid = prepare(&contest.on_clocks(history), options)?;
+    let made = contest.make(&grid, champion)?;
+    Ok(contest.off_clocks(made, history))
 }

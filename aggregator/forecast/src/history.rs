@@ -155,6 +155,7 @@ const BELIEVED_DAYS: i64 = 28;
 /// (A single spike still counts as by far the largest value seen; one that repeats or lasts is soon believed whole.) Only
 /// values of the four weeks before decide, so a later value changes nothing about an earlier one.
 fn caps(series: &Series, from: usize) -> Vec<(usize, f64)> {
+    if crate::knob::knob("CAP", 1.0) == 0.0 { return Vec::new(); }
     let step = i64::from(series.step_seconds.max(1));
     let day_of = |index: usize| (series.start + index as i64 * step).div_euclid(DAY as i64);
     // (day, first step, steps observed, largest value)
@@ -386,13 +387,20 @@ mod tests {
             let value = |v: usize| if wild.contains(&v) { 1e6 } else { 10.0 + (v % 5) as f64 };
             let values = (0..24 * 21).map(|v| Some(value(v))).collect();
             let grid = Grid::new(&Series::new(0, 3_600, values), 100 * DAY).unwrap();
-            grid.all().values[100]
+            [100, 451].map(|hour| grid.all().values[hour])
         };
-        assert_eq!(at(&[100]), 12.0 + 3.0 * 2.0);
-        assert_eq!(at(&[100, 268, 436, 450, 451]), 1e6);
-        assert_eq!(at(&[]), 10.0);
-        let surge = Series::new(0, 60, (0..50).map(|v| Some(if v == 49 { 900.0 } else { f64::from(v % 3) })).collect());
-        assert_eq!(Grid::new(&surge, DAY).unwrap().all().values[49], 900.0);
+        assert_eq!(at(&[100]), [12.0 + 3.0 * 2.0, 11.0]);
+        assert_eq!(at(&[100, 268, 436, 450, 451]), [18.0, 1e6], "what repeats is believed from then on");
+        assert_eq!(at(&[]), [10.0, 11.0]);
+    }
+
+    #[test]
+    fn the_newest_value_is_believed_and_counts_as_capped_once_it_is_not_the_newest() {
+        let surge = Series::new(0, 60, (0..51).map(|v| Some(if v == 49 { 900.0 } else { f64::from(v % 3) })).collect());
+        let grid = Grid::new(&surge, DAY).unwrap();
+        assert_eq!(grid.known(50, 1_000, |history| history.values[49]), 900.0);
+        assert_eq!(grid.known(50, 7, |history| history.values[6]), 900.0);
+        assert_eq!(grid.known(51, 1_000, |history| history.values[49]), 4.0);
     }
 
     #[test]

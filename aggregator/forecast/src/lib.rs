@@ -6,24 +6,32 @@
 //! says afterwards what the published intervals held. [`events`] takes what was announced out of the history, and puts it
 //! onto the forecast.
 
+pub mod adaptive;
 mod conformal;
 mod contest;
 pub mod events;
 pub mod history;
+mod knob;
 pub mod model;
 mod origins;
 pub mod quantile;
 mod replay;
 pub mod score;
 pub mod selection;
+mod shift;
 pub mod series;
 pub mod tracking;
 pub mod trust;
 pub mod types;
+pub mod windows;
+pub mod zone;
 
 pub use contest::{Contest, forecast, forecast_from, select, select_from};
 pub use model::Pool;
 pub use selection::Champion;
 pub use series::{Aggregate, Series};
+pub use adaptive::Adaptive;
 pub use tracking::Tracker;
 pub use types::{Band, BandCoverage, Forecast, ForecastError, MINIMUM_HISTORY_SECONDS, Options, Trust};
+pub use windows::WindowSpread;
+pub use zone::{Transition, Zone};

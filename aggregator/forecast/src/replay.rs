@@ -32,11 +32,67 @@ pub(crate) fn kept_steps(horizon: usize, step_seconds: u32) -> Vec<usize> {
     while from < horizon {
         let reach = reach_of(from, step_seconds);
         let count = (from..horizon).take_while(|step| reach_of(*step, step_seconds) == reach).count();
-        let take = count.min(KEPT_PER_REACH);
+        let take = count.min(crate::knob::knob("KEPT", KEPT_PER_REACH as f64) as usize);
         kept.extend((0..take).map(|index| from + (2 * index + 1) * count / (2 * take)));
         from += count;
     }
     kept
+}
+
+/// How many steps each kept one stands for: those of its range, shared.
+fn stands_for(steps: &[usize], step_seconds: u32) -> Vec<f64> {
+    if crate::knob::knob("STANDS", 1.0) == 0.0 { return vec![1.0; steps.len()]; }
+    let edge = |reach: usize| REACHES[reach].min(DAY) as f64 / f64::from(step_seconds.max(1));
+    let share = |step: &usize| {
+        let reach = reach_of(*step, step_seconds);
+        let kept = steps.iter().filter(|other| reach_of(**other, step_seconds) == reach).count();
+        let from = if reach == 0 { 0.0 } else { edge(reach - 1) };
+        ((edge(reach) - from) / kept.max(1) as f64).max(1.0)
+    };
+    steps.iter().map(share).collect()
+}
+
+/// Hours of a day.
+const HOURS: usize = 24;
+
+/// How much the load of each hour of the day differs from the day before, 1 on average; all 1 while there are no three days.
+fn restless(history: &History<'_>) -> Vec<f64> {
+    let Some(day) = history.day().filter(|day| history.len() >= 3 * day) else { return vec![1.0; HOURS] };
+    let from = history.len().saturating_sub(crate::knob::knob("RDAYS", 14.0) as usize * day).max(day);
+    let mut moves: Vec<(usize, f64)> = Vec::new();
+    for at in from..history.len() {
+        if history.observed[at] && history.observed[at - day] {
+            let hour = hour_of(history.start + at as i64 * i64::from(history.step_seconds));
+            moves.push((hour, (history.values[at] - history.values[at - day]).abs()));
+        }
+    }
+    let mean = moves.iter().map(|(_, moved)| moved).sum::<f64>() / moves.len().max(1) as f64;
+    if mean <= 0.0 {
+        return vec![1.0; HOURS];
+    }
+    let mut hours = vec![(0.0, 0.0); HOURS];
+    for (hour, moved) in moves {
+        hours[hour].0 += moved.min(4.0 * mean);
+        hours[hour].1 += 1.0;
+    }
+    let own: Vec<f64> = hours.iter().map(|(sum, count)| if *count > 0.0 { sum / count / mean } else { 1.0 }).collect();
+    let gamma = crate::knob::knob("GAMMA", 1.0);
+    let smooth = |hour: usize| {
+        let around = (own[(hour + 23) % HOURS] + 2.0 * own[hour] + own[(hour + 1) % HOURS]) / 4.0;
+        around.clamp(0.1, 10.0).powf(gamma)
+    };
+    let smooth: Vec<f64> = (0..HOURS).map(smooth).collect();
+    let mean = smooth.iter().sum::<f64>() / HOURS as f64;
+    smooth.iter().map(|own| own / mean).collect()
+}
+
+fn hour_of(unix_s: i64) -> usize {
+    unix_s.div_euclid(3_600).rem_euclid(HOURS as i64) as usize
+}
+
+/// How restless the load is at a time; 1 where nothing is known.
+pub(crate) fn restless_at(restless: &[f64], unix_s: i64) -> f64 {
+    restless.get(hour_of(unix_s)).copied().unwrap_or(1.0)
 }
 
 /// What a model said at one origin, at the kept steps: single precision beside a scale of its own.
@@ -92,6 +148,12 @@ pub(crate) struct Past<'a> {
     pub cuts: Vec<usize>,
     /// The steps ahead that were kept.
     pub steps: &'a [usize],
+    /// How many steps of the horizon each of them stands for.
+    pub stands: Vec<f64>,
+    /// How restless the load is by hour of the day, 1 on average.
+    pub restless: Vec<f64>,
+    /// Origins before this step count less: the level was another one.
+    pub shift: usize,
     pub levels: &'a [f64],
 }
 
@@ -100,7 +162,7 @@ impl<'a> Past<'a> {
     pub fn new(grid: &'a Grid, length: usize, origins: &[usize], steps: &'a [usize], levels: &'a [f64]) -> Self {
         let history = grid.first(length);
         let cuts = origins.iter().copied().filter(|cut| *cut < history.len()).collect();
-        Self { history, cuts, steps, levels }
+        Self { history, cuts, steps, stands: stands_for(steps, history.step_seconds), restless: restless(&history), shift: crate::shift::newest(&history).unwrap_or(0), levels }
     }
 
     /// How many of the kept steps have come true since origin `index`.
@@ -116,7 +178,13 @@ impl<'a> Past<'a> {
     /// How much an origin counts: the older, the less.
     pub fn weight(&self, index: usize) -> f64 {
         let age = (self.history.len() - self.cuts[index]) as f64 * f64::from(self.history.step_seconds);
-        (-age / HALF_LIFE_SECONDS).exp2()
+        let shifted = if self.cuts[index] < self.shift { crate::knob::knob("SHIFT", crate::shift::BEFORE_SHIFT) } else { 1.0 };
+        shifted * (-age / (crate::knob::knob("HALF", 7.0) * 86_400.0)).exp2()
+    }
+
+    /// How restless the load is at this place of the history.
+    pub fn restless_at(&self, at: usize) -> f64 {
+        restless_at(&self.restless, self.history.start + at as i64 * i64::from(self.history.step_seconds))
     }
 
     /// The kept steps since origin `index` that were observed: position among the kept ones, step ahead, and place.
@@ -154,7 +222,7 @@ impl Replay {
             }
             let weight = past.weight(index);
             for (kept, step, at) in past.seen(index) {
-                let value = past.history.values[at] - path[kept];
+                let value = (past.history.values[at] - path[kept]) / past.restless_at(at);
                 let censored = past.history.saturated[at];
                 let reach = reach_of(step, step_seconds);
                 missed[reach].push(Weighted { value, weight, censored });
@@ -176,7 +244,11 @@ impl Replay {
 
     /// The quantiles at origin `index`, with a path dressed by `errors`.
     pub fn dressed(&self, past: &Past<'_>, index: usize, errors: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
-        dress(self.said.get(index)?.as_ref()?, errors, past.levels.len(), past.steps, past.history.step_seconds)
+        let step_seconds = i64::from(past.history.step_seconds);
+        let origin = past.history.start + past.cuts[index] as i64 * step_seconds;
+        let wide = |step: &usize| restless_at(&past.restless, origin + *step as i64 * step_seconds);
+        let wide: Vec<f64> = past.steps.iter().map(wide).collect();
+        dress(self.said.get(index)?.as_ref()?, errors, &wide, past.levels.len(), past.steps, past.history.step_seconds)
     }
 }
 
@@ -220,8 +292,8 @@ impl Evidence {
 
 /// How much wider quantiles must be when they rest on few observations: about what Student's t with an estimated mean asks
 /// for at 90 % (3.6 for one observation, 1.29 for five, 1.07 for twenty).
-fn small_sample(count: f64) -> f64 {
-    1.0 + 1.3 / (count.max(1.0) - 0.5)
+pub(crate) fn small_sample(count: f64) -> f64 {
+    1.0 + crate::knob::knob("SMALL", 1.3) / (count.max(1.0) - 0.5)
 }
 
 /// The seconds ahead that stand for a range.
@@ -255,6 +327,7 @@ fn fill_reaches(mut table: Vec<Option<Vec<f64>>>, levels: &[f64]) -> Vec<Vec<f64
 pub(crate) fn dress(
     said: &Prediction,
     errors: &[Vec<f64>],
+    wide: &[f64],
     levels: usize,
     steps: &[usize],
     step_seconds: u32,
@@ -267,7 +340,10 @@ pub(crate) fn dress(
             }
             let reaches: Vec<usize> = steps.iter().map(|step| reach_of(*step, step_seconds)).collect();
             let quantile = |level: usize| {
-                path.iter().zip(&reaches).map(|(value, reach)| (value + errors[*reach][level]).max(0.0)).collect()
+                path.iter()
+                    .zip(reaches.iter().zip(wide))
+                    .map(|(value, (reach, wide))| (value + wide * errors[*reach][level]).max(0.0))
+                    .collect()
             };
             Some((0..levels).map(quantile).collect())
         }
@@ -292,8 +368,8 @@ pub(crate) fn losses(past: &Past<'_>, index: usize, quantiles: &[Vec<f64>]) -> L
         }
         let sum = &mut sums[band_of(step, past.history.step_seconds).index()];
         // A step that stands for many counts as many.
-        sum.0 += loss / past.levels.len() as f64;
-        sum.1 += 1.0;
+        sum.0 += past.stands[kept] * loss / past.levels.len() as f64;
+        sum.1 += past.stands[kept];
     }
     sums
 }
@@ -304,7 +380,7 @@ mod tests {
 
     #[test]
     fn near_steps_are_kept_whole_and_far_ones_thinned() {
-        assert_eq!(kept_steps(24, 3_600).len(), 19);
+        assert_eq!(kept_steps(24, 3_600).len(), 18);
         let kept = kept_steps(288, 300);
         assert!(kept.windows(2).all(|pair| pair[0] < pair[1]) && kept[..12] == (0..12).collect::<Vec<_>>());
         assert!(kept.len() <= 44 && *kept.last().unwrap() > 270, "{kept:?}");

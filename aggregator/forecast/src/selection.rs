@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::conformal::{Calibrated, calibrate};
+use crate::conformal::{self, Calibrated, calibrate};
 use crate::model;
 use crate::replay::{FOLDS, Losses, Past, Replay, losses};
 use crate::types::{Band, BandCoverage};
+use crate::windows::{self, WindowSpread};
 
 /// Shares are (loss)^-POWER: near enough to the best model to follow it, soft enough not to jump between equals.
 const POWER: i32 = 4;
@@ -24,12 +25,18 @@ pub struct Champion {
     pub step_seconds: u32,
     /// The levels it was made for.
     pub levels: Vec<f64>,
+    /// How restless the load is by hour of the day (UTC), 1 on average: errors of paths are that much wider or narrower.
+    #[serde(default)]
+    pub restless: Vec<f64>,
     /// Every model that could be replayed, with or without a share.
     pub members: Vec<Member>,
     /// `offsets[band][level]`, in widths of the interval: what calibration adds to the quantiles.
     pub offsets: Vec<Vec<f64>>,
     /// Loss of the ensemble over that of seasonal naive, per band; absent where there is no seasonal naive yet.
     pub skill: Vec<Option<f64>>,
+    /// How the maximum over windows lay above the forecast.
+    #[serde(default)]
+    pub windows: Vec<WindowSpread>,
     /// What the intervals held in the replay, calibrated only with what was known at the time.
     pub coverage: Vec<BandCoverage>,
 }
@@ -89,6 +96,15 @@ pub(crate) fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
         })
         .collect();
     let Calibrated { offsets, coverage } = calibrate(past, &ensemble);
+    let moved: Vec<Option<Vec<Vec<f64>>>> = ensemble
+        .iter()
+        .map(|said| {
+            let mut said = said.clone()?;
+            conformal::apply(&mut said, &offsets, past.levels, past.steps, past.history.step_seconds);
+            tidy(&mut said).then_some(said)
+        })
+        .collect();
+    let windows = windows::learn(past, &moved);
     let own: Vec<_> =
         ensemble.iter().enumerate().map(|(index, said)| Some(losses(past, index, said.as_ref()?))).collect();
     let skill = if is_naive.first() == Some(&true) { compare(&own, &vec![true; past.cuts.len()]) } else { [None; 3] };
@@ -108,9 +124,11 @@ pub(crate) fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
         trained_at: past.history.end(),
         step_seconds: past.history.step_seconds,
         levels: past.levels.to_vec(),
+        restless: past.restless.clone(),
         members,
         offsets,
         skill: skill.to_vec(),
+        windows,
         coverage,
     }
 }
@@ -166,7 +184,7 @@ fn shares(ratios: &[[Option<f64>; 3]], is_naive: &[bool]) -> Vec<[f64; 3]> {
         for (model, ratio) in ratios.iter().enumerate() {
             let Some(ratio) = ratio[band] else { continue };
             if is_naive[model] && ratio <= floor || ratio < floor {
-                shares[model][band] = ratio.max(1e-3).powi(-POWER);
+                shares[model][band] = ratio.max(1e-3).powf(-crate::knob::knob("POWER", f64::from(POWER)));
             }
         }
         normalise(&mut shares, band);

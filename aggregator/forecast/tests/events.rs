@@ -125,6 +125,7 @@ prop_compose! {
             trust: Trust::default(),
             coverage: Vec::new(),
             history_seconds: 0,
+            windows: Vec::new(),
         }
     }
 }

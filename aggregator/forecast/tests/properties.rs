@@ -64,7 +64,7 @@ fn any_value() -> impl Strategy<Value = Option<f64>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_comes_in_what_goes_out_is_finite_sorted_and_repeatable(
@@ -204,7 +204,8 @@ fn spikes_do_not_explode() {
     let options = Options { levels: forecast::score::LEVELS.to_vec(), ..options() };
     let made = run(&Series::new(0, QUARTER, values), &options).unwrap();
     assert!(made.paths.iter().flatten().all(|value| *value < 5_000.0));
-    assert!(made.paths[4].iter().all(|median| *median < 50.0));
+    let highest = made.paths[4].iter().copied().fold(0.0, f64::max);
+    assert!(highest < 50.0, "{highest} by {}", made.model);
 }
 
 #[test]

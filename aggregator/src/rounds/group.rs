@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use forecast::events::{self, Occurrence};
-use forecast::{Champion, Options, Series, Tracker};
+use forecast::{Contest, Options, Pool, Series, Tracker};
 use foreshadow_proto::v1;
 use planner::baseline::{self, Baseline, Doubt, Measured};
 use planner::demand::{Demand, InstanceMode};
@@ -18,13 +18,6 @@ use super::raised::{Measured as MeasuredEvents, Raised};
 use super::{AnswersCapacity, GroupReport, PredictError};
 use crate::act::{Planned, Verdict};
 use crate::store::Minute;
-
-/// The selection of models runs this often; forecasts in between keep its weights.
-const SELECT_EVERY_SECONDS: i64 = 3_600;
-/// While history is short each new quarter of an hour says a lot.
-const SELECT_YOUNG_EVERY_SECONDS: i64 = 900;
-/// History below this is young.
-const YOUNG_MINUTES: usize = 2 * 1_440;
 
 /// What one group is, measured now.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +40,7 @@ pub struct Measurements {
 pub struct GroupRound {
     policy: Policy,
     options: Options,
+    pool: Pool,
     simulated: bool,
     metrics: BTreeMap<Metric, MetricRound>,
     events: Arc<[Occurrence]>,
@@ -59,8 +53,8 @@ struct MetricRound {
     baseline: Baseline,
     doubt: Option<Doubt>,
     baseline_at: Option<i64>,
-    champion: Option<Champion>,
-    selected_at: i64,
+    /// What every model said of the past, and what it has earned.
+    contest: Option<Contest>,
     /// What the models say by themselves: this is what is scored.
     own: Option<Arc<forecast::Forecast>>,
     /// The same raised by events: this is what is published and planned from.
@@ -74,12 +68,12 @@ struct MetricRound {
 }
 
 impl MetricRound {
-    fn forecast(&mut self, closed: i64, options: &Options, events: &Arc<[Occurrence]>) {
-        self.renew(closed, options, events);
+    fn forecast(&mut self, closed: i64, pool: &Pool, options: &Options, events: &Arc<[Occurrence]>) {
+        self.renew(closed, pool, options, events);
         self.raised.renew(self.own.as_ref(), events);
     }
 
-    fn renew(&mut self, closed: i64, options: &Options, events: &[Occurrence]) {
+    fn renew(&mut self, closed: i64, pool: &Pool, options: &Options, events: &[Occurrence]) {
         let begun = closed - closed.rem_euclid(i64::from(options.step_seconds));
         if self.own.as_ref().is_some_and(|forecast| forecast.start >= begun) {
             return;
@@ -87,26 +81,24 @@ impl MetricRound {
         let measured = self.history.series(&self.baseline, begun);
         self.settle(&measured, options, events);
         let series = events::ordinary(measured.clone(), events);
-        let young = self.history.measured() < YOUNG_MINUTES;
-        let every = if young { SELECT_YOUNG_EVERY_SECONDS } else { SELECT_EVERY_SECONDS };
-        if self.champion.is_none() || begun - self.selected_at >= every {
-            match forecast::select(&series, options) {
-                Ok(champion) => (self.champion, self.selected_at) = (Some(champion), begun),
-                // What was selected before still forecasts; only nothing at all forecasts nothing.
+        if self.contest.is_none() {
+            match Contest::new(pool, options) {
+                Ok(contest) => self.contest = Some(contest),
                 Err(error) => self.refused = Some(error.to_string()),
             }
         }
-        let Some(champion) = &self.champion else { return };
-        match forecast::forecast(&series, champion, options) {
+        let Some(contest) = &mut self.contest else { return };
+        match contest.forecast(&series) {
             Ok(mut forecast) => {
                 self.refused = None;
-                self.tracker.made(&forecast);
-                self.tracker.publish(&mut forecast);
+                self.tracker.issue(&mut forecast);
                 self.own = Some(Arc::new(forecast));
             }
             Err(error) => (self.refused, self.own) = (Some(error.to_string()), None),
         }
-        self.measured_events.next(&measured, events, champion, options);
+        if let Some(champion) = contest.champion() {
+            self.measured_events.next(&measured, events, champion, options);
+        }
     }
 
     /// Tells the tracker what the steps since the last forecast turned out to be. Not those of
@@ -129,7 +121,8 @@ impl MetricRound {
 impl GroupRound {
     pub fn new(policy: Policy, options: Options, simulated: bool, generation: u64) -> Self {
         let metrics = policy.targets.keys().map(|metric| (*metric, MetricRound::default())).collect();
-        Self { policy, options, simulated, metrics, events: Arc::new([]), memory: Memory { generation } }
+        let (pool, events) = (Pool::default(), Arc::new([]));
+        Self { policy, options, pool, simulated, metrics, events, memory: Memory { generation } }
     }
 
     pub const fn policy(&self) -> &Policy {
@@ -161,7 +154,7 @@ impl GroupRound {
     /// run it off the async threads.
     pub fn forecast(&mut self, closed: i64) {
         for round in self.metrics.values_mut() {
-            round.forecast(closed, &self.options, &self.events);
+            round.forecast(closed, &self.pool, &self.options, &self.events);
         }
     }
 

@@ -55,7 +55,7 @@ pub trait Model: Debug + Send + Sync {
 
     /// Seconds a fit lasts before the model learns anew; longer for models that are dear. (Less while the history is short.)
     fn refit_seconds(&self) -> u64 {
-        DAY
+        DAY / 2
     }
 
     /// Learns from `history`, and from nothing else.
