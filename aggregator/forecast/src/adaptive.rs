@@ -154,12 +154,8 @@ mod tests {
         for step in 0..100_000 {
             adaptive.learn(&LEVELS, Band::Hour, &[5.0; 3], if step % 2 == 0 { 5.0 } else { 9.0 }, false);
         }
-        let mut forecast = Forecast {
-            step_seconds: 300,
-            levels: LEVELS.to_vec(),
-            paths: vec![vec![5.0]; 3],
-            ..Forecast::default()
-        };
+        let mut forecast =
+            Forecast { step_seconds: 300, levels: LEVELS.to_vec(), paths: vec![vec![5.0]; 3], ..Forecast::default() };
         adaptive.apply(&mut forecast);
         assert!(forecast.paths[2][0] >= 8.5 && forecast.paths[2][0] < 60.0, "{:?}", forecast.paths);
         assert!(adaptive.offsets.iter().flatten().all(|offset| offset.abs() <= LARGEST_OFFSET));

@@ -10,8 +10,9 @@ use crate::replay::{Past, band_of};
 use crate::selection::{interval, unmeasured};
 use crate::types::{Band, BandCoverage};
 
-/// How much of a width one fully missed origin moves the offset.
-pub(crate) const RATE: f64 = 0.1;
+/// How much of a width one fully missed origin moves the offset, per band. A day ahead the windows of neighbouring origins
+/// overlap and miss together, so each says less.
+const RATES: [f64; 3] = [0.1, 0.1, 0.03];
 /// No offset beyond this many widths.
 const LARGEST_OFFSET: f64 = 3.0;
 
@@ -64,7 +65,7 @@ pub(crate) fn calibrate(past: &Past<'_>, ensemble: &[Option<Vec<Vec<f64>>>]) -> 
                 if held { inside[band] += past.stands[kept] } else { outside[band] += past.stands[kept] }
             }
         }
-        let rate = crate::knob::knob("RATE", RATE) * past.stands[kept] / whole[band];
+        let rate = RATES[band] * past.stands[kept] / whole[band];
         for (level, offset) in offsets[band].iter_mut().enumerate() {
             let exceeded = actual > paths[level][kept] + *offset * width;
             // A lower bound below the quantile says nothing about it.
@@ -81,13 +82,7 @@ pub(crate) fn calibrate(past: &Past<'_>, ensemble: &[Option<Vec<Vec<f64>>>]) -> 
 }
 
 /// Moves quantiles by the offsets of their band.
-pub(crate) fn apply(
-    paths: &mut [Vec<f64>],
-    offsets: &[Vec<f64>],
-    levels: &[f64],
-    steps: &[usize],
-    step_seconds: u32,
-) {
+pub(crate) fn apply(paths: &mut [Vec<f64>], offsets: &[Vec<f64>], levels: &[f64], steps: &[usize], step_seconds: u32) {
     for (place, step) in steps.iter().enumerate() {
         let width = width(paths, place, levels);
         let Some(offsets) = offsets.get(band_of(*step, step_seconds).index()) else { continue };

@@ -87,7 +87,8 @@ impl Contest {
         let pool = options.only.as_deref().map_or_else(|| pool.clone(), |name| pool.only(name));
         let count = pool.models().count();
         let follows = !options.zone.is_steady() && options.zone.divides(options.step_seconds);
-        let more = if follows { options.zone.largest_change().div_euclid(options.step_seconds.max(1)) as usize } else { 0 };
+        let more =
+            if follows { options.zone.largest_change().div_euclid(options.step_seconds.max(1)) as usize } else { 0 };
         let asked_steps = options.horizon_steps + more;
         if count == 0 {
             return Err(ForecastError::NoModel("the pool has no such model".to_owned()));
@@ -260,9 +261,10 @@ impl Contest {
         let replays = self.pool.models().enumerate().map(|(index, model)| {
             // While the history was younger a dear model was asked more often: that is not counted.
             let asked: Vec<bool> = known.iter().map(|(number, ..)| is_asked(model, *number)).collect();
-            let said = known.iter().zip(&asked).map(|((.., origin), asked)| {
-                origin.said[index].as_ref().filter(|_| *asked).map(Said::prediction)
-            });
+            let said = known
+                .iter()
+                .zip(&asked)
+                .map(|((.., origin), asked)| origin.said[index].as_ref().filter(|_| *asked).map(Said::prediction));
             Replay { model: model.name().to_owned(), said: said.collect(), asked }
         });
         let replays: Vec<Replay> = replays.filter(|replay| replay.said.iter().any(Option::is_some)).collect();
@@ -320,9 +322,11 @@ impl Contest {
         shares.truncate(shares.iter().filter(|(share, _)| *share >= 0.005).count().max(1));
         let model = match shares.as_slice() {
             [(_, only)] => (*only).to_owned(),
-            many => {
-                many.iter().map(|(share, name)| format!("{name} {:.0} %", share * 100.0)).collect::<Vec<_>>().join(" + ")
-            }
+            many => many
+                .iter()
+                .map(|(share, name)| format!("{name} {:.0} %", share * 100.0))
+                .collect::<Vec<_>>()
+                .join(" + "),
         };
         let trust = trust::score(&all, &paths, champion, &self.options);
         Ok(Forecast {

@@ -155,7 +155,6 @@ const BELIEVED_DAYS: i64 = 28;
 /// (A single spike still counts as by far the largest value seen; one that repeats or lasts is soon believed whole.) Only
 /// values of the four weeks before decide, so a later value changes nothing about an earlier one.
 fn caps(series: &Series, from: usize) -> Vec<(usize, f64)> {
-    if crate::knob::knob("CAP", 1.0) == 0.0 { return Vec::new(); }
     let step = i64::from(series.step_seconds.max(1));
     let day_of = |index: usize| (series.start + index as i64 * step).div_euclid(DAY as i64);
     // (day, first step, steps observed, largest value)

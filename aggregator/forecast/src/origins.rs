@@ -48,7 +48,7 @@ impl Schedule {
             step: i64::from(options.step_seconds.max(1)),
             replay,
             longest_fit,
-            window: crate::knob::knob("WINDOW", options.history_seconds.saturating_sub(replay + longest_fit).max(1) as f64) as u64,
+            window: options.history_seconds.saturating_sub(replay + longest_fit).max(1),
             spacing: (replay / options.origins.max(1) as u64).max(1) / WANDER_SECONDS * WANDER_SECONDS + WANDER_SECONDS,
         }
     }
@@ -61,7 +61,7 @@ impl Schedule {
     /// Seconds between origins after `known` seconds of history: divided while the history is young, so that the grid of an
     /// older history is part of that of a younger one.
     fn spacing(&self, known: u64) -> i64 {
-        let wanted = (known / crate::knob::knob("YOUNG", YOUNG_ORIGINS as f64) as u64).max(self.step as u64);
+        let wanted = (known / YOUNG_ORIGINS).max(self.step as u64);
         let mut spacing = self.spacing;
         while spacing > wanted {
             let Some(part) = (2..=MOST_PARTS).find(|parts| spacing.is_multiple_of(*parts)) else { break };
@@ -99,8 +99,7 @@ impl Schedule {
     /// The time at which a model that is asked at `at` was fitted.
     pub fn fitted_at(&self, start: i64, at: i64, refit_seconds: u64) -> i64 {
         let share = (at - start).max(0) as u64 / FIT_SHARE;
-        let longest = (crate::knob::knob("REFIT", refit_seconds as f64) as u64).min(self.longest_fit);
-        if longest == 0 { return at; }
+        let longest = refit_seconds.clamp(1, self.longest_fit);
         let lasts = FITS.iter().copied().filter(|lasts| *lasts <= share).max().unwrap_or(0);
         let lasts = if lasts >= longest || share >= longest { longest } else { lasts };
         if lasts == 0 {
@@ -162,7 +161,10 @@ mod tests {
         for hours in 1..1_200 {
             let at = hours * HOUR;
             let fitted = schedule.fitted_at(0, at, 2 * DAY);
-            assert!(fitted > 0 && fitted <= at && at - fitted < (at / 8).max(1).min(2 * DAY as i64), "{hours}: {fitted}");
+            assert!(
+                fitted > 0 && fitted <= at && at - fitted < (at / 8).max(1).min(2 * DAY as i64),
+                "{hours}: {fitted}"
+            );
         }
     }
 

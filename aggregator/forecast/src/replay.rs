@@ -3,6 +3,7 @@
 use crate::history::{DAY, Grid, History};
 use crate::model::Prediction;
 use crate::quantile::{Weighted, pinball, quantiles};
+use crate::shift::{self, BEFORE_SHIFT};
 use crate::types::Band;
 
 /// An origin counts half after this time.
@@ -32,7 +33,7 @@ pub(crate) fn kept_steps(horizon: usize, step_seconds: u32) -> Vec<usize> {
     while from < horizon {
         let reach = reach_of(from, step_seconds);
         let count = (from..horizon).take_while(|step| reach_of(*step, step_seconds) == reach).count();
-        let take = count.min(crate::knob::knob("KEPT", KEPT_PER_REACH as f64) as usize);
+        let take = count.min(KEPT_PER_REACH);
         kept.extend((0..take).map(|index| from + (2 * index + 1) * count / (2 * take)));
         from += count;
     }
@@ -41,7 +42,6 @@ pub(crate) fn kept_steps(horizon: usize, step_seconds: u32) -> Vec<usize> {
 
 /// How many steps each kept one stands for: those of its range, shared.
 fn stands_for(steps: &[usize], step_seconds: u32) -> Vec<f64> {
-    if crate::knob::knob("STANDS", 1.0) == 0.0 { return vec![1.0; steps.len()]; }
     let edge = |reach: usize| REACHES[reach].min(DAY) as f64 / f64::from(step_seconds.max(1));
     let share = |step: &usize| {
         let reach = reach_of(*step, step_seconds);
@@ -52,13 +52,15 @@ fn stands_for(steps: &[usize], step_seconds: u32) -> Vec<f64> {
     steps.iter().map(share).collect()
 }
 
+/// Days over which it is looked how restless the hours are.
+const RESTLESS_DAYS: usize = 14;
 /// Hours of a day.
 const HOURS: usize = 24;
 
 /// How much the load of each hour of the day differs from the day before, 1 on average; all 1 while there are no three days.
 fn restless(history: &History<'_>) -> Vec<f64> {
     let Some(day) = history.day().filter(|day| history.len() >= 3 * day) else { return vec![1.0; HOURS] };
-    let from = history.len().saturating_sub(crate::knob::knob("RDAYS", 14.0) as usize * day).max(day);
+    let from = history.len().saturating_sub(RESTLESS_DAYS * day).max(day);
     let mut moves: Vec<(usize, f64)> = Vec::new();
     for at in from..history.len() {
         if history.observed[at] && history.observed[at - day] {
@@ -76,10 +78,9 @@ fn restless(history: &History<'_>) -> Vec<f64> {
         hours[hour].1 += 1.0;
     }
     let own: Vec<f64> = hours.iter().map(|(sum, count)| if *count > 0.0 { sum / count / mean } else { 1.0 }).collect();
-    let gamma = crate::knob::knob("GAMMA", 1.0);
     let smooth = |hour: usize| {
         let around = (own[(hour + 23) % HOURS] + 2.0 * own[hour] + own[(hour + 1) % HOURS]) / 4.0;
-        around.clamp(0.1, 10.0).powf(gamma)
+        around.clamp(0.1, 10.0)
     };
     let smooth: Vec<f64> = (0..HOURS).map(smooth).collect();
     let mean = smooth.iter().sum::<f64>() / HOURS as f64;
@@ -162,7 +163,15 @@ impl<'a> Past<'a> {
     pub fn new(grid: &'a Grid, length: usize, origins: &[usize], steps: &'a [usize], levels: &'a [f64]) -> Self {
         let history = grid.first(length);
         let cuts = origins.iter().copied().filter(|cut| *cut < history.len()).collect();
-        Self { history, cuts, steps, stands: stands_for(steps, history.step_seconds), restless: restless(&history), shift: crate::shift::newest(&history).unwrap_or(0), levels }
+        Self {
+            history,
+            cuts,
+            steps,
+            stands: stands_for(steps, history.step_seconds),
+            restless: restless(&history),
+            shift: shift::newest(&history).unwrap_or(0),
+            levels,
+        }
     }
 
     /// How many of the kept steps have come true since origin `index`.
@@ -178,8 +187,8 @@ impl<'a> Past<'a> {
     /// How much an origin counts: the older, the less.
     pub fn weight(&self, index: usize) -> f64 {
         let age = (self.history.len() - self.cuts[index]) as f64 * f64::from(self.history.step_seconds);
-        let shifted = if self.cuts[index] < self.shift { crate::knob::knob("SHIFT", crate::shift::BEFORE_SHIFT) } else { 1.0 };
-        shifted * (-age / (crate::knob::knob("HALF", 7.0) * 86_400.0)).exp2()
+        let shifted = if self.cuts[index] < self.shift { BEFORE_SHIFT } else { 1.0 };
+        shifted * (-age / HALF_LIFE_SECONDS).exp2()
     }
 
     /// How restless the load is at this place of the history.
@@ -293,7 +302,7 @@ impl Evidence {
 /// How much wider quantiles must be when they rest on few observations: about what Student's t with an estimated mean asks
 /// for at 90 % (3.6 for one observation, 1.29 for five, 1.07 for twenty).
 pub(crate) fn small_sample(count: f64) -> f64 {
-    1.0 + crate::knob::knob("SMALL", 1.3) / (count.max(1.0) - 0.5)
+    1.0 + 1.3 / (count.max(1.0) - 0.5)
 }
 
 /// The seconds ahead that stand for a range.

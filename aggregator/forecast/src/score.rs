@@ -76,7 +76,20 @@ pub fn quantiles(
     origin: i64,
     options: &Options,
 ) -> Result<BTreeMap<String, Vec<f64>>, ForecastError> {
-    next(&mut Contest::new(&Pool::default(), options)?, rows, origin)
+    quantiles_from(&Pool::default(), rows, origin, options)
+}
+
+/// As [`quantiles`], with the models of this pool.
+///
+/// # Errors
+/// As for [`next`].
+pub fn quantiles_from(
+    pool: &Pool,
+    rows: &[(i64, f64)],
+    origin: i64,
+    options: &Options,
+) -> Result<BTreeMap<String, Vec<f64>>, ForecastError> {
+    next(&mut Contest::new(pool, options)?, rows, origin)
 }
 
 /// The same with a contest that has seen earlier origins of the same rows; the answer is the same, for less.

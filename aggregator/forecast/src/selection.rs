@@ -139,12 +139,7 @@ pub(crate) fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
 /// not decide for two weeks, and neither do a hundred calm nights.
 ///
 /// Absent in a band where a model, of the origins it was asked at, could speak at too few of them to be more than lucky.
-fn relative(
-    past: &Past<'_>,
-    own: &[Option<Losses>],
-    reference: &[Option<Losses>],
-    asked: &[bool],
-) -> [Option<f64>; 3] {
+fn relative(past: &Past<'_>, own: &[Option<Losses>], reference: &[Option<Losses>], asked: &[bool]) -> [Option<f64>; 3] {
     let mut sums = [(0.0, 0.0, 0.0, 0.0); 3];
     for (index, (own, reference)) in own.iter().zip(reference).enumerate() {
         let Some(reference) = reference else { continue };
@@ -184,7 +179,7 @@ fn shares(ratios: &[[Option<f64>; 3]], is_naive: &[bool]) -> Vec<[f64; 3]> {
         for (model, ratio) in ratios.iter().enumerate() {
             let Some(ratio) = ratio[band] else { continue };
             if is_naive[model] && ratio <= floor || ratio < floor {
-                shares[model][band] = ratio.max(1e-3).powf(-crate::knob::knob("POWER", f64::from(POWER)));
+                shares[model][band] = ratio.max(1e-3).powi(-POWER);
             }
         }
         normalise(&mut shares, band);

@@ -147,7 +147,8 @@ impl Forecast {
         let before = right.checked_sub(1).and_then(|left| self.windows.get(left));
         match (before, self.windows.get(right)) {
             (Some(left), Some(right)) => {
-                let along = (seconds as f64 / left.seconds as f64).ln() / (right.seconds as f64 / left.seconds as f64).ln();
+                let along =
+                    (seconds as f64 / left.seconds as f64).ln() / (right.seconds as f64 / left.seconds as f64).ln();
                 Some(at(left)? + along * (at(right)? - at(left)?))
             }
             (Some(only), None) | (None, Some(only)) => at(only),

@@ -39,7 +39,9 @@ impl Zone {
 
     /// Whether every change is a multiple of the step.
     pub fn divides(&self, step_seconds: u32) -> bool {
-        self.0.windows(2).all(|pair| (pair[1].offset_seconds - pair[0].offset_seconds).unsigned_abs() % step_seconds.max(1) == 0)
+        self.0
+            .windows(2)
+            .all(|pair| (pair[1].offset_seconds - pair[0].offset_seconds).unsigned_abs() % step_seconds.max(1) == 0)
     }
 
     /// How far clocks are ahead of what they were at first. Constant offsets do not matter: a day is a day everywhere.

@@ -97,7 +97,7 @@ impl MetricRound {
             Err(error) => (self.refused, self.own) = (Some(error.to_string()), None),
         }
         if let Some(champion) = contest.champion() {
-            self.measured_events.next(&measured, events, champion, options);
+            self.measured_events.next(&measured, events, pool, champion, options);
         }
     }
 
@@ -121,12 +121,30 @@ impl MetricRound {
 impl GroupRound {
     pub fn new(policy: Policy, options: Options, simulated: bool, generation: u64) -> Self {
         let metrics = policy.targets.keys().map(|metric| (*metric, MetricRound::default())).collect();
-        let (pool, events) = (Pool::default(), Arc::new([]));
-        Self { policy, options, pool, simulated, metrics, events, memory: Memory { generation } }
+        Self {
+            policy,
+            options,
+            pool: Pool::default(),
+            simulated,
+            metrics,
+            events: Arc::new([]),
+            memory: Memory { generation },
+        }
     }
 
     pub const fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Lets these models compete instead of those that need nothing but the history.
+    ///
+    /// What was found out about the old ones speaks until the new ones were tried on the past.
+    pub fn set_pool(&mut self, pool: Pool) {
+        for round in self.metrics.values_mut() {
+            let champion = round.contest.take().and_then(|contest| contest.champion().cloned());
+            round.contest = champion.and_then(|champion| Contest::resume(&pool, &self.options, champion).ok());
+        }
+        self.pool = pool;
     }
 
     /// Bounds, mode and measured lead times may change at any time; the metrics do not.
@@ -155,6 +173,27 @@ impl GroupRound {
     pub fn forecast(&mut self, closed: i64) {
         for round in self.metrics.values_mut() {
             round.forecast(closed, &self.pool, &self.options, &self.events);
+        }
+    }
+
+    /// What the models say of a metric by themselves, events left out.
+    pub fn own_forecast(&self, metric: Metric) -> Option<Arc<forecast::Forecast>> {
+        self.metrics.get(&metric)?.own.clone()
+    }
+
+    /// Takes a forecast that was made from the same history elsewhere, instead of making it: a backtest asks many policies
+    /// about one load.
+    pub fn give_forecast(&mut self, metric: Metric, made: Option<Arc<forecast::Forecast>>) {
+        if let Some(round) = self.metrics.get_mut(&metric) {
+            round.own = made;
+            round.raised.renew(round.own.as_ref(), &self.events);
+        }
+    }
+
+    /// Takes an idle baseline that was measured before, points: a restart, or a backtest, does not begin at zero.
+    pub fn give_baseline(&mut self, metric: Metric, points: f64) {
+        if let Some(round) = self.metrics.get_mut(&metric) {
+            round.baseline.points = points;
         }
     }
 

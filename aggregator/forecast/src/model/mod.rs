@@ -1,8 +1,10 @@
 //! The seam every model fits through, and the pool of models there are.
 
+pub mod arima;
 pub mod climate;
 pub mod level;
 mod pool;
+pub mod prophet;
 pub mod regression;
 pub mod seasonal;
 pub mod smoothing;
