@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn coverage_is_what_was_held_at_the_time() {
-        let measured = |made: &Calibrated| made.coverage[2].measured.unwrap();
+        let measured = |made: &Calibrated| made.coverage[1].measured.unwrap();
         let (narrow, right, wide) = (calibrated(10.0), calibrated(40.0), calibrated(80.0));
         // It began at a fifth and was brought up while it ran.
         assert!(measured(&narrow) < 0.79 && measured(&narrow) > 0.4, "{}", measured(&narrow));

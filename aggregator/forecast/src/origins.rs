@@ -64,8 +64,9 @@ impl Schedule {
         let wanted = (known / YOUNG_ORIGINS).max(self.step as u64);
         let mut spacing = self.spacing;
         while spacing > wanted {
-            let Some(part) = (2..=MOST_PARTS).find(|parts| spacing.is_multiple_of(*parts)) else { break };
-            spacing /= part;
+            let divides = |parts: &u64| spacing.is_multiple_of(*parts) && spacing / parts >= self.step as u64;
+            let Some(parts) = (2..=MOST_PARTS).find(divides) else { break };
+            spacing /= parts;
         }
         (spacing as i64).max(self.step)
     }
@@ -143,15 +144,18 @@ mod tests {
 
     #[test]
     fn a_later_history_asks_nothing_of_the_past_that_was_not_asked_before() {
-        let schedule = schedule();
-        let mut known: std::collections::BTreeSet<i64> = std::collections::BTreeSet::new();
-        let mut last = 0;
-        for step in 6..(45 * 24 * 12) {
-            let end = step * 300;
-            let origins = schedule.origins((end - 42 * 24 * HOUR).max(0), end);
-            assert!(origins.iter().all(|(_, at)| *at >= last || known.contains(at)), "{step}");
-            known.extend(origins.iter().map(|(_, at)| *at));
-            last = end;
+        for step_seconds in [300_u32, 900, 3_600] {
+            let schedule = Schedule::new(&Options { step_seconds, ..Options::default() });
+            let step_seconds = i64::from(step_seconds);
+            let mut known: std::collections::BTreeSet<i64> = std::collections::BTreeSet::new();
+            let mut last = 0;
+            for step in 2..(45 * 24 * HOUR / step_seconds) {
+                let end = step * step_seconds;
+                let origins = schedule.origins((end - 42 * 24 * HOUR).max(0), end);
+                assert!(origins.iter().all(|(_, at)| *at >= last || known.contains(at)), "{step}");
+                known.extend(origins.iter().map(|(_, at)| *at));
+                last = end;
+            }
         }
     }
 

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::quantile::{Weighted, quantiles};
-use crate::replay::{Past, small_sample};
+use crate::replay::{Past, kept_steps, small_sample};
 use crate::selection::interval;
 use crate::types::Forecast;
 
@@ -30,6 +30,8 @@ pub(crate) fn learn(past: &Past<'_>, ensemble: &[Option<Vec<Vec<f64>>>]) -> Vec<
     let Some((low, high, _)) = interval(past.levels) else { return Vec::new() };
     let middle = middle(past.levels);
     let step_seconds = u64::from(past.history.step_seconds.max(1));
+    let places = apart(past.steps);
+    let steps: Vec<usize> = places.iter().map(|place| past.steps[*place]).collect();
     let mut spreads: Vec<WindowSpread> = Vec::new();
     for seconds in LENGTHS {
         let length = (seconds / step_seconds) as usize;
@@ -39,24 +41,24 @@ pub(crate) fn learn(past: &Past<'_>, ensemble: &[Option<Vec<Vec<f64>>>]) -> Vec<
         let (mut scores, mut sum, mut squares) = (Vec::new(), 0.0, 0.0);
         for (index, paths) in ensemble.iter().enumerate() {
             let Some(paths) = paths else { continue };
-            let median = between(past.steps, &paths[middle]);
-            let widths: Vec<f64> = paths[high].iter().zip(&paths[low]).map(|(high, low)| high - low).collect();
-            let widths = between(past.steps, &widths);
+            let median = between(&steps, &places.iter().map(|place| paths[middle][*place]).collect::<Vec<_>>());
+            let width = |place: &usize| paths[high][*place] - paths[low][*place];
+            let widths = between(&steps, &places.iter().map(width).collect::<Vec<_>>());
             let weight = past.weight(index);
             let mut of_origin = 0.0;
             let mut from = 0;
             while from + length <= median.len() {
-                let places = past.cuts[index] + from..past.cuts[index] + from + length;
-                if places.end > past.history.len() {
+                let came = past.cuts[index] + from..past.cuts[index] + from + length;
+                if came.end > past.history.len() {
                     break;
                 }
-                let seen = places.clone().filter(|at| past.history.observed[*at]).count();
-                let largest = places.clone().map(|at| past.history.values[at]).fold(0.0, f64::max);
+                let seen = came.clone().filter(|at| past.history.observed[*at]).count();
+                let largest = came.clone().map(|at| past.history.values[at]).fold(0.0, f64::max);
                 let of = |values: &[f64]| values[from..from + length].iter().copied().fold(0.0, f64::max);
                 let width = of(&widths);
                 if seen * 2 >= length && width > 0.0 {
                     let value = (largest - of(&median)) / width;
-                    let censored = places.clone().any(|at| past.history.saturated[at]);
+                    let censored = came.clone().any(|at| past.history.saturated[at]);
                     scores.push(Weighted { value, weight, censored });
                     of_origin += weight;
                 }
@@ -79,6 +81,19 @@ pub(crate) fn learn(past: &Past<'_>, ensemble: &[Option<Vec<Vec<f64>>>]) -> Vec<
         spreads.push(WindowSpread { seconds, scores });
     }
     spreads
+}
+
+/// The kept steps, by position, that lie as far apart as the last two: the more of a restless path is seen, the larger its
+/// maximum, so near windows must not be seen closer than far ones.
+fn apart(steps: &[usize]) -> Vec<usize> {
+    let gap = steps.len().checked_sub(2).map_or(1, |before| steps[before + 1] - steps[before]);
+    let mut places: Vec<usize> = Vec::new();
+    for (place, step) in steps.iter().enumerate() {
+        if places.last().is_none_or(|last| step - steps[*last] >= gap) {
+            places.push(place);
+        }
+    }
+    places
 }
 
 /// A path at all steps, from that at the kept ones: straight lines between them, level beyond the last.
@@ -112,7 +127,7 @@ fn middle(levels: &[f64]) -> usize {
 
 impl Forecast {
     /// The quantile at `level` of the largest load within `[from, until)` (Unix seconds), learned from the maxima of past
-    /// windows; never below the same quantile of any step in it.
+    /// windows: it may lie below the largest quantile of the steps, for a path that is restless itself is not that of any maximum.
     ///
     /// Absent when the window is empty or reaches outside the forecast, when the level lies outside those that were forecast,
     /// and while the past was too short to tell.
@@ -131,11 +146,20 @@ impl Forecast {
             let lower = upper.checked_sub(1)?;
             (lower, (level - self.levels[lower]) / (self.levels[upper] - self.levels[lower]))
         };
-        let largest = |value: &dyn Fn(usize) -> f64| (first..=last).map(value).fold(0.0, f64::max);
-        let median = largest(&|step| self.paths[middle(&self.levels)][step]);
-        let width = largest(&|step| self.paths[high][step] - self.paths[low][step]);
+        if first == last && !self.windows.is_empty() {
+            return self.at(from, level);
+        }
+        // Seen as the past was seen: at a few steps, and straight between them.
+        let kept = kept_steps(self.paths.first()?.len(), self.step_seconds);
+        let steps: Vec<usize> = apart(&kept).into_iter().map(|place| kept[place]).collect();
+        let seen = |value: &dyn Fn(usize) -> f64| {
+            let path = between(&steps, &steps.iter().map(|step| value(*step)).collect::<Vec<_>>());
+            (first..=last).map(|step| path[step.min(path.len() - 1)]).fold(0.0, f64::max)
+        };
+        let median = seen(&|step| self.paths[middle(&self.levels)][step]);
+        let width = seen(&|step| self.paths[high][step] - self.paths[low][step]);
         let score = |level: usize| self.score((last - first + 1) as u64 * step as u64, level);
-        let of = |level: usize| Some((median + score(level)? * width).max(largest(&|step| self.paths[level][step])));
+        let of = |level: usize| Some((median + score(level)? * width).max(0.0));
         let (below, above) = (of(lower)?, of(upper)?);
         Some(below + share.max(0.0) * (above - below))
     }
@@ -180,9 +204,16 @@ mod tests {
         let forecast = forecast();
         let of = |until, level| forecast.window_maximum(0, until, level).unwrap();
         assert_eq!((of(900, 0.9), of(3_600, 0.9), of(3_600, 0.5)), (12.0, 14.0, 12.0));
+        assert_eq!((of(300, 0.9), of(300, 0.1)), (12.0, 8.0), "a step alone is a step");
         assert!(of(1_800, 0.9) > 12.0 && of(1_800, 0.9) < 14.0);
         assert_eq!(of(86_400, 0.9), 14.0);
         assert!(of(3_600, 0.7) > of(3_600, 0.5) && of(3_600, 0.7) < of(3_600, 0.9));
+    }
+
+    #[test]
+    fn near_windows_are_seen_no_closer_than_far_ones() {
+        assert_eq!(apart(&[0, 1, 2, 3, 6, 9, 14, 19]), [0, 4, 6, 7]);
+        assert_eq!(apart(&[0]), [0]);
     }
 
     #[test]

@@ -51,7 +51,7 @@ proptest! {
         stops.sort_unstable();
         for stop in stops {
             // What is too short says so, and is no reason to be another contest afterwards.
-            let _ = contest.forecast(&first(&whole, stop));
+            drop(contest.forecast(&first(&whole, stop)));
         }
         let walked = contest.forecast(&whole);
         let mut fresh = Contest::new(&Pool::default(), &options()).unwrap();
@@ -193,7 +193,7 @@ fn window_maxima_hold_what_they_promise() {
         }
     }
     let held = below.map(|count| count / all);
-    assert!(all > 500.0 && (held[0] - 0.5).abs() < 0.15, "{held:?}");
+    assert!(all > 500.0 && (0.4..=0.75).contains(&held[0]), "{held:?}");
     assert!((0.86..=0.96).contains(&held[1]) && (0.91..=0.99).contains(&held[2]), "{held:?}");
 }
 
