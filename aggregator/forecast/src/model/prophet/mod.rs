@@ -89,15 +89,6 @@ impl Model for Prophet {
         "prophet"
     }
 
-    fn replay_every(&self) -> usize {
-        4
-    }
-
-    /// Its curve bends slowly, and a fit is dear.
-    fn refit_seconds(&self) -> u64 {
-        DAY
-    }
-
     fn fit(&self, history: &History<'_>, _horizon: usize) -> Result<Box<dyn Fitted>, FitError> {
         let need = history.steps(LEAST_SECONDS);
         if history.len() < need {
