@@ -84,7 +84,7 @@ impl Contest {
     /// that the pool does not have.
     pub fn new(pool: &Pool, options: &Options) -> Result<Self, ForecastError> {
         options.validate()?;
-        let pool = options.only.as_deref().map_or_else(|| pool.clone(), |name| pool.only(name));
+        let pool = options.only.as_deref().map_or_else(|| pool.competing(), |name| pool.only(name));
         let count = pool.models().count();
         let follows = !options.zone.is_steady() && options.zone.divides(options.step_seconds);
         let more =

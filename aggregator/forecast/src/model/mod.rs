@@ -55,6 +55,11 @@ pub trait Model: Debug + Send + Sync {
         1
     }
 
+    /// Whether it takes part only when it is asked for by name: it costs more than it brings to the others.
+    fn on_request(&self) -> bool {
+        false
+    }
+
     /// Seconds a fit lasts before the model learns anew; longer for models that are dear. (Less while the history is short.)
     fn refit_seconds(&self) -> u64 {
         DAY / 2

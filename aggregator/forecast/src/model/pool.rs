@@ -47,6 +47,12 @@ impl Pool {
         Self { models: self.models.iter().filter(|model| model.name() == name).cloned().collect() }
     }
 
+    /// The models that take part without being asked for by name.
+    #[must_use]
+    pub fn competing(&self) -> Self {
+        Self { models: self.models.iter().filter(|model| !model.on_request()).cloned().collect() }
+    }
+
     /// The models in their order.
     pub fn models(&self) -> impl Iterator<Item = &dyn Model> {
         self.models.iter().map(AsRef::as_ref)
@@ -77,6 +83,8 @@ mod tests {
         assert_eq!(alone.names().collect::<Vec<_>>(), ["level"]);
         let joined = alone.with(Arc::new(climate::Climate));
         assert_eq!(joined.names().collect::<Vec<_>>(), ["level", "climate"]);
+        let competing = pool.competing();
+        assert!(competing.get("prophet").is_none() && competing.get("auto_arima").is_some());
         assert!(joined.get("regression").is_none() && pool.only("crystal_ball").models().next().is_none());
     }
 }

@@ -53,8 +53,6 @@ const COMPANIED: usize = 3;
 const NOTHING: f64 = 1e-12;
 /// The level is judged by so many means (of a day each where there are four weeks).
 const LEVELS: usize = 28;
-/// Replayed at every n-th origin only: the best model of the pool is worth more of them than the other dear ones.
-const EVERY: usize = 2;
 
 /// The auto-ARIMA model.
 #[derive(Debug, Clone, Copy)]
@@ -63,10 +61,6 @@ pub struct AutoArima;
 impl Model for AutoArima {
     fn name(&self) -> &str {
         "auto_arima"
-    }
-
-    fn replay_every(&self) -> usize {
-        EVERY
     }
 
     fn fit(&self, history: &History<'_>, _horizon: usize) -> Result<Box<dyn Fitted>, FitError> {
