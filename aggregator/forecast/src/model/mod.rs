@@ -5,6 +5,7 @@ pub mod level;
 pub mod regression;
 pub mod seasonal;
 pub mod smoothing;
+pub mod trees;
 
 use std::fmt::Debug;
 
@@ -78,6 +79,7 @@ pub fn pool() -> Vec<Box<dyn Model>> {
         Box::new(climate::Climate),
         Box::new(smoothing::Ets),
         Box::new(smoothing::Mstl),
+        Box::new(trees::Trees),
     ]
 }
 

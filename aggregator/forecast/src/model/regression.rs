@@ -37,6 +37,20 @@ impl Model for Regression {
     }
 
     fn fit(&self, history: &History<'_>, horizon: usize) -> Result<Box<dyn Fitted>, FitError> {
+        Ok(Box::new(Fit::learn(history, horizon)?))
+    }
+}
+
+/// The solved ranges.
+#[derive(Debug, Clone)]
+pub(super) struct Fit {
+    day: usize,
+    coefficients: Vec<[f64; WIDTH]>,
+}
+
+impl Fit {
+    /// Solves every range on the newest [`LEARN_SECONDS`] of a history.
+    pub(super) fn learn(history: &History<'_>, horizon: usize) -> Result<Self, FitError> {
         let day = season(history, DAY)?;
         // Deviations exist from the second day on; half a day of them is the least there is to learn from.
         let need = 2 * day + day / 2;
@@ -55,14 +69,18 @@ impl Model for Regression {
             coefficients.push(fitted.or(previous).ok_or_else(|| FitError::Failed("no range could be solved".into()))?);
             from = to;
         }
-        Ok(Box::new(Fit { day, coefficients }))
+        Ok(Self { day, coefficients })
     }
-}
 
-#[derive(Debug)]
-struct Fit {
-    day: usize,
-    coefficients: Vec<[f64; WIDTH]>,
+    /// The median of the step `step` after an origin; beyond a day, that of the day's last range at the same time of day.
+    pub(super) fn median(&self, features: &Features<'_>, origin: usize, step: usize) -> f64 {
+        let within = step % self.day;
+        let ahead = step as u64 * u64::from(features.step_seconds);
+        let range = RANGES.iter().position(|edge| ahead < *edge).unwrap_or(RANGES.len() - 1);
+        let row = features.row(origin, within);
+        let value: f64 = row.iter().zip(&self.coefficients[range]).map(|(x, b)| x * b).sum();
+        value + features.profile[origin + within]
+    }
 }
 
 impl Fitted for Fit {
@@ -75,12 +93,7 @@ impl Fitted for Fit {
         let high = recent.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let path = (0..horizon)
             .map(|step| {
-                let within = step % self.day;
-                let ahead = step as u64 * u64::from(history.step_seconds);
-                let range = RANGES.iter().position(|edge| ahead < *edge).unwrap_or(RANGES.len() - 1);
-                let row = features.row(origin, within);
-                let value: f64 = row.iter().zip(&self.coefficients[range]).map(|(x, b)| x * b).sum();
-                (value + features.profile[origin + within]).clamp((low - (high - low)).max(0.0), high + (high - low))
+                self.median(&features, origin, step).clamp((low - (high - low)).max(0.0), high + (high - low))
             })
             .collect();
         Ok(Prediction::Path(path))
@@ -89,7 +102,8 @@ impl Fitted for Fit {
 
 /// Everything the regressors are made of, for each step of the history and a day beyond.
 #[derive(Debug)]
-struct Features<'a> {
+pub(super) struct Features<'a> {
+    step_seconds: u32,
     values: &'a [f64],
     observed: &'a [bool],
     day: usize,
@@ -105,7 +119,7 @@ struct Features<'a> {
 }
 
 impl<'a> Features<'a> {
-    fn new(history: &History<'a>, day: usize) -> Self {
+    pub(super) fn new(history: &History<'a>, day: usize) -> Self {
         let values = history.values;
         let length = values.len();
         let profile = profile(values, day, DAY_WEIGHT, None);
@@ -129,8 +143,8 @@ impl<'a> Features<'a> {
         let deviation_sums = sums(&|index| values[index] - profile[index]);
         let mean = value_sums[length] / length.max(1) as f64;
         let scale = if mean > 0.0 { mean } else { 1.0 };
-        let observed = history.observed;
-        Self { values, observed, day, hour, profile, smooth, weekly, value_sums, deviation_sums, scale }
+        let (step_seconds, observed) = (history.step_seconds, history.observed);
+        Self { step_seconds, values, observed, day, hour, profile, smooth, weekly, value_sums, deviation_sums, scale }
     }
 
     fn mean(sums: &[f64], end: usize, length: usize) -> f64 {
@@ -180,7 +194,7 @@ impl<'a> Features<'a> {
 }
 
 /// `profile[t]` = weighted mean of the values one, two, … seasons before `t`; for `t` up to a season beyond the end.
-fn profile(values: &[f64], season: usize, newest: f64, before: Option<&[f64]>) -> Vec<f64> {
+pub(super) fn profile(values: &[f64], season: usize, newest: f64, before: Option<&[f64]>) -> Vec<f64> {
     let mut profile: Vec<f64> = Vec::with_capacity(values.len() + season);
     for index in 0..values.len() + season {
         profile.push(match index.checked_sub(season) {
@@ -192,7 +206,7 @@ fn profile(values: &[f64], season: usize, newest: f64, before: Option<&[f64]>) -
 }
 
 /// The weekly profile; within the first week it is the daily one.
-fn profile_of_week(values: &[f64], week: usize, day: usize, daily: &[f64]) -> Vec<f64> {
+pub(super) fn profile_of_week(values: &[f64], week: usize, day: usize, daily: &[f64]) -> Vec<f64> {
     let mut weekly = daily.to_vec();
     for index in week..values.len() + day {
         let past = index - week;
