@@ -3,7 +3,7 @@
 use forecast::Series;
 use forecast::history::Grid;
 use forecast::model::trees::Trees;
-use forecast::model::{FitError, Fitted as _, Model as _, Prediction};
+use forecast::model::{FitError, Model as _, Prediction};
 use proptest::prelude::*;
 
 const HOUR: u32 = 3_600;

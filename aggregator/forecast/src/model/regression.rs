@@ -107,14 +107,14 @@ pub(super) struct Features<'a> {
     values: &'a [f64],
     observed: &'a [bool],
     day: usize,
-    hour: usize,
+    pub(super) hour: usize,
     /// `profile[t]` uses only days before `t`'s.
-    profile: Vec<f64>,
+    pub(super) profile: Vec<f64>,
     smooth: Vec<f64>,
-    weekly: Vec<f64>,
+    pub(super) weekly: Vec<f64>,
     /// Sums of values and of deviations up to each step.
-    value_sums: Vec<f64>,
-    deviation_sums: Vec<f64>,
+    pub(super) value_sums: Vec<f64>,
+    pub(super) deviation_sums: Vec<f64>,
     scale: f64,
 }
 
@@ -129,25 +129,16 @@ impl<'a> Features<'a> {
             .map_or_else(|| profile.clone(), |week| profile_of_week(values, week, day, &profile));
         let hour = history.steps(3_600);
         let smooth = smoothed(&profile, hour);
-        let sums = |of: &dyn Fn(usize) -> f64| {
-            let mut sums = Vec::with_capacity(length + 1);
-            let mut sum = 0.0;
-            sums.push(sum);
-            for index in 0..length {
-                sum += of(index);
-                sums.push(sum);
-            }
-            sums
-        };
-        let value_sums = sums(&|index| values[index]);
-        let deviation_sums = sums(&|index| values[index] - profile[index]);
+        let value_sums = sums_of(length, |index| values[index]);
+        let deviation_sums = sums_of(length, |index| values[index] - profile[index]);
         let mean = value_sums[length] / length.max(1) as f64;
         let scale = if mean > 0.0 { mean } else { 1.0 };
         let (step_seconds, observed) = (history.step_seconds, history.observed);
         Self { step_seconds, values, observed, day, hour, profile, smooth, weekly, value_sums, deviation_sums, scale }
     }
 
-    fn mean(sums: &[f64], end: usize, length: usize) -> f64 {
+    /// The mean of the `length` values before `end`, from their sums.
+    pub(super) fn mean(sums: &[f64], end: usize, length: usize) -> f64 {
         let from = end.saturating_sub(length);
         (sums[end] - sums[from]) / (end - from).max(1) as f64
     }
@@ -193,8 +184,20 @@ impl<'a> Features<'a> {
     }
 }
 
+/// The sums of the first 0, 1, … `length` values.
+pub(super) fn sums_of(length: usize, value: impl Fn(usize) -> f64) -> Vec<f64> {
+    let mut sums = Vec::with_capacity(length + 1);
+    let mut sum = 0.0;
+    sums.push(sum);
+    for index in 0..length {
+        sum += value(index);
+        sums.push(sum);
+    }
+    sums
+}
+
 /// `profile[t]` = weighted mean of the values one, two, … seasons before `t`; for `t` up to a season beyond the end.
-pub(super) fn profile(values: &[f64], season: usize, newest: f64, before: Option<&[f64]>) -> Vec<f64> {
+fn profile(values: &[f64], season: usize, newest: f64, before: Option<&[f64]>) -> Vec<f64> {
     let mut profile: Vec<f64> = Vec::with_capacity(values.len() + season);
     for index in 0..values.len() + season {
         profile.push(match index.checked_sub(season) {
@@ -206,7 +209,7 @@ pub(super) fn profile(values: &[f64], season: usize, newest: f64, before: Option
 }
 
 /// The weekly profile; within the first week it is the daily one.
-pub(super) fn profile_of_week(values: &[f64], week: usize, day: usize, daily: &[f64]) -> Vec<f64> {
+fn profile_of_week(values: &[f64], week: usize, day: usize, daily: &[f64]) -> Vec<f64> {
     let mut weekly = daily.to_vec();
     for index in week..values.len() + day {
         let past = index - week;

@@ -6,7 +6,7 @@
 //! No randomness anywhere: equal gains are decided by the lower feature and bin.
 
 /// Bins of a feature, the one for missing values among them.
-pub(super) const BINS: usize = 64;
+pub(super) const BINS: usize = 32;
 /// The bin of what is missing.
 const MISSING: u8 = 0;
 /// A split has to gain more than this, relative to the leaf's rows: rounding is no gain.
@@ -135,10 +135,10 @@ impl Boosted {
             }
             for leaf in leaves {
                 scratch.clear();
-                scratch.extend(order[leaf.from..leaf.to].iter().map(|row| {
-                    let residual = residuals[*row as usize];
-                    if rows.censored[*row as usize] { residual.max(0.0) } else { residual }
-                }));
+                // A lower bound beneath what is predicted says nothing.
+                let tells = |row: &usize| residuals[*row] > 0.0 || !rows.censored[*row];
+                let of_leaf = order[leaf.from..leaf.to].iter().map(|row| *row as usize);
+                scratch.extend(of_leaf.filter(tells).map(|row| residuals[row]));
                 let value = growth.rate * quantile(&mut scratch, growth.level).unwrap_or(0.0);
                 nodes[leaf.node].value = value;
                 for row in &order[leaf.from..leaf.to] {
@@ -375,11 +375,14 @@ mod tests {
             .map(|i| vec![f64::from(i * 37 % 101), if i % 5 == 0 { f64::NAN } else { f64::from(i) }])
             .collect();
         let truth = |row: &[f64]| if row[1].is_nan() { 7.0 } else if row[1] > 120.5 { 3.0 } else { -1.0 };
-        let (cuts, rows) = rows(&features, features.iter().map(|row| truth(row)).collect());
+        // Without noise the sign of a residual is all the trees would see of rows on the same side.
+        let noisy = |(at, row): (usize, &Vec<f64>)| truth(row) + (at * 31 % 21) as f64 * 0.02 - 0.2;
+        let (cuts, rows) = rows(&features, features.iter().enumerate().map(noisy).collect());
         let made = Boosted::learn(&rows, &everything(&rows), &GROWTH);
-        for row in [[0.0, 2.0], [50.0, 119.0], [3.0, 122.0], [90.0, 1e9], [10.0, f64::NAN]] {
+        // As near to the step as bins are fine.
+        for row in [[0.0, 2.0], [50.0, 113.0], [3.0, 128.0], [90.0, 1e9], [10.0, f64::NAN]] {
             let value = said(&cuts, &made, &row);
-            assert!((value - truth(&row)).abs() < 0.01, "{row:?}: {value}");
+            assert!((value - truth(&row)).abs() < 0.2, "{row:?}: {value}");
         }
     }
 
@@ -403,7 +406,7 @@ mod tests {
         let (cuts, mut rows) = rows(&features, targets);
         let plain = Boosted::learn(&rows, &everything(&rows), &GROWTH);
         for index in 0..300 {
-            rows.censored[index] = index % 3 == 1 && rows.targets[index] > 8.0;
+            rows.censored[index] = index % 3 == 1 && (4.0..9.0).contains(&rows.targets[index]);
         }
         let bounded = Boosted::learn(&rows, &everything(&rows), &GROWTH);
         let (before, after) = (said(&cuts, &plain, &[1.0]), said(&cuts, &bounded, &[1.0]));
