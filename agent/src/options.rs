@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,10 +14,14 @@ use http::Uri;
 use crate::probe::Probe;
 use crate::reader::{Fault, Reader, Section, want};
 use crate::run;
+use crate::spool::Limits;
 use crate::stream::Endpoint;
 
 /// Exit code for a wrong configuration (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
+const MIB: u64 = 1_024 * 1_024;
+const SPOOL_MIB: RangeInclusive<u32> = 1..=1_024;
+const SPOOL_RESERVE_MIB: RangeInclusive<u32> = 0..=1_048_576;
 
 /// Samples this instance and streams what it sees to a Foreshadow aggregator.
 #[derive(Debug, Parser)]
@@ -42,6 +47,15 @@ struct Arguments {
     /// How long a failing probe is forgiven once it was green [default: 30]
     #[arg(long, env = "FORESHADOW_AGENT_PROBE_GRACE_SECONDS", value_name = "SECONDS")]
     probe_grace_seconds: Option<u32>,
+    /// Directory for samples that wait for the aggregator [default: $STATE_DIRECTORY/spool, else memory alone]
+    #[arg(long, env = "FORESHADOW_AGENT_SPOOL", value_name = "DIRECTORY")]
+    spool: Option<PathBuf>,
+    /// Most of the disk that waiting samples may take, 1 to 1024 MiB [default: 16, a day at one sample a second]
+    #[arg(long, env = "FORESHADOW_AGENT_SPOOL_MIB", value_name = "MIB")]
+    spool_mib: Option<u32>,
+    /// What stays free of that disk, 0 to 1048576 MiB [default: 256]
+    #[arg(long, env = "FORESHADOW_AGENT_SPOOL_RESERVE_MIB", value_name = "MIB")]
+    spool_reserve_mib: Option<u32>,
     /// File with the bearer token (role agent)
     #[arg(long, env = "FORESHADOW_AGENT_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -82,6 +96,9 @@ pub struct Options {
     pub interval_millis: u32,
     pub probe: Probe,
     pub probe_grace_seconds: u32,
+    /// Where samples wait on the disk; memory alone without it.
+    pub spool: Option<PathBuf>,
+    pub spool_limits: Limits,
 }
 
 /// A file's content; every field may be absent.
@@ -93,6 +110,9 @@ struct FileOptions {
     interval_seconds: Option<u32>,
     probe: Option<String>,
     probe_grace_seconds: Option<u32>,
+    spool: Option<PathBuf>,
+    spool_mib: Option<u32>,
+    spool_reserve_mib: Option<u32>,
     token_file: Option<PathBuf>,
     ca: Option<PathBuf>,
     insecure: Option<bool>,
@@ -168,6 +188,9 @@ fn read_file(path: &Path) -> Result<FileOptions, Vec<Fault>> {
         read.interval_seconds = root.get(&mut reader, "interval_seconds", want::count(1..=60));
         read.probe = root.get(&mut reader, "probe", |value| checked(value, str::parse::<Probe>));
         read.probe_grace_seconds = root.get(&mut reader, "probe_grace_seconds", want::count(0..=3_600));
+        read.spool = root.get(&mut reader, "spool", path);
+        read.spool_mib = root.get(&mut reader, "spool_mib", want::count(SPOOL_MIB));
+        read.spool_reserve_mib = root.get(&mut reader, "spool_reserve_mib", want::count(SPOOL_RESERVE_MIB));
         read.token_file = root.get(&mut reader, "token_file", path);
         read.ca = root.get(&mut reader, "ca", path);
         read.insecure = root.get(&mut reader, "insecure", want::boolean);
@@ -215,6 +238,16 @@ fn options(arguments: &Arguments, file: FileOptions) -> Result<Options, Vec<Faul
     }
     let probe = arguments.probe.clone().or(file.probe).unwrap_or_else(|| "none".to_owned());
     let probe = probe.parse::<Probe>().map_err(|problem| fault("probe", problem)).ok();
+    let spool_mib = arguments.spool_mib.or(file.spool_mib).unwrap_or(16);
+    let spool_reserve_mib = arguments.spool_reserve_mib.or(file.spool_reserve_mib).unwrap_or(256);
+    for (flag, value, range) in
+        [("spool-mib", spool_mib, SPOOL_MIB), ("spool-reserve-mib", spool_reserve_mib, SPOOL_RESERVE_MIB)]
+    {
+        if !range.contains(&value) {
+            fault(flag, format!("{value} is not in {} to {}", range.start(), range.end()));
+        }
+    }
+    let spool = arguments.spool.clone().or(file.spool);
     let token_file = arguments.token_file.clone().or(file.token_file);
     let insecure = arguments.insecure || file.insecure.unwrap_or(false);
     if let Some(uri) = &uri
@@ -235,9 +268,18 @@ fn options(arguments: &Arguments, file: FileOptions) -> Result<Options, Vec<Faul
             interval_millis: interval * 1_000,
             probe,
             probe_grace_seconds: arguments.probe_grace_seconds.or(file.probe_grace_seconds).unwrap_or(30),
+            spool: spool.or_else(state_directory),
+            spool_limits: Limits { limit: u64::from(spool_mib) * MIB, reserve: u64::from(spool_reserve_mib) * MIB },
         }),
         _ => Err(faults),
     }
+}
+
+/// What systemd gives a service with `StateDirectory=` (`systemd.exec(5)`); several are separated by colons.
+fn state_directory() -> Option<PathBuf> {
+    let given = std::env::var_os("STATE_DIRECTORY")?;
+    let first = given.to_str()?.split(':').next().filter(|first| !first.is_empty())?;
+    Some(Path::new(first).join("spool"))
 }
 
 fn is_loopback(uri: &Uri) -> bool {

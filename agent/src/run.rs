@@ -130,13 +130,15 @@ async fn run(options: Options) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let (found, mut metadata) = mpsc::channel(1);
+    let (state, mut target_state) = mpsc::channel(1);
     tokio::spawn(async move {
         // A network that comes up late, or a service that is busy: asked again for a while.
         for wait in METADATA_AGAIN {
             tokio::time::sleep(wait).await;
             if let Some(metadata) = identity::metadata().await {
                 drop(found.send(metadata).await);
-                return;
+                // Only where there is a metadata service.
+                return identity::watch_target_state(state).await;
             }
         }
     });
@@ -154,11 +156,14 @@ async fn run(options: Options) -> ExitCode {
     tracing::info!(instance_id, aggregator = %options.endpoint.uri, probe = %options.probe, "agent starts");
     let hello = Hello {
         instance_id: instance_id.clone(),
-        boot_id: identity::boot_id(),
         claimed_group: options.group.clone().unwrap_or_default(),
         facts: facts.clone(),
     };
-    let mut session = Session::new(hello, Spool::new(random(), CAPACITY));
+    let spool = match &options.spool {
+        Some(directory) => Spool::open(random(), identity::boot_id(), directory, options.spool_limits),
+        None => Spool::in_memory(random(), identity::boot_id(), CAPACITY),
+    };
+    let mut session = Session::new(hello, spool);
     let (probed, mut readiness) = mpsc::channel(4);
     tokio::spawn(watch_readiness(options.probe.clone(), options.probe_grace_seconds, probed));
     notify(&[sd_notify::NotifyState::Ready]);
@@ -227,6 +232,11 @@ async fn run(options: Options) -> ExitCode {
                     continue;
                 }
             },
+            Some(state) = target_state.recv() => {
+                tracing::info!(state, "the state Auto Scaling wants this instance in");
+                facts.target_lifecycle_state = state;
+                Event::Facts(facts.clone())
+            }
             _ = flush.tick() => {
                 notify(&[sd_notify::NotifyState::Watchdog]);
                 Event::Flush
@@ -296,6 +306,7 @@ async fn drain(mut session: Session, mut link: Option<Open>) {
         drop(open.outgoing);
         while let Ok(Ok(Some(_))) = tokio::time::timeout_at(deadline, open.incoming.message()).await {}
     }
+    session.close();
     tracing::info!(unacknowledged = left, dropped = session.dropped(), "agent ends");
 }
 

@@ -11,7 +11,7 @@ use foreshadow_agent::reader::Fault;
 use crate::config::Config;
 use crate::identity::{Role, new_token};
 use crate::telemetry::{self, LogFormat};
-use crate::{demo, eval, events, explain, steer, supervise};
+use crate::{backtest, demo, eval, events, explain, models, steer, supervise, train};
 
 /// Exit code for a wrong configuration or command line (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
@@ -64,6 +64,12 @@ enum Command {
     Events(Box<events::command::EventsArguments>),
     /// Score the forecast on recorded series
     Eval(eval::EvalArguments),
+    /// Train a network on all histories and write it as ONNX
+    Train(Box<train::TrainArguments>),
+    /// Check an ONNX file before it is used
+    Models(models::ModelsArguments),
+    /// Run the live planner over recorded load, and compare it with what else could be done
+    Backtest(Box<backtest::command::BacktestArguments>),
     /// The agent's own program, for the demo
     #[command(hide = true, disable_help_flag = true)]
     Agent {
@@ -102,11 +108,12 @@ pub fn main() -> ExitCode {
             self::serve(serve)
         }
         Command::Demo(demo) => demo::main(&demo),
-        Command::CheckConfig { file } => match load(Some(&file)) {
-            Ok(_) => {
+        Command::CheckConfig { file } => match load(Some(&file)).map(|config| supervise::models(&config.forecast)) {
+            Ok(Ok(_)) => {
                 println!("{}: right", file.display());
                 ExitCode::SUCCESS
             }
+            Ok(Err(faults)) => usage(&faults),
             Err(code) => code,
         },
         Command::PrintConfig { config } => match load(config.as_deref()) {
@@ -134,6 +141,15 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),
         },
+        Command::Train(arguments) => asked(train::run(&arguments)),
+        Command::Models(arguments) => match models::run(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => {
+                eprintln!("foreshadow: {problem}");
+                ExitCode::from(USAGE)
+            }
+        },
+        Command::Backtest(arguments) => asked(backtest::command::run(&arguments)),
         Command::Agent { arguments } => {
             foreshadow_agent::main_with(std::iter::once(OsString::from("foreshadow-agent")).chain(arguments))
         }

@@ -5,9 +5,10 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use forecast::score::{Line, Origins, SeriesOrigins, options, quantiles};
+use forecast::score::{Line, Origins, SeriesOrigins, options, quantiles_from};
 
 /// What to score and where to write it.
 #[derive(Debug, Clone, clap::Args)]
@@ -24,6 +25,9 @@ pub struct EvalArguments {
     /// Only this model instead of the whole pool
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
+    /// This ONNX file (with its manifest beside it) competes as well, as the model "network"
+    #[arg(long, value_name = "FILE")]
+    pub network: Option<PathBuf>,
 }
 
 /// Forecasts every origin; an origin without a forecast is reported and left out, and the end says how many.
@@ -31,8 +35,12 @@ pub struct EvalArguments {
 /// # Errors
 /// When a file cannot be read, understood or written (with its line), the model is unknown, or no origin could be forecast.
 pub fn run(arguments: &EvalArguments) -> Result<()> {
+    let mut pool = forecast::Pool::default();
+    if let Some(path) = &arguments.network {
+        pool = pool.with(Arc::new(neural::Network::read(path)?));
+    }
     if let Some(name) = &arguments.model {
-        let known: Vec<&str> = forecast::model::pool().iter().map(|model| model.name()).collect();
+        let known: Vec<&str> = pool.names().collect();
         ensure!(known.contains(&name.as_str()), "no model is called {name:?}; there are: {}", known.join(", "));
     }
     let file = File::open(&arguments.origins).with_context(|| format!("{}", arguments.origins.display()))?;
@@ -43,7 +51,7 @@ pub fn run(arguments: &EvalArguments) -> Result<()> {
     let (mut made, mut missing) = (0_usize, 0_usize);
     for (index, series) in origins.series.iter().enumerate() {
         let rows = read_rows(&arguments.series.join(format!("{}.csv", series.series)))?;
-        let lines = forecast_series(series, &rows, arguments.model.as_deref())?;
+        let lines = forecast_series(&pool, series, &rows, arguments.model.as_deref())?;
         missing += series.origins.len() - lines.len();
         made += lines.len();
         for line in &lines {
@@ -68,13 +76,18 @@ pub fn run(arguments: &EvalArguments) -> Result<()> {
     Ok(())
 }
 
-fn forecast_series(series: &SeriesOrigins, rows: &[(i64, f64)], model: Option<&str>) -> Result<Vec<Line>> {
+fn forecast_series(
+    pool: &forecast::Pool,
+    series: &SeriesOrigins,
+    rows: &[(i64, f64)],
+    model: Option<&str>,
+) -> Result<Vec<Line>> {
     let options = options(series.interval_seconds, series.horizon_steps, model);
     let mut lines = Vec::with_capacity(series.origins.len());
     for origin in &series.origins {
         let at = unix_seconds(origin).with_context(|| format!("an origin of {}", series.series))?;
         let before = thread_cpu_seconds();
-        match quantiles(rows, at, &options) {
+        match quantiles_from(pool, rows, at, &options) {
             Ok(quantiles) => lines.push(Line {
                 model: model.unwrap_or("foreshadow").to_owned(),
                 series: series.series.clone(),
@@ -91,7 +104,7 @@ fn forecast_series(series: &SeriesOrigins, rows: &[(i64, f64)], model: Option<&s
 }
 
 /// Rows of `timestamp,value` after one header line; an error names the line.
-fn read_rows(path: &Path) -> Result<Vec<(i64, f64)>> {
+pub fn read_rows(path: &Path) -> Result<Vec<(i64, f64)>> {
     let file = File::open(path).with_context(|| format!("{}", path.display()))?;
     let mut rows = Vec::new();
     for (index, line) in BufReader::new(file).lines().enumerate() {
@@ -154,7 +167,13 @@ mod tests {
                 "origins":["2024-01-02T12:00:00Z","2024-01-03T12:00:00Z"]}]}"#,
         );
         let out = directory.path().join("out.jsonl");
-        let arguments = EvalArguments { series: directory.path().to_owned(), origins, out: out.clone(), model: None };
+        let arguments = EvalArguments {
+            series: directory.path().to_owned(),
+            origins,
+            out: out.clone(),
+            model: None,
+            network: None,
+        };
         run(&arguments).unwrap();
         let lines: Vec<serde_json::Value> =
             std::fs::read_to_string(&out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -7,6 +7,7 @@
 
 pub mod act;
 pub mod api;
+pub mod backtest;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -20,6 +21,7 @@ pub mod fleet;
 pub mod identity;
 pub mod ingest;
 pub mod live;
+pub mod models;
 pub mod observe;
 pub mod rounds;
 pub mod shadow;
@@ -29,3 +31,4 @@ pub mod steer;
 pub mod store;
 pub mod supervise;
 pub mod telemetry;
+pub mod train;

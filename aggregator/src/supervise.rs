@@ -22,11 +22,11 @@ use crate::api::{self, ApiState, Bound, Listen, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::events::EventLog;
-use crate::fleet::{self, AwsFleet, FileFleet, Fleet, Reach};
+use crate::fleet::{self, AwsFleet, AwsQueue, FileFleet, Fleet, Reach};
 use crate::identity::{Access, Audit};
 use crate::ingest::AgentService;
 use crate::live::Live;
-use crate::observe::{Observer, Patience, Timeline};
+use crate::observe::{Observer, Patience, Timeline, read_letters};
 use crate::rounds::{self, Board, GroupPolicy, PlanLog};
 use crate::shadow::{Sessions, ShadowConfig, ShadowError};
 use crate::store::{self, Embedded, SampleStore, StoreError, WithInfluxDb};
@@ -102,6 +102,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         None => Access::Open,
         Some(path) => Access::load(path).map_err(SuperviseError::Config)?,
     };
+    let pool_of_models = models(&config.forecast).map_err(SuperviseError::Config)?;
     let listen = Listen {
         address: config.listen.address,
         tls: config.listen.certificate.clone().zip(config.listen.key.clone()),
@@ -159,7 +160,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     let events = EventLog::new(pool.clone());
     let ingest = AgentService::new(store.clone(), timeline.clone(), live.clone(), clock.clone(), ingest_stop.clone());
     let service = rounds::Service::new(
-        rounds_options(&config, access.is_authenticated()),
+        rounds_options(&config, pool_of_models, access.is_authenticated()),
         store.clone(),
         timeline.clone(),
         live.clone(),
@@ -189,6 +190,14 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         shutdown: shutdown.clone(),
     };
     let mut parts = JoinSet::new();
+    if let Some((aws, url)) = config.inventory.aws.as_ref().and_then(|aws| Some((aws, aws.queue.as_ref()?))) {
+        let queue = AwsQueue::new(url, aws.groups.clone(), aws.region.clone(), clock.clone()).await;
+        let (hint, timeline, clock, stop) = (observer.hint(), state.timeline.clone(), clock.clone(), shutdown.clone());
+        parts.spawn(async move {
+            read_letters(queue, hint, timeline, clock, stop).await;
+            "the event queue"
+        });
+    }
     let stop = shutdown.clone();
     parts.spawn(async move {
         observer.run(stop).await;
@@ -323,7 +332,23 @@ fn shadow_config(config: &Config) -> ShadowConfig {
     }
 }
 
-fn rounds_options(config: &Config, authenticated: bool) -> rounds::Options {
+/// The models that compete: those that need nothing but the history, and a network if one is configured.
+///
+/// # Errors
+/// When the network cannot be served: the file, and what is wrong in it.
+pub fn models(config: &config::Forecast) -> Result<forecast::Pool, Vec<Fault>> {
+    let pool = forecast::Pool::default();
+    let Some(path) = &config.network else { return Ok(pool) };
+    let network = neural::Network::read(path).map_err(|problem| {
+        let (file, key) = ("the configuration".to_owned(), "forecast.network".to_owned());
+        vec![Fault { file, line: 0, key, problem: problem.to_string() }]
+    })?;
+    let scores = crate::train::scores_in_words(network.manifest());
+    tracing::info!(network = %path.display(), scores, "a network joins the models that compete");
+    Ok(pool.with(Arc::new(network)))
+}
+
+fn rounds_options(config: &Config, pool: forecast::Pool, authenticated: bool) -> rounds::Options {
     let policies = config.groups.iter().map(|(group, read)| (group.clone(), policy(group, read)));
     let horizon_steps = config.forecast.horizon_hours * 3_600 / config.forecast.step_seconds;
     rounds::Options {
@@ -333,6 +358,7 @@ fn rounds_options(config: &Config, authenticated: bool) -> rounds::Options {
             horizon_steps: usize::try_from(horizon_steps).unwrap_or(1),
             ..forecast::Options::default()
         },
+        pool,
         limits: config.safety,
         authenticated,
     }
@@ -368,5 +394,7 @@ fn policy(group: &Id, read: &config::Group) -> GroupPolicy {
     policy.spend_per_hour = read.spend_per_hour;
     policy.silent_at_limit = read.silent_at_limit.unwrap_or_default();
     policy.adopt = read.adopt.unwrap_or_default();
+    policy.shadow_by = read.shadow_by.unwrap_or_default();
+    policy.hold_terminating = read.hold_terminating.unwrap_or_default();
     configured
 }

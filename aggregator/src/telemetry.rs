@@ -47,6 +47,11 @@ pub fn describe_metrics() {
     counter!("foreshadow_samples_duplicate_total", "Samples that came again and were dropped");
     counter!("foreshadow_samples_rejected_total", "Samples that can never be stored, by reason");
     gauge!("foreshadow_agent_streams", "Agents whose stream is open");
+    counter!("foreshadow_notices_total", "Moves that were heard of, by way and whether they were known");
+    counter!("foreshadow_letters_total", "Messages of the event queue, by what they were");
+    gauge!("foreshadow_queue_read", "1 when the latest reading of the event queue succeeded");
+    gauge!("foreshadow_claims_disagree", "Agents that claim for a minute another state than the inventory has");
+    counter!("foreshadow_claims_disagreed_total", "Times an agent claimed that for a minute");
     gauge!("foreshadow_inventory_complete", "1 when the latest reading of the source was whole");
     counter!("foreshadow_rounds_total", "Plans made, all groups together");
     counter!("foreshadow_rounds_failed_total", "Rounds of a group that made no plan");

@@ -34,6 +34,12 @@ PROBE='none'
 # Only where no inventory knows the instance; such a group is observed and never acted on.
 GROUP=''
 
+# Or a launch template brings them in a file (deploy/aws/foreshadow.yaml).
+if [[ -f /etc/foreshadow/user-data.env ]]; then
+    # shellcheck source=/dev/null
+    . /etc/foreshadow/user-data.env
+fi
+
 # -------------------------------------------------------------------------------------------------------------------
 
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

@@ -213,6 +213,8 @@ pub struct Facts {
     pub cores: Option<u32>,
     pub memory_bytes: Option<u64>,
     pub hostname: Option<String>,
+    /// The cloud's word for the state it is bringing the instance into. A claim.
+    pub target_lifecycle_state: Option<String>,
 }
 
 /// A checked Hello.
@@ -252,6 +254,12 @@ pub fn facts(wire: &v1::Facts) -> Result<Facts, WireError> {
         memory_bytes: (wire.memory_bytes > 0).then_some(wire.memory_bytes),
         hostname: Some(wire.hostname.chars().filter(|c| !c.is_control()).take(255).collect::<String>())
             .filter(|name| !name.is_empty()),
+        // An odd word of a cloud is no reason to turn an agent away.
+        target_lifecycle_state: Some(wire.target_lifecycle_state.as_str())
+            .filter(|word| {
+                (1..=64).contains(&word.len()) && word.chars().all(|c| c.is_ascii_alphanumeric() || c == ':')
+            })
+            .map(str::to_owned),
     })
 }
 

@@ -2,6 +2,7 @@
 //! where what comes in is checked for range ([`convert`]).
 
 pub mod convert;
+pub mod sequences;
 
 /// Messages, clients and servers of `foreshadow.v1`, generated from `proto/foreshadow/v1/*.proto`.
 #[allow(clippy::all, missing_debug_implementations)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use http::Method;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::process::{Process, eventually, free_port, tool};
@@ -124,24 +125,55 @@ impl Cloud {
         self.members(name).await
     }
 
-    /// Any call of a service: `autoscaling`, `ec2` or `elasticloadbalancing`.
+    /// A call of a service that takes JSON: `sqs` or `events`.
+    pub async fn json(&self, service: &str, operation: &str, body: &Value) -> anyhow::Result<Value> {
+        let target = match service {
+            "events" => format!("AWSEvents.{operation}"),
+            _ => format!("AmazonSQS.{operation}"),
+        };
+        let authorization = authorization(service);
+        let headers = [
+            ("content-type", "application/x-amz-json-1.1"),
+            ("x-amz-target", target.as_str()),
+            ("authorization", authorization.as_str()),
+        ];
+        let answer = web::request(Method::POST, &self.url, &headers, body.to_string()).await.context("moto")?;
+        ensure!(answer.status.is_success(), "moto: {} {}", answer.status, answer.body);
+        Ok(serde_json::from_str(&answer.body).unwrap_or_default())
+    }
+
+    /// Puts an event of Auto Scaling on the bus, which the real one does by itself.
+    pub async fn event(&self, kind: &str, detail: &Value) -> anyhow::Result<()> {
+        let entry = json!({"Source": "aws.autoscaling", "DetailType": kind, "Detail": detail.to_string()});
+        let answer = self.json("events", "PutEvents", &json!({ "Entries": [entry] })).await?;
+        ensure!(answer["FailedEntryCount"] == 0, "{answer}");
+        Ok(())
+    }
+
+    /// Any call of a service that takes a form: `autoscaling`, `ec2`, `elasticloadbalancing`, `cloudformation`,
+    /// `iam`.
     pub async fn call(&self, service: &str, fields: &[Field<'_>]) -> anyhow::Result<String> {
         let version = match service {
             "ec2" => "2016-11-15",
             "elasticloadbalancing" => "2015-12-01",
+            "cloudformation" => "2010-05-15",
+            "iam" => "2010-05-08",
             _ => "2011-01-01",
         };
         let body = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(fields)
             .append_pair("Version", version)
             .finish();
-        // moto reads the service from the credential's scope and checks no signature.
-        let authorization =
-            format!("AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, Signature=x");
+        let authorization = authorization(service);
         let headers =
             [("content-type", "application/x-www-form-urlencoded"), ("authorization", authorization.as_str())];
         let answer = web::request(Method::POST, &self.url, &headers, body).await.context("moto")?;
         ensure!(answer.status.is_success(), "moto: {} {}", answer.status, answer.body);
         Ok(answer.body)
     }
+}
+
+/// moto reads the service from the credential's scope and checks no signature.
+fn authorization(service: &str) -> String {
+    format!("AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, Signature=x")
 }

@@ -91,11 +91,10 @@ impl Fleet {
 async fn run(index: usize, instance: String, script: Script, endpoint: Endpoint, tell: watch::Sender<Seen>) {
     let hello = Hello {
         instance_id: instance,
-        boot_id: format!("boot-{index}"),
         claimed_group: script.group.clone(),
         facts: v1::Facts { instance_type: script.instance_type.clone(), cores: 2, ..v1::Facts::default() },
     };
-    let mut session = Session::new(hello, Spool::new(random(), CAPACITY));
+    let mut session = Session::new(hello, Spool::in_memory(random(), format!("boot-{index}"), CAPACITY));
     // Readiness as an agent without a probe tells it.
     session.on(Event::Readiness(v1::Readiness {
         ready: true,

@@ -1,12 +1,13 @@
 //! What the real-process tests share: [`process`] starts and ends the product's own binaries,
 //! [`web`] asks them, [`fleet`] is many agents in one process that speak the real protocol,
 //! [`oracle`] stands between agents and aggregator and counts, [`cloud`] is a local AWS,
-//! [`proxy`] stands before it and fails on demand, [`machine`] reads this host by itself, [`tokens`]
+//! [`proxy`] stands before it and fails on demand, [`metadata`] tells an instance of itself, [`machine`] reads this host by itself, [`tokens`]
 //! makes callers of every role.
 
 pub mod cloud;
 pub mod fleet;
 pub mod machine;
+pub mod metadata;
 pub mod oracle;
 pub mod process;
 pub mod proxy;

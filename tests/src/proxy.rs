@@ -174,9 +174,21 @@ impl Shared {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-        let fields: BTreeMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
-        let action = fields.get("Action").cloned().unwrap_or_default();
-        let changes = !["Describe", "Get", "List"].iter().any(|word| action.starts_with(word));
+        // The JSON protocol says in a header what is called, the query protocol in a field.
+        let target = parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+        let is_json = target.is_some();
+        let fields: BTreeMap<String, String> = match serde_json::from_slice(&body) {
+            Ok(serde_json::Value::Object(fields)) if is_json => {
+                let text = |value: serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                fields.into_iter().map(|(name, value)| (name, text(value))).collect()
+            }
+            _ => form_urlencoded::parse(&body).into_owned().collect(),
+        };
+        let action = match target.and_then(|target| target.rsplit('.').next()) {
+            Some(operation) => operation.to_owned(),
+            None => fields.get("Action").cloned().unwrap_or_default(),
+        };
+        let changes = !["Describe", "Get", "List", "Receive"].iter().any(|word| action.starts_with(word));
         let is_ec2 = fields.get("Version").is_some_and(|version| version == "2016-11-15");
         locked(&self.calls).push(Call { action: action.clone(), fields, changes });
         let fault = locked(&self.faults).get_mut(&action).and_then(VecDeque::pop_front);
@@ -196,6 +208,7 @@ impl Shared {
         };
         match fault {
             Some(Fault::Answer { status, body }) => Ok(xml(status, body)),
+            Some(Fault::Error { status, code }) if is_json => Ok(json_error(status, code)),
             Some(Fault::Error { status, code }) => Ok(error(status, code, is_ec2)),
             None | Some(Fault::None | Fault::HangBefore) => tokio::spawn(forward).await?,
             Some(Fault::ErrorAfter { status, code }) => {
@@ -235,6 +248,10 @@ fn error(status: u16, code: &str, is_ec2: bool) -> Response<Full<Bytes>> {
         format!("<ErrorResponse>{inner}<RequestId>proxy</RequestId></ErrorResponse>")
     };
     xml(status, body)
+}
+
+fn json_error(status: u16, code: &str) -> Response<Full<Bytes>> {
+    xml(status, format!("{{\"__type\": \"com.amazonaws.sqs#{code}\", \"message\": \"by the fault proxy\"}}"))
 }
 
 fn xml(status: u16, body: String) -> Response<Full<Bytes>> {

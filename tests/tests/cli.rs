@@ -53,6 +53,29 @@ async fn a_wrong_configuration_is_listed_whole_and_opens_no_port() -> anyhow::Re
 }
 
 #[tokio::test]
+async fn a_bad_network_is_named_and_nothing_runs() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let network = write(directory.path(), "network.onnx", "not onnx")?;
+    let file = write(directory.path(), "foreshadow.toml", &format!("[forecast]\nnetwork = \"{network}\"\n"))?;
+    let data = directory.path().join("data").display().to_string();
+    let listen = format!("127.0.0.1:{}", free_port()?);
+    let serve = vec!["serve", "--config", &file, "--listen", &listen, "--directory", &data];
+    for (manifest, problem) in [(None, "network.json"), (Some("{}"), "missing field")] {
+        if let Some(manifest) = manifest {
+            write(directory.path(), "network.json", manifest)?;
+        }
+        for arguments in [serve.clone(), vec!["check-config", &file], vec!["models", "check", &network]] {
+            let output = run("foreshadow", &arguments).await?;
+            let said = said(&output);
+            assert_eq!(output.status.code(), Some(64), "{said}");
+            assert!(said.contains(problem) && said.contains("network."), "{said}");
+        }
+        assert!(!std::path::Path::new(&data).exists(), "nothing was made");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_agent_says_what_is_wrong_as_well() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let file = write(directory.path(), "agent.toml", "interval_seconds = 0\naggregater = \"http://x\"\n")?;
@@ -116,18 +139,5 @@ async fn help_version_and_print_config_answer() -> anyhow::Result<()> {
     let once = run("foreshadow-agent", &["--once"]).await?;
     let sample: serde_json::Value = serde_json::from_slice(&once.stdout)?;
     assert!(sample["cpu_percent"].is_number() && sample["memory_total_bytes"].as_u64() > Some(0), "{sample}");
-    Ok(())
-}
-
-#[tokio::test]
-async fn the_demo_ends_with_a_summary() -> anyhow::Result<()> {
-    let port = free_port()?.to_string();
-    let listen = format!("127.0.0.1:{port}");
-    let output = run("foreshadow", &["demo", "--seconds", "20", "--plain", "--listen", &listen]).await?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}\n{}", said(&output));
-    for word in ["simulated", "this host", "forecast", "launch"] {
-        assert!(text.to_lowercase().contains(word), "{word} in\n{text}");
-    }
     Ok(())
 }

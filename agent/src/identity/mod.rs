@@ -5,7 +5,7 @@ mod imds;
 use foreshadow_proto::convert::Id;
 use foreshadow_proto::v1;
 
-pub use imds::{Metadata, metadata};
+pub use imds::{Metadata, metadata, watch_target_state};
 
 /// The kernel's boot id; changes with every boot.
 pub fn boot_id() -> String {

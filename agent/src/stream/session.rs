@@ -3,7 +3,7 @@
 use foreshadow_proto::convert::{INTERVAL_MILLIS, MAX_BATCH_SAMPLES};
 use foreshadow_proto::v1::{self, agent_message, aggregator_message};
 
-use crate::spool::Spool;
+use crate::spool::{Outgoing, Spool};
 
 /// Unacknowledged samples on the wire until the aggregator says how many it wants.
 const FIRST_CREDIT: usize = 1_000;
@@ -12,7 +12,6 @@ const FIRST_CREDIT: usize = 1_000;
 #[derive(Debug, Clone, Default)]
 pub struct Hello {
     pub instance_id: String,
-    pub boot_id: String,
     pub claimed_group: String,
     pub facts: v1::Facts,
 }
@@ -30,7 +29,7 @@ pub enum Event {
     /// The cloud said which instance this is after a stream was opened under the host's name: the
     /// next stream says it. Tell [`Event::Disconnected`] then.
     Identified(String),
-    /// Time to send what waits.
+    /// A second has passed: time to send what waits, and to keep what must wait.
     Flush,
     Shutdown(String),
 }
@@ -46,7 +45,7 @@ pub enum Effect {
     Rejected(usize),
 }
 
-/// State of the conversation; the spool lives as long as the process.
+/// State of the conversation, and what of it is not acknowledged.
 #[derive(Debug)]
 pub struct Session {
     hello: Hello,
@@ -68,8 +67,13 @@ impl Session {
         self.spool.len()
     }
 
-    pub const fn dropped(&self) -> u64 {
+    pub fn dropped(&self) -> u64 {
         self.spool.dropped()
+    }
+
+    /// The process ends: what is not acknowledged goes to the disk, where there is one.
+    pub fn close(&mut self) {
+        self.spool.close();
     }
 
     pub fn on(&mut self, event: Event) -> Vec<Effect> {
@@ -98,7 +102,10 @@ impl Session {
                 self.hello.instance_id = instance_id;
                 Vec::new()
             }
-            Event::Flush => self.flush(),
+            Event::Flush => {
+                self.spool.tend();
+                self.flush()
+            }
             Event::Shutdown(reason) => {
                 let mut effects = self.flush();
                 effects.extend(self.send_if_connected(agent_message::Kind::Goodbye(v1::Goodbye { reason })));
@@ -113,7 +120,7 @@ impl Session {
         let hello = v1::Hello {
             instance_id: self.hello.instance_id.clone(),
             stream_id: self.spool.stream_id().to_vec(),
-            boot_id: self.hello.boot_id.clone(),
+            boot_id: self.spool.boot_id().to_owned(),
             facts: Some(self.hello.facts.clone()),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: foreshadow_proto::PROTOCOL,
@@ -129,28 +136,25 @@ impl Session {
             aggregator_message::Kind::Welcome(welcome) => {
                 self.store = Some(welcome.store_id);
                 self.credit = usize::try_from(welcome.credit).unwrap_or(FIRST_CREDIT).max(1);
+                let own = self.spool.stream_id();
                 for range in welcome.stored {
-                    self.spool.settle(range.first, range.last);
+                    self.spool.settle(&own, range.first, range.last);
                 }
                 self.flush()
             }
             aggregator_message::Kind::Ack(ack) => {
-                let ours = self.store.as_ref() == Some(&ack.store_id) && ack.stream_id == self.spool.stream_id();
-                if !ours {
+                if self.store.as_ref() != Some(&ack.store_id) {
                     return Vec::new();
                 }
                 for range in ack.ranges {
-                    self.spool.settle(range.first, range.last);
+                    self.spool.settle(&ack.stream_id, range.first, range.last);
                 }
                 // A backlog goes on as soon as there is room for it.
                 self.flush()
             }
             aggregator_message::Kind::Rejected(rejected) => {
-                if rejected.stream_id != self.spool.stream_id() {
-                    return Vec::new();
-                }
                 for rejection in &rejected.rejections {
-                    self.spool.settle(rejection.sequence, rejection.sequence);
+                    self.spool.settle(&rejected.stream_id, rejection.sequence, rejection.sequence);
                 }
                 vec![Effect::Rejected(rejected.rejections.len())]
             }
@@ -166,16 +170,16 @@ impl Session {
         if !self.connected || self.store.is_none() {
             return Vec::new();
         }
-        let samples = self.spool.next_batch(MAX_BATCH_SAMPLES, self.credit);
-        if samples.is_empty() {
-            return Vec::new();
-        }
-        vec![send(agent_message::Kind::Batch(v1::Batch {
-            stream_id: self.spool.stream_id().to_vec(),
-            boot_id: self.hello.boot_id.clone(),
-            samples,
-            dropped_total: self.spool.dropped(),
-        }))]
+        let batches = self.spool.next_batches(MAX_BATCH_SAMPLES, self.credit);
+        let send_batch = |batch: Outgoing| {
+            send(agent_message::Kind::Batch(v1::Batch {
+                stream_id: batch.origin.stream_id.to_vec(),
+                boot_id: batch.origin.boot_id,
+                samples: batch.samples,
+                dropped_total: batch.dropped,
+            }))
+        };
+        batches.into_iter().map(send_batch).collect()
     }
 
     fn send_if_connected(&self, kind: agent_message::Kind) -> Vec<Effect> {
@@ -194,7 +198,10 @@ mod tests {
     const STREAM: [u8; 16] = [1; 16];
 
     fn session() -> Session {
-        Session::new(Hello { instance_id: "i-1".into(), ..Hello::default() }, Spool::new(STREAM, 100))
+        Session::new(
+            Hello { instance_id: "i-1".into(), ..Hello::default() },
+            Spool::in_memory(STREAM, "boot".into(), 100),
+        )
     }
 
     fn message(kind: aggregator_message::Kind) -> Event {

@@ -6,16 +6,28 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum Change {
-    Launch { count: u32 },
-    Reattach { instances: Vec<String> },
-    Detach { instances: Vec<String> },
-    Terminate { instances: Vec<String> },
+    Launch {
+        count: u32,
+    },
+    Reattach {
+        instances: Vec<String>,
+    },
+    Detach {
+        instances: Vec<String>,
+    },
+    /// Shadows that stand by in their group leave it, to be terminated then.
+    Leave {
+        instances: Vec<String>,
+    },
+    Terminate {
+        instances: Vec<String>,
+    },
 }
 
 impl Change {
     /// Fewer machines serve, or exist, afterwards.
     pub const fn takes_away(&self) -> bool {
-        matches!(self, Self::Detach { .. } | Self::Terminate { .. })
+        matches!(self, Self::Detach { .. } | Self::Leave { .. } | Self::Terminate { .. })
     }
 }
 
@@ -40,6 +52,8 @@ pub struct Machine {
     pub ours: bool,
     /// A load balancer still sends to it, or it is not known that none does.
     pub in_target_group: bool,
+    /// A shadow that stands in its group, out of service.
+    pub in_group: bool,
     /// As a shadow.
     pub shadow: Option<ShadowFacts>,
 }

@@ -49,12 +49,23 @@ pub fn check(change: &Change, facts: &Facts, limits: &Limits) -> Vec<Refusal> {
             size::fewer(count(instances), facts, &mut refusals);
             size::pace(count(instances), facts, limits, &mut refusals);
         }
+        Change::Leave { instances } => {
+            // Its end begins here: everything that an end needs, but that it still is in its group.
+            named(instances, facts, &mut refusals, |machine| match machine.place {
+                Place::Shadow if !machine.ours => Some(Refusal::Foreign { instance: machine.id.clone() }),
+                Place::Shadow if machine.in_group => agrees(machine, limits),
+                _ => Some(Refusal::NotInStandby { instance: machine.id.clone() }),
+            });
+            size::fewer(0, facts, &mut refusals);
+            size::pace(count(instances), facts, limits, &mut refusals);
+        }
         Change::Terminate { instances } => {
             named(instances, facts, &mut refusals, |machine| match machine.place {
                 Place::Shadow if !machine.ours => Some(Refusal::Foreign { instance: machine.id.clone() }),
                 Place::Shadow if machine.in_target_group => {
                     Some(Refusal::InTargetGroup { instance: machine.id.clone() })
                 }
+                Place::Shadow if machine.in_group => Some(Refusal::InGroup { instance: machine.id.clone() }),
                 Place::Shadow => agrees(machine, limits),
                 Place::Warming | Place::Serving => Some(Refusal::InGroup { instance: machine.id.clone() }),
                 Place::Draining | Place::Gone => Some(Refusal::NotInShadow { instance: machine.id.clone() }),

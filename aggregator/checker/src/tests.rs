@@ -8,7 +8,7 @@ fn machine(id: &str, place: Place) -> Machine {
     let shadow =
         ShadowFacts { lease_over: true, may_end_silent: false, sample_age_seconds: Some(1), quiet_seconds: 900 };
     let shadow = (place == Place::Shadow).then_some(shadow);
-    Machine { id: id.to_owned(), place, protected: false, ours: true, in_target_group: false, shadow }
+    Machine { id: id.to_owned(), place, protected: false, ours: true, in_target_group: false, in_group: false, shadow }
 }
 
 /// Forty serving at 20 % of a 60 % target, two shadows of ours, a large quiet fleet.
@@ -126,6 +126,32 @@ fn only_a_shadow_nobody_talks_to_is_terminated() {
     only(&terminate(&["s-0"]), &facts, &Refusal::NotInShadow { instance: "s-0".into() });
     let reattach = Change::Reattach { instances: ids(&["i-0"]) };
     only(&reattach, &calm(), &Refusal::NotInShadow { instance: "i-0".into() });
+}
+
+#[test]
+fn one_in_standby_leaves_its_group_before_it_ends_and_for_the_same_reasons() {
+    let leave = Change::Leave { instances: ids(&["s-0"]) };
+    let standing = changed(|facts| facts.machines[40].in_group = true);
+    assert_eq!(check(&leave, &standing, &Limits::default()), []);
+    only(&terminate(&["s-0"]), &standing, &Refusal::InGroup { instance: "s-0".into() });
+    let not = Refusal::NotInStandby { instance: "s-0".into() };
+    assert_eq!(check(&leave, &calm(), &Limits::default()), std::slice::from_ref(&not));
+    let spoilt = |by: fn(&mut Machine)| {
+        let mut facts = standing.clone();
+        by(&mut facts.machines[40]);
+        check(&leave, &facts, &Limits::default())
+    };
+    assert_eq!(spoilt(|machine| machine.place = Place::Draining), [not]);
+    assert_eq!(spoilt(|machine| machine.ours = false), [Refusal::Foreign { instance: "s-0".into() }]);
+    assert_eq!(spoilt(|machine| machine.protected = true), [Refusal::Protected { instance: "s-0".into() }]);
+    let runs = spoilt(|machine| machine.shadow.as_mut().expect("a shadow").lease_over = false);
+    assert_eq!(runs, [Refusal::LeaseRuns { instance: "s-0".into() }]);
+    let mut busy = standing.clone();
+    busy.loads[0].gross = Some(60.0 * 41.0);
+    assert!(!check(&leave, &busy, &Limits::default()).is_empty(), "present need speaks against it");
+    let mut fast = standing;
+    fast.removed.last_15_minutes = 4;
+    assert!(!check(&leave, &fast, &Limits::default()).is_empty(), "and so does the pace");
 }
 
 #[test]

@@ -18,7 +18,8 @@ pub mod tracking;
 pub mod trust;
 pub mod types;
 
-pub use selection::{Champion, forecast, select};
+pub use model::Pool;
+pub use selection::{Champion, forecast, forecast_from, select, select_from};
 pub use series::{Aggregate, Series};
 pub use tracking::Tracker;
 pub use types::{Band, BandCoverage, Forecast, ForecastError, MINIMUM_HISTORY_SECONDS, Options, Trust};

@@ -73,7 +73,7 @@ impl<'a> Past<'a> {
 /// What one model said at each origin.
 #[derive(Debug)]
 pub(crate) struct Replay {
-    pub model: &'static str,
+    pub model: String,
     pub said: Vec<Option<Prediction>>,
     /// It was asked at every n-th origin only.
     pub every: usize,
@@ -100,7 +100,7 @@ impl Replay {
                 fitted.predict(&known, past.horizon, past.levels).ok().filter(|said| is_sane(said, past))
             })
             .collect();
-        said.iter().any(Option::is_some).then_some(Self { model: model.name(), said, every })
+        said.iter().any(Option::is_some).then_some(Self { model: model.name().to_owned(), said, every })
     }
 
     /// Whether the model needs no dressing.

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::selection::{forecast, select};
+use crate::model::Pool;
+use crate::selection::{forecast_from, select_from};
 use crate::series::{Aggregate, Series};
 use crate::types::{ForecastError, Options};
 
@@ -75,14 +76,27 @@ pub fn quantiles(
     origin: i64,
     options: &Options,
 ) -> Result<BTreeMap<String, Vec<f64>>, ForecastError> {
+    quantiles_from(&Pool::default(), rows, origin, options)
+}
+
+/// As [`quantiles`], with the models of this pool.
+///
+/// # Errors
+/// As for [`quantiles`].
+pub fn quantiles_from(
+    pool: &Pool,
+    rows: &[(i64, f64)],
+    origin: i64,
+    options: &Options,
+) -> Result<BTreeMap<String, Vec<f64>>, ForecastError> {
     let known: Vec<(i64, f64)> = rows.iter().copied().filter(|(at, _)| *at < origin).collect();
     let mut history = Series::resample(&known, options.step_seconds, options.aggregate);
     // Rows may end before the origin: what lies between is a gap, not a reason to answer for another time.
     let step = i64::from(options.step_seconds.max(1));
     let missing = (origin - history.end()).div_euclid(step).clamp(0, 100_000);
     history.values.extend(std::iter::repeat_n(None, missing as usize));
-    let champion = select(&history, options)?;
-    let made = forecast(&history, &champion, options)?;
+    let champion = select_from(pool, &history, options)?;
+    let made = forecast_from(pool, &history, &champion, options)?;
     if made.start != origin {
         return Err(ForecastError::Options(format!("origin {origin} is not a multiple of {step} s")));
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::conformal::{Calibrated, calibrate};
 use crate::history::Grid;
-use crate::model::{self, Model};
+use crate::model::{self, Pool};
 use crate::replay::{FOLDS, Losses, Past, Replay, dress, losses};
 use crate::series::Series;
 use crate::trust;
@@ -76,18 +76,27 @@ fn prepare(history: &Series, options: &Options) -> Result<Grid, ForecastError> {
 /// # Errors
 /// [`ForecastError`] when there is less than half an hour of observations, or no model can be fitted.
 pub fn select(history: &Series, options: &Options) -> Result<Champion, ForecastError> {
+    select_from(&Pool::default(), history, options)
+}
+
+/// As [`select`], with the models of this pool.
+///
+/// # Errors
+/// As for [`select`].
+pub fn select_from(pool: &Pool, history: &Series, options: &Options) -> Result<Champion, ForecastError> {
     let grid = prepare(history, options)?;
     let past = Past::new(grid.all(), options);
-    let replays: Vec<Replay> = models(options).iter().filter_map(|model| Replay::run(model.as_ref(), &past)).collect();
+    let pool = wanted(pool, options);
+    let replays: Vec<Replay> = pool.models().filter_map(|model| Replay::run(model, &past)).collect();
     if replays.is_empty() {
         return Err(ForecastError::NoModel("every model of the pool refused".to_owned()));
     }
     Ok(standings(&past, &replays))
 }
 
-fn models(options: &Options) -> Vec<Box<dyn Model>> {
-    let wanted = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
-    model::pool().into_iter().filter(|model| wanted(model.name())).collect()
+/// The part of the pool that the options ask for.
+fn wanted(pool: &Pool, options: &Options) -> Pool {
+    options.only.as_deref().map_or_else(|| pool.clone(), |name| pool.only(name))
 }
 
 /// `[model][origin]`: the quantiles each model would have published.
@@ -139,7 +148,7 @@ fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
         .zip(&weights)
         .zip(&ratios)
         .map(|(((replay, errors), weights), ratios)| Member {
-            model: replay.model.to_owned(),
+            model: replay.model.clone(),
             weights: weights.to_vec(),
             losses: ratios.to_vec(),
             errors,
@@ -281,17 +290,30 @@ pub(crate) fn tidy(paths: &mut [Vec<f64>]) -> bool {
 /// # Errors
 /// [`ForecastError`] as for [`select`], and when the champion was made for other levels or another step.
 pub fn forecast(history: &Series, champion: &Champion, options: &Options) -> Result<Forecast, ForecastError> {
+    forecast_from(&Pool::default(), history, champion, options)
+}
+
+/// As [`forecast`], with the models of this pool.
+///
+/// # Errors
+/// As for [`forecast`].
+pub fn forecast_from(
+    pool: &Pool,
+    history: &Series,
+    champion: &Champion,
+    options: &Options,
+) -> Result<Forecast, ForecastError> {
     if champion.step_seconds != options.step_seconds || champion.levels != options.levels {
         return Err(ForecastError::Options("the champion was selected for another step or other levels".to_owned()));
     }
     let grid = prepare(history, options)?;
     let all = grid.all();
     let (levels, horizon) = (options.levels.len(), options.horizon_steps);
-    let pool = models(options);
+    let pool = wanted(pool, options);
     let mut said = Vec::new();
     for member in &champion.members {
         let weights: [f64; 3] = std::array::from_fn(|band| member.weights.get(band).copied().unwrap_or(0.0));
-        let Some(model) = pool.iter().find(|model| model.name() == member.model) else { continue };
+        let Some(model) = pool.get(&member.model) else { continue };
         if weights.iter().all(|weight| *weight <= 0.0) {
             continue;
         }

@@ -60,6 +60,9 @@ pub struct Shadow {
     /// How long its network has been at its own baseline: nobody talks to it.
     pub quiet_seconds: u32,
     pub price_per_hour: Option<f64>,
+    /// It stands in its group, out of service: in standby, not detached.
+    #[serde(default)]
+    pub in_group: bool,
 }
 
 /// Who took an instance out of its group.

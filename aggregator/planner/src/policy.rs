@@ -115,6 +115,12 @@ pub struct Policy {
     pub silent_at_limit: AtLimit,
     /// Which foreign shadows become ours without an operator's word.
     pub adopt: Adopt,
+    /// How an instance goes into shadow.
+    #[serde(default)]
+    pub shadow_by: ShadowBy,
+    /// An instance that a termination hook holds is held on until its lease ends, to be measured.
+    #[serde(default)]
+    pub hold_terminating: bool,
     /// Most instances launched within an hour.
     pub launches_per_hour: u32,
     /// Most that everything of the group may cost, shadows included.
@@ -129,6 +135,17 @@ pub enum AtLimit {
     #[default]
     Release,
     Terminate,
+}
+
+/// How an instance goes into shadow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShadowBy {
+    /// Out of its group altogether.
+    #[default]
+    Detach,
+    /// In its group, out of service (AWS: Standby).
+    Standby,
 }
 
 /// Which foreign shadows are adopted by policy.
@@ -172,6 +189,8 @@ impl Policy {
             quiet_seconds: 600,
             silent_at_limit: AtLimit::Release,
             adopt: Adopt::None,
+            shadow_by: ShadowBy::Detach,
+            hold_terminating: false,
             launches_per_hour: 200,
             spend_per_hour: None,
         }

@@ -45,6 +45,7 @@ fn shadow() -> impl Strategy<Value = Shadow> {
             sample_age_seconds,
             quiet_seconds: quiet,
             price_per_hour: price,
+            in_group: false,
         }
     })
 }
@@ -60,6 +61,7 @@ fn fit_shadow() -> Shadow {
         sample_age_seconds: Some(1),
         quiet_seconds: 900,
         price_per_hour: None,
+        in_group: false,
     }
 }
 

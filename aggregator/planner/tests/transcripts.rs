@@ -84,6 +84,7 @@ fn shadow() -> Shadow {
         sample_age_seconds: Some(1),
         quiet_seconds: 1_800,
         price_per_hour: Some(0.096),
+        in_group: false,
     }
 }
 

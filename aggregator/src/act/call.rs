@@ -52,11 +52,15 @@ async fn look(fleet: &dyn Fleet, intent: &Intent) -> Result<Fresh, String> {
 /// Carries an intent out. `until` is when the lease of what is detached ends, seconds since the epoch.
 pub async fn carry_out(fleet: &dyn Fleet, intent: &Intent, owner: &str, until: i64) -> Called {
     let prepared = match &intent.action {
-        Action::Launch { .. } | Action::Terminate { .. } => Ok(()),
-        Action::Attach { instances } => unlease(fleet, &intent.group, instances).await,
-        Action::Detach { instances } => lease(fleet, &intent.group, instances, owner, until)
-            .await
-            .map_err(|why| format!("nothing was detached: its lease cannot be tagged: {why}")),
+        Action::Launch { .. } | Action::Leave { .. } | Action::Terminate { .. } => Ok(()),
+        Action::Attach { instances } | Action::ExitStandby { instances } => {
+            unlease(fleet, &intent.group, instances).await
+        }
+        Action::Detach { instances } | Action::EnterStandby { instances } => {
+            lease(fleet, &intent.group, instances, owner, until)
+                .await
+                .map_err(|why| format!("nothing was detached: its lease cannot be tagged: {why}"))
+        }
     };
     match prepared {
         Err(why) => Called::Refused { why },

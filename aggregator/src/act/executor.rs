@@ -9,6 +9,7 @@ use checker::{Limits, Removed};
 use foreshadow_proto::convert::Id;
 use planner::demand::InstanceMode;
 use planner::plan::{PlannedStep, Step};
+use planner::policy::ShadowBy;
 
 use super::journal::{Effect, Event, Intent, Journal, Settled};
 use super::ledger::{Gone, Ledger};
@@ -141,9 +142,29 @@ impl Executor {
                 let present = u32::try_from(present).unwrap_or(u32::MAX).saturating_add(inventory.expected);
                 Some(Action::Launch { count: *count, size: present.saturating_add(*count) })
             }
-            Step::Reattach { instances } => Some(Action::Attach { instances: ids(instances)? }),
-            Step::Detach { instances } => Some(Action::Detach { instances: ids(instances)? }),
-            Step::Terminate { instances } => Some(Action::Terminate { instances: ids(instances)? }),
+            // One intent is one call: of shadows that stand by and shadows that are detached one kind comes
+            // first, and the other with the next plan.
+            Step::Reattach { instances } => {
+                let (standing_by, detached) = apart(planned, ids(instances)?);
+                Some(if standing_by.is_empty() {
+                    Action::Attach { instances: detached }
+                } else {
+                    Action::ExitStandby { instances: standing_by }
+                })
+            }
+            Step::Detach { instances } => Some(match planned.policy.shadow_by {
+                ShadowBy::Detach => Action::Detach { instances: ids(instances)? },
+                ShadowBy::Standby => Action::EnterStandby { instances: ids(instances)? },
+            }),
+            // Nobody is terminated who is in a group: who stands by leaves it first, and ends with a later plan.
+            Step::Terminate { instances } => {
+                let (standing_by, detached) = apart(planned, ids(instances)?);
+                Some(if detached.is_empty() {
+                    Action::Leave { instances: standing_by }
+                } else {
+                    Action::Terminate { instances: detached }
+                })
+            }
             Step::Extend { .. } | Step::Release { .. } | Step::Adopt { .. } => None,
         }
     }
@@ -226,6 +247,15 @@ pub struct Record {
     pub launches_failing: bool,
     pub other_groups_in: u32,
     pub removed_everywhere: u32,
+}
+
+/// Shadows that stand by in their group, and those that are detached.
+fn apart(planned: &Planned, instances: Vec<Id>) -> (Vec<Id>, Vec<Id>) {
+    let stands_by = |instance: &Id| {
+        let known = planned.evidence.inventory.instances.iter().find(|it| it.id == instance.as_str());
+        known.and_then(|it| it.shadow.as_ref()).is_some_and(|shadow| shadow.in_group)
+    };
+    instances.into_iter().partition(stands_by)
 }
 
 /// A share of machines, rounded down; one always may.

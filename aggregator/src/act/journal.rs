@@ -308,12 +308,15 @@ mod tests {
         }
     }
 
-    fn actions() -> [Action; 4] {
+    fn actions() -> [Action; 7] {
         let instances = vec![id("i-1"), id("i-2")];
         [
             Action::Launch { count: 2, size: 12 },
             Action::Attach { instances: instances.clone() },
             Action::Detach { instances: instances.clone() },
+            Action::EnterStandby { instances: instances.clone() },
+            Action::ExitStandby { instances: instances.clone() },
+            Action::Leave { instances: instances.clone() },
             Action::Terminate { instances },
         ]
     }

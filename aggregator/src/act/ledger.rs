@@ -124,10 +124,13 @@ impl Ledger {
                         state.fail(now);
                     }
                 }
-                Action::Attach { .. } => {
+                Action::Attach { .. } | Action::ExitStandby { .. } => {
                     entry.awaited.retain(|instance| !members.contains(instance) && taken < entry.at + SHOWN_AFTER);
                 }
-                Action::Detach { .. } | Action::Terminate { .. } => {
+                Action::Detach { .. }
+                | Action::EnterStandby { .. }
+                | Action::Leave { .. }
+                | Action::Terminate { .. } => {
                     if taken >= entry.at + SHOWN_AFTER {
                         entry.awaited.clear();
                     }
@@ -158,8 +161,8 @@ impl Ledger {
         use InstanceMode::{Draining, Gone, Serving, Shadow, Warming};
         let latest = self.of(group).filter(|entry| entry.awaited.contains(instance)).last()?;
         match (&latest.action, shown) {
-            (Action::Attach { .. }, Draining | Shadow) => Some(Warming),
-            (Action::Detach { .. }, Serving | Warming) => Some(Draining),
+            (action, Draining | Shadow) if action.brings_back() => Some(Warming),
+            (action, Serving | Warming) if action.takes_out() => Some(Draining),
             (Action::Terminate { .. }, Draining | Shadow) => Some(Gone),
             _ => None,
         }
@@ -177,7 +180,7 @@ impl Ledger {
 
     /// Groups other than this one in which machines were taken away within the last minute.
     pub fn other_groups_in(&self, group: &Id, now: i64) -> u32 {
-        let away = |entry: &&Entry| matches!(entry.action, Action::Detach { .. } | Action::Terminate { .. });
+        let away = |entry: &&Entry| entry.action.takes_out() || matches!(entry.action, Action::Terminate { .. });
         let lately = self.entries.iter().filter(|entry| entry.group != *group && now - entry.at < SHOWN_AFTER);
         let groups: BTreeSet<&Id> = lately.filter(away).map(|entry| &entry.group).collect();
         u32::try_from(groups.len()).unwrap_or(u32::MAX)
@@ -233,7 +236,7 @@ fn gone<'a>(entries: impl Iterator<Item = &'a Entry>, terminated: bool, now: i64
     let mut gone = Gone::default();
     for entry in entries {
         let instances = match &entry.action {
-            Action::Detach { instances } if !terminated => instances,
+            Action::Detach { instances } | Action::EnterStandby { instances } if !terminated => instances,
             Action::Terminate { instances } if terminated => instances,
             _ => continue,
         };

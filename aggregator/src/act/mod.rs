@@ -6,6 +6,7 @@
 pub mod call;
 pub mod control;
 pub mod executor;
+mod hold;
 pub mod intents;
 pub mod journal;
 pub mod leads;

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::call::{self, Fresh};
 use super::control::Control;
 use super::executor::{Executor, Next, Outlook, Seen};
+use super::hold;
 use super::intents::Intents;
 use super::journal::{Effect, Event, Intent, Settled};
 use super::leads::{Kind, Lead, Leads};
@@ -35,6 +36,8 @@ const PLANS_WAITING: usize = 1_024;
 const TICK_EVERY: Duration = Duration::from_secs(1);
 /// Intents of this age, seconds, still say whose a detached instance is.
 const DETACHED_REMEMBERED: i64 = 7 * 86_400;
+/// What a termination hook holds is told to wait on this often: AWS gives up after 30 s at the earliest.
+const HOLD_EVERY: Duration = Duration::from_secs(10);
 /// Lease tags nobody answers for are looked for this often.
 const REAP_EVERY: Duration = Duration::from_secs(600);
 
@@ -204,10 +207,9 @@ impl Service {
         let mut executor = Executor::new(installation, epoch, options.limits);
         let (mut open, mut leads) = (Vec::new(), intents.leads(now).await?);
         for line in intents.since(now - DETACHED_REMEMBERED).await? {
-            if let (Action::Detach { instances }, None | Some(Settled::Done { .. })) =
-                (&line.intent.action, &line.settled)
-            {
-                sessions.mark_ours(instances, &line.reason).await;
+            let done = matches!(line.settled, None | Some(Settled::Done { .. }));
+            if line.intent.action.takes_out() && done {
+                sessions.mark_ours(line.intent.action.instances(), &line.reason).await;
             }
             match (line.settled, line.settled_at) {
                 (Some(settled), Some(at)) => {
@@ -255,6 +257,8 @@ impl Service {
         let mut tick = tokio::time::interval(TICK_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut expire = tokio::time::interval(Duration::from_secs(3_600));
+        let mut hold = tokio::time::interval(HOLD_EVERY);
+        hold.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut reap = tokio::time::interval_at(tokio::time::Instant::now() + REAP_EVERY, REAP_EVERY);
         loop {
             tokio::select! {
@@ -268,6 +272,7 @@ impl Service {
                     Err(error) => tracing::error!(%error, "a step of the journal panicked"),
                 },
                 _ = tick.tick() => self.take(Event::Tick).await,
+                _ = hold.tick() => self.hold().await,
                 _ = expire.tick() => {
                     if let Err(error) = self.handle.0.intents.expire(self.clock.wall_seconds()).await {
                         tracing::warn!(%error, "old intents cannot be dropped");
@@ -284,6 +289,30 @@ impl Service {
                     });
                 }
             }
+        }
+    }
+
+    /// Holds on whom a termination hook holds, where the policy says so.
+    async fn hold(&mut self) {
+        for (group, current) in &self.groups {
+            if !current.planned.policy.hold_terminating {
+                continue;
+            }
+            let Some(snapshot) = self.timeline.group(group) else { continue };
+            let standing = self.handle.0.control.standing(group);
+            let (sessions, reach) = (self.sessions.open_in(group).await, self.handle.reach(snapshot.source));
+            let now = self.clock.now();
+            let held = hold::held(&current.planned, &standing, reach, &snapshot.members, &sessions, now);
+            let Some(fleet) = self.handle.fleet(snapshot.source).cloned().filter(|_| !held.is_empty()) else {
+                continue;
+            };
+            let group = group.clone();
+            self.tasks.spawn(async move {
+                if let Err(error) = fleet.hold(&group, &held).await {
+                    tracing::warn!(%error, %group, ?held, "what a termination hook holds cannot be held on");
+                }
+                Came::Nothing
+            });
         }
     }
 
@@ -427,8 +456,8 @@ impl Service {
             group = %intent.group, action = ?intent.action, token = %intent.token, generation = intent.generation, reason,
             "acting"
         );
-        if let Action::Detach { instances } = &intent.action {
-            self.sessions.mark_ours(instances, &reason).await;
+        if intent.action.takes_out() {
+            self.sessions.mark_ours(intent.action.instances(), &reason).await;
         }
         let seconds = self.sessions.config().await.seconds(&intent.group, None);
         let until = self.clock.wall_seconds() + i64::from(seconds);
@@ -466,7 +495,7 @@ impl Service {
                 if let Some(kind) = kind_of(&intent) {
                     self.handle.leads().called(instances, kind, intent.written_at);
                 }
-                if matches!(intent.action, Action::Attach { .. }) {
+                if intent.action.brings_back() {
                     self.sessions.unmark(instances).await;
                 }
                 if matches!(intent.action, Action::Terminate { .. }) {
@@ -480,7 +509,8 @@ impl Service {
             }
             Settled::Refused { why, .. } => {
                 tracing::warn!(group = %intent.group, action = intent.action.word(), ?why, "not done");
-                if let Action::Detach { instances } = &intent.action {
+                if intent.action.takes_out() {
+                    let instances = intent.action.instances();
                     self.sessions.unmark(instances).await;
                     if let Some(fleet) = self.source(&intent.group)
                         && let Err(error) = call::untag(&*fleet, instances).await
@@ -502,7 +532,7 @@ impl Service {
 const fn kind_of(intent: &Intent) -> Option<Kind> {
     match intent.action {
         Action::Launch { .. } => Some(Kind::Launch),
-        Action::Attach { .. } => Some(Kind::Reattach),
-        Action::Detach { .. } | Action::Terminate { .. } => None,
+        Action::Attach { .. } | Action::ExitStandby { .. } => Some(Kind::Reattach),
+        Action::Detach { .. } | Action::EnterStandby { .. } | Action::Leave { .. } | Action::Terminate { .. } => None,
     }
 }

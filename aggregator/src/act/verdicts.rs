@@ -116,6 +116,7 @@ fn machine(policy: &Policy, instance: &Instance, around: &Surroundings) -> Machi
         protected: instance.protected,
         ours: shadow.is_some_and(|shadow| shadow.origin == Origin::Ours),
         in_target_group: around.balanced.contains(&instance.id),
+        in_group: shadow.is_some_and(|shadow| shadow.in_group),
         shadow: shadow.map(|shadow| ShadowFacts {
             lease_over: shadow.lease_over,
             may_end_silent: policy.silent_at_limit == AtLimit::Terminate && around.now >= shadow.hard_limit,
@@ -144,7 +145,7 @@ pub fn last_word(
         refusals.push(format!("the mode is {} by now", standing.mode));
     }
     let deployed = fresh.group.deploying || fresh.group.version != planned.version;
-    if matches!(intent.action, Action::Attach { .. }) && deployed {
+    if intent.action.brings_back() && deployed {
         refusals.push("a deploy changed the group meanwhile".to_owned());
     }
     let balanced = fresh.outside.iter().filter(|outside| outside.in_target_group != Some(false));
@@ -159,8 +160,10 @@ pub fn last_word(
 
 const fn least_mode(action: &Action) -> Mode {
     match action {
-        Action::Launch { .. } | Action::Attach { .. } => Mode::ScaleOut,
-        Action::Detach { .. } | Action::Terminate { .. } => Mode::Full,
+        Action::Launch { .. } | Action::Attach { .. } | Action::ExitStandby { .. } => Mode::ScaleOut,
+        Action::Detach { .. } | Action::EnterStandby { .. } | Action::Leave { .. } | Action::Terminate { .. } => {
+            Mode::Full
+        }
     }
 }
 
@@ -169,8 +172,13 @@ pub fn change_of(action: &Action) -> Change {
     let names = |instances: &[Id]| instances.iter().map(ToString::to_string).collect();
     match action {
         Action::Launch { count, .. } => Change::Launch { count: *count },
-        Action::Attach { instances } => Change::Reattach { instances: names(instances) },
-        Action::Detach { instances } => Change::Detach { instances: names(instances) },
+        Action::Attach { instances } | Action::ExitStandby { instances } => {
+            Change::Reattach { instances: names(instances) }
+        }
+        Action::Detach { instances } | Action::EnterStandby { instances } => {
+            Change::Detach { instances: names(instances) }
+        }
+        Action::Leave { instances } => Change::Leave { instances: names(instances) },
         Action::Terminate { instances } => Change::Terminate { instances: names(instances) },
     }
 }
@@ -184,13 +192,19 @@ fn refreshed(planned: &Planned, fresh: &Fresh, now: i64) -> Planned {
     let mut inside: BTreeMap<String, &Member> =
         fresh.group.members.iter().map(|member| (member.instance.to_string(), member)).collect();
     for instance in &mut inventory.instances {
-        match inside.remove(&instance.id) {
+        let member = inside.remove(&instance.id);
+        // Where a shadow stands, only what was described just now says.
+        if let Some(shadow) = &mut instance.shadow {
+            shadow.in_group = member.is_some();
+        }
+        match member {
             Some(member) => {
                 instance.protected = member.protected;
                 instance.mode = match (&member.lifecycle, instance.mode) {
                     // What we did and the description cannot show yet.
                     (_, mode @ (InstanceMode::Draining | InstanceMode::Gone)) if instance.shadow.is_none() => mode,
                     (Lifecycle::InService, InstanceMode::Serving) => InstanceMode::Serving,
+                    (Lifecycle::Standby, InstanceMode::Shadow) => InstanceMode::Shadow,
                     (Lifecycle::InService | Lifecycle::Pending | Lifecycle::Other(_), _) => InstanceMode::Warming,
                     _ => InstanceMode::Draining,
                 };

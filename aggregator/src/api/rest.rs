@@ -330,7 +330,7 @@ pub struct Detached {
     instance: Option<String>,
 }
 
-/// A hint: the inventory is asked soon. Nothing in it is believed.
+/// A hint: the group, or everything where none is known, is described at once. Nothing in it is believed.
 #[utoipa::path(post, path = "/shadow/detached", request_body = Detached,
     responses((status = 202, description = "taken as a hint", body = Value), (status = 400, description = "a parameter or a field is wrong", body = Problem)))]
 pub async fn detached(State(state): State<ApiState>, body: Bytes) -> Result<Response, Problem> {
@@ -341,7 +341,13 @@ pub async fn detached(State(state): State<ApiState>, body: Bytes) -> Result<Resp
         }
     }
     tracing::info!(group = hint.group, instance = hint.instance, "a detachment is hinted at");
-    state.hint.give();
+    let group = hint.group.as_deref().and_then(|group| Id::new("group", group).ok());
+    let instance = hint.instance.as_deref().and_then(|instance| Id::new("instance", instance).ok());
+    let group = group.or_else(|| state.timeline.member_of(&instance?));
+    match group {
+        Some(group) if state.timeline.group(&group).is_some() => state.hint.group(&group),
+        _ => state.hint.give(),
+    }
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": true }))).into_response())
 }
 

@@ -43,6 +43,9 @@ impl Default for Inventory {
 pub struct Aws {
     pub groups: Vec<String>,
     pub region: Option<String>,
+    /// The SQS queue that the account's events go to.
+    #[serde(serialize_with = "as_text_if_any")]
+    pub queue: Option<Uri>,
 }
 
 /// `[inventory.command]`: the user's own program, one run an operation.
@@ -85,6 +88,10 @@ impl Webhook {
     const TIMEOUT_SECONDS: u32 = 30;
 }
 
+fn as_text_if_any<S: serde::Serializer>(url: &Option<Uri>, serializer: S) -> Result<S::Ok, S::Error> {
+    url.as_ref().map(ToString::to_string).serialize(serializer)
+}
+
 fn as_text<S: serde::Serializer>(url: &Uri, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(url)
 }
@@ -118,9 +125,21 @@ fn aws(reader: &mut Reader, inventory: &mut Section<'_>) -> Option<Aws> {
     let read = section.is_present().then(|| Aws {
         groups: groups(reader, &mut section, "Auto Scaling group"),
         region: section.get(reader, "region", want::text),
+        queue: section.get(reader, "queue", secure_url),
     });
     section.finish(reader);
     read
+}
+
+/// An address nobody can listen in on.
+fn secure_url(value: &toml_edit::Value) -> Result<Uri, String> {
+    let text = want::text(value)?;
+    let url: Uri = text.parse().map_err(|error| format!("{text:?}: {error}"))?;
+    match url.scheme_str() {
+        Some("https") => Ok(url),
+        Some("http") if is_loopback(&url) => Ok(url),
+        _ => Err(format!("{text:?}: must start with https:// (http:// on loopback alone)")),
+    }
 }
 
 fn command(reader: &mut Reader, inventory: &mut Section<'_>) -> Option<Command> {
@@ -154,15 +173,7 @@ fn command(reader: &mut Reader, inventory: &mut Section<'_>) -> Option<Command> 
 fn webhook(reader: &mut Reader, inventory: &mut Section<'_>) -> Option<Webhook> {
     let mut section = inventory.section(reader, "webhook");
     let read = section.is_present().then(|| {
-        let url = section.get(reader, "url", |value| {
-            let text = want::text(value)?;
-            let url: Uri = text.parse().map_err(|error| format!("{text:?}: {error}"))?;
-            match url.scheme_str() {
-                Some("https") => Ok(url),
-                Some("http") if is_loopback(&url) => Ok(url),
-                _ => Err(format!("{text:?}: must start with https:// (http:// on loopback alone)")),
-            }
-        });
+        let url = section.get(reader, "url", secure_url);
         let secret_file = section.get(reader, "secret_file", path);
         for key in ["url", "secret_file"] {
             if !section.has(key) {
@@ -194,6 +205,10 @@ mod tests {
         let (command, webhook) = (config.command.expect("command"), config.webhook.expect("webhook"));
         assert_eq!((command.timeout_seconds, webhook.timeout_seconds), (30, 30));
         assert_eq!(webhook.url.to_string(), "http://127.0.0.1:8080/fleet");
+
+        let queue = "[inventory.aws]\ngroups = [\"a\"]\nqueue = \"http://sqs.eu-west-1.amazonaws.com/1/q\"\n";
+        let faults = Config::parse("f.toml", queue).expect_err("a fault");
+        assert!(faults[0].to_string().starts_with("f.toml:3: inventory.aws.queue:"), "{faults:?}");
 
         let wrong = "[inventory.command]\nprogram = \"fleet\"\nreach = \"far\"\ngroups = []\ntimeout_seconds = 0\n\
                      [inventory.webhook]\nurl = \"http://fleet.example.org\"\ntimeout = 3\n";

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use checker::Limits;
 use foreshadow_proto::convert::Id;
-use planner::policy::{Adopt, AtLimit, Mode};
+use planner::policy::{Adopt, AtLimit, Mode, ShadowBy};
 use serde::Serialize;
 
 use foreshadow_agent::reader::{Fault, Reader, Section, want};
@@ -107,11 +107,13 @@ impl Default for Agents {
 pub struct Forecast {
     pub step_seconds: u32,
     pub horizon_hours: u32,
+    /// ONNX file with its manifest beside it: one model more that competes. See docs/models.md.
+    pub network: Option<PathBuf>,
 }
 
 impl Default for Forecast {
     fn default() -> Self {
-        Self { step_seconds: 300, horizon_hours: 24 }
+        Self { step_seconds: 300, horizon_hours: 24, network: None }
     }
 }
 
@@ -161,6 +163,8 @@ pub struct Group {
     pub spend_per_hour: Option<f64>,
     pub silent_at_limit: Option<AtLimit>,
     pub adopt: Option<Adopt>,
+    pub shadow_by: Option<ShadowBy>,
+    pub hold_terminating: Option<bool>,
     /// The highest mode that an explicit call may give the group.
     pub mode: Option<Mode>,
 }
@@ -323,6 +327,7 @@ fn forecast(reader: &mut Reader, root: &mut Section<'_>) -> Forecast {
         })
     });
     section.set(reader, "horizon_hours", &mut read.horizon_hours, want::count(1..=168));
+    read.network = section.get(reader, "network", path);
     section.finish(reader);
     read
 }
@@ -368,6 +373,8 @@ fn group(reader: &mut Reader, mut section: Section<'_>, longest_shadow: u32) -> 
         silent_at_limit: section
             .get(reader, "silent_at_limit", |value| one_of(value, [AtLimit::Release, AtLimit::Terminate])),
         adopt: section.get(reader, "adopt", |value| one_of(value, [Adopt::None, Adopt::All])),
+        shadow_by: section.get(reader, "shadow_by", |value| one_of(value, [ShadowBy::Detach, ShadowBy::Standby])),
+        hold_terminating: section.get(reader, "hold_terminating", want::boolean),
         mode: section.get(reader, "mode", |value| one_of(value, [Mode::Observe, Mode::ScaleOut, Mode::Full])),
         ..Group::default()
     };

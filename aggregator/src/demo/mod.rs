@@ -2,8 +2,17 @@
 //!
 //! A real agent (this binary, started once more) samples this host into a real aggregator with the
 //! embedded store; beside it stands a simulated group with generated load and time compressed, run
-//! through the same demand, forecast and plan. The API is up meanwhile.
+//! through the same demand, forecast, plan, checker, journal and calls against the strict fake cloud,
+//! and compared with reactive scaling of the same load. The API is up meanwhile.
+//!
+//! [`shop`] is the simulated group, [`score`] what ours and the reactive ways come to, [`happenings`]
+//! what was done in words; [`simulated`] runs it, [`view`] shows it, [`draw`] on a terminal.
 
+mod draw;
+mod happenings;
+mod host;
+mod score;
+mod shop;
 mod simulated;
 mod view;
 
@@ -36,7 +45,10 @@ pub struct Arguments {
     /// Simulated minutes in one second
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=600))]
     speed: u32,
-    /// Seed of the generated load
+    /// End after this many simulated hours, with a summary
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    hours: Option<u32>,
+    /// Seed of the generated load: the same seed gives the same hours
     #[arg(long, value_name = "N", default_value_t = 11)]
     seed: u64,
     /// Plain lines even on a terminal
@@ -66,7 +78,12 @@ async fn run(arguments: &Arguments, live: bool) -> anyhow::Result<()> {
     let directory = DemoDirectory::make()?;
     let running = start(arguments.listen, directory.0.clone()).await?;
     let mut agent = agent(&running.url)?;
-    let simulated = simulated::Simulated::start(running.board.clone(), arguments.seed, arguments.speed);
+    let pace = simulated::Pace {
+        seed: arguments.seed,
+        speed: arguments.speed,
+        minutes: arguments.hours.map(|hours| 60 * i64::from(hours)),
+    };
+    let simulated = simulated::Simulated::start(running.board.clone(), pace);
     let mut view = view::View::open(&running, simulated.watch(), live)?;
     let end = async {
         match arguments.seconds {
@@ -79,6 +96,7 @@ async fn run(arguments: &Arguments, live: bool) -> anyhow::Result<()> {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         shown = view.run() => shown,
+        finished = simulated.finished() => finished,
         status = agent.wait() => Err(anyhow::anyhow!("the agent ended: {status:?}")),
     };
     view.close();

@@ -8,6 +8,7 @@
 mod aws;
 pub mod command;
 mod file;
+mod notice;
 mod remote;
 pub mod webhook;
 mod wire;
@@ -22,8 +23,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::store::StoreId;
 
-pub use aws::AwsFleet;
+pub use aws::{AwsFleet, AwsQueue, Letter, Letters};
 pub use file::FileFleet;
+pub use notice::{HeardBy, Notice, shown_reason};
 
 /// Tag of a group: the installation that may change it.
 pub const OWNER_TAG: &str = "foreshadow:owner";
@@ -41,6 +43,18 @@ pub trait Fleet: fmt::Debug + Send + Sync + 'static {
     /// All groups it knows, as they are now. An error or a lost page never looks like a complete
     /// inventory: `complete` is true only when every page was read.
     async fn describe(&self) -> Result<Inventory, FleetError>;
+
+    /// Some of its groups, as they are now. What else it gives is left alone; it is complete when
+    /// every page of these groups was read.
+    async fn describe_some(&self, _groups: &[Id]) -> Result<Inventory, FleetError> {
+        self.describe().await
+    }
+
+    /// What the provider's own records say of why these instances moved, since a time (seconds since
+    /// the epoch). For people: nothing follows from it, and nothing from its absence.
+    async fn activities(&self, _group: &Id, _instances: &[Id], _since: i64) -> Result<Vec<Notice>, FleetError> {
+        Ok(Vec::new())
+    }
 
     /// For messages: `aws`, `file`, `command`, `webhook`.
     fn name(&self) -> &'static str;
@@ -66,6 +80,12 @@ pub trait Fleet: fmt::Debug + Send + Sync + 'static {
     /// What became of a change whose answer was lost, by describing alone; it changes nothing.
     async fn outcome(&self, _group: &Id, _action: &Action, _token: &Token) -> Found {
         Found::NotDone
+    }
+
+    /// Holds on instances that a termination hook of the group holds, for another of its periods. It ends
+    /// and begins nothing, and may be repeated.
+    async fn hold(&self, _group: &Id, _instances: &[Id]) -> Result<(), FleetError> {
+        Err(self.cannot_act())
     }
 
     /// Sets tags of instances, or removes those that are `None`.
@@ -185,6 +205,10 @@ pub enum Lifecycle {
     Standby,
     Detaching,
     Detached,
+    /// On its way out, and held by a lifecycle hook: it runs, and serves nothing.
+    Waiting,
+    /// Kept after its termination was given up: it runs on in the group and serves nothing.
+    Retained,
     Terminating,
     Other(String),
 }
@@ -193,8 +217,8 @@ impl Lifecycle {
     /// From the provider's word; `Pending:Wait`, `Terminating:Proceed` and such by their first part.
     pub fn from_word(word: &str) -> Self {
         match word.split(':').next().unwrap_or_default() {
-            // Terminating:Retained keeps running and leaves the group's capacity.
-            _ if word == "Terminating:Retained" => Self::Standby,
+            _ if word == "Terminating:Retained" => Self::Retained,
+            _ if word == "Terminating:Wait" => Self::Waiting,
             "Pending" => Self::Pending,
             "InService" => Self::InService,
             "Standby" | "EnteringStandby" => Self::Standby,
@@ -223,6 +247,18 @@ pub enum Action {
     Detach {
         instances: Vec<Id>,
     },
+    /// Out of service and of the desired capacity, still in the group. AWS alone has it.
+    EnterStandby {
+        instances: Vec<Id>,
+    },
+    /// From standby back into service.
+    ExitStandby {
+        instances: Vec<Id>,
+    },
+    /// From standby out of the group; the desired capacity went down when it went into standby.
+    Leave {
+        instances: Vec<Id>,
+    },
     Terminate {
         instances: Vec<Id>,
     },
@@ -233,8 +269,28 @@ impl Action {
     pub fn instances(&self) -> &[Id] {
         match self {
             Self::Launch { .. } => &[],
-            Self::Attach { instances } | Self::Detach { instances } | Self::Terminate { instances } => instances,
+            Self::Attach { instances }
+            | Self::Detach { instances }
+            | Self::EnterStandby { instances }
+            | Self::ExitStandby { instances }
+            | Self::Leave { instances }
+            | Self::Terminate { instances } => instances,
         }
+    }
+
+    /// It takes instances out of service, into shadow.
+    pub const fn takes_out(&self) -> bool {
+        matches!(self, Self::Detach { .. } | Self::EnterStandby { .. })
+    }
+
+    /// It brings shadows back into service.
+    pub const fn brings_back(&self) -> bool {
+        matches!(self, Self::Attach { .. } | Self::ExitStandby { .. })
+    }
+
+    /// It needs a provider that knows standby.
+    pub const fn is_standby(&self) -> bool {
+        matches!(self, Self::EnterStandby { .. } | Self::ExitStandby { .. } | Self::Leave { .. })
     }
 
     pub const fn word(&self) -> &'static str {
@@ -242,6 +298,9 @@ impl Action {
             Self::Launch { .. } => "launch",
             Self::Attach { .. } => "attach",
             Self::Detach { .. } => "detach",
+            Self::EnterStandby { .. } => "enter_standby",
+            Self::ExitStandby { .. } => "exit_standby",
+            Self::Leave { .. } => "leave",
             Self::Terminate { .. } => "terminate",
         }
     }

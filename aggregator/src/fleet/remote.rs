@@ -97,6 +97,10 @@ impl<C: Carrier> Fleet for Remote<C> {
         if let Err(error) = self.may_act(Some(group)) {
             return Called::Refused { why: error.to_string() };
         }
+        if action.is_standby() {
+            let why = format!("{} knows no standby: set shadow_by = \"detach\" for {group}", self.name);
+            return Called::Refused { why };
+        }
         if action.instances().is_empty() && !matches!(action, Action::Launch { count: 1.., .. }) {
             return Called::Done { instances: Vec::new() };
         }

@@ -63,9 +63,7 @@ pub(super) fn ask_outcome(group: &Id, action: &Action, token: &Token) -> Questio
 fn details(group: &Id, action: &Action) -> Value {
     match action {
         Action::Launch { count, size } => json!({ "group": group, "count": count, "size": size }),
-        Action::Attach { instances } | Action::Detach { instances } | Action::Terminate { instances } => {
-            json!({ "group": group, "instances": instances })
-        }
+        named => json!({ "group": group, "instances": named.instances() }),
     }
 }
 

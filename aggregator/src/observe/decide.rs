@@ -51,9 +51,9 @@ pub fn mode(known: &Known<'_>, patience: &Patience, now: i64) -> Option<Instance
     match known.lifecycle {
         Some(Lifecycle::Pending) => Some(InstanceMode::Warming),
         Some(Lifecycle::InService) => Some(in_service(known, patience, now)),
-        Some(Lifecycle::Standby | Lifecycle::Detaching | Lifecycle::Detached) => {
-            Some(leaving(known, patience, now, silent))
-        }
+        Some(
+            Lifecycle::Standby | Lifecycle::Detaching | Lifecycle::Detached | Lifecycle::Waiting | Lifecycle::Retained,
+        ) => Some(leaving(known, patience, now, silent)),
         Some(Lifecycle::Terminating) => Some(if silent { InstanceMode::Gone } else { InstanceMode::Draining }),
         // An unknown word says nothing: what was, stays.
         Some(Lifecycle::Other(_)) => current.or(Some(InstanceMode::Warming)),
@@ -172,6 +172,23 @@ mod tests {
         assert_eq!(mode(&kept, &PATIENCE, NOW), Some(InstanceMode::Shadow), "a silent shadow of ours is not forgotten");
         let released = Known { released: true, current: Some((InstanceMode::Shadow, 0)), ..absent };
         assert_eq!(mode(&released, &PATIENCE, NOW), Some(InstanceMode::Gone));
+    }
+
+    #[test]
+    fn who_is_held_on_its_way_out_or_kept_afterwards_stands_in_shadow_and_who_is_dying_does_not() {
+        for word in ["Standby", "Terminating:Wait", "Terminating:Retained"] {
+            let lifecycle = Lifecycle::from_word(word);
+            let held = Known { heard: Some(NOW), ..known(Some(&lifecycle)) };
+            let at = |current, since| mode(&Known { current: Some((current, since)), ..held }, &PATIENCE, NOW);
+            assert_eq!(at(InstanceMode::Serving, 0), Some(InstanceMode::Draining), "{word}");
+            assert_eq!(at(InstanceMode::Draining, NOW - 300), Some(InstanceMode::Shadow), "{word}");
+        }
+        for word in ["Terminating", "Terminating:Proceed"] {
+            let lifecycle = Lifecycle::from_word(word);
+            let dying = Known { heard: Some(NOW), ..known(Some(&lifecycle)) };
+            let dying = Known { current: Some((InstanceMode::Draining, NOW - 300)), ..dying };
+            assert_eq!(mode(&dying, &PATIENCE, NOW), Some(InstanceMode::Draining), "{word}");
+        }
     }
 
     #[test]

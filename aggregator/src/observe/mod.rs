@@ -2,8 +2,14 @@
 //!
 //! The cloud (or a file) says who belongs to a group, the agent's readiness says who can serve.
 //! What an agent claims of its group counts only where no source knows the instance.
+//!
+//! The periodic description is the source of record. Events, the agents' word and an operator's are
+//! hints: they make the cloud be asked sooner, and bring the reason.
 
 mod decide;
+mod hint;
+mod letters;
+mod notices;
 mod observer;
 pub(crate) mod sql;
 mod timeline;
@@ -12,8 +18,11 @@ use foreshadow_proto::convert::Id;
 use serde::{Deserialize, Serialize};
 
 pub use decide::Patience;
-pub use observer::{Hint, Observer};
-pub use timeline::{GroupSnapshot, MemberSnapshot, Move, Timeline, UNASSIGNED};
+pub use hint::Hint;
+pub use letters::read_letters;
+pub use observer::Observer;
+pub use timeline::{Doubt, GroupSnapshot, MemberSnapshot, Move, Timeline, UNASSIGNED};
+pub(crate) use timeline::{HELD, STANDBY};
 
 /// What an instance is to its group (design, section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]

@@ -1,7 +1,7 @@
 //! The timeline itself: for every instance its placements over time, with what the sources and the
 //! agents last said. Reads never wait; [`Observer`](super::Observer) moves it on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foreshadow_proto::convert::{Facts, Hello, Id};
@@ -14,6 +14,10 @@ use crate::fleet::{GroupInventory, Inventory, Lifecycle, Member};
 
 /// Group of instances that neither a source nor a claim puts anywhere.
 pub const UNASSIGNED: &str = "unassigned";
+/// How a member left its group, or its service.
+const DETACHED: &str = "detached";
+pub(crate) const STANDBY: &str = "standby";
+pub(crate) const HELD: &str = "held by a termination hook";
 /// Placements kept per instance in memory.
 const KEPT_PLACEMENTS: usize = 64;
 
@@ -91,8 +95,20 @@ pub struct Move {
     pub instance_type: Option<String>,
     /// What it was launched from.
     pub version: Option<String>,
-    /// Why a member left: `detached`, `standby`, …
-    pub word: &'static str,
+    /// How a member left: `detached`, `standby`, …; `None` when it is being terminated, which opens no
+    /// session.
+    pub word: Option<&'static str>,
+    /// Why, where that was heard.
+    pub why: Option<String>,
+}
+
+/// An agent's claim of the state its cloud wants it in, which the inventory does not bear out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    pub instance: Id,
+    pub group: Id,
+    /// In the cloud's word.
+    pub claim: String,
 }
 
 /// A group as it is now.
@@ -127,10 +143,17 @@ pub struct MemberSnapshot {
     pub instance_type: Option<String>,
     pub zone: Option<String>,
     pub protected: bool,
+    /// Where it stands in its group by the source's word, while it is out of service: `standby`,
+    /// `retained`, `held by a termination hook`.
+    pub out_of_service: Option<&'static str>,
     /// Its agent's stream is open.
     pub connected: bool,
     pub ready: Option<bool>,
     pub agent_version: Option<String>,
+    /// The state the cloud wants it in, by its agent's word: a claim.
+    pub claimed_state: Option<String>,
+    /// The inventory says otherwise.
+    pub claim_disagrees: bool,
 }
 
 impl Timeline {
@@ -262,7 +285,7 @@ impl Timeline {
     /// Every group that a source, a claim or a placement names.
     pub fn groups(&self) -> Vec<Id> {
         let state = self.read();
-        let mut groups: std::collections::BTreeSet<Id> = state.groups.keys().cloned().collect();
+        let mut groups: BTreeSet<Id> = state.groups.keys().cloned().collect();
         groups.extend(
             state.instances.values().filter_map(|record| record.placements.last()).map(|placed| placed.group.clone()),
         );
@@ -298,9 +321,12 @@ impl Timeline {
                     instance_type: record.instance_type(),
                     zone: record.zone(),
                     protected: record.member.as_ref().is_some_and(|member| member.protected),
+                    out_of_service: record.word().filter(|word| record.member.is_some() && *word != DETACHED),
                     connected: record.agent.connected,
                     ready: record.agent.ready.map(|(ready, _)| ready),
                     agent_version: Some(record.agent.version.clone()).filter(|version| !version.is_empty()),
+                    claimed_state: record.agent.facts.target_lifecycle_state.clone(),
+                    claim_disagrees: record.disagrees(),
                 })
             })
             .collect();
@@ -375,40 +401,51 @@ impl Timeline {
         let mut state = self.write();
         state.problems.insert(source, inventory.problems.clone());
         for (group, found) in &inventory.groups {
-            // Who is there when a group is first seen was there before us: it need not warm up.
-            let first = !state.groups.contains_key(group);
-            for record in state.instances.values_mut() {
-                let listed = |member: &Member| found.members.iter().any(|other| other.instance == member.instance);
-                let here = record.member_of.as_ref() == Some(group);
-                if here && inventory.complete && record.member.as_ref().is_some_and(|member| !listed(member)) {
-                    record.left = record.member.take();
-                }
-            }
-            for member in &found.members {
-                let seen = inventory.taken_micros;
-                let record = state
-                    .instances
-                    .entry(member.instance.clone())
-                    .or_insert_with(|| Record { found_running: first, ..Record::first_seen(seen) });
-                record.member_of = Some(group.clone());
-                record.member = Some(member.clone());
-                record.was_member = true;
-                record.claimed = false;
-                record.released = false;
-            }
-            let known = Source {
-                name: source,
-                taken_micros: inventory.taken_micros,
-                complete: inventory.complete,
-                inventory: found.clone(),
-            };
-            state.groups.insert(group.clone(), known);
+            state.take(source, group, found, inventory.taken_micros, inventory.complete);
         }
         if !inventory.complete {
             for known in state.groups.values_mut().filter(|known| known.name == source) {
                 known.complete = false;
             }
         }
+    }
+
+    /// Takes in what a source says of some of its groups, between two whole inventories. It makes no
+    /// group complete that was not, brings no new group, and settles no problem.
+    pub(crate) fn take_some(&self, source: &'static str, groups: &BTreeSet<Id>, inventory: &Inventory) {
+        let mut state = self.write();
+        for (group, found) in inventory.groups.iter().filter(|(group, _)| groups.contains(*group)) {
+            let known = state.groups.get(group).filter(|known| known.name == source);
+            let Some(known) = known.filter(|known| known.taken_micros <= inventory.taken_micros) else { continue };
+            let complete = known.complete && inventory.complete;
+            state.take(source, group, found, inventory.taken_micros, complete);
+        }
+    }
+
+    /// Agents that claim another state than the inventory has.
+    pub(crate) fn doubts(&self) -> Vec<Doubt> {
+        let state = self.read();
+        let doubts =
+            state.instances.iter().filter(|(_, record)| record.disagrees()).filter_map(|(instance, record)| {
+                let claim = record.agent.facts.target_lifecycle_state.clone()?;
+                Some(Doubt { instance: instance.clone(), group: record.member_of.clone()?, claim })
+            });
+        doubts.collect()
+    }
+
+    /// The group of an instance, where a source has it or had it.
+    pub fn member_of(&self, instance: &Id) -> Option<Id> {
+        self.read().instances.get(instance)?.member_of.clone()
+    }
+
+    /// The source that has a group.
+    pub(crate) fn source_of(&self, group: &Id) -> Option<&'static str> {
+        self.read().groups.get(group).map(|source| source.name)
+    }
+
+    /// Something is wrong beside the inventories, or no longer.
+    pub(crate) fn set_problem(&self, of: &'static str, problem: Option<String>) {
+        self.write().problems.insert(of, problem.into_iter().collect());
     }
 
     /// A source could not be read: what it said before is incomplete from now on.
@@ -462,7 +499,6 @@ impl Timeline {
                     _ => now,
                 };
                 let since_micros = current.map_or(since, |placed| since.max(placed.since_micros + 1));
-                let standby = record.member.as_ref().is_some_and(|m| m.lifecycle == Lifecycle::Standby);
                 Some(Move {
                     instance: instance.clone(),
                     from: current.cloned(),
@@ -470,7 +506,8 @@ impl Timeline {
                     claimed: !record.was_member,
                     instance_type: record.instance_type(),
                     version: record.version(),
-                    word: if standby { "standby" } else { "detached" },
+                    word: record.word(),
+                    why: None,
                 })
             })
             .collect();
@@ -532,7 +569,63 @@ impl Timeline {
     }
 }
 
+impl State {
+    /// What a source says of one group.
+    fn take(&mut self, source: &'static str, group: &Id, found: &GroupInventory, taken_micros: i64, complete: bool) {
+        // Who is there when a group is first seen was there before us: it need not warm up.
+        let first = !self.groups.contains_key(group);
+        let listed: BTreeSet<&Id> = found.members.iter().map(|member| &member.instance).collect();
+        for record in self.instances.values_mut() {
+            let here = record.member_of.as_ref() == Some(group);
+            if here && complete && record.member.as_ref().is_some_and(|member| !listed.contains(&member.instance)) {
+                record.left = record.member.take();
+            }
+        }
+        for member in &found.members {
+            let record = self
+                .instances
+                .entry(member.instance.clone())
+                .or_insert_with(|| Record { found_running: first, ..Record::first_seen(taken_micros) });
+            record.member_of = Some(group.clone());
+            record.member = Some(member.clone());
+            record.was_member = true;
+            record.claimed = false;
+            record.released = false;
+        }
+        self.groups.insert(group.clone(), Source { name: source, taken_micros, complete, inventory: found.clone() });
+    }
+}
+
 impl Record {
+    /// How it leaves, when it does.
+    fn word(&self) -> Option<&'static str> {
+        match self.member.as_ref().map(|member| &member.lifecycle) {
+            Some(Lifecycle::Standby) => Some(STANDBY),
+            Some(Lifecycle::Waiting) => Some(HELD),
+            Some(Lifecycle::Retained) => Some("retained"),
+            Some(Lifecycle::Terminating) => None,
+            _ => Some(DETACHED),
+        }
+    }
+
+    /// The agent says that its cloud wants it in service and the inventory has it outside, or the other
+    /// way round. Words that are not known say nothing.
+    fn disagrees(&self) -> bool {
+        let Some(claim) = self.agent.facts.target_lifecycle_state.as_deref().filter(|_| self.was_member) else {
+            return false;
+        };
+        let inside = match self.placements.last().map(|placed| placed.mode) {
+            Some(InstanceMode::Warming | InstanceMode::Serving) => true,
+            Some(InstanceMode::Draining | InstanceMode::Shadow) => false,
+            Some(InstanceMode::Gone) | None => return false,
+        };
+        match claim {
+            "InService" => !inside,
+            "Detached" | "Standby" | "Terminated" => inside,
+            _ => false,
+        }
+    }
+
     fn first_seen(now: i64) -> Self {
         Self { first_seen: now, ..Self::default() }
     }
@@ -682,6 +775,59 @@ mod tests {
         settle(&timeline, NOW + 301_000_000);
         assert_eq!(mode("s-1"), Some(InstanceMode::Shadow), "one of ours is looked after however silent it is");
         assert_eq!(mode("s-2"), Some(InstanceMode::Gone));
+    }
+
+    #[test]
+    fn what_is_said_of_some_groups_makes_no_inventory_complete() {
+        let timeline = timeline();
+        let some = BTreeSet::from([id("web")]);
+        timeline.take_some("file", &some, &inventory(&["i-1"], NOW));
+        assert!(timeline.group(&id("web")).is_none(), "a new group comes with a whole inventory");
+        timeline.take("file", &inventory(&["i-1", "i-2"], NOW));
+        timeline.set_read();
+        timeline.pushed(&id("i-2"), NOW);
+        settle(&timeline, NOW);
+        timeline.lost("file", "throttled".to_owned());
+        timeline.take_some("file", &some, &inventory(&["i-1"], NOW + 1));
+        settle(&timeline, NOW + 1);
+        let mode = || timeline.placement(&id("i-2")).map(|placed| placed.mode);
+        assert_eq!(mode(), Some(InstanceMode::Serving), "the last whole reading failed");
+        assert_eq!(timeline.problems(), ["file: throttled"]);
+        timeline.take("file", &inventory(&["i-1", "i-2"], NOW + 2));
+        timeline.take_some("file", &BTreeSet::new(), &inventory(&["i-1"], NOW + 3));
+        timeline.take_some("file", &some, &Inventory { complete: false, ..inventory(&["i-1"], NOW + 3) });
+        settle(&timeline, NOW + 3);
+        assert_eq!(mode(), Some(InstanceMode::Serving), "another group, or half of it");
+        timeline.take("file", &inventory(&["i-1", "i-2"], NOW + 4));
+        timeline.take_some("file", &some, &inventory(&["i-1"], NOW + 3));
+        timeline.take_some("aws", &some, &inventory(&["i-1"], NOW + 5));
+        settle(&timeline, NOW + 5);
+        assert_eq!(mode(), Some(InstanceMode::Serving), "older than what is known, or another source's");
+        timeline.take_some("file", &some, &inventory(&["i-1"], NOW + 6));
+        settle(&timeline, NOW + 6);
+        assert_eq!(mode(), Some(InstanceMode::Draining));
+    }
+
+    #[test]
+    fn an_agents_claim_is_shown_and_moves_nothing() {
+        let timeline = timeline();
+        timeline.take("file", &inventory(&["i-1"], NOW));
+        timeline.set_read();
+        let claims = |word: &str| {
+            let facts = Facts { target_lifecycle_state: Some(word.to_owned()), ..Facts::default() };
+            timeline.agent_facts(&id("i-1"), &facts, NOW);
+            timeline.agent_ready(&id("i-1"), true, NOW);
+            settle(&timeline, NOW);
+            let member = timeline.group(&id("web")).expect("known").members.remove(0);
+            (member.mode, member.claim_disagrees, timeline.doubts().len())
+        };
+        assert_eq!(claims("InService"), (InstanceMode::Serving, false, 0));
+        assert_eq!(claims("Detached"), (InstanceMode::Serving, true, 1), "the inventory has it serving");
+        assert_eq!(claims("Warmed:Running"), (InstanceMode::Serving, false, 0));
+        timeline.pushed(&id("i-1"), NOW);
+        timeline.take("file", &inventory(&[], NOW + 1));
+        settle(&timeline, NOW + 1);
+        assert_eq!(claims("InService"), (InstanceMode::Draining, true, 1));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use forecast::events::{self, Occurrence};
-use forecast::{Champion, Options, Series, Tracker};
+use forecast::{Champion, Options, Pool, Series, Tracker};
 use foreshadow_proto::v1;
 use planner::baseline::{self, Baseline, Doubt, Measured};
 use planner::demand::{Demand, InstanceMode};
@@ -47,6 +47,7 @@ pub struct Measurements {
 pub struct GroupRound {
     policy: Policy,
     options: Options,
+    pool: Pool,
     simulated: bool,
     metrics: BTreeMap<Metric, MetricRound>,
     events: Arc<[Occurrence]>,
@@ -74,12 +75,12 @@ struct MetricRound {
 }
 
 impl MetricRound {
-    fn forecast(&mut self, closed: i64, options: &Options, events: &Arc<[Occurrence]>) {
-        self.renew(closed, options, events);
+    fn forecast(&mut self, closed: i64, pool: &Pool, options: &Options, events: &Arc<[Occurrence]>) {
+        self.renew(closed, pool, options, events);
         self.raised.renew(self.own.as_ref(), events);
     }
 
-    fn renew(&mut self, closed: i64, options: &Options, events: &[Occurrence]) {
+    fn renew(&mut self, closed: i64, pool: &Pool, options: &Options, events: &[Occurrence]) {
         let begun = closed - closed.rem_euclid(i64::from(options.step_seconds));
         if self.own.as_ref().is_some_and(|forecast| forecast.start >= begun) {
             return;
@@ -90,14 +91,14 @@ impl MetricRound {
         let young = self.history.measured() < YOUNG_MINUTES;
         let every = if young { SELECT_YOUNG_EVERY_SECONDS } else { SELECT_EVERY_SECONDS };
         if self.champion.is_none() || begun - self.selected_at >= every {
-            match forecast::select(&series, options) {
+            match forecast::select_from(pool, &series, options) {
                 Ok(champion) => (self.champion, self.selected_at) = (Some(champion), begun),
                 // What was selected before still forecasts; only nothing at all forecasts nothing.
                 Err(error) => self.refused = Some(error.to_string()),
             }
         }
         let Some(champion) = &self.champion else { return };
-        match forecast::forecast(&series, champion, options) {
+        match forecast::forecast_from(pool, &series, champion, options) {
             Ok(mut forecast) => {
                 self.refused = None;
                 self.tracker.made(&forecast);
@@ -106,7 +107,7 @@ impl MetricRound {
             }
             Err(error) => (self.refused, self.own) = (Some(error.to_string()), None),
         }
-        self.measured_events.next(&measured, events, champion, options);
+        self.measured_events.next(&measured, events, pool, champion, options);
     }
 
     /// Tells the tracker what the steps since the last forecast turned out to be. Not those of
@@ -129,11 +130,24 @@ impl MetricRound {
 impl GroupRound {
     pub fn new(policy: Policy, options: Options, simulated: bool, generation: u64) -> Self {
         let metrics = policy.targets.keys().map(|metric| (*metric, MetricRound::default())).collect();
-        Self { policy, options, simulated, metrics, events: Arc::new([]), memory: Memory { generation } }
+        Self {
+            policy,
+            options,
+            pool: Pool::default(),
+            simulated,
+            metrics,
+            events: Arc::new([]),
+            memory: Memory { generation },
+        }
     }
 
     pub const fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Lets these models compete instead of those that need nothing but the history.
+    pub fn set_pool(&mut self, pool: Pool) {
+        self.pool = pool;
     }
 
     /// Bounds, mode and measured lead times may change at any time; the metrics do not.
@@ -161,7 +175,28 @@ impl GroupRound {
     /// run it off the async threads.
     pub fn forecast(&mut self, closed: i64) {
         for round in self.metrics.values_mut() {
-            round.forecast(closed, &self.options, &self.events);
+            round.forecast(closed, &self.pool, &self.options, &self.events);
+        }
+    }
+
+    /// What the models say of a metric by themselves, events left out.
+    pub fn own_forecast(&self, metric: Metric) -> Option<Arc<forecast::Forecast>> {
+        self.metrics.get(&metric)?.own.clone()
+    }
+
+    /// Takes a forecast that was made from the same history elsewhere, instead of making it: a backtest asks many policies
+    /// about one load.
+    pub fn give_forecast(&mut self, metric: Metric, made: Option<Arc<forecast::Forecast>>) {
+        if let Some(round) = self.metrics.get_mut(&metric) {
+            round.own = made;
+            round.raised.renew(round.own.as_ref(), &self.events);
+        }
+    }
+
+    /// Takes an idle baseline that was measured before, points: a restart, or a backtest, does not begin at zero.
+    pub fn give_baseline(&mut self, metric: Metric, points: f64) {
+        if let Some(round) = self.metrics.get_mut(&metric) {
+            round.baseline.points = points;
         }
     }
 

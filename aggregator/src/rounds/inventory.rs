@@ -45,6 +45,7 @@ fn evidence(
         sample_age_seconds: sample_age.and_then(|age| u32::try_from(age).ok()),
         quiet_seconds: u32::try_from(quiet).unwrap_or_default(),
         price_per_hour: session.price_per_hour,
+        in_group: member.out_of_service.is_some(),
     }
 }
 
@@ -54,10 +55,9 @@ fn unfit(session: &ShadowSession, member: &MemberSnapshot, heard: bool, group_ve
         (Some(_), Some(_)) => Some(Unfit::OldVersion),
         _ => Some(Unfit::UnknownVersion),
     };
-    [(!heard).then_some(Unfit::Silent), (member.ready != Some(true)).then_some(Unfit::NotReady), version]
-        .into_iter()
-        .flatten()
-        .collect()
+    // What a hook holds, or its group has given up, does not come back.
+    let ready = member.ready == Some(true) && member.out_of_service.is_none_or(|word| word == observe::STANDBY);
+    [(!heard).then_some(Unfit::Silent), (!ready).then_some(Unfit::NotReady), version].into_iter().flatten().collect()
 }
 
 /// The inventory of a group.
@@ -139,9 +139,12 @@ mod tests {
             instance_type: None,
             zone: None,
             protected: false,
+            out_of_service: None,
             connected: true,
             ready,
             agent_version: None,
+            claimed_state: None,
+            claim_disagrees: false,
         }
     }
 

@@ -4,6 +4,7 @@
 mod board;
 mod group;
 mod history;
+pub(crate) mod idle;
 pub(crate) mod inventory;
 mod minutes;
 mod plans;
@@ -14,6 +15,7 @@ pub(crate) mod sql;
 
 pub use board::{AnswersCapacity, Board, GroupReport, PredictError};
 pub use group::{GroupRound, Measurements};
+pub use history::KEPT_MINUTES;
 pub use plans::PlanLog;
 pub use raised::MeasuredFactor;
 pub use service::{GroupPolicy, Logs, Options, Service};

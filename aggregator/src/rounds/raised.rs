@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use forecast::events::{self, Occurrence};
-use forecast::{Champion, Forecast, Options, Series};
+use forecast::{Champion, Forecast, Options, Pool, Series};
 use planner::evidence::ForecastEvent;
 
 /// Of a forecast made before an event, this much is compared with what came: beyond a day nothing
@@ -64,7 +64,14 @@ impl Measured {
 
     /// Measures one occurrence that is over and was not looked at yet, the newest first: it takes a
     /// forecast, so one a step is enough. `series` is net demand as it was.
-    pub fn next(&mut self, series: &Series, occurrences: &[Occurrence], champion: &Champion, options: &Options) {
+    pub fn next(
+        &mut self,
+        series: &Series,
+        occurrences: &[Occurrence],
+        pool: &Pool,
+        champion: &Champion,
+        options: &Options,
+    ) {
         let known = |event: &Occurrence| (event.event, event.starts);
         // What is too old or was deleted is forgotten.
         let there: HashSet<(i64, i64)> = occurrences.iter().map(known).collect();
@@ -72,7 +79,7 @@ impl Measured {
         let over = occurrences.iter().filter(|event| event.ends <= series.end() && event.rises > series.start);
         let newest = over.filter(|event| !self.0.contains_key(&known(event))).max_by_key(|event| event.starts);
         if let Some(event) = newest {
-            self.0.insert(known(event), measure(event, series, occurrences, champion, options));
+            self.0.insert(known(event), measure(event, series, occurrences, pool, champion, options));
         }
     }
 }
@@ -84,6 +91,7 @@ fn measure(
     event: &Occurrence,
     series: &Series,
     occurrences: &[Occurrence],
+    pool: &Pool,
     champion: &Champion,
     options: &Options,
 ) -> Option<MeasuredFactor> {
@@ -95,7 +103,7 @@ fn measure(
     let known = events::ordinary(series.before(event.rises), occurrences);
     let until = event.ends.min(event.rises.saturating_add(COMPARED_SECONDS));
     let horizon_steps = usize::try_from((until - event.rises).div_euclid(step) + 2).ok()?;
-    let made = forecast::forecast(&known, champion, &Options { horizon_steps, ..options.clone() }).ok()?;
+    let made = forecast::forecast_from(pool, &known, champion, &Options { horizon_steps, ..options.clone() }).ok()?;
     let steps = series.coarser(options.step_seconds, options.aggregate);
     let (mut came, mut expected, mut seen, mut all, mut at_least) = (0.0, 0.0, 0_u32, 0_u32, false);
     for index in 0..steps.values.len() {
@@ -153,13 +161,13 @@ mod tests {
         let champion = champion(&series, &events);
         let mut measured = Measured::default();
         for _ in 0..3 {
-            measured.next(&series, &events, &champion, &Options::default());
+            measured.next(&series, &events, &Pool::default(), &champion, &Options::default());
         }
         let found = measured.all();
         assert_eq!(found.len(), 1, "what is to come is not measured: {found:?}");
         assert_eq!((found[0].event, found[0].starts, found[0].at_least), (1, event.starts, false));
         assert!((found[0].factor - 3.5).abs() < 0.2, "{found:?}");
-        measured.next(&series, &[], &champion, &Options::default());
+        measured.next(&series, &[], &Pool::default(), &champion, &Options::default());
         assert!(measured.all().is_empty(), "what is no more is forgotten");
     }
 
@@ -171,7 +179,7 @@ mod tests {
         let champion = champion(&series, &two);
         let measure = |series: &Series, events: &[Occurrence]| {
             let mut measured = Measured::default();
-            (0..3).for_each(|_| measured.next(series, events, &champion, &Options::default()));
+            (0..3).for_each(|_| measured.next(series, events, &Pool::default(), &champion, &Options::default()));
             measured.all()
         };
         assert!(measure(&series, &two).is_empty(), "which of the two was it?");

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foreshadow_proto::convert::Id;
-use planner::baseline::{Measured, regression};
 use planner::evidence::Conditions;
 use planner::hold::Hold;
 use planner::plan::{Plan, Step};
@@ -14,8 +13,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::minutes::{self, Serving};
-use super::slices::{InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal, slices_of_minute};
-use super::{Board, GroupRound, Measurements, PlanLog, inventory};
+use super::slices::{InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal};
+use super::{Board, GroupRound, Measurements, PlanLog, idle, inventory};
 use crate::act::{self, Kind, Outlook, Seen};
 use crate::clock::{Clock, Now};
 use crate::events::{Calendar, EventLog};
@@ -41,8 +40,6 @@ const HISTORY_SECONDS: i64 = 43 * 86_400;
 const JUMP_SECONDS: i64 = 60;
 /// After a jump nothing is changed for this long, seconds: ages and leases must be right again.
 const AFTER_JUMP_SECONDS: i64 = 600;
-/// Idle and serving use is averaged over this many slices (ten minutes).
-const IDLE_SLICES: i64 = 60;
 /// A group that keeps the same plan is written anew this often, seconds.
 const PLAN_WRITTEN_EVERY: i64 = 300;
 
@@ -55,6 +52,8 @@ pub struct Options {
     /// By group name; groups that are not named get the defaults.
     pub policies: BTreeMap<Id, GroupPolicy>,
     pub forecast: forecast::Options,
+    /// The models that compete in every group.
+    pub pool: forecast::Pool,
     /// A group without a policy of its own warms up, and is judged quiet, by these.
     pub limits: checker::Limits,
     /// Agents are authenticated; without it no group may ever act.
@@ -290,6 +289,7 @@ impl Service {
             last => last + UNWRITTEN_PLANS,
         };
         let mut round = GroupRound::new(policy, self.options.forecast.clone(), false, generation);
+        round.set_pool(self.options.pool.clone());
         let mut newest = 0;
         for metric in round.policy().targets.keys().copied().collect::<Vec<_>>() {
             let minutes = self.store.minutes(group, metric.as_str(), now - HISTORY_SECONDS, now).await?;
@@ -434,7 +434,7 @@ impl Service {
         let packets: Vec<f64> = serving
             .iter()
             .filter_map(|(instance, _)| {
-                self.slices.get(instance)?.mean(Signal::Packets, now_slice - IDLE_SLICES..now_slice)
+                self.slices.get(instance)?.mean(Signal::Packets, now_slice - idle::SLICES..now_slice)
             })
             .collect();
         #[allow(clippy::cast_precision_loss, reason = "a count of instances")]
@@ -451,19 +451,7 @@ impl Service {
             if let Some(present) = self.present(policy, metric, &serving, now_slice) {
                 measured.present.insert(metric, present);
             }
-            let use_of = |member: &observe::MemberSnapshot| {
-                let slices = self.slices.get(&member.instance)?;
-                let kind = member.instance_type.as_deref();
-                minutes::utilisation(policy, metric, kind, slices, now_slice - IDLE_SLICES..now_slice)
-            };
-            measured.idle.insert(
-                metric,
-                Measured {
-                    shadows: in_mode(observe::InstanceMode::Shadow).filter_map(use_of).collect(),
-                    regression: self.regression(policy, metric, &serving, now_slice),
-                    serving: in_mode(observe::InstanceMode::Serving).filter_map(use_of).collect(),
-                },
-            );
+            measured.idle.insert(metric, idle::measured(policy, metric, snapshot, &self.slices, now));
         }
         measured
     }
@@ -488,21 +476,6 @@ impl Service {
             Some((found, u32::try_from(back * 10).unwrap_or(u32::MAX)))
         });
         minute.or_else(|| Some((over(2, 0)?, 0)))
-    }
-
-    fn regression(&self, policy: &Policy, metric: Metric, serving: &Serving, now_slice: i64) -> Option<f64> {
-        let points: Vec<(f64, f64)> = serving
-            .iter()
-            .filter_map(|(instance, kind)| Some((self.slices.get(instance)?, kind.as_deref())))
-            .flat_map(|(slices, kind)| {
-                (1..=9).filter_map(move |minute| {
-                    let range = slices_of_minute((now_slice - minute * SLICES_PER_MINUTE) * 10);
-                    let traffic = slices.mean(Signal::Packets, range.clone())?;
-                    Some((traffic, minutes::utilisation(policy, metric, kind, slices, range)?))
-                })
-            })
-            .collect();
-        regression(&points)
     }
 
     /// All groups together, as of their latest rounds.

@@ -88,7 +88,7 @@ impl Book {
         let mut changed = Changed::default();
         for change in moves {
             match change.to.mode {
-                InstanceMode::Draining | InstanceMode::Shadow if !change.claimed => {
+                InstanceMode::Draining | InstanceMode::Shadow if !change.claimed && change.word.is_some() => {
                     self.begin(change, now, &mut changed)
                 }
                 InstanceMode::Serving | InstanceMode::Warming => {
@@ -140,11 +140,23 @@ impl Book {
             boot_until: now.boot + seconds,
             hard_limit: now.wall + i64::from(self.config.maximum_seconds),
             ended: None,
-            reason: ours.unwrap_or_else(|| change.word.to_owned()),
+            reason: ours.unwrap_or_else(|| with_cause(change.word.unwrap_or("detached"), change.why.as_deref())),
         };
         self.last += 1;
         self.sessions.push(session.clone());
         changed.sessions.push(session);
+    }
+
+    /// Says why an instance left, as its cloud tells it later. What was said before stays.
+    pub fn explain(&mut self, instance: &Id, why: &str) -> Result<Changed, SessionError> {
+        let session = self.open_mut(instance).ok_or_else(|| SessionError::NotOpen(instance.to_string()))?;
+        let (first, rest) = session.reason.split_once("; ").unwrap_or((&session.reason, ""));
+        if session.origin != Origin::Foreign || first.contains(": ") {
+            return Ok(Changed::default());
+        }
+        let first = with_cause(first, Some(why));
+        session.reason = if rest.is_empty() { first } else { format!("{first}; {rest}") };
+        Ok(Changed { sessions: vec![session.clone()], released: Vec::new() })
     }
 
     fn end(&mut self, instance: &Id, now: Now, why: &str, changed: &mut Changed) {
@@ -224,6 +236,10 @@ impl Book {
     }
 }
 
+fn with_cause(word: &str, why: Option<&str>) -> String {
+    why.map_or_else(|| word.to_owned(), |why| format!("{word}: {why}"))
+}
+
 impl ShadowSession {
     /// The lease is over by both clocks.
     pub const fn is_over(&self, now: Now) -> bool {
@@ -267,7 +283,8 @@ mod tests {
             claimed: false,
             instance_type: None,
             version: Some("lt-1:3".to_owned()),
-            word: "detached",
+            word: Some("detached"),
+            why: None,
         }
     }
 
@@ -288,6 +305,26 @@ mod tests {
         let over = book.follow(&[], later(600));
         assert_eq!(over.released, [id("i-2")]);
         assert!(book.open(&id("i-1")).is_some_and(|it| it.is_over(later(600))), "over, and still there");
+    }
+
+    #[test]
+    fn a_foreign_session_says_how_and_why_and_what_is_being_terminated_opens_none() {
+        let mut book = book();
+        let held = Move { word: Some("standby"), ..moved("i-1", InstanceMode::Draining) };
+        let told = Move { why: Some("ana asked".to_owned()), ..moved("i-2", InstanceMode::Draining) };
+        let dying = Move { word: None, ..moved("i-3", InstanceMode::Draining) };
+        book.mark_ours(&[id("i-4")], "not needed");
+        book.follow(&[held, told, dying, moved("i-4", InstanceMode::Draining)], START);
+        let reason = |book: &Book, name: &str| book.open(&id(name)).map(|session| session.reason.clone());
+        assert_eq!(reason(&book, "i-2").as_deref(), Some("detached: ana asked"));
+        assert_eq!(reason(&book, "i-3"), None);
+        for name in ["i-1", "i-2", "i-4"] {
+            assert!(book.explain(&id(name), "a user's request").is_ok());
+        }
+        assert_eq!(reason(&book, "i-1").as_deref(), Some("standby: a user's request"));
+        assert_eq!(reason(&book, "i-2").as_deref(), Some("detached: ana asked"), "the first word stays");
+        assert_eq!(reason(&book, "i-4").as_deref(), Some("not needed"), "ours has our own reason");
+        assert!(book.explain(&id("i-9"), "x").is_err());
     }
 
     #[test]

@@ -113,13 +113,16 @@ impl Sessions {
     }
 
     /// Follows the timeline: opens, closes and ends leases.
-    pub async fn follow(&self, moves: &[Move], now: Now) {
+    /// Gives back the foreign sessions that opened.
+    pub async fn follow(&self, moves: &[Move], now: Now) -> Vec<ShadowSession> {
         let mut book = self.book.write().await;
         let changed = book.follow(moves, now);
         if let Err(error) = self.write(&changed).await {
             tracing::error!(%error, "a shadow session cannot be written");
         }
         self.tell(&book, &changed);
+        let opened = |session: &ShadowSession| session.ended.is_none() && session.origin == Origin::Foreign;
+        changed.sessions.into_iter().filter(opened).collect()
     }
 
     /// Extends a lease of ours by its own length.
@@ -144,6 +147,16 @@ impl Sessions {
     /// Ends the session of an instance that is no more.
     pub async fn close(&self, instance: &Id, why: &str, now: Now) -> Result<ShadowSession, ShadowError> {
         self.change(instance, |book| book.close(instance, why, now)).await
+    }
+
+    /// Says why an instance left its group, where nobody said so yet.
+    pub async fn explain(&self, instance: &Id, why: &str) -> Result<(), ShadowError> {
+        let mut book = self.book.write().await;
+        let mut next = book.clone();
+        let changed = next.explain(instance, why)?;
+        self.write(&changed).await?;
+        *book = next;
+        Ok(())
     }
 
     /// Makes a foreign shadow ours.

@@ -12,7 +12,7 @@ use crate::fleet::{
     RunState, Tags, Token,
 };
 
-/// `AttachInstances` and `DetachInstances` take this many ids.
+/// `AttachInstances`, `DetachInstances`, `EnterStandby` and `ExitStandby` take this many ids.
 const BATCH: usize = 20;
 /// The tag by which a member shows its group.
 const MEMBER_TAG: &str = "aws:autoscaling:groupName";
@@ -193,6 +193,9 @@ impl Fleet for SimulatedFleet {
             let result = self.ask(|cloud, now| match action {
                 Action::Attach { .. } => cloud.attach(now, group, &batch),
                 Action::Detach { .. } => cloud.detach(now, group, &batch, true),
+                Action::EnterStandby { .. } => cloud.enter_standby(now, group, &batch, true),
+                Action::ExitStandby { .. } => cloud.exit_standby(now, group, &batch),
+                Action::Leave { .. } => cloud.detach(now, group, &batch, false),
                 _ => cloud.terminate(now, &batch),
             });
             if let Some(failed) = called(number, result) {
@@ -215,7 +218,19 @@ impl Fleet for SimulatedFleet {
                 Ok(shown) => all(shown.iter().filter(|it| matches!(it.state, RunState::Ended)).count()),
                 Err(_) => Found::NotYet,
             },
-            Action::Attach { .. } | Action::Detach { .. } => {
+            Action::EnterStandby { .. } | Action::ExitStandby { .. } => {
+                let Ok(inventory) = self.describe().await else { return Found::NotYet };
+                let Some(found) = inventory.groups.get(group) else { return Found::NotYet };
+                let enters = matches!(action, Action::EnterStandby { .. });
+                let there = |member: &Member| match member.lifecycle {
+                    Lifecycle::Standby => enters,
+                    Lifecycle::Pending | Lifecycle::InService => !enters,
+                    _ => false,
+                };
+                let there = found.members.iter().filter(|member| instances.contains(&member.instance) && there(member));
+                all(there.count())
+            }
+            Action::Attach { .. } | Action::Detach { .. } | Action::Leave { .. } => {
                 let Ok(inventory) = self.describe().await else { return Found::NotYet };
                 let Some(found) = inventory.groups.get(group) else { return Found::NotYet };
                 let leaves = |it: &Lifecycle| matches!(it, Lifecycle::Detaching | Lifecycle::Detached);

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use checker::Limits;
 use foreshadow_proto::convert::{Id, NetworkRates, Sample};
 use futures::FutureExt as _;
+use planner::baseline::Measured;
 use planner::demand::{self, Demand, Reading};
 use planner::evidence::{Conditions, Inventory};
 use planner::plan::Step;
-use planner::policy::{Mode, Policy};
+use planner::policy::{Metric, Mode, Policy};
 use planner::simulation::StrictCloud;
 use planner::simulation::cloud::{Carried, Lifecycle};
 
@@ -20,8 +21,8 @@ use crate::act::{call, executor::Next, verdicts};
 use crate::clock::Now;
 use crate::fleet::{Action, Called, Fleet, Found, Reach, Tags, Token, UNTIL_TAG};
 use crate::observe::{self, GroupSnapshot, Patience, Timeline};
-use crate::rounds::inventory;
 use crate::rounds::slices::{InstanceSlices, Signal};
+use crate::rounds::{idle, inventory};
 use crate::shadow::{Book, Origin, ShadowConfig, ShadowSession};
 use crate::store::StoreId;
 
@@ -59,6 +60,8 @@ pub struct World {
     dies_after: Option<usize>,
     /// How often it died.
     pub crashes: u32,
+    /// Where its cloud is said to be: only on this very machine may limits be gentler.
+    pub reach: Reach,
 }
 
 /// What one step found.
@@ -96,6 +99,7 @@ impl World {
             started: now,
             dies_after: None,
             crashes: 0,
+            reach: Reach::Cloud,
         }
     }
 
@@ -131,6 +135,13 @@ impl World {
             reattach_lead_seconds: self.leads.lead(&self.group, Kind::Reattach, base.reattach_lead_seconds).seconds,
             ..base.clone()
         }
+    }
+
+    /// What idle and serving instances use, as the latest description has them.
+    pub fn idle(&self, policy: &Policy, now: i64) -> BTreeMap<Metric, Measured> {
+        let Some(snapshot) = self.timeline.group(&self.group) else { return BTreeMap::new() };
+        let of = |metric: &Metric| (*metric, idle::measured(policy, *metric, &snapshot, &self.slices, now));
+        policy.targets.keys().map(of).collect()
     }
 
     /// One minute of load on the group, and what agents and inventory show of it at `now`. `heard` is
@@ -244,7 +255,7 @@ impl World {
 
     /// What the checker says of a plan.
     pub fn judge(&self, planned: &Planned) -> Vec<Verdict> {
-        self.executor.judge(planned, Reach::Cloud)
+        self.executor.judge(planned, self.reach)
     }
 
     /// Carries a plan out at `now`, and whatever of earlier ones is still open.
@@ -254,7 +265,7 @@ impl World {
         self.perform(planned, due, now);
         let mut index = 0;
         loop {
-            match self.executor.next(planned, &mut index, Reach::Cloud, now) {
+            match self.executor.next(planned, &mut index, self.reach, now) {
                 Next::Lease(step) => self.lease(&step.step, &step.reason, now),
                 Next::Effects(effects) => self.perform(planned, effects, now),
                 Next::End => return,
@@ -324,14 +335,14 @@ impl World {
                 let refusals = match fresh {
                     Err(why) => vec![why],
                     Ok(fresh) => {
-                        verdicts::last_word(&intent, planned, &fresh, &self.standing, Reach::Cloud, &self.executor, now)
+                        verdicts::last_word(&intent, planned, &fresh, &self.standing, self.reach, &self.executor, now)
                     }
                 };
                 Event::Checked { token: intent.token, refusals, owns: true }
             }
             Effect::Call(intent) => {
-                if let Action::Detach { instances } = &intent.action {
-                    self.book.mark_ours(instances, "not needed");
+                if intent.action.takes_out() {
+                    self.book.mark_ours(intent.action.instances(), "not needed");
                 }
                 let until = now + i64::from(self.book.config.seconds(&intent.group, None));
                 let outcome = call::carry_out(&*fleet, &intent, &self.owner(), until).now_or_never();
@@ -354,7 +365,7 @@ impl World {
             (Settled::Done { instances }, Action::Launch { .. }) => {
                 self.leads.called(instances, Kind::Launch, intent.written_at);
             }
-            (Settled::Done { instances }, Action::Attach { .. }) => {
+            (Settled::Done { instances }, Action::Attach { .. } | Action::ExitStandby { .. }) => {
                 self.leads.called(instances, Kind::Reattach, intent.written_at);
                 self.book.unmark(instances);
             }
@@ -363,7 +374,7 @@ impl World {
                     drop(self.book.close(instance, "terminated", clocks(intent.written_at)));
                 }
             }
-            (Settled::Refused { .. }, Action::Detach { instances }) => {
+            (Settled::Refused { .. }, Action::Detach { instances } | Action::EnterStandby { instances }) => {
                 self.book.unmark(instances);
                 drop(call::untag(&*self.fleet, instances).now_or_never());
             }

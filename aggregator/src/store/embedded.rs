@@ -15,18 +15,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use foreshadow_proto::convert::{Id, StreamId};
+use foreshadow_proto::sequences::Sequences;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use super::columns::{pack, unpack};
-use super::held::Held;
 use super::{Appended, Arrival, Minute, SampleStore, StoreError, StoreHealth, StoreId, Stored, sql};
 use crate::clock::Clock;
 
 /// Arrivals that may wait for a commit. Agents hold what is not acknowledged, so a short queue
 /// loses nothing and keeps memory flat.
 const QUEUE: usize = 4_096;
+/// The database within the directory.
+pub(super) const FILE: &str = "foreshadow.db";
 /// Most samples in one tick: bounds the time and memory of one commit.
 const TICK_SAMPLES: usize = 50_000;
 /// Commits start at least this far apart, so that many agents share one fsync.
@@ -79,6 +81,32 @@ struct Shared {
     _lock: File,
 }
 
+/// Rollups of a group and metric from a database of this store.
+pub(super) async fn read_minutes(
+    pool: &SqlitePool,
+    group: &Id,
+    metric: &str,
+    from: i64,
+    to: i64,
+) -> Result<Vec<Minute>, StoreError> {
+    let query = sqlx::query(sql::MINUTE_READ).bind(group.as_str()).bind(metric).bind(from).bind(to);
+    let minute = |row: &sqlx::sqlite::SqliteRow| -> Result<Minute, sqlx::Error> {
+        let whole = |index: usize| row.try_get::<i64, _>(index).map(|n| u32::try_from(n).unwrap_or_default());
+        Ok(Minute {
+            group: group.clone(),
+            metric: metric.to_owned(),
+            start: row.try_get(0)?,
+            gross_mean: row.try_get(1)?,
+            gross_maximum: row.try_get(2)?,
+            weight: row.try_get(3)?,
+            serving: whole(4)?,
+            reporting: whole(5)?,
+            lower_bound: row.try_get::<i64, _>(6)? != 0,
+        })
+    };
+    Ok(query.fetch_all(pool).await?.iter().map(minute).collect::<Result<_, _>>()?)
+}
+
 impl Embedded {
     /// Opens or creates the store and starts its writer. `random` makes the id of a new store.
     pub async fn open(options: Options, clock: Arc<dyn Clock>, random: [u8; 16]) -> Result<Self, StoreError> {
@@ -94,7 +122,7 @@ impl Embedded {
             }
             Err(TryLockError::Error(error)) => return Err(problem(&lock_path, error.to_string())),
         }
-        let file = directory.join("foreshadow.db");
+        let file = directory.join(FILE);
         let connect = SqliteConnectOptions::new()
             .filename(&file)
             .create_if_missing(true)
@@ -294,22 +322,7 @@ impl SampleStore for Embedded {
     }
 
     async fn minutes(&self, group: &Id, metric: &str, from: i64, to: i64) -> Result<Vec<Minute>, StoreError> {
-        let query = sqlx::query(sql::MINUTE_READ).bind(group.as_str()).bind(metric).bind(from).bind(to);
-        let minute = |row: &sqlx::sqlite::SqliteRow| -> Result<Minute, sqlx::Error> {
-            let whole = |index: usize| row.try_get::<i64, _>(index).map(|n| u32::try_from(n).unwrap_or_default());
-            Ok(Minute {
-                group: group.clone(),
-                metric: metric.to_owned(),
-                start: row.try_get(0)?,
-                gross_mean: row.try_get(1)?,
-                gross_maximum: row.try_get(2)?,
-                weight: row.try_get(3)?,
-                serving: whole(4)?,
-                reporting: whole(5)?,
-                lower_bound: row.try_get::<i64, _>(6)? != 0,
-            })
-        };
-        Ok(query.fetch_all(&self.reads).await?.iter().map(minute).collect::<Result<_, _>>()?)
+        read_minutes(&self.reads, group, metric, from, to).await
     }
 
     async fn maintain(&self, now: i64) -> Result<(), StoreError> {
@@ -351,11 +364,15 @@ impl SampleStore for Embedded {
     }
 }
 
-async fn read_held(connection: &mut SqliteConnection, instance: &Id, stream: StreamId) -> Result<Held, StoreError> {
+async fn read_held(
+    connection: &mut SqliteConnection,
+    instance: &Id,
+    stream: StreamId,
+) -> Result<Sequences, StoreError> {
     let query = sqlx::query(sql::STREAM_READ).bind(instance.as_str()).bind(stream.0.to_vec());
     match query.fetch_optional(connection).await? {
-        None => Ok(Held::default()),
-        Some(row) => Held::from_bytes(row.try_get(0)?)
+        None => Ok(Sequences::default()),
+        Some(row) => Sequences::from_bytes(row.try_get(0)?)
             .ok_or_else(|| StoreError::Corrupt(format!("the ranges of {instance} {stream}"))),
     }
 }
@@ -365,7 +382,7 @@ struct Writer {
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
     /// What is held, for streams seen since the last failure. The database is the truth.
-    streams: HashMap<(Id, StreamId), Held>,
+    streams: HashMap<(Id, StreamId), Sequences>,
     last_tick: i64,
 }
 
@@ -462,7 +479,7 @@ impl Writer {
         for some in touched.chunks(STREAMS_AT_ONCE) {
             let mut write = sqlx::QueryBuilder::<sqlx::Sqlite>::new(sql::STREAM_WRITE_INTO);
             write.push_values(some, |mut row, ((instance, stream), (boot_id, dropped, newest))| {
-                let held = self.streams.get(&(instance.clone(), *stream)).map(Held::to_bytes).unwrap_or_default();
+                let held = self.streams.get(&(instance.clone(), *stream)).map(Sequences::to_bytes).unwrap_or_default();
                 row.push_bind(instance.as_str())
                     .push_bind(stream.0.to_vec())
                     .push_bind(boot_id.as_str())

@@ -3,9 +3,9 @@
 //! `append` returns after the samples are fsynced, together with the interval set that makes a
 //! repeated sample a no-op. Nothing is acknowledged before it returns, nothing after it failed.
 
+mod beside;
 mod columns;
 mod embedded;
-mod held;
 mod influx;
 pub(crate) mod sql;
 
@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use foreshadow_proto::convert::{Id, Sample, StreamId};
 use serde::{Deserialize, Serialize};
 
+pub use beside::Beside;
 pub use embedded::{Embedded, Options};
 pub use influx::WithInfluxDb;
 

@@ -41,6 +41,7 @@ pub(crate) const MINUTE_WRITE: &str = "INSERT INTO minute (group_name, metric, s
 pub(crate) const MINUTE_READ: &str = "SELECT start_seconds, gross_mean, gross_maximum, weight, serving, reporting, \
     lower_bound FROM minute WHERE group_name = $1 AND metric = $2 AND start_seconds >= $3 AND start_seconds < $4 \
     ORDER BY start_seconds";
+pub(crate) const MINUTE_SERIES: &str = "SELECT DISTINCT group_name, metric FROM minute ORDER BY group_name, metric";
 pub(crate) const MINUTE_EXPIRE: &str = "DELETE FROM minute WHERE start_seconds < $1";
 pub(crate) const FORWARD_READ: &str = "SELECT tick FROM forward WHERE name = $1";
 pub(crate) const FORWARD_WRITE: &str =
@@ -68,6 +69,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("CHUNK_EXPIRE", CHUNK_EXPIRE),
     ("MINUTE_WRITE", MINUTE_WRITE),
     ("MINUTE_READ", MINUTE_READ),
+    ("MINUTE_SERIES", MINUTE_SERIES),
     ("MINUTE_EXPIRE", MINUTE_EXPIRE),
     ("FORWARD_READ", FORWARD_READ),
     ("FORWARD_WRITE", FORWARD_WRITE),

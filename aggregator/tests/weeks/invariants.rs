@@ -104,7 +104,7 @@ impl Witness {
                 *times += usize::from(applied);
                 assert!(*times <= 1, "launched twice: {}", case());
             }
-            Call::Attach => {
+            Call::Attach | Call::ExitStandby => {
                 for id in &mutation.ids {
                     assert!(self.ours.contains(id), "{id} is not ours to attach: {}", case());
                     let leased = world.fleet.with(|cloud| {
@@ -113,7 +113,14 @@ impl Witness {
                     assert!(!leased, "{id} serves with a lease on it: {}", case());
                 }
             }
-            Call::Detach => {
+            // Out of standby: it was taken out before, and ends now.
+            Call::Detach
+                if mutation.ids.iter().all(|id| was(id).is_some_and(|it| it.lifecycle == Lifecycle::Standby)) =>
+            {
+                assert_eq!(self.mode, Mode::Full, "{}", case());
+                assert!(mutation.ids.iter().all(|id| self.ours.contains(id)), "not ours to end: {}", case());
+            }
+            Call::Detach | Call::EnterStandby => {
                 assert_eq!(self.mode, Mode::Full, "{}", case());
                 if !applied {
                     return;

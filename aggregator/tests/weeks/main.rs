@@ -10,7 +10,7 @@ mod forecaster;
 mod invariants;
 mod week;
 
-use week::{Summary, run, run_quick};
+use week::{Summary, run, run_quick, run_standby};
 
 /// Seeds of one test: the tests run side by side.
 const EACH: u64 = 10;
@@ -50,6 +50,17 @@ fn stale_pictures() {
     }
     println!("{all:?}");
     assert!(all.detached > 0 && all.reattached > 0 && all.terminated > 0, "{all:?}");
+}
+
+/// Standby in the place of detachment: who ends leaves its group first.
+#[test]
+fn standby() {
+    let mut all = Summary::default();
+    for seed in [200, 201, 202, 203, 205, 206, 207] {
+        all.add(&run_standby(seed));
+    }
+    println!("{all:?}");
+    assert!(all.detached > 0 && all.reattached > 0 && all.terminated > 0 && all.crashes > 0, "{all:?}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use foreshadow_proto::convert::Id;
 use planner::baseline::Baseline;
 use planner::evidence::{Evidence, MetricEvidence};
 use planner::plan::Memory;
-use planner::policy::{Metric, Mode, Policy};
+use planner::policy::{Metric, Mode, Policy, ShadowBy};
 use planner::simulation::cloud::{Config, FaultRates, GroupConfig, Lifecycle, TargetTracking};
 use planner::simulation::{Load, Seeded, StrictCloud};
 
@@ -164,22 +164,27 @@ fn account(seed: u64, round: i64, random: &mut Seeded) -> StrictCloud {
 }
 
 /// The policy of the group.
-fn base() -> Policy {
-    Policy { minimum: 4, maximum: 60, launch_lead_seconds: 300, ..Policy::new(GROUP) }
+fn base(shadow_by: ShadowBy) -> Policy {
+    Policy { minimum: 4, maximum: 60, launch_lead_seconds: 300, shadow_by, ..Policy::new(GROUP) }
 }
 
 /// Lives through one week, a round a minute; panics when what may never happen happens.
 pub fn run(seed: u64) -> Summary {
-    live(seed, 60, WEEK)
+    live(seed, 60, WEEK, ShadowBy::Detach)
+}
+
+/// The same with shadows in standby.
+pub fn run_standby(seed: u64) -> Summary {
+    live(seed, 60, WEEK, ShadowBy::Standby)
 }
 
 /// Two days and a third with a round every twenty seconds and descriptions up to fifty seconds old:
 /// most of what is decided is decided on a picture from before the last change.
 pub fn run_quick(seed: u64) -> Summary {
-    live(seed, 20, WEEK / 3)
+    live(seed, 20, WEEK / 3, ShadowBy::Detach)
 }
 
-fn live(seed: u64, round: i64, length: i64) -> Summary {
+fn live(seed: u64, round: i64, length: i64, shadow_by: ShadowBy) -> Summary {
     let mut random = Seeded::new(seed ^ 0xF0E5);
     let mode = [Mode::Full, Mode::Full, Mode::Full, Mode::ScaleOut, Mode::Observe][(seed % 5) as usize];
     let cloud = account(seed, round, &mut random);
@@ -215,7 +220,7 @@ fn live(seed: u64, round: i64, length: i64) -> Summary {
             forecaster.take(observed.demand.map(|demand| demand.gross));
         }
         let forecast = forecaster.forecast(now, trust);
-        let planned = plan(&world, &observed, forecast, forecaster.lately(), &mut memory, now);
+        let planned = plan(&world, &observed, forecast, forecaster.lately(), (&mut memory, shadow_by), now);
         witness.before(&world, &observed, now);
         // A process that was stopped between plan and act goes on with a plan that is too old.
         let late = if !healing && trouble.once_in(300) { 95 } else { 0 };
@@ -234,10 +239,10 @@ fn plan(
     observed: &Observed,
     forecast: Option<planner::evidence::Forecast>,
     highest_lately: Option<f64>,
-    memory: &mut Memory,
+    (memory, shadow_by): (&mut Memory, ShadowBy),
     now: i64,
 ) -> Planned {
-    let policy = world.policy(&base());
+    let policy = world.policy(&base(shadow_by));
     let found = MetricEvidence {
         demand: observed.demand,
         age_seconds: 0,
@@ -272,8 +277,11 @@ fn summary(world: &World, trouble: &Trouble, steps: u64, digest: u64) -> Summary
     for (intent, settled) in world.journal() {
         match (settled, &intent.action) {
             (Some(Settled::Done { .. }), Action::Launch { count, .. }) => summary.launched += *count as usize,
-            (Some(Settled::Done { instances }), Action::Attach { .. }) => summary.reattached += instances.len(),
-            (Some(Settled::Done { instances }), Action::Detach { .. }) => summary.detached += instances.len(),
+            (Some(Settled::Done { instances }), action) if action.brings_back() => {
+                summary.reattached += instances.len()
+            }
+            (Some(Settled::Done { instances }), action) if action.takes_out() => summary.detached += instances.len(),
+            (Some(Settled::Done { .. }), Action::Leave { .. }) => {}
             (Some(Settled::Done { instances }), Action::Terminate { .. }) => summary.terminated += instances.len(),
             _ => summary.refused += 1,
         }

@@ -16,7 +16,8 @@ pub mod agent_message {
         /// Sent when readiness changes and once after Hello when already known.
         #[prost(message, tag = "3")]
         Readiness(super::Readiness),
-        /// Facts that were not known at Hello time (a slow metadata service).
+        /// Facts that were not known at Hello time (a slow metadata service), or
+        /// that changed since.
         #[prost(message, tag = "4")]
         Facts(super::Facts),
         /// The agent drains and ends; absence of samples afterwards is intended.
@@ -67,6 +68,11 @@ pub struct Facts {
     pub hostname: ::prost::alloc::string::String,
     #[prost(string, tag = "7")]
     pub region: ::prost::alloc::string::String,
+    /// The state the cloud is bringing the instance into, in its own word, as its
+    /// metadata service tells (EC2: autoscaling/target-lifecycle-state). A claim:
+    /// the inventory is asked, and believed.
+    #[prost(string, tag = "8")]
+    pub target_lifecycle_state: ::prost::alloc::string::String,
 }
 /// Samples of one stream id and boot id, in sequence order.
 #[derive(Clone, PartialEq, ::prost::Message)]

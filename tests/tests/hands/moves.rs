@@ -1,6 +1,7 @@
 //! Instances leave, come back and end, by id and in batches.
 
-use foreshadow::fleet::{Action, Fleet as _, Found, Reach};
+use foreshadow::fleet::{Action, Called, Fleet as _, Found, Reach};
+use foreshadow_tests::proxy::Fault;
 
 use crate::world::{World, actions, done, ids, none, refusal};
 
@@ -57,6 +58,84 @@ async fn instances_leave_and_come_back_in_batches_of_twenty_and_end_by_id() -> a
     }
     assert!(refusal(&world.call("other", &detach, 6).await).contains("not in inventory.aws.groups"));
     assert!(world.proxy.take_changes().is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn standby_goes_in_batches_and_nobody_ends_in_it() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let members = world.cloud.template_group("web", 25, &["us-east-1a"]).await?;
+    world.proxy.take_changes();
+    let out = &members[..22];
+    let instances = ids(out);
+    let enter = Action::EnterStandby { instances: instances.clone() };
+    assert_eq!(world.call("web", &enter, 0).await, done(out));
+    let sent = world.proxy.take_changes();
+    assert_eq!(actions(&sent), ["EnterStandby", "EnterStandby"]);
+    assert!(sent.iter().all(|call| call.field("ShouldDecrementDesiredCapacity") == "true"));
+    assert_eq!((sent[0].list("InstanceIds.member").len(), sent[1].list("InstanceIds.member").len()), (20, 2));
+    assert_eq!(world.outcome("web", &enter, 0).await?, Found::Done { instances: instances.clone() });
+    assert_eq!(world.cloud.members("web").await?.len(), 25, "they are in their group");
+
+    // In it nobody is terminated, nor detached as if it served; it leaves with the desired capacity as it is.
+    let one = ids(&out[..1]);
+    let terminate = Action::Terminate { instances: one.clone() };
+    assert!(refusal(&world.call("web", &terminate, 1).await).contains("is in the group web"));
+    let detach = Action::Detach { instances: one.clone() };
+    assert!(refusal(&world.call("web", &detach, 2).await).contains("Standby, not InService"));
+    let serving = Action::Leave { instances: ids(&members[24..]) };
+    assert!(refusal(&world.call("web", &serving, 3).await).contains("not in standby"));
+    assert!(world.proxy.take_changes().is_empty());
+    let leave = Action::Leave { instances: one.clone() };
+    assert_eq!(world.call("web", &leave, 4).await, done(&out[..1]));
+    let sent = world.proxy.take_changes();
+    assert_eq!((actions(&sent), sent[0].field("ShouldDecrementDesiredCapacity")), (vec!["DetachInstances"], "false"));
+    assert_eq!(world.outcome("web", &leave, 4).await?, Found::Done { instances: one.clone() });
+    assert_eq!(world.call("web", &terminate, 5).await, done(&out[..1]));
+
+    let back = Action::ExitStandby { instances: instances[1..].to_vec() };
+    assert_eq!(world.call("web", &back, 6).await, done(&out[1..]));
+    assert_eq!(world.outcome("web", &back, 6).await?, Found::Done { instances: instances[1..].to_vec() });
+    assert!(refusal(&world.call("web", &back, 7).await).contains("InService, not in standby"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_start_the_provider_off_or_cannot_come_back_is_refused_beforehand() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let members = world.cloud.template_group("web", 4, &["us-east-1a"]).await?;
+    let change = async |fields: &[(&str, &str)]| world.cloud.call("autoscaling", fields).await;
+    let one = ids(&members[..1]);
+    assert_eq!(world.call("web", &Action::Detach { instances: one.clone() }, 0).await, done(&members[..1]));
+    // The group moves to another zone: what was detached from the old one does not come back.
+    change(&[
+        ("Action", "UpdateAutoScalingGroup"),
+        ("AutoScalingGroupName", "web"),
+        ("AvailabilityZones.member.1", "us-east-1b"),
+        ("AvailabilityZones.member.2", "us-east-1c"),
+    ])
+    .await?;
+    world.proxy.take_changes();
+    let attach = Action::Attach { instances: one.clone() };
+    let refused = world.call("web", &attach, 1).await;
+    assert!(refusal(&refused).contains("us-east-1a, which the group does not have"), "{refused:?}");
+    change(&[
+        ("Action", "UpdateAutoScalingGroup"),
+        ("AutoScalingGroupName", "web"),
+        ("AvailabilityZones.member.1", "us-east-1a"),
+    ])
+    .await?;
+    let gone = "<DescribeImagesResponse><requestId>x</requestId><imagesSet/></DescribeImagesResponse>".to_owned();
+    world.proxy.next("DescribeImages", [Fault::Answer { status: 200, body: gone }]);
+    let refused = world.call("web", &attach, 2).await;
+    assert!(refusal(&refused).contains("the image ami-12c6146b is gone"), "{refused:?}");
+    world.proxy.next("DescribeInstances", [Fault::LIMIT]);
+    assert_eq!(world.call("web", &attach, 3).await, Called::Throttled, "what cannot be looked at is not done");
+    let busy = Fault::Error { status: 400, code: "ScalingActivityInProgress" };
+    world.proxy.next("AttachInstances", [busy]);
+    assert_eq!(world.call("web", &attach, 4).await, Called::Throttled);
+    assert!(world.proxy.take_changes().iter().all(|call| call.action == "AttachInstances"));
+    assert_eq!(world.call("web", &attach, 5).await, done(&members[..1]));
     Ok(())
 }
 

@@ -2,6 +2,8 @@
 
 pub mod climate;
 pub mod level;
+mod pool;
+pub mod prophet;
 pub mod regression;
 pub mod seasonal;
 pub mod smoothing;
@@ -9,7 +11,8 @@ pub mod trees;
 
 use std::fmt::Debug;
 
-use crate::history::History;
+use crate::history::{DAY, History};
+pub use pool::Pool;
 
 /// What the names of the seasonal floor begin with.
 pub const SEASONAL_NAIVE: &str = "seasonal_naive";
@@ -45,11 +48,16 @@ pub enum FitError {
 /// A model before it has seen a history. Deterministic: the same history gives the same prediction, to the bit.
 pub trait Model: Debug + Send + Sync {
     /// The name it carries in the champion, in the API and in `--model`.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Replayed at every n-th origin only; more than 1 for models that are dear.
     fn replay_every(&self) -> usize {
         1
+    }
+
+    /// Seconds a fit lasts before the model learns anew; longer for models that are dear. (Less while the history is short.)
+    fn refit_seconds(&self) -> u64 {
+        DAY
     }
 
     /// Learns from `history`, and from nothing else.
@@ -60,27 +68,12 @@ pub trait Model: Debug + Send + Sync {
 }
 
 /// A fitted model. It may be asked at later origins than the one it was fitted at: `history` is then the fitted one, grown.
-pub trait Fitted: Debug + Send {
+pub trait Fitted: Debug + Send + Sync {
     /// Predicts the `horizon` steps after the end of `history`.
     ///
     /// # Errors
     /// As for [`Model::fit`].
     fn predict(&self, history: &History<'_>, horizon: usize, levels: &[f64]) -> Result<Prediction, FitError>;
-}
-
-/// All models, the seasonal floor first.
-pub fn pool() -> Vec<Box<dyn Model>> {
-    vec![
-        Box::new(seasonal::SeasonalNaive::DAY),
-        Box::new(seasonal::SeasonalNaive::WEEK),
-        Box::new(seasonal::EmpiricalSeasonal),
-        Box::new(level::Level),
-        Box::new(regression::Regression),
-        Box::new(climate::Climate),
-        Box::new(smoothing::Ets),
-        Box::new(smoothing::Mstl),
-        Box::new(trees::Trees),
-    ]
 }
 
 #[cfg(test)]
@@ -111,7 +104,7 @@ mod tests {
     fn every_model_repeats_a_clean_season_or_stays_level() {
         let grid = grid(22 * DAY + 5, shape);
         let history = grid.all();
-        for model in pool() {
+        for model in Pool::default().models() {
             let said = model.fit(&history, DAY).unwrap().predict(&history, DAY, &[0.1, 0.5, 0.9]).unwrap();
             let path = middle(&said);
             let miss = path.iter().enumerate().map(|(step, value)| (value - shape(history.len() + step)).abs());
@@ -125,7 +118,7 @@ mod tests {
     fn every_model_says_the_same_whether_fitted_now_or_asked_later_with_more_history() {
         let grid = grid(22 * DAY, |index| shape(index) + (index % 7) as f64);
         let (early, late) = (grid.first(20 * DAY), grid.all());
-        for model in pool() {
+        for model in Pool::default().models() {
             let fitted = model.fit(&early, DAY).unwrap();
             let said = fitted.predict(&late, DAY, &[0.1, 0.5, 0.9]).unwrap();
             // Not the same to the bit (coefficients are older), but about the same times.
@@ -138,7 +131,7 @@ mod tests {
     #[test]
     fn every_model_refuses_what_is_too_short_for_it_with_a_reason() {
         let grid = grid(DAY / 2, shape);
-        for model in pool() {
+        for model in Pool::default().models() {
             let answer = model.fit(&grid.first(5), DAY);
             let seasonal = !["level", "auto_ets"].contains(&model.name());
             match answer {
@@ -151,7 +144,8 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_the_floor_comes_first() {
-        let names: Vec<_> = pool().iter().map(|model| model.name()).collect();
+        let pool = Pool::default();
+        let names: Vec<_> = pool.names().collect();
         let mut unique = names.clone();
         unique.sort_unstable();
         unique.dedup();

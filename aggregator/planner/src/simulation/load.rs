@@ -38,11 +38,45 @@ pub struct Load {
     noise: f64,
     burst_minutes: u32,
     burst_size: f64,
+    surprise: Option<Surprise>,
+}
+
+/// Something no history could tell: load climbs within [`CLIMB_SECONDS`], stays, and dies down over
+/// [`FALL_SECONDS`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Surprise {
+    /// When it begins, seconds since the epoch.
+    pub at: i64,
+    /// How long it stays, seconds.
+    pub stays: i64,
+    /// What it adds, as a share of the weekly peak.
+    pub size: f64,
+}
+
+const CLIMB_SECONDS: i64 = 600;
+const FALL_SECONDS: i64 = 1_800;
+
+impl Surprise {
+    /// What it adds at a time, as a share of the weekly peak.
+    #[allow(clippy::cast_precision_loss, reason = "seconds of an hour")]
+    fn adds(&self, at: i64) -> f64 {
+        let since = at - self.at;
+        let over = since - CLIMB_SECONDS - self.stays;
+        let climbed = (since as f64 / CLIMB_SECONDS as f64).clamp(0.0, 1.0);
+        let fallen = (over as f64 / FALL_SECONDS as f64).clamp(0.0, 1.0);
+        self.size * (climbed - fallen)
+    }
 }
 
 impl Load {
     pub const fn new(seed: u64, peak: f64) -> Self {
-        Self { random: Seeded::new(seed), peak, noise: 0.0, burst_minutes: 0, burst_size: 0.0 }
+        Self { random: Seeded::new(seed), peak, noise: 0.0, burst_minutes: 0, burst_size: 0.0, surprise: None }
+    }
+
+    /// The same load, and a surprise.
+    pub const fn with(mut self, surprise: Surprise) -> Self {
+        self.surprise = Some(surprise);
+        self
     }
 
     /// Net demand in the minute that starts at `at` (seconds since the epoch), points.
@@ -64,6 +98,24 @@ impl Load {
         } else {
             0.0
         };
-        self.peak * (week * shape.clamp(0.05, 1.0) + burst + self.noise).max(0.02)
+        let surprise = self.surprise.map_or(0.0, |surprise| surprise.adds(at));
+        self.peak * (week * shape.clamp(0.05, 1.0) + burst + surprise + self.noise).max(0.02)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_week_and_a_surprise_changes_nothing_else() {
+        let surprise = Surprise { at: 90_000, stays: 3_600, size: 0.3 };
+        let week = |mut load: Load| (0..7 * 1_440).map(|minute| load.minute(minute * 60)).collect::<Vec<_>>();
+        let (plain, again) = (week(Load::new(7, 2_400.0)), week(Load::new(7, 2_400.0)));
+        assert_eq!(plain, again);
+        let with = week(Load::new(7, 2_400.0).with(surprise));
+        let differ: Vec<usize> = (0..plain.len()).filter(|minute| with[*minute] > plain[*minute] + 1e-9).collect();
+        assert_eq!((differ.first(), differ.last()), (Some(&1_501), Some(&1_599)));
+        assert!((with[1_520] - plain[1_520] - 720.0).abs() < 1e-9);
     }
 }

@@ -18,9 +18,9 @@ const DESCRIBE: &str = "autoscaling:DescribeAutoScalingGroups";
 type Templates = BTreeMap<String, Option<Template>>;
 
 impl AwsFleet {
-    pub(super) async fn inventory(&self) -> Result<Inventory, FleetError> {
+    pub(super) async fn inventory(&self, wanted: &[String]) -> Result<Inventory, FleetError> {
         let taken_micros = self.clock.wall_micros();
-        let pages = self.pages(&self.groups).await.map_err(|fault| fault.error(DESCRIBE))?;
+        let pages = self.pages(wanted).await.map_err(|fault| fault.error(DESCRIBE))?;
         let mut inventory = Inventory { taken_micros, complete: true, ..Inventory::default() };
         let mut templates = Templates::new();
         for group in &pages {
@@ -48,7 +48,7 @@ impl AwsFleet {
             }
             inventory.groups.insert(id, found);
         }
-        for wanted in &self.groups {
+        for wanted in wanted {
             if !pages.iter().any(|group| group.auto_scaling_group_name.as_deref() == Some(wanted)) {
                 inventory
                     .problems

@@ -21,6 +21,8 @@ const MOST_PAGES: usize = 100;
 pub(super) struct Seen {
     pub instance: Id,
     pub state: RunState,
+    pub zone: Option<String>,
+    pub image: Option<String>,
     pub tags: BTreeMap<String, String>,
 }
 
@@ -134,6 +136,22 @@ impl Query {
         template.ok_or_else(|| Fault::Lost(format!("DescribeLaunchTemplates: nothing about {value}")))
     }
 
+    /// Those of these images that are there; a filter, since one that is gone would fail the others.
+    pub async fn images(&self, images: &[String]) -> Result<BTreeSet<String>, Fault> {
+        let mut found = BTreeSet::new();
+        for ids in images.chunks(IDS_PER_CALL) {
+            let mut asked = fields(&[("Filter.1.Name", "image-id")]);
+            let values = ids.iter().enumerate();
+            asked.extend(values.map(|(index, id)| (format!("Filter.1.Value.{}", index + 1), id.clone())));
+            let answer = self.call(Service::Ec2, "DescribeImages", &asked).await?;
+            if answer.child("imagesSet").is_none() {
+                return Err(Fault::Lost("DescribeImages: the answer has no imagesSet".to_owned()));
+            }
+            found.extend(answer.list(&["imagesSet"]).filter_map(|image| image.text_of("imageId")).map(str::to_owned));
+        }
+        Ok(found)
+    }
+
     /// Ids that a target group sends to or is finishing with.
     pub async fn targets(&self, target_group: &str) -> Result<BTreeSet<String>, Fault> {
         let asked = fields(&[("TargetGroupArn", target_group)]);
@@ -163,7 +181,16 @@ fn seen(instance: &Element) -> Result<Seen, String> {
         let value = tag.child("value").map(|value| value.text.clone()).unwrap_or_default();
         Some((tag.text_of("key")?.to_owned(), value))
     });
-    Ok(Seen { instance: Id::new("instance", id).map_err(|error| error.to_string())?, state, tags: tags.collect() })
+    Ok(Seen {
+        instance: Id::new("instance", id).map_err(|error| error.to_string())?,
+        state,
+        zone: instance
+            .child("placement")
+            .and_then(|placement| placement.text_of("availabilityZone"))
+            .map(str::to_owned),
+        image: instance.text_of("imageId").map(str::to_owned),
+        tags: tags.collect(),
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use aws_sdk_autoscaling::error::{ProvideErrorMetadata, SdkError};
 use crate::fleet::{Called, FleetError};
 
 /// Codes by which AWS says "later": nothing was done.
-const THROTTLED: [&str; 9] = [
+const THROTTLED: [&str; 12] = [
     "Throttling",
     "ThrottlingException",
     "ThrottledException",
@@ -15,6 +15,11 @@ const THROTTLED: [&str; 9] = [
     "RequestLimitExceeded",
     "TooManyRequestsException",
     "PriorRequestNotComplete",
+    // Another activity of the group is under way: nothing was begun.
+    "ScalingActivityInProgress",
+    "ScalingActivityInProgressFault",
+    // SQS.
+    "OverLimit",
     "SlowDown",
 ];
 const DENIED: [&str; 4] = ["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized"];
@@ -184,6 +189,7 @@ mod tests {
             (503, "RequestLimitExceeded"),
             (400, "ThrottlingException"),
             (429, "TooManyRequestsException"),
+            (400, "ScalingActivityInProgress"),
         ] {
             assert_eq!(answered(status, Some(code)).called("x"), Called::Throttled, "{code}");
         }

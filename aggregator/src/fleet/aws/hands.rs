@@ -1,4 +1,4 @@
-//! Moving instances in and out of their group, and ending them. Always by id.
+//! Moving instances in and out of their group or of service, and ending them. Always by id.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,20 @@ use foreshadow_proto::convert::Id;
 use super::AwsFleet;
 use super::describe::{lifecycle, own_minimum, size};
 use super::fault::Fault;
+use super::zones;
 use crate::fleet::{Called, Lifecycle, MINIMUM_TAG};
 
-/// AttachInstances and DetachInstances take at most this many ids.
+/// AttachInstances, DetachInstances, EnterStandby and ExitStandby take at most this many ids.
 const MOVED_PER_CALL: usize = 20;
 /// TerminateInstances takes 1000; few, so that one id it does not like holds up few others.
 const ENDED_PER_CALL: usize = 50;
+
+/// Whereto an instance goes out of service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Out {
+    Detached,
+    Standby,
+}
 
 impl AwsFleet {
     pub(super) async fn attach(&self, group: &Id, instances: &[Id]) -> Called {
@@ -28,10 +36,13 @@ impl AwsFleet {
         if let Some(member) = instances.iter().find(|instance| place(&state, instance).is_some()) {
             return Called::Refused { why: format!("{member} is in the group already") };
         }
-        let (desired, maximum) = (size(state.desired_capacity), size(state.max_size));
-        if desired.saturating_add(many(&instances)) > maximum {
-            let why = format!("{} more than {desired} is above the group's MaxSize {maximum}", instances.len());
-            return Called::Refused { why };
+        if let Err(called) = has_room(&state, &instances) {
+            return called;
+        }
+        match self.unfit_to_attach(&state, &instances).await {
+            Ok(None) => {}
+            Ok(Some(why)) => return Called::Refused { why },
+            Err(called) => return called,
         }
         for (batch, ids) in instances.chunks(MOVED_PER_CALL).enumerate() {
             let asked = self.changing.attach_instances().auto_scaling_group_name(group.as_str());
@@ -42,7 +53,64 @@ impl AwsFleet {
         Called::Done { instances }
     }
 
-    pub(super) async fn detach(&self, group: &Id, instances: &[Id]) -> Called {
+    /// From standby back into service.
+    pub(super) async fn exit_standby(&self, group: &Id, instances: &[Id]) -> Called {
+        let instances = distinct(instances);
+        let state = match self.all_stand_by(group, &instances).await {
+            Ok(Some(state)) => state,
+            Ok(None) => return Called::Done { instances },
+            Err(called) => return called,
+        };
+        if let Err(called) = has_room(&state, &instances) {
+            return called;
+        }
+        for (batch, ids) in instances.chunks(MOVED_PER_CALL).enumerate() {
+            let asked = self.changing.exit_standby().auto_scaling_group_name(group.as_str());
+            if let Err(error) = asked.set_instance_ids(Some(words(ids))).send().await {
+                return broken_off(batch, &Fault::from_sdk(&error), "autoscaling:ExitStandby");
+            }
+        }
+        Called::Done { instances }
+    }
+
+    /// From standby out of the group. The desired capacity was lowered when they went into standby: lowered
+    /// once more it would end others.
+    pub(super) async fn leave(&self, group: &Id, instances: &[Id]) -> Called {
+        let instances = distinct(instances);
+        match self.all_stand_by(group, &instances).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Called::Done { instances },
+            Err(called) => return called,
+        }
+        for (batch, ids) in instances.chunks(MOVED_PER_CALL).enumerate() {
+            let asked = self.changing.detach_instances().auto_scaling_group_name(group.as_str());
+            let asked = asked.set_instance_ids(Some(words(ids))).should_decrement_desired_capacity(false);
+            if let Err(error) = asked.send().await {
+                return broken_off(batch, &Fault::from_sdk(&error), "autoscaling:DetachInstances");
+            }
+        }
+        Called::Done { instances }
+    }
+
+    /// The group, when each of these stands by in it; nothing for nobody.
+    async fn all_stand_by(&self, group: &Id, instances: &[Id]) -> Result<Option<AutoScalingGroup>, Called> {
+        if instances.is_empty() {
+            return Ok(None);
+        }
+        let state = self.present(group).await?;
+        for instance in instances {
+            let why = match place(&state, instance) {
+                Some(Lifecycle::Standby) => continue,
+                Some(other) => format!("{instance} is {other:?}, not in standby: nothing was changed"),
+                None => format!("{instance} is not in the group: nothing was changed"),
+            };
+            return Err(Called::Refused { why });
+        }
+        Ok(Some(state))
+    }
+
+    /// Out of service and out of the desired capacity.
+    pub(super) async fn take_out(&self, group: &Id, instances: &[Id], out: Out) -> Called {
         let instances = distinct(instances);
         if instances.is_empty() {
             return Called::Done { instances };
@@ -60,14 +128,27 @@ impl AwsFleet {
             };
             return Called::Refused { why };
         }
+        if let Some(why) = zones::uneven_without(&state, &instances) {
+            return Called::Refused { why };
+        }
         if let Err(called) = self.make_room(group, &state, many(&instances)).await {
             return called;
         }
         for (batch, ids) in instances.chunks(MOVED_PER_CALL).enumerate() {
-            let asked = self.changing.detach_instances().auto_scaling_group_name(group.as_str());
-            let asked = asked.set_instance_ids(Some(words(ids))).should_decrement_desired_capacity(true);
-            if let Err(error) = asked.send().await {
-                return broken_off(batch, &Fault::from_sdk(&error), "autoscaling:DetachInstances");
+            let failed = match out {
+                Out::Detached => {
+                    let asked = self.changing.detach_instances().auto_scaling_group_name(group.as_str());
+                    let asked = asked.set_instance_ids(Some(words(ids))).should_decrement_desired_capacity(true);
+                    asked.send().await.err().map(|error| (Fault::from_sdk(&error), "autoscaling:DetachInstances"))
+                }
+                Out::Standby => {
+                    let asked = self.changing.enter_standby().auto_scaling_group_name(group.as_str());
+                    let asked = asked.set_instance_ids(Some(words(ids))).should_decrement_desired_capacity(true);
+                    asked.send().await.err().map(|error| (Fault::from_sdk(&error), "autoscaling:EnterStandby"))
+                }
+            };
+            if let Some((fault, permission)) = failed {
+                return broken_off(batch, &fault, permission);
             }
         }
         Called::Done { instances }
@@ -122,6 +203,16 @@ impl AwsFleet {
         }
         Called::Done { instances }
     }
+}
+
+/// Attaching and leaving standby raise the desired capacity.
+fn has_room(state: &AutoScalingGroup, instances: &[Id]) -> Result<(), Called> {
+    let (desired, maximum) = (size(state.desired_capacity), size(state.max_size));
+    if desired.saturating_add(many(instances)) > maximum {
+        let why = format!("{} more than {desired} is above the group's MaxSize {maximum}", instances.len());
+        return Err(Called::Refused { why });
+    }
+    Ok(())
 }
 
 /// A batch failed; after an earlier one went through it is not known how far the change came.

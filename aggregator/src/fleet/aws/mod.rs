@@ -2,17 +2,23 @@
 //! honoured. The permissions that describing and acting need are in `deploy/aws`.
 //!
 //! `describe` reads groups, `launch` and `hands` change them, `outcome` finds out what became of a
-//! change, `outside` looks at instances that left. `query` and `ec2` are the calls without an SDK.
+//! change, `outside` looks at instances that left, `queue` and `event` hear of those that move, and
+//! `activities` asks why. `query` and `ec2` are the calls without an SDK.
 
+mod activities;
 mod describe;
 mod ec2;
+mod event;
 mod fault;
 mod hands;
+mod hooks;
 mod launch;
 mod outcome;
 mod outside;
 mod query;
+mod queue;
 mod xml;
+mod zones;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -26,11 +32,14 @@ use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
 use aws_smithy_http_client::tls;
 use foreshadow_proto::convert::Id;
 
-use super::{Action, Called, Fleet, FleetError, Found, Inventory, Outside, Reach, Tags, Token};
+use super::{Action, Called, Fleet, FleetError, Found, Inventory, Notice, Outside, Reach, Tags, Token};
 use crate::clock::Clock;
 use crate::exchange::is_loopback;
+pub use event::Letter;
+use hands::Out;
 use outcome::Picture;
 use query::{CALL_DEADLINE, Query, Service, configured_endpoint};
+pub use queue::{AwsQueue, Letters};
 
 /// Describes and changes named Auto Scaling groups.
 #[derive(Debug)]
@@ -72,8 +81,11 @@ impl AwsFleet {
     pub async fn with(config: &SdkConfig, groups: Vec<String>, clock: Arc<dyn Clock>) -> Self {
         let deadline = config.timeout_config().and_then(TimeoutConfig::operation_timeout).unwrap_or(CALL_DEADLINE);
         let timeouts = TimeoutConfig::builder().operation_timeout(deadline).build();
-        let reading = aws_sdk_autoscaling::config::Builder::from(config).timeout_config(timeouts);
-        let changing = reading.clone().retry_config(RetryConfig::disabled());
+        // Adaptive: after a throttle both clients send less, by one budget a service and region, and with jitter.
+        let reading = aws_sdk_autoscaling::config::Builder::from(config)
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::adaptive());
+        let changing = reading.clone().retry_config(RetryConfig::adaptive().with_max_attempts(1));
         let services = ["Auto Scaling", Service::Ec2.id(), Service::LoadBalancing.id()];
         let local = services.iter().all(|service| {
             let url = configured_endpoint(config, service).and_then(|url| url.parse().ok());
@@ -95,7 +107,16 @@ impl AwsFleet {
 #[async_trait]
 impl Fleet for AwsFleet {
     async fn describe(&self) -> Result<Inventory, FleetError> {
-        self.inventory().await
+        self.inventory(&self.groups).await
+    }
+
+    async fn describe_some(&self, groups: &[Id]) -> Result<Inventory, FleetError> {
+        let ours = self.groups.iter().filter(|name| groups.iter().any(|group| group.as_str() == *name));
+        self.inventory(&ours.cloned().collect::<Vec<_>>()).await
+    }
+
+    async fn activities(&self, group: &Id, instances: &[Id], since: i64) -> Result<Vec<Notice>, FleetError> {
+        self.recorded(group, instances, since).await
     }
 
     fn name(&self) -> &'static str {
@@ -118,13 +139,20 @@ impl Fleet for AwsFleet {
         match action {
             Action::Launch { count, size } => self.launch(group, *count, *size, token).await,
             Action::Attach { instances } => self.attach(group, instances).await,
-            Action::Detach { instances } => self.detach(group, instances).await,
+            Action::Detach { instances } => self.take_out(group, instances, Out::Detached).await,
+            Action::EnterStandby { instances } => self.take_out(group, instances, Out::Standby).await,
+            Action::ExitStandby { instances } => self.exit_standby(group, instances).await,
+            Action::Leave { instances } => self.leave(group, instances).await,
             Action::Terminate { instances } => self.terminate(instances).await,
         }
     }
 
     async fn outcome(&self, group: &Id, action: &Action, token: &Token) -> Found {
         self.find(group, action, token).await
+    }
+
+    async fn hold(&self, group: &Id, instances: &[Id]) -> Result<(), FleetError> {
+        self.heartbeat(group, instances).await
     }
 
     async fn tag(&self, instances: &[Id], tags: &Tags) -> Result<(), FleetError> {

@@ -46,9 +46,18 @@ impl AwsFleet {
                     Ok(None) | Err(_) => Found::NotYet,
                 };
             }
-            Action::Attach { .. } | Action::Detach { .. } => match self.group(group).await {
+            Action::Attach { .. }
+            | Action::Detach { .. }
+            | Action::EnterStandby { .. }
+            | Action::ExitStandby { .. }
+            | Action::Leave { .. } => match self.group(group).await {
                 Ok(Some(state)) => {
-                    let way = if matches!(action, Action::Attach { .. }) { entering } else { leaving };
+                    let way = match action {
+                        Action::Attach { .. } => entering,
+                        Action::EnterStandby { .. } => standing_by,
+                        Action::ExitStandby { .. } => returning,
+                        _ => leaving,
+                    };
                     action.instances().iter().map(|id| (id.clone(), way(place(&state, id).as_ref()))).collect()
                 }
                 Ok(None) | Err(_) => return Found::NotYet,
@@ -104,6 +113,26 @@ const fn leaving(place: Option<&Lifecycle>) -> Way {
     match place {
         None | Some(Lifecycle::Detached) => Way::Arrived,
         Some(Lifecycle::Pending | Lifecycle::InService | Lifecycle::Standby) => Way::NotBegun,
+        Some(_) => Way::Moving,
+    }
+}
+
+/// Into standby.
+const fn standing_by(place: Option<&Lifecycle>) -> Way {
+    match place {
+        Some(Lifecycle::Standby) => Way::Arrived,
+        Some(Lifecycle::Pending | Lifecycle::InService) => Way::NotBegun,
+        Some(_) => Way::Moving,
+        // Out of service it is.
+        None => Way::Vanished,
+    }
+}
+
+/// Out of standby.
+const fn returning(place: Option<&Lifecycle>) -> Way {
+    match place {
+        Some(Lifecycle::Pending | Lifecycle::InService) => Way::Arrived,
+        Some(Lifecycle::Standby) | None => Way::NotBegun,
         Some(_) => Way::Moving,
     }
 }

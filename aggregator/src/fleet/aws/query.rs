@@ -1,6 +1,8 @@
 //! Signed calls of EC2 and Elastic Load Balancing, which have no SDK here: EC2's takes ten minutes
-//! to compile. The query protocol is a form, and the answer XML. Nothing is ever sent twice.
+//! to compile. The query protocol is a form, and the answer XML; SQS takes and gives JSON. Nothing is
+//! ever sent twice.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
@@ -13,14 +15,17 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use aws_types::service_config::ServiceConfigKey;
 use bytes::Bytes;
-use http::{Request, Uri, header};
+use http::{Request, Uri};
 use http_body_util::Full;
 use rustls::ClientConfig;
+use serde_json::Value;
+use tokio::time::Instant;
 
 use super::fault::{Fault, shown};
 use super::xml::Element;
 use crate::clock::Clock;
-use crate::exchange::{exchange, trust};
+use crate::exchange::{Answer, exchange, trust};
+use crate::supervise::random;
 
 /// A call that takes longer has failed; whether it was done is then found out by describing.
 pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(20);
@@ -28,7 +33,10 @@ pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(20);
 const LONGEST: usize = 16 * 1_024 * 1_024;
 /// Credentials are fetched anew this long before they end, and after this long where they say no end.
 const FRESH: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(900));
+/// First and longest wait after a service throttled. Well below the deadline of a call.
+const THROTTLED_FOR: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
+const JSON: &str = "application/x-amz-json-1.0";
 
 /// A service of the query protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +89,8 @@ pub(super) struct Query {
     ec2: Result<Uri, String>,
     load_balancing: Result<Uri, String>,
     tls: OnceLock<Result<Arc<ClientConfig>, String>>,
+    /// By service: until when nothing is sent to it, and how often in a row it throttled.
+    throttled: Mutex<BTreeMap<&'static str, (Instant, u32)>>,
     deadline: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -106,6 +116,7 @@ impl Query {
             ec2: endpoint(config, Service::Ec2).await,
             load_balancing: endpoint(config, Service::LoadBalancing).await,
             tls: OnceLock::new(),
+            throttled: Mutex::default(),
             deadline,
             clock,
         }
@@ -118,15 +129,92 @@ impl Query {
             .append_pair("Version", service.version())
             .extend_pairs(fields)
             .finish();
-        let exchanged = tokio::time::timeout(self.deadline, self.exchange(service, body)).await;
+        let exchanged = async {
+            self.in_turn(service.word()).await;
+            self.exchange(service, body).await
+        };
+        let exchanged = tokio::time::timeout(self.deadline, exchanged).await;
         let late = || Fault::Lost(format!("no answer within {} s", self.deadline.as_secs()));
         let result = exchanged.unwrap_or_else(|_| Err(late()));
-        if let Err(fault) = &result
+        self.forget_ended(&result);
+        self.heed(service.word(), result.as_ref().err().is_some_and(Fault::is_throttled));
+        result
+    }
+
+    /// Waits while a service throttles: all calls of this process share one patience.
+    async fn in_turn(&self, service: &'static str) {
+        tokio::time::sleep(self.patience(service)).await;
+    }
+
+    fn patience(&self, service: &str) -> Duration {
+        let all = self.throttled.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(service).map_or(Duration::ZERO, |(until, _)| until.saturating_duration_since(Instant::now()))
+    }
+
+    /// A service throttled, or did not: the wait doubles each time, with jitter, and ends with an answer.
+    fn heed(&self, service: &'static str, throttled: bool) {
+        let mut all = self.throttled.lock().unwrap_or_else(PoisonError::into_inner);
+        if !throttled {
+            all.remove(service);
+            return;
+        }
+        let row = all.get(service).map_or(0, |(_, row)| *row);
+        let dice = f64::from(u16::from_le_bytes(random())) / f64::from(u16::MAX);
+        let wait = THROTTLED_FOR.1.min(THROTTLED_FOR.0 * 2_u32.pow(row.min(8))).mul_f64(0.5 + 0.5 * dice);
+        all.insert(service, (Instant::now() + wait, row + 1));
+    }
+
+    /// One call of SQS, in its JSON protocol.
+    pub async fn json(
+        &self,
+        url: &Uri,
+        region: Option<&str>,
+        operation: &str,
+        body: &Value,
+        deadline: Duration,
+    ) -> Result<Value, Fault> {
+        let called = async {
+            let region = region.or(self.region.as_deref());
+            let target = format!("AmazonSQS.{operation}");
+            let headers = [("content-type", JSON), ("x-amz-target", target.as_str())];
+            let host: Uri = origin(url)?;
+            let request = self.signed_for("sqs", region, &host, &headers, body.to_string()).await;
+            let answer = self.sent(&host, request.map_err(Fault::Unsent)?).await?;
+            let read: Option<Value> = serde_json::from_slice(&answer.body).ok();
+            if answer.status.is_success() {
+                // An answer without anything in it may be empty altogether.
+                return match read {
+                    Some(read) => Ok(read),
+                    None if answer.body.is_empty() => Ok(Value::Null),
+                    None => Err(Fault::Lost(format!("{operation}: the answer is not JSON"))),
+                };
+            }
+            let of = |name: &str| read.as_ref().and_then(|read| read.get(name)?.as_str());
+            let code = of("__type").map(|code| code.rsplit('#').next().unwrap_or(code).to_owned());
+            let text = String::from_utf8_lossy(&answer.body);
+            let message = shown(of("message").or_else(|| of("Message")).unwrap_or(&text));
+            Err(Fault::Answered { status: answer.status.as_u16(), code, message })
+        };
+        let late = || Fault::Lost(format!("no answer within {} s", deadline.as_secs()));
+        let result = tokio::time::timeout(deadline, called).await.unwrap_or_else(|_| Err(late()));
+        self.forget_ended(&result);
+        result
+    }
+
+    /// Credentials that the service calls ended are asked for anew.
+    fn forget_ended<T>(&self, result: &Result<T, Fault>) {
+        if let Err(fault) = result
             && fault.code().is_some_and(|code| code.starts_with("ExpiredToken"))
         {
             *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
-        result
+    }
+
+    async fn sent(&self, url: &Uri, request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
+        let tls = || self.tls.get_or_init(|| trust(None).map(Arc::new).map_err(|error| format!("{error:#}"))).clone();
+        exchange(url, request, tls, LONGEST)
+            .await
+            .map_err(|error| Fault::Lost(format!("{}: {error}", url.authority().map_or("", |host| host.as_str()))))
     }
 
     async fn exchange(&self, service: Service, body: String) -> Result<Element, Fault> {
@@ -136,10 +224,7 @@ impl Query {
         };
         let url = url.as_ref().map_err(|problem| Fault::Unsent(problem.clone()))?;
         let request = self.signed(service, url, body).await.map_err(Fault::Unsent)?;
-        let tls = || self.tls.get_or_init(|| trust(None).map(Arc::new).map_err(|error| format!("{error:#}"))).clone();
-        let answer = exchange(url, request, tls, LONGEST)
-            .await
-            .map_err(|error| Fault::Lost(format!("{}: {error}", url.authority().map_or("", |host| host.as_str()))))?;
+        let answer = self.sent(url, request).await?;
         let status = answer.status.as_u16();
         let parsed = Element::parse(&answer.body);
         if answer.status.is_success() {
@@ -154,13 +239,25 @@ impl Query {
     }
 
     async fn signed(&self, service: Service, url: &Uri, body: String) -> Result<Request<Full<Bytes>>, String> {
-        let region = self.region.as_deref().ok_or("no region is set")?;
+        self.signed_for(service.word(), self.region.as_deref(), url, &[("content-type", FORM)], body).await
+    }
+
+    /// `headers` are sent, and signed with the host.
+    async fn signed_for(
+        &self,
+        service: &str,
+        region: Option<&str>,
+        url: &Uri,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> Result<Request<Full<Bytes>>, String> {
+        let region = region.ok_or("no region is set")?;
         let identity = self.credentials().await?.into();
         let now = u64::try_from(self.clock.wall_micros()).unwrap_or_default();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
             .region(region)
-            .name(service.word())
+            .name(service)
             .time(UNIX_EPOCH + Duration::from_micros(now))
             .settings(SigningSettings::default())
             .build()
@@ -168,16 +265,14 @@ impl Query {
             .into();
         let path = url.path_and_query().map_or("/", |path| path.as_str());
         let host = url.authority().map_or("", |authority| authority.as_str());
-        let signed = [("host", host), ("content-type", FORM)].into_iter();
+        let signed = std::iter::once(("host", host)).chain(headers.iter().copied());
         let whole = url.to_string();
         let signable = SignableRequest::new("POST", whole, signed, SignableBody::Bytes(body.as_bytes()));
         let instructions = signable.and_then(|signable| sign(signable, &parameters));
         let (instructions, _) =
             instructions.map_err(|error| format!("the call cannot be signed: {error}"))?.into_parts();
-        let mut request = Request::post(path)
-            .header(header::CONTENT_TYPE, FORM)
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| error.to_string())?;
+        let request = headers.iter().fold(Request::post(path), |request, (name, value)| request.header(*name, *value));
+        let mut request = request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())?;
         instructions.apply_to_request_http1x(&mut request);
         Ok(request)
     }
@@ -200,6 +295,13 @@ impl Query {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
         Ok(credentials)
     }
+}
+
+/// Scheme and host of a URL: where the JSON protocol is spoken.
+fn origin(url: &Uri) -> Result<Uri, Fault> {
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    let origin = format!("{}://{authority}/", url.scheme_str().unwrap_or("https")).parse();
+    origin.map_err(|error| Fault::Unsent(format!("{url} is not the URL of an endpoint: {error}")))
 }
 
 /// Where a service is: as configured, or where Auto Scaling is in this region and partition, with the
@@ -255,6 +357,23 @@ mod tests {
         let local = SdkConfig::builder().endpoint_url("http://127.0.0.1:1").region(Region::from_static("r")).build();
         let fault = Query::new(&local, CALL_DEADLINE, Arc::new(SystemClock)).await.call(Service::Ec2, "X", &[]).await;
         assert!(matches!(&fault, Err(Fault::Unsent(problem)) if problem.contains("credentials")), "{fault:?}");
+    }
+
+    #[tokio::test]
+    async fn who_is_throttled_waits_longer_each_time_and_the_others_do_not() {
+        let config = SdkConfig::builder().build();
+        let query = Query::new(&config, CALL_DEADLINE, Arc::new(SystemClock)).await;
+        for (most, times) in [(500, 1), (1_000, 2), (2_000, 3), (10_000, 12)] {
+            query.heed("ec2", false);
+            (0..times).for_each(|_| query.heed("ec2", true));
+            let (wait, most) = (query.patience("ec2"), Duration::from_millis(most));
+            // A tenth of a second for a machine that is busy.
+            assert!(wait >= most / 2 - Duration::from_millis(100) && wait <= most, "{wait:?} of {most:?}");
+        }
+        query.heed("ec2", true);
+        assert_eq!(query.patience("elasticloadbalancing"), Duration::ZERO);
+        query.heed("ec2", false);
+        assert_eq!(query.patience("ec2"), Duration::ZERO);
     }
 
     #[derive(Debug)]

@@ -46,6 +46,8 @@ const MEDIAN: Growth = Growth { level: 0.5, trees: 30, leaves: 8, least_rows: 40
 const SPREAD: Growth = Growth { level: 0.8, trees: 15, leaves: 8, least_rows: 40, rate: 0.15 };
 /// Replayed at every n-th origin: a fit is dear.
 const EVERY: usize = 2;
+/// What trees have learned of six weeks ages slowly; the level they are asked at is always the newest.
+const REFIT_SECONDS: u64 = 2 * DAY;
 
 /// The model.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +60,10 @@ impl Model for Trees {
 
     fn replay_every(&self) -> usize {
         EVERY
+    }
+
+    fn refit_seconds(&self) -> u64 {
+        REFIT_SECONDS
     }
 
     fn fit(&self, history: &History<'_>, horizon: usize) -> Result<Box<dyn Fitted>, FitError> {

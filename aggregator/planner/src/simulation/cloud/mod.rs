@@ -142,6 +142,17 @@ impl StrictCloud {
         self.config.capacity = capacity;
     }
 
+    /// From now on the provider scales a group by this policy, or not at all.
+    pub fn set_tracking(&mut self, group: &str, tracking: Option<TargetTracking>) {
+        if let Some(config) = self.config.groups.iter_mut().find(|config| config.name == group) {
+            config.tracking = tracking;
+        }
+        if let Some(group) = self.account_mut().groups.get_mut(group) {
+            group.tracking_scales_in = tracking.is_some_and(|tracking| tracking.scale_in);
+        }
+        self.remember();
+    }
+
     /// What is really there, without any lag, as of the latest `advance` or call.
     pub fn truth(&self) -> &Account {
         &self.account

@@ -1,0 +1,119 @@
+//! What the product did to the simulated group, in words: every line comes from an intent that was
+//! settled, or from a lease that was changed, and carries the plan's own reason.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use planner::plan::{Plan, Step};
+
+use crate::act::{Intent, Planned, Settled};
+use crate::fleet::{Action, Token};
+
+/// Lines kept for the view; it reads them four times a second.
+const KEPT: usize = 400;
+
+/// What kind of thing happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Launched although present demand was met: the forecast asked for it.
+    LaunchAhead,
+    Launch,
+    Detach,
+    Reattach,
+    Terminate,
+    /// Leases extended or ended.
+    Lease,
+    Refused,
+}
+
+/// One line of the log.
+#[derive(Debug, Clone)]
+pub struct Happening {
+    /// Counts from 1.
+    pub number: usize,
+    /// Simulated time, seconds since the epoch.
+    pub at: i64,
+    pub kind: Kind,
+    pub words: String,
+}
+
+/// The log, newest last.
+#[derive(Debug, Clone, Default)]
+pub struct Happenings {
+    pub lines: VecDeque<Happening>,
+    pub count: usize,
+    /// The first of each kind, for the summary.
+    pub firsts: Vec<Happening>,
+    known: BTreeSet<Token>,
+}
+
+impl Happenings {
+    /// Takes in what the journal says of a plan that was just carried out. `expected` is the need that
+    /// the forecast of an hour ago promised not to be exceeded.
+    pub fn carried_out<'a>(
+        &mut self,
+        planned: &Planned,
+        journal: impl Iterator<Item = (&'a Intent, Option<&'a Settled>)>,
+        expected: Option<u32>,
+    ) {
+        let news: Vec<(Intent, Settled)> = journal
+            .filter_map(|(intent, settled)| Some((intent, settled?)))
+            .filter(|(intent, _)| !self.known.contains(&intent.token))
+            .map(|(intent, settled)| (intent.clone(), settled.clone()))
+            .collect();
+        for (intent, settled) in news {
+            self.known.insert(intent.token.clone());
+            self.settled(&planned.plan, &intent, &settled, expected);
+        }
+        for step in planned.plan.steps.iter().filter(|step| step.permitted) {
+            let done = match &step.step {
+                Step::Extend { .. } => "keep in shadow",
+                Step::Release { .. } => "release from shadow",
+                Step::Adopt { .. } => "adopt into shadow",
+                _ => continue,
+            };
+            let instances = step.step.instances().len();
+            self.say(planned.plan.made_at, Kind::Lease, format!("{done} {instances}: {}", step.reason));
+        }
+    }
+
+    fn settled(&mut self, plan: &Plan, intent: &Intent, settled: &Settled, expected: Option<u32>) {
+        let step = usize::try_from(intent.step).ok().and_then(|step| plan.steps.get(step));
+        let reason = step.filter(|_| intent.generation == plan.generation).map(|step| step.reason.as_str());
+        let reason = reason.unwrap_or("of an earlier plan");
+        let ahead = plan.need_now.is_some_and(|need| need <= plan.serving);
+        let (kind, done, how) = match &intent.action {
+            Action::Launch { .. } if ahead => (Kind::LaunchAhead, "launch", " ahead of load"),
+            Action::Launch { .. } => (Kind::Launch, "launch", ""),
+            Action::Attach { .. } => (Kind::Reattach, "re-attach", " from shadow"),
+            Action::Detach { .. } => (Kind::Detach, "detach", " into shadow"),
+            Action::Terminate { .. } => (Kind::Terminate, "terminate", " from shadow"),
+        };
+        match settled {
+            Settled::Done { instances } => {
+                let instances = instances.len();
+                let wrong = match (kind, expected, plan.need_now) {
+                    (Kind::Launch | Kind::Reattach, Some(expected), Some(now)) if now > expected => {
+                        format!("; the forecast of an hour ago was wrong: at most {expected}")
+                    }
+                    _ => String::new(),
+                };
+                self.say(plan.made_at, kind, format!("{done} {instances}{how}: {reason}{wrong}"));
+            }
+            Settled::Refused { why, .. } => {
+                self.say(plan.made_at, Kind::Refused, format!("{done}{how} was refused: {}", why.join("; ")));
+            }
+        }
+    }
+
+    fn say(&mut self, at: i64, kind: Kind, words: String) {
+        self.count += 1;
+        let line = Happening { number: self.count, at, kind, words };
+        if self.firsts.iter().all(|first| first.kind != kind) {
+            self.firsts.push(line.clone());
+        }
+        self.lines.push_back(line);
+        if self.lines.len() > KEPT {
+            self.lines.pop_front();
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The backtest against what it claims: the live planner's very plans, and the scorer's very figures.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use foreshadow::backtest::foresight::{GROUP, foresee};
+use foreshadow::backtest::live::{self, Regime, Source};
+use foreshadow::backtest::load::{Load, on_grid, read_csv};
+use foreshadow::backtest::{Setting, compare, yardstick};
+use foreshadow::fleet::Reach;
+use foreshadow::rounds::GroupRound;
+use planner::policy::Metric;
+use planner::simulation::Load as Shape;
+
+/// Rows of `days` with the shape of a week, every five minutes.
+fn rows(days: i64) -> Vec<(i64, f64)> {
+    let start = 1_800_000_000;
+    let mut shape = Shape::new(7, 1_000.0);
+    (0..days * 288).map(|row| (start + 300 * row, shape.minute(start + 300 * row))).collect()
+}
+
+/// Five days, of which the last few hours are scored.
+fn short(days: f64) -> (Load, Setting) {
+    let setting = Setting { days, ..Setting::default() };
+    let load = Load::new(&rows(5), &setting).expect("a load");
+    (load, setting)
+}
+
+fn regime(setting: &Setting) -> Regime {
+    Regime {
+        policy: live::policy(setting, 0.9),
+        limits: checker::Limits::default(),
+        lease_seconds: 1_800,
+        // What is shown does not depend on how many origins are replayed; the time it takes does.
+        forecast: forecast::Options { origins: 12, ..forecast::Options::default() },
+        reach: Reach::Cloud,
+    }
+}
+
+#[test]
+fn backtest_and_live_planner_make_the_same_plans() {
+    let (load, setting) = short(0.15);
+    let regime = regime(&setting);
+    let foresight = foresee(&load, &setting, live::begins(&load), &regime.forecast, 24, |_| {});
+    let given = live::live(&load, &setting, &regime, Source::Given(&foresight), true, |_| {}).expect("a path");
+    // The live round, fed what the backtest measured, forecasts by itself.
+    let mut round = GroupRound::new(regime.policy.clone(), regime.forecast.clone(), true, 0);
+    round.give_baseline(Metric::Cpu, on_grid(100.0 * setting.idle));
+    round.take(&live::before(&load, &setting));
+    let mut steps = 0;
+    for (input, plan) in given.inputs.iter().zip(&given.plans) {
+        round.take(&input.minutes);
+        round.forecast(input.now);
+        round.set_policy(input.policy.clone());
+        let (planned, _) = round.run(input.now, input.measurements.clone(), |_| Vec::new());
+        let (live, back) = (serde_json::to_string(&planned.plan), serde_json::to_string(plan));
+        assert_eq!(live.expect("JSON"), back.expect("JSON"), "at {}", input.now);
+        steps += plan.steps.len();
+        assert!(plan.need_ahead.is_some(), "without a forecast nothing would be shown");
+    }
+    assert_eq!(given.plans.len(), given.inputs.len());
+    assert!(steps > 5, "{steps} steps: too few to show anything");
+    // And the whole circle, forecasting by itself, orders the same.
+    let own = live::live(&load, &setting, &regime, Source::Own, false, |_| {}).expect("a path");
+    assert_eq!(own.orders, given.orders);
+    assert!(own.orders.windows(2).any(|pair| pair[0] != pair[1]));
+}
+
+#[test]
+fn the_capacity_path_of_the_circle_is_the_one_that_is_scored() {
+    let (load, setting) = short(0.5);
+    let regime = Regime { lease_seconds: 900, ..regime(&setting) };
+    let foresight = foresee(&load, &setting, live::begins(&load), &regime.forecast, 24, |_| {});
+    let path = live::live(&load, &setting, &regime, Source::Given(&foresight), false, |_| {}).expect("a path");
+    let (_, lived) = yardstick::ordered(load.scored(), &path.orders, &setting);
+    let differ = lived.iter().zip(&path.serving).filter(|(lived, serving)| lived.serving != **serving).count();
+    assert!(differ * 100 <= lived.len(), "{differ} of {} minutes differ", lived.len());
+}
+
+/// The Python scorer on a plan of ours, when its directory is told.
+#[test]
+fn the_scorer_says_what_the_backtest_says() {
+    let Some(directory) = std::env::var_os("FORESHADOW_EVAL").map(PathBuf::from) else {
+        println!("skipped: FORESHADOW_EVAL does not name the directory of simulate_autoscale.py");
+        return;
+    };
+    let directory_of_ours = tempfile::tempdir().expect("a directory");
+    let csv = directory_of_ours.path().join("shape.csv");
+    let mut text = String::from("timestamp,value\n");
+    for (at, value) in rows(6) {
+        writeln!(text, "{},{value}", jiff::Timestamp::from_second(at).expect("a time")).expect("text");
+    }
+    std::fs::write(&csv, text).expect("a file");
+    let (plan, ours) = (directory_of_ours.path().join("plan.jsonl"), directory_of_ours.path().join("ours.json"));
+    let theirs = directory_of_ours.path().join("theirs.json");
+    let run = |command: &mut Command| {
+        let output = command.output().expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(Command::new(env!("CARGO_BIN_EXE_foreshadow"))
+        .args(["backtest", "--days", "0.5", "--confidence", "0.9"])
+        .args([
+            "--without-models".as_ref(),
+            "--history".as_ref(),
+            csv.as_os_str(),
+            "--plan".as_ref(),
+            plan.as_os_str(),
+            "--json".as_ref(),
+            ours.as_os_str(),
+        ]));
+    run(Command::new("python3")
+        .arg(directory.join("simulate_autoscale.py"))
+        .args(["--max-days", "0.5", "--plan-only"])
+        .args([
+            "--trace".as_ref(),
+            csv.as_os_str(),
+            "--plan".as_ref(),
+            plan.as_os_str(),
+            "--json".as_ref(),
+            theirs.as_os_str(),
+        ]));
+    let read = |file: &Path| -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(file).expect("a file")).expect("JSON")
+    };
+    let (ours, theirs) = (read(&ours), read(&theirs));
+    let outcomes = ours["comparison"]["outcomes"].as_array().expect("outcomes");
+    for (name, kind, index) in [("reactive", "reactive", 0), ("plan", "foreshadow", 0), ("oracle", "oracle", 0)] {
+        let of_kind: Vec<_> = outcomes.iter().filter(|outcome| outcome["kind"] == kind).collect();
+        for (their, our) in
+            [("over_target", "above_target"), ("slo", "above_90"), ("unmet", "unmet"), ("ih", "instance_hours")]
+        {
+            let (their, our) = (theirs["shape"][name][their].as_f64(), of_kind[index][our].as_f64());
+            let (their, our) = (their.expect("a figure"), our.expect("a figure"));
+            assert!((their - our).abs() < 1e-6 * their.abs().max(1.0), "{name}: {their} beside {our}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_row_is_named_by_file_line_and_remedy() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("bad.csv");
+    for (text, line, word) in [
+        ("time,value\n", "bad.csv:1", "timestamp,value"),
+        ("timestamp,value\n2026-01-01T00:00:00Z,1\n2026-01-01T00:05:00Z\n", "bad.csv:3", "no comma"),
+        ("timestamp,value\n2026-01-01T00:00:00,1\n", "bad.csv:2", "RFC 3339"),
+        ("timestamp,value\n2026-01-01T00:00:00Z,NaN\n", "bad.csv:2", "finite"),
+        ("timestamp,value\n2026-01-01T00:00:00Z,-1\n", "bad.csv:2", "at least 0"),
+        ("timestamp,value\n2026-01-01T00:05:00Z,1\n2026-01-01T00:00:00Z,1\n", "bad.csv:3", "sort the rows"),
+    ] {
+        std::fs::write(&path, text).expect("a file");
+        let error = format!("{:#}", read_csv(&path).expect_err("a bad row"));
+        assert!(error.contains(line) && error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn the_risk_is_kept_by_the_cheapest_setting_and_the_page_needs_nothing_beside_itself() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let csv = directory.path().join("<shop>.csv");
+    let mut text = String::from("timestamp,value\n");
+    for (at, value) in rows(5) {
+        writeln!(text, "{},{value}", jiff::Timestamp::from_second(at).expect("a time")).expect("text");
+    }
+    std::fs::write(&csv, text).expect("a file");
+    let (page, json) = (directory.path().join("out.html"), directory.path().join("out.json"));
+    let output = Command::new(env!("CARGO_BIN_EXE_foreshadow"))
+        .args(["backtest", "--days", "0.2", "--confidence", "0.5,0.9", "--without-models", "--risk", "unmet=50%"])
+        .args(["--history".as_ref(), csv.as_os_str(), "--report".as_ref(), page.as_os_str()])
+        .args(["--json".as_ref(), json.as_os_str()])
+        .output()
+        .expect("runs");
+    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{error}");
+    assert!(out.contains("reactive 60 %") && out.contains("oracle") && out.contains("seasonal_naive_day"), "{out}");
+    let page = std::fs::read_to_string(&page).expect("a page");
+    for outside in ["http://", "https://", "src=", "@import", "url("] {
+        let allowed = page.matches("http://www.w3.org/2000/svg").count();
+        let found = page.matches(outside).count() - if outside == "http://" { allowed } else { 0 };
+        assert_eq!(found, 0, "{outside} in the page");
+    }
+    assert!(page.contains("Backtest of &lt;shop&gt;") && !page.contains("<shop>"));
+    let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&json).expect("a file")).expect("JSON");
+    let ours: Vec<f64> = json["comparison"]["outcomes"]
+        .as_array()
+        .expect("outcomes")
+        .iter()
+        .filter(|outcome| outcome["kind"] == "foreshadow" && outcome["unmet"].as_f64() <= Some(50.0))
+        .filter_map(|outcome| outcome["cost"].as_f64())
+        .collect();
+    let cheapest = ours.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_eq!(json["advice"]["setting"]["cost"].as_f64(), Some(cheapest), "{}", json["advice"]);
+}
+
+#[test]
+fn work_is_counted_as_it_is_told() {
+    let (load, setting) = short(0.05);
+    let candidates = compare::Candidates {
+        reactive: vec![0.6],
+        confidences: vec![0.9],
+        targets: vec![0.6],
+        each_model: false,
+        pace: foreshadow::backtest::Pace::Production,
+        lease_seconds: 1_800,
+        window_seconds: 3_600,
+    };
+    let told = std::sync::atomic::AtomicU64::new(0);
+    let tell = |done| drop(told.fetch_add(done, std::sync::atomic::Ordering::Relaxed));
+    let comparison = compare::compare(&load, &setting, &candidates, &tell).expect("a comparison");
+    assert_eq!(told.into_inner(), compare::work(&load, &setting, &candidates));
+    assert_eq!(comparison.outcomes.len(), 4, "oracle, reactive, seasonal naive, Foreshadow");
+    assert_eq!(GROUP, "backtest");
+}
