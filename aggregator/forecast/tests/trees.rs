@@ -71,10 +71,10 @@ fn eight_of_ten_lie_between_the_tenth_and_the_ninetieth() {
     let (mut inside, mut below, mut all) = (0, 0, 0);
     for days in 22..52 {
         let made = said(days * DAY, value);
-        for step in 0..DAY {
+        for (step, ((low, high), highest)) in made[1].iter().zip(&made[3]).zip(&made[4]).enumerate() {
             let actual = value(days * DAY + step);
-            inside += u32::from(made[1][step] <= actual && actual <= made[3][step]);
-            below += u32::from(actual <= made[4][step]);
+            inside += u32::from(*low <= actual && actual <= *high);
+            below += u32::from(actual <= *highest);
             all += 1;
         }
     }

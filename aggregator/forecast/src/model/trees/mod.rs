@@ -1,21 +1,25 @@
 //! Gradient-boosted quantile trees: the median by boosted trees, its error by others, the levels by what was missed unseen.
 //!
-//! One row is one step ahead of one past origin (direct forecasting over the whole horizon), everything in it relative to the
-//! level at its origin, so that a load which grows is followed beyond what was ever seen. Days are dealt into [`BAGS`] parts,
-//! and one ensemble per part learns the median without it; together they forecast, and what each misses on the part it
-//! did not see is an honest error (cross-conformal prediction, Vovk 2015). One more ensemble learns how large that error is at
-//! which time, origin and reach; quantiles are the median plus that size times the quantile of errors in units of
-//! it. So every level comes from the same few trees, levels cannot cross, and the tails are measured instead of fitted:
-//! quantile regression by trees alone holds 58 % where it promises 80.
+//! One row is one step ahead of one past origin (direct forecasting over the whole horizon), everything in it relative to
+//! the level at its origin, so that a load which grows is followed beyond what was ever seen. The trees correct the direct
+//! regression, which follows a level as no tree does. Days are dealt into [`BAGS`] parts, and one ensemble per part learns
+//! without it; together they forecast, and what each misses on the part it did not see is an honest error
+//! (cross-conformal prediction, Vovk 2015). One more ensemble learns how large that error is at which time, origin and
+//! reach; quantiles are the median plus that size times the quantile of errors in units of it. So every level comes from
+//! the same few trees, levels cannot cross, and the tails are measured instead of fitted: quantile regression by trees
+//! alone holds 58 % where it promises 80.
 //!
-//! Own boosting ([`boost`]) and not a crate's: forust-ml 0.8 has no quantile loss and no licence, gbdt 0.1 none that is
-//! pinball, perpetual 3.0-rc (Apache-2.0) has one, but is a release candidate of 35 000 lines that brings threads, a random
-//! generator and a reader of the machine's memory into a crate that knows none of them.
+//! Own boosting ([`boost`]) and not a crate's: forust-ml 0.8 and gbdt 0.1 have no pinball loss (and the first no licence in
+//! its manifest); perpetual 3.0-rc (Apache-2.0) has one, but is a release candidate of 35 000 lines that brings threads, a
+//! random generator and a reader of the machine's memory into a crate that knows none of them.
 
+mod bins;
 mod boost;
 mod features;
+mod grow;
 
-use self::boost::{Boosted, Cuts, Growth, Rows};
+use self::bins::{Cuts, Rows};
+use self::boost::{Boosted, Growth};
 use self::features::{Features, WIDTH};
 use super::regression::Fit as LinearFit;
 use super::seasonal::season;
