@@ -120,9 +120,9 @@ struct Job {
 fn jobs(setting: &Setting, candidates: &Candidates) -> Vec<Job> {
     let mut jobs = Vec::new();
     let naive = forecast::model::SEASONAL_NAIVE;
-    let pool = forecast::model::pool();
+    let pool = forecast::Pool::default();
     let middle = candidates.confidences.iter().copied().find(|it| *it >= 0.9).unwrap_or(0.9);
-    for model in pool.iter().map(|model| model.name()) {
+    for model in pool.names() {
         if candidates.each_model || model == format!("{naive}_day") {
             jobs.push(Job {
                 name: format!("{model} alone, {:.0} %", 100.0 * middle),

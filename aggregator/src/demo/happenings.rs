@@ -84,8 +84,10 @@ impl Happenings {
         let (kind, done, how) = match &intent.action {
             Action::Launch { .. } if ahead => (Kind::LaunchAhead, "launch", " ahead of load"),
             Action::Launch { .. } => (Kind::Launch, "launch", ""),
-            Action::Attach { .. } => (Kind::Reattach, "re-attach", " from shadow"),
-            Action::Detach { .. } => (Kind::Detach, "detach", " into shadow"),
+            Action::Attach { .. } | Action::ExitStandby { .. } => (Kind::Reattach, "re-attach", " from shadow"),
+            Action::Detach { .. } | Action::EnterStandby { .. } => (Kind::Detach, "detach", " into shadow"),
+            // A standby instance leaves its group on its way to its end.
+            Action::Leave { .. } => (Kind::Lease, "leave", " the group"),
             Action::Terminate { .. } => (Kind::Terminate, "terminate", " from shadow"),
         };
         match settled {

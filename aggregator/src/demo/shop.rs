@@ -1,7 +1,7 @@
 //! The simulated group: a made-up load on the strict fake cloud, measured, forecast, planned, judged
 //! and acted on by the product's own code in mode `full`, and beside it the same load on the same
 //! cloud under reactive target tracking. Time is simulated: no window and no limit is shortened. A round
-//! is made once a minute; the product makes one every ten seconds.
+//! is made every twenty seconds; the product makes one every ten.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -37,6 +37,8 @@ const BEGINS: i64 = 1_768_284_000;
 const HISTORY_MINUTES: i64 = 14 * 1_440;
 /// That evening something happens that no history could tell.
 const SURPRISE: Surprise = Surprise { at: BEGINS + 14 * 3_600 + 1_800, stays: 3_600, size: 0.3 };
+/// A round this often, seconds: a minute is a multiple of it.
+const ROUND: usize = 20;
 /// Demand shown behind "now", minutes.
 pub const SHOWN: usize = 12 * 60;
 /// How far ahead a forecast is remembered, to be judged, steps of five minutes.
@@ -97,6 +99,8 @@ impl Picture {
 /// The group between minutes.
 pub struct Shop {
     load: Load,
+    /// Demand of the latest minute.
+    latest: f64,
     world: World,
     round: GroupRound,
     base: Policy,
@@ -119,10 +123,11 @@ impl Shop {
         config.baseline = BASELINE;
         config.tracking = Some(TargetTracking { target: TARGET, scale_in: true });
         let mut cloud = StrictCloud::new(seed, Config { start: began, groups: vec![config], ..Config::default() });
+        let mut latest = 0.0;
         for start in (began..BEGINS).step_by(60) {
-            let demand = load.minute(start);
+            latest = load.minute(start);
             cloud.advance(start + 60);
-            let carried = cloud.carry(start + 60, GROUP, demand).ok()?;
+            let carried = cloud.carry(start + 60, GROUP, latest).ok()?;
             round.take(&minute(&group, start, measured(&carried)));
         }
         // Every second point, so that one of them costs about what ours does.
@@ -138,28 +143,42 @@ impl Shop {
         let score = Score::begin(&cloud);
         let world = World::new(cloud, group, options);
         let picture = Picture { now: BEGINS, confidence: base.confidence, ..Picture::default() };
-        Some(Self { load, world, round, base, score, reactive, promises: BTreeMap::new(), picture })
+        Some(Self { load, latest, world, round, base, score, reactive, promises: BTreeMap::new(), picture })
     }
 
     /// One simulated minute: load, measurement, forecast, plan, act. The report is what the API shows.
     pub fn minute(&mut self) -> Option<GroupReport> {
         let start = self.picture.now;
         let now = start + 60;
+        // While a minute runs, the one before is all that is known.
+        for between in (start..now).step_by(ROUND).skip(1) {
+            let observed = self.world.observe(between, self.latest, true)?;
+            self.turn(&observed, between);
+        }
         self.picture.now = now;
-        let load = self.load.minute(start);
-        self.reactive.iter_mut().for_each(|it| it.minute(now, load));
-        let observed = self.world.observe(now, load, true)?;
+        self.latest = self.load.minute(start);
+        self.reactive.iter_mut().for_each(|it| it.minute(now, self.latest));
+        let observed = self.world.observe(now, self.latest, true)?;
         self.score.take(&observed.carried);
         self.round.take(&minute(&self.world.group, start, observed.demand));
         self.round.forecast(now);
+        let (planned, report) = self.turn(&observed, now);
+        self.show(&planned, &report, start);
+        Some(report)
+    }
+
+    /// One round: plan, judge, act.
+    fn turn(&mut self, observed: &Observed, now: i64) -> (Planned, GroupReport) {
         let policy = self.world.policy(&self.base);
         self.round.set_policy(policy.clone());
-        let measurements = self.measurements(&policy, &observed, now);
+        let measurements = self.measurements(&policy, observed, now);
         let world = &self.world;
         let (planned, report) = self.round.run(now, measurements, |planned| world.judge(planned));
         self.world.act(&planned, now);
-        self.show(&planned, &report, start);
-        Some(report)
+        let promised = self.promises.get(&(now.div_euclid(STEP) * STEP)).map(|(demand, _)| *demand);
+        let need = |demand| planner::plan::need_of(&planned.policy, &planned.evidence, Metric::Cpu, TARGET, demand);
+        self.picture.happenings.carried_out(&planned, self.world.journal(), promised.map(need));
+        (planned, report)
     }
 
     fn measurements(&self, policy: &Policy, observed: &Observed, now: i64) -> Measurements {
@@ -178,11 +197,7 @@ impl Shop {
     fn show(&mut self, planned: &Planned, report: &GroupReport, start: i64) {
         let plan = &planned.plan;
         let need = plan.needs.first();
-        let promised = self.promises.get(&(start.div_euclid(STEP) * STEP)).map(|(demand, _)| *demand);
-        let expected = promised
-            .map(|demand| planner::plan::need_of(&planned.policy, &planned.evidence, Metric::Cpu, TARGET, demand));
         let picture = &mut self.picture;
-        picture.happenings.carried_out(planned, self.world.journal(), expected);
         let count = |mode| {
             let of = planned.evidence.inventory.instances.iter().filter(|it| it.mode == mode);
             u32::try_from(of.count()).unwrap_or(u32::MAX)

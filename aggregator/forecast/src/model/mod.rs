@@ -1,5 +1,6 @@
 //! The seam every model fits through, and the pool of models there are.
 
+pub mod arima;
 pub mod climate;
 pub mod level;
 mod pool;
