@@ -92,9 +92,7 @@ impl Fitted for Fit {
         let low = recent.values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = recent.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let path = (0..horizon)
-            .map(|step| {
-                self.median(&features, origin, step).clamp((low - (high - low)).max(0.0), high + (high - low))
-            })
+            .map(|step| self.median(&features, origin, step).clamp((low - (high - low)).max(0.0), high + (high - low)))
             .collect();
         Ok(Prediction::Path(path))
     }
