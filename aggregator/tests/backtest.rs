@@ -206,7 +206,9 @@ fn work_is_counted_as_it_is_told() {
         window_seconds: 3_600,
     };
     let told = std::sync::atomic::AtomicU64::new(0);
-    let tell = |done| drop(told.fetch_add(done, std::sync::atomic::Ordering::Relaxed));
+    let tell = |done| {
+        told.fetch_add(done, std::sync::atomic::Ordering::Relaxed);
+    };
     let comparison = compare::compare(&load, &setting, &candidates, &tell).expect("a comparison");
     assert_eq!(told.into_inner(), compare::work(&load, &setting, &candidates));
     assert_eq!(comparison.outcomes.len(), 4, "oracle, reactive, seasonal naive, Foreshadow");

@@ -104,7 +104,7 @@ impl Backlog {
     }
 
     /// Samples that are neither settled nor dropped.
-    pub fn len(&self) -> usize {
+    pub fn kept(&self) -> usize {
         self.segments.iter().map(|segment| usize::try_from(segment.kept.count()).unwrap_or(usize::MAX)).sum()
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const SUFFIX: &str = ".spool";
 
 /// Numbered files that only grow at their end, and are removed whole.
-pub trait Medium: std::fmt::Debug {
+pub trait Medium: std::fmt::Debug + Send {
     /// Numbers of all segments, ascending.
     fn list(&mut self) -> io::Result<Vec<u64>>;
     fn read(&mut self, segment: u64) -> io::Result<Vec<u8>>;
@@ -104,9 +104,8 @@ impl Medium for Directory {
 /// A disk of a test: in memory, with faults.
 #[cfg(test)]
 pub(super) mod faulty {
-    use std::cell::RefCell;
     use std::collections::BTreeMap;
-    use std::rc::Rc;
+    use std::sync::{Arc, Mutex, MutexGuard};
 
     use super::*;
 
@@ -122,17 +121,21 @@ pub(super) mod faulty {
 
     /// One disk, several owners: what is on it outlives the spool.
     #[derive(Debug, Clone, Default)]
-    pub struct Shared(pub Rc<RefCell<Disk>>);
+    pub struct Shared(Arc<Mutex<Disk>>);
 
     impl Shared {
         pub fn new() -> Self {
-            let disk = Self::default();
-            disk.0.borrow_mut().free = u64::MAX;
-            disk
+            let shared = Self::default();
+            shared.disk().free = u64::MAX;
+            shared
         }
 
-        fn whole(&self) -> io::Result<std::cell::RefMut<'_, Disk>> {
-            let disk = self.0.borrow_mut();
+        pub fn disk(&self) -> MutexGuard<'_, Disk> {
+            self.0.lock().expect("no panic holds it")
+        }
+
+        fn whole(&self) -> io::Result<MutexGuard<'_, Disk>> {
+            let disk = self.disk();
             if disk.broken { Err(io::Error::other("EIO")) } else { Ok(disk) }
         }
     }

@@ -89,7 +89,7 @@ impl Spool {
         let opened = Directory::open(directory).and_then(|found| Backlog::open(Box::new(found), limits));
         match opened {
             Ok(disk) => {
-                let found = disk.len();
+                let found = disk.kept();
                 if found > 0 {
                     tracing::info!(samples = found, directory = %directory.display(), "found in the spool: sent again");
                 }
@@ -127,7 +127,7 @@ impl Spool {
 
     /// Unacknowledged samples, in memory and on the disk.
     pub fn len(&self) -> usize {
-        self.samples.len() + self.disk.as_ref().map_or(0, Backlog::len)
+        self.samples.len() + self.disk.as_ref().map_or(0, Backlog::kept)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -212,7 +212,7 @@ impl Spool {
         let on_disk = self.disk.as_ref().map_or(0, Backlog::in_flight);
         let room = most.min(credit.saturating_sub(self.in_flight + on_disk));
         let mut outgoing = Vec::new();
-        let waiting = self.disk.as_ref().map_or(0, |disk| disk.len() - on_disk);
+        let waiting = self.disk.as_ref().map_or(0, |disk| disk.kept() - on_disk);
         let samples = self.in_memory_batch(room - (room / 2).min(waiting));
         let left = room - samples.len();
         if !samples.is_empty() {

@@ -105,7 +105,7 @@ mod tests {
             assert!(found.iter().copied().eq(1..=found.len() as u64), "cut at {cut}: {found:?}");
         }
         assert_eq!(read(&whole).unwrap().len(), 20);
-        let mut zeroed = whole.clone();
+        let mut zeroed = whole;
         zeroed.extend([0; 400]);
         assert_eq!(read(&zeroed).unwrap().len(), 20, "a zero-filled tail is no record");
     }

@@ -78,7 +78,7 @@ fn while_acknowledgements_come_in_time_the_disk_is_not_touched() {
         assert_eq!(sequences(&spool.next_batches(10, 100)), [second]);
         spool.settle(&STREAM, second, second);
     }
-    assert!(disk.0.borrow().files.is_empty());
+    assert!(disk.disk().files.is_empty());
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn what_waits_outlives_the_process_under_its_own_stream_and_boot() {
     assert_eq!((batches[0].origin.boot_id.as_str(), batches[0].samples.len()), ("boot-1", 35), "one origin a batch");
     third.settle(&[1; 16], 1, 35);
     third.settle(&[2; 16], 1, 3);
-    assert!(third.is_empty() && disk.0.borrow().files.is_empty(), "settled segments are removed");
+    assert!(third.is_empty() && disk.disk().files.is_empty(), "settled segments are removed");
 }
 
 #[test]
@@ -119,9 +119,9 @@ fn the_bound_holds_and_what_goes_is_counted() {
     };
     let made = 12_000_u64;
     for _ in 0..made / 20 {
-        (0..20).for_each(|_| drop(spool.push(sample)));
+        (0..20).for_each(|_| _ = spool.push(sample));
         spool.tend();
-        let bytes: usize = disk.0.borrow().files.values().map(Vec::len).sum();
+        let bytes: usize = disk.disk().files.values().map(Vec::len).sum();
         assert!(bytes as u64 <= limits.limit, "{bytes}");
     }
     assert!(spool.dropped() > 1_000, "{}", spool.dropped());
@@ -134,28 +134,28 @@ fn the_bound_holds_and_what_goes_is_counted() {
 fn a_full_or_broken_disk_falls_back_to_memory_and_is_tried_again() {
     let disk = Shared::new();
     let mut spool = on(&disk, 1, Limits { limit: 16 << 20, reserve: 1 << 20 });
-    disk.0.borrow_mut().free = 1_000;
+    disk.disk().free = 1_000;
     for _ in 0..100 {
         pushed(&mut spool, 1);
         spool.tend();
     }
-    assert!(disk.0.borrow().files.is_empty(), "the reserve is not touched");
+    assert!(disk.disk().files.is_empty(), "the reserve is not touched");
     assert_eq!((spool.len(), spool.dropped()), (50, 50), "memory is bounded, and what goes is counted");
-    disk.0.borrow_mut().free = u64::MAX;
+    disk.disk().free = u64::MAX;
     for _ in 0..REST {
         spool.tend();
     }
-    assert_eq!(disk.0.borrow().files.len(), 1);
+    assert_eq!(disk.disk().files.len(), 1);
     // It fails in the middle of a record: nothing is lost, and nothing is written behind the torn tail.
-    disk.0.borrow_mut().tear = Some(20);
+    disk.disk().tear = Some(20);
     pushed(&mut spool, 10);
     for _ in 0..3 * REST {
         spool.tend();
     }
-    disk.0.borrow_mut().broken = true;
+    disk.disk().broken = true;
     pushed(&mut spool, 10);
     spool.close();
-    disk.0.borrow_mut().broken = false;
+    disk.disk().broken = false;
     assert_eq!(all(&mut spool).len(), 70);
     spool.close();
     drop(spool);
@@ -170,7 +170,7 @@ fn damaged_segments_are_never_believed_and_never_fatal() {
     pushed(&mut spool, 30);
     spool.close();
     drop(spool);
-    let whole = disk.0.borrow().files[&0].clone();
+    let whole = disk.disk().files[&0].clone();
     for cut in (0..whole.len()).step_by(3) {
         for flip in [false, true] {
             let mut bytes = whole.clone();
@@ -179,7 +179,7 @@ fn damaged_segments_are_never_believed_and_never_fatal() {
             } else {
                 bytes.truncate(cut);
             }
-            disk.0.borrow_mut().files = [(0, bytes)].into();
+            disk.disk().files = [(0, bytes)].into();
             let mut found = on(&disk, 2, wide());
             let found = all(&mut found);
             assert!(
@@ -273,11 +273,11 @@ proptest! {
                     spool.disconnected();
                     on_wire.clear();
                 }
-                Act::Tear(bytes) => disk.0.borrow_mut().tear = Some(bytes),
-                Act::Break(broken) => disk.0.borrow_mut().broken = broken,
+                Act::Tear(bytes) => disk.disk().tear = Some(bytes),
+                Act::Break(broken) => disk.disk().broken = broken,
                 Act::Restart if with_disk => {
-                    disk.0.borrow_mut().broken = false;
-                    disk.0.borrow_mut().tear = None;
+                    disk.disk().broken = false;
+                    disk.disk().tear = None;
                     spool.close();
                     drop(spool);
                     left.append(&mut model);
@@ -293,7 +293,7 @@ proptest! {
             }
         }
         spool.disconnected();
-        disk.0.borrow_mut().broken = false;
+        disk.disk().broken = false;
         let found = all(&mut spool);
         let missing: Vec<_> = model.union(&left).filter(|key| !found.contains(key)).collect();
         prop_assert!(missing.is_empty(), "{missing:?}");

@@ -1,4 +1,4 @@
-//! What training and asking cost, in CPU time of this process: `cargo run -p neural --example cost`.
+//! What training and asking cost, in CPU time of this process: `cargo run --release -p neural --example cost`.
 
 use std::ops::ControlFlow;
 

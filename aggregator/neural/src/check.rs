@@ -193,8 +193,11 @@ fn floats(tensor: &TensorProto) -> impl Iterator<Item = f32> {
         .chain(tensor.raw_data.as_chunks::<4>().0.iter().map(|raw| f32::from_le_bytes(*raw)))
 }
 
+/// An attribute's name, and whether a value of it is served as the standard means it.
+type Attribute = (&'static str, fn(&AttributeProto) -> bool);
+
 /// The operators that are served, and for each attribute what it may be.
-fn allowed(operator: &str) -> Option<&'static [(&'static str, fn(&AttributeProto) -> bool)]> {
+fn allowed(operator: &str) -> Option<&'static [Attribute]> {
     fn any(_: &AttributeProto) -> bool {
         true
     }

@@ -221,12 +221,6 @@ mod tests {
         let mut data = Dataset::new(Contract::default());
         data.add(&series, HoldOut::Series);
         let batch = data.batch(&[Origin { series: 0, known: 204 }]);
-        assert_eq!(
-            batch.known[45..50],
-            [Known::Value, Known::Nothing, Known::AtLeast, Known::Nothing, Known::Value][..]
-                .iter()
-                .copied()
-                .collect::<Vec<_>>()[..]
-        );
+        assert_eq!(batch.known[45..50], [Known::Value, Known::Nothing, Known::AtLeast, Known::Nothing, Known::Value]);
     }
 }

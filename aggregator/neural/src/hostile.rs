@@ -197,10 +197,9 @@ fn graphs_that_contradict_themselves_or_the_contract_are_refused() {
     refused(&wide, &["output", "[?, 9, 3]", "[series, 8, 3]"]);
     // The file says nothing of its output's sizes, and makes others.
     let other = said(|graph, _| {
-        graph.output[0].r#type.as_mut().unwrap().value.as_mut().map(|value| {
-            let tract_onnx::pb::type_proto::Value::TensorType(tensor) = value;
-            tensor.shape = None;
-        });
+        let value = graph.output[0].r#type.as_mut().unwrap().value.as_mut().unwrap();
+        let tract_onnx::pb::type_proto::Value::TensorType(tensor) = value;
+        tensor.shape = None;
         let tensor = graph.initializer.iter_mut().find(|tensor| tensor.name == "corrections_ends").unwrap();
         *tensor = onnx::integers("corrections_ends", &[4]);
     });
@@ -214,7 +213,7 @@ fn a_file_that_mixes_up_series_or_computes_something_else_fails_its_golden_vecto
         graph.initializer.push(onnx::integers("first", &[0]));
         let shown = onnx::node("Gather", &["said_all", "first"], &["said_first"], vec![onnx::int("axis", 0)]);
         graph.node[3].output[0] = "said_all".to_owned();
-        graph.node[3].name = "dense".to_owned();
+        graph.node[3].name = "make_said_all".to_owned();
         graph.node.insert(4, shown);
         graph.node.insert(5, onnx::node("Shape", &["said_all"], &["said_shape"], vec![]));
         graph.node.insert(6, onnx::node("Expand", &["said_first", "said_shape"], &["said"], vec![]));

@@ -3,7 +3,6 @@
 //! It states the input contract, what the network was trained on and scored, and golden vectors: inputs with the outputs that the framework
 //! that made the file computed. They are replayed before the network may say anything.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -127,10 +126,7 @@ impl Manifest {
 
 /// SHA-256, hexadecimal.
 pub fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Where the manifest of an ONNX file lies.

@@ -66,7 +66,9 @@ impl Served {
         for (index, output) in outputs.iter().enumerate() {
             let golden = &manifest.golden[index % manifest.golden.len()];
             for (at, (said, wanted)) in output.iter().zip(&golden.output).enumerate() {
-                if !((said - wanted).abs() <= TOLERANCE * (1.0 + wanted.abs())) {
+                // What is not a number is not within the tolerance either.
+                let within = (said - wanted).abs() <= TOLERANCE * (1.0 + wanted.abs());
+                if !within {
                     return refuse(format!(
                         "golden[{}], among {batch}: output {at} is {said}, should be {wanted}: this program does not compute what the file's \
                          maker computed",

@@ -244,7 +244,7 @@ impl Rule<'_> {
         }
         let (all, fixed) = (count(sizes), count(&made));
         if let Some(axis) = open {
-            made[axis] = if fixed > 0 { all / fixed } else { 0 };
+            made[axis] = all.checked_div(fixed).unwrap_or(0);
         }
         if count(&made) != all {
             return Err(format!("{sizes:?} cannot become {wanted:?}"));

@@ -152,7 +152,7 @@ impl Trainer {
         let rest = bytes.strip_prefix(MAGIC.as_bytes()).ok_or_else(|| wrong("not a training of this program"))?;
         let end = rest.iter().position(|byte| *byte == b'\n').ok_or_else(|| wrong("it is cut off"))?;
         let state: State = serde_json::from_slice(&rest[..end]).map_err(|error| wrong(&error.to_string()))?;
-        let same = Options { threads: options.threads, ..state.options.clone() };
+        let same = Options { threads: options.threads, ..state.options };
         if same != options || state.contract != *contract {
             return Err(wrong("it was begun with other options; give the same ones, or begin anew without it"));
         }

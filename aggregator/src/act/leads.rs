@@ -12,7 +12,8 @@ use serde::Serialize;
 const KEPT: usize = 50;
 /// Fewer say nothing.
 const LEAST: usize = 3;
-/// No lead is shorter or longer than these, seconds: a measurement beyond them is a mistake.
+/// No lead is shorter or longer than these, seconds. A measurement beyond them is a mistake, but for one: who is attached may
+/// serve at once, and that counts as the shortest.
 const BOUNDS: (u32, u32) = (5, 7_200);
 /// The quantile that is looked ahead by.
 const QUANTILE: f64 = 0.9;
@@ -67,7 +68,9 @@ impl Leads {
     /// An instance serves; the lead that this ended, if its call was ours.
     pub fn serves(&mut self, group: &Id, instance: &Id, at: i64) -> Option<(Kind, u32)> {
         let (kind, called) = self.pending.remove(instance)?;
-        let seconds = u32::try_from(at - called).ok().filter(|seconds| (BOUNDS.0..=BOUNDS.1).contains(seconds))?;
+        let least = if kind == Kind::Reattach { 0 } else { BOUNDS.0 };
+        let seconds = u32::try_from(at - called).ok().filter(|seconds| (least..=BOUNDS.1).contains(seconds))?;
+        let seconds = seconds.max(BOUNDS.0);
         self.measured(group, kind, seconds);
         Some((kind, seconds))
     }
@@ -134,6 +137,9 @@ mod tests {
             assert_eq!(leads.serves(&web, &id(name), at), None, "{name}");
         }
         assert_eq!(leads.lead(&web, Kind::Launch, 300).measured, 0);
+        leads.called(&[id("i-back"), id("i-earlier")], Kind::Reattach, 1_000);
+        assert_eq!(leads.serves(&web, &id("i-back"), 1_002), Some((Kind::Reattach, BOUNDS.0)), "at once, and ours");
+        assert_eq!(leads.serves(&web, &id("i-earlier"), 999), None);
         (0..100).for_each(|_| leads.measured(&web, Kind::Launch, 100));
         assert_eq!(leads.lead(&web, Kind::Launch, 300).measured, KEPT);
     }

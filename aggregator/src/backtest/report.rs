@@ -136,7 +136,8 @@ fn frontier(page: &mut String, subject: &Subject<'_>) {
     );
     page.push_str("<div class=\"three\">");
     let target = format!("Minutes above {} %", number(100.0 * subject.setting.score_target));
-    let panels: [(&str, fn(&Outcome) -> f64); 3] = [
+    type Risk = fn(&Outcome) -> f64;
+    let panels: [(&str, Risk); 3] = [
         (&target, |it| it.score.above_target),
         ("Minutes above 90 %", |it| it.score.above_90),
         ("Demand unmet", |it| it.score.unmet),

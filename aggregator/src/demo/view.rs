@@ -129,7 +129,7 @@ impl View {
     pub fn summary(&self) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
-        let _ = self.summarise(&mut text);
+        _ = self.summarise(&mut text);
         text
     }
 
