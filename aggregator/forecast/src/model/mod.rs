@@ -8,6 +8,7 @@ pub mod prophet;
 pub mod regression;
 pub mod seasonal;
 pub mod smoothing;
+pub mod trees;
 
 use std::fmt::Debug;
 

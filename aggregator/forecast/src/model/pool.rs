@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Model, arima, climate, level, prophet, regression, seasonal, smoothing};
+use super::{Model, arima, climate, level, prophet, regression, seasonal, smoothing, trees};
 
 /// Models in a fixed order, the seasonal floor first. Cheap to clone: all groups share one.
 #[derive(Debug, Clone)]
@@ -13,7 +13,7 @@ pub struct Pool {
 impl Default for Pool {
     /// The models that need nothing but the history.
     fn default() -> Self {
-        let models: [Arc<dyn Model>; 10] = [
+        let models: [Arc<dyn Model>; 11] = [
             Arc::new(seasonal::SeasonalNaive::DAY),
             Arc::new(seasonal::SeasonalNaive::WEEK),
             Arc::new(seasonal::EmpiricalSeasonal),
@@ -22,6 +22,7 @@ impl Default for Pool {
             Arc::new(climate::Climate),
             Arc::new(smoothing::Ets),
             Arc::new(smoothing::Mstl),
+            Arc::new(trees::Trees),
             Arc::new(arima::AutoArima),
             Arc::new(prophet::Prophet::default()),
         ];

@@ -37,6 +37,20 @@ impl Model for Regression {
     }
 
     fn fit(&self, history: &History<'_>, horizon: usize) -> Result<Box<dyn Fitted>, FitError> {
+        Ok(Box::new(Fit::learn(history, horizon)?))
+    }
+}
+
+/// The solved ranges.
+#[derive(Debug, Clone)]
+pub(super) struct Fit {
+    day: usize,
+    coefficients: Vec<[f64; WIDTH]>,
+}
+
+impl Fit {
+    /// Solves every range on the newest [`LEARN_SECONDS`] of a history.
+    pub(super) fn learn(history: &History<'_>, horizon: usize) -> Result<Self, FitError> {
         let day = season(history, DAY)?;
         // Deviations exist from the second day on; half a day of them is the least there is to learn from.
         let need = 2 * day + day / 2;
@@ -55,14 +69,18 @@ impl Model for Regression {
             coefficients.push(fitted.or(previous).ok_or_else(|| FitError::Failed("no range could be solved".into()))?);
             from = to;
         }
-        Ok(Box::new(Fit { day, coefficients }))
+        Ok(Self { day, coefficients })
     }
-}
 
-#[derive(Debug)]
-struct Fit {
-    day: usize,
-    coefficients: Vec<[f64; WIDTH]>,
+    /// The median of the step `step` after an origin; beyond a day, that of the day's last range at the same time of day.
+    pub(super) fn median(&self, features: &Features<'_>, origin: usize, step: usize) -> f64 {
+        let within = step % self.day;
+        let ahead = step as u64 * u64::from(features.step_seconds);
+        let range = RANGES.iter().position(|edge| ahead < *edge).unwrap_or(RANGES.len() - 1);
+        let row = features.row(origin, within);
+        let value: f64 = row.iter().zip(&self.coefficients[range]).map(|(x, b)| x * b).sum();
+        value + features.profile[origin + within]
+    }
 }
 
 impl Fitted for Fit {
@@ -74,14 +92,7 @@ impl Fitted for Fit {
         let low = recent.values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = recent.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let path = (0..horizon)
-            .map(|step| {
-                let within = step % self.day;
-                let ahead = step as u64 * u64::from(history.step_seconds);
-                let range = RANGES.iter().position(|edge| ahead < *edge).unwrap_or(RANGES.len() - 1);
-                let row = features.row(origin, within);
-                let value: f64 = row.iter().zip(&self.coefficients[range]).map(|(x, b)| x * b).sum();
-                (value + features.profile[origin + within]).clamp((low - (high - low)).max(0.0), high + (high - low))
-            })
+            .map(|step| self.median(&features, origin, step).clamp((low - (high - low)).max(0.0), high + (high - low)))
             .collect();
         Ok(Prediction::Path(path))
     }
@@ -89,23 +100,24 @@ impl Fitted for Fit {
 
 /// Everything the regressors are made of, for each step of the history and a day beyond.
 #[derive(Debug)]
-struct Features<'a> {
+pub(super) struct Features<'a> {
+    step_seconds: u32,
     values: &'a [f64],
     observed: &'a [bool],
     day: usize,
-    hour: usize,
+    pub(super) hour: usize,
     /// `profile[t]` uses only days before `t`'s.
-    profile: Vec<f64>,
+    pub(super) profile: Vec<f64>,
     smooth: Vec<f64>,
-    weekly: Vec<f64>,
+    pub(super) weekly: Vec<f64>,
     /// Sums of values and of deviations up to each step.
-    value_sums: Vec<f64>,
-    deviation_sums: Vec<f64>,
+    pub(super) value_sums: Vec<f64>,
+    pub(super) deviation_sums: Vec<f64>,
     scale: f64,
 }
 
 impl<'a> Features<'a> {
-    fn new(history: &History<'a>, day: usize) -> Self {
+    pub(super) fn new(history: &History<'a>, day: usize) -> Self {
         let values = history.values;
         let length = values.len();
         let profile = profile(values, day, DAY_WEIGHT, None);
@@ -115,25 +127,16 @@ impl<'a> Features<'a> {
             .map_or_else(|| profile.clone(), |week| profile_of_week(values, week, day, &profile));
         let hour = history.steps(3_600);
         let smooth = smoothed(&profile, hour);
-        let sums = |of: &dyn Fn(usize) -> f64| {
-            let mut sums = Vec::with_capacity(length + 1);
-            let mut sum = 0.0;
-            sums.push(sum);
-            for index in 0..length {
-                sum += of(index);
-                sums.push(sum);
-            }
-            sums
-        };
-        let value_sums = sums(&|index| values[index]);
-        let deviation_sums = sums(&|index| values[index] - profile[index]);
+        let value_sums = sums_of(length, |index| values[index]);
+        let deviation_sums = sums_of(length, |index| values[index] - profile[index]);
         let mean = value_sums[length] / length.max(1) as f64;
         let scale = if mean > 0.0 { mean } else { 1.0 };
-        let observed = history.observed;
-        Self { values, observed, day, hour, profile, smooth, weekly, value_sums, deviation_sums, scale }
+        let (step_seconds, observed) = (history.step_seconds, history.observed);
+        Self { step_seconds, values, observed, day, hour, profile, smooth, weekly, value_sums, deviation_sums, scale }
     }
 
-    fn mean(sums: &[f64], end: usize, length: usize) -> f64 {
+    /// The mean of the `length` values before `end`, from their sums.
+    pub(super) fn mean(sums: &[f64], end: usize, length: usize) -> f64 {
         let from = end.saturating_sub(length);
         (sums[end] - sums[from]) / (end - from).max(1) as f64
     }
@@ -177,6 +180,18 @@ impl<'a> Features<'a> {
         }
         if rows.len() < 2 * WIDTH { None } else { least_absolute(&rows, &targets) }
     }
+}
+
+/// The sums of the first 0, 1, … `length` values.
+pub(super) fn sums_of(length: usize, value: impl Fn(usize) -> f64) -> Vec<f64> {
+    let mut sums = Vec::with_capacity(length + 1);
+    let mut sum = 0.0;
+    sums.push(sum);
+    for index in 0..length {
+        sum += value(index);
+        sums.push(sum);
+    }
+    sums
 }
 
 /// `profile[t]` = weighted mean of the values one, two, … seasons before `t`; for `t` up to a season beyond the end.
