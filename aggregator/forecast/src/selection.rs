@@ -9,7 +9,7 @@ use crate::types::{Band, BandCoverage};
 use crate::windows::{self, WindowSpread};
 
 /// Shares are (loss)^-POWER: near enough to the best model to follow it, soft enough not to jump between equals.
-const POWER: i32 = 4;
+const POWER: i32 = 6;
 /// Shares below this are not worth their cost.
 const SMALLEST_SHARE: f64 = 0.01;
 
@@ -107,7 +107,9 @@ pub(crate) fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
     let windows = windows::learn(past, &moved);
     let own: Vec<_> =
         ensemble.iter().enumerate().map(|(index, said)| Some(losses(past, index, said.as_ref()?))).collect();
-    let skill = if is_naive.first() == Some(&true) { compare(&own, &vec![true; past.cuts.len()]) } else { [None; 3] };
+    // Where only members without a share were asked, nothing was said that could be judged.
+    let spoke: Vec<bool> = ensemble.iter().map(Option::is_some).collect();
+    let skill = if is_naive.first() == Some(&true) { compare(&own, &spoke) } else { [None; 3] };
     let members = replays
         .iter()
         .zip(finals)

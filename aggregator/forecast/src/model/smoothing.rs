@@ -32,7 +32,7 @@ impl Model for Ets {
         "auto_ets"
     }
 
-    /// MSTL brings the same to the others, and a season with it.
+    /// What follows a level is in the pool already.
     fn on_request(&self) -> bool {
         true
     }
@@ -88,6 +88,11 @@ pub struct Mstl;
 impl Model for Mstl {
     fn name(&self) -> &'static str {
         "mstl_ets"
+    }
+
+    /// The trees know the day and the week as well, and cost less: docs/forecast-scores.md.
+    fn on_request(&self) -> bool {
+        true
     }
 
     fn replay_every(&self) -> usize {

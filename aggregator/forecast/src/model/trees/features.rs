@@ -17,8 +17,6 @@ pub(super) struct Features<'a> {
     week: Option<usize>,
     linear: LinearFeatures<'a>,
     solved: &'a LinearFit,
-    /// Sums of the daily profile.
-    profile_sums: Vec<f64>,
     /// Sums of absolute deviations from it.
     rough_sums: Vec<f64>,
     least_scale: f64,
@@ -34,11 +32,10 @@ impl<'a> Features<'a> {
         let linear = LinearFeatures::new(history, day);
         let (values, profile, length) = (history.values, &linear.profile, history.len());
         let week = history.week().filter(|week| length > *week);
-        let profile_sums = sums_of(profile.len(), |index| profile[index]);
         let rough_sums = sums_of(length, |index| (values[index] - profile[index]).abs());
         let whole = mean(&linear.value_sums, length, length);
         let least_scale = if whole > 0.0 { whole * LEAST_LEVEL } else { 1.0 };
-        Self { history: *history, day, week, linear, solved, profile_sums, rough_sums, least_scale }
+        Self { history: *history, day, week, linear, solved, rough_sums, least_scale }
     }
 
     /// The level at an origin: what a row is measured in.
@@ -64,7 +61,7 @@ impl<'a> Features<'a> {
         };
         let level = mean(&linear.value_sums, origin, hour);
         let (daily, off, rough) = (linear.profile[at], &linear.deviation_sums, &self.rough_sums);
-        let around = mean(&self.profile_sums, (at + hour + 1).min(origin + day), 2 * hour + 1);
+        let around = mean(&linear.profile_sums, (at + hour + 1).min(origin + day), 2 * hour + 1);
         [
             // When: steps ahead, time of day, day of the week.
             within as f64,

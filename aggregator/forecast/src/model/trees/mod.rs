@@ -45,13 +45,13 @@ const LEAST_ERRORS: usize = 60;
 const LEAST_SPREAD: f64 = 0.1;
 
 /// How the median is grown.
-const MEDIAN: Growth = Growth { level: 0.5, trees: 30, leaves: 8, least_rows: 40, rate: 0.15 };
+const MEDIAN: Growth = Growth { level: 0.5, trees: 15, leaves: 8, least_rows: 40, rate: 0.25 };
 /// How the size of the error is grown: eight of ten are smaller.
-const SPREAD: Growth = Growth { level: 0.8, trees: 15, leaves: 8, least_rows: 40, rate: 0.15 };
+const SPREAD: Growth = Growth { level: 0.8, trees: 8, leaves: 8, least_rows: 40, rate: 0.25 };
 /// Replayed at every n-th origin: a fit is dear.
-const EVERY: usize = 2;
-/// What trees have learned of six weeks ages slowly; the level they are asked at is always the newest.
-const REFIT_SECONDS: u64 = 2 * DAY;
+const EVERY: usize = 4;
+/// As the regression that they correct: what was learned before a shift of level misleads after it.
+const REFIT_SECONDS: u64 = 3_600;
 
 /// The model.
 #[derive(Debug, Clone, Copy)]
