@@ -3,7 +3,7 @@
 use foreshadow::fleet::{Action, Called, Fleet as _, Found, Reach};
 use foreshadow_tests::proxy::Fault;
 
-use crate::world::{World, actions, done, ids, none, refusal};
+use super::world::{World, actions, done, ids, none, refusal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_leave_and_come_back_in_batches_of_twenty_and_end_by_id() -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use foreshadow::fleet::{
 use foreshadow_proto::convert::Id;
 use foreshadow_tests::proxy::Fault;
 
-use crate::world::{World, done, fleet, id, ids, inner, refusal};
+use super::world::{World, done, fleet, id, ids, inner, refusal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_owner_tags_and_what_stands_outside_are_seen() -> anyhow::Result<()> {

@@ -8,7 +8,7 @@ use foreshadow::fleet::{Action, Called, Fleet as _, OWNER_TAG, Tags, UNTIL_TAG};
 use foreshadow_tests::proxy::{Call, Fault};
 use serde_json::Value;
 
-use crate::world::{World, id, ids, inner};
+use super::world::{World, id, ids, inner};
 
 /// The actions that a policy in `deploy/aws` grants.
 fn granted(file: &str) -> anyhow::Result<BTreeSet<String>> {

@@ -8,7 +8,7 @@ use foreshadow_proto::convert::Id;
 use foreshadow_tests::process::eventually;
 use foreshadow_tests::proxy::Fault;
 
-use crate::world::{World, actions, done, id, ids, refusal, token};
+use super::world::{World, actions, done, id, ids, refusal, token};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fault_comes_to_what_is_known_of_it_and_nothing_is_sent_twice() -> anyhow::Result<()> {

@@ -1,0 +1,28 @@
+//! Tests of real processes: `foreshadow`, `foreshadow-agent` and their peers on loopback.
+//! One binary for all of them: each links the whole product, and its size on disk and its linking time would count per file.
+
+mod access;
+mod acting;
+mod cli;
+mod crash;
+mod demo;
+mod detach;
+mod disk;
+mod events;
+mod explain;
+mod grpc;
+mod hands;
+mod host;
+mod identity;
+mod influxdb;
+mod inventory;
+mod lifecycle;
+mod notice;
+mod postgres;
+mod prometheus;
+mod proxy;
+mod push;
+mod sources;
+mod spool;
+mod steer;
+mod tls;
