@@ -233,7 +233,7 @@ fn entry(properties: &[Property], local: &TimeZone) -> Result<Entry, Vec<Problem
 fn lasts(length: Option<&Property>, starts: Option<&Time>, ends: Option<&Time>) -> Result<Lasts, Problem> {
     match (length, starts, ends) {
         (Some(property), ..) => {
-            let span = property.value.parse::<Span>().ok().filter(Span::is_positive);
+            let span = property.value.parse::<Span>().ok().filter(|span| span.is_positive());
             let problem = || format!("DURATION {:?} is no length such as PT90M or P1D", property.value);
             span.map(Lasts::Span).ok_or_else(|| Problem { line: property.line, problem: problem() })
         }
