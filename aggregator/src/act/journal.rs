@@ -464,7 +464,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(cases, 7 * 5 * 9 * 3 * 4);
+        assert_eq!(cases, 8 * 5 * 9 * 3 * 4);
     }
 
     #[test]

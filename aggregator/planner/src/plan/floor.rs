@@ -25,9 +25,14 @@ pub(super) fn keep(policy: &Policy, evidence: &Evidence, needs: &[MetricNeeds], 
     }
     let present = count(evidence, InstanceMode::Serving).saturating_add(count(evidence, InstanceMode::Warming));
     let from = floor.now;
-    let wanted = ahead_of_load(needs).max(policy.minimum).min(policy.maximum).max(floor.own);
-    // It is raised to what is there at most, and not lowered because somebody is missing.
-    let to = if wanted > from { wanted.min(present).max(from) } else { wanted };
+    let wanted = asked_for(needs).max(policy.minimum).min(policy.maximum).max(floor.own);
+    // It is raised only ahead of load, to what is there at most, and not lowered because somebody is missing.
+    let ahead = needs.iter().any(|need| need.ahead > need.reactive) || wanted == policy.minimum;
+    let to = match wanted > from {
+        true if ahead => wanted.min(present).max(from),
+        true => from,
+        false => wanted,
+    };
     if to == from || (to < from && from - to < slack(from) && to != floor.own) {
         return Outcome::default();
     }
@@ -41,17 +46,17 @@ pub(super) fn keep(policy: &Policy, evidence: &Evidence, needs: &[MetricNeeds], 
     let reason = if to > from {
         format!("the provider scales in by present load: it would take what the forecast needs of {present}")
     } else {
-        format!("the forecast needs no more than {to} kept from the provider's scale-in")
+        format!("load and forecast need no more than {to} kept from the provider's scale-in")
     };
     let permitted = policy.mode >= Mode::ScaleOut;
     Outcome { steps: vec![PlannedStep { step: Step::Floor { from, to }, reason, permitted }], ..Outcome::default() }
 }
 
-/// Instances that the step rule asks for beyond present load; 0 where the forecast asks for no more than that.
-fn ahead_of_load(needs: &[MetricNeeds]) -> u32 {
+/// Instances that the step rule asks for in all.
+fn asked_for(needs: &[MetricNeeds]) -> u32 {
     let by_metric = needs.iter().filter_map(|need| {
-        let (own, ahead) = (need.reactive?, need.ahead?);
-        (ahead > own).then(|| rule::step(0, own, ahead, need.trust).out)
+        let own = need.reactive?;
+        Some(rule::step(0, own, need.ahead.unwrap_or(own), need.trust).out)
     });
     by_metric.max().unwrap_or_default()
 }
@@ -138,9 +143,16 @@ mod tests {
         // A little too high is no reason for a call.
         assert_eq!(floor(1.5, 16), None);
         assert_eq!(floor(1.4, 16), Some((16, 14)));
-        // Where the forecast asks for no more than present load, the user's own minimum is enough.
-        assert_eq!(floor(1.0, 16), Some((16, 2)));
+        // It goes down with load and forecast, to the user's own at last, and up only ahead of load.
+        assert_eq!(floor(1.0, 16), Some((16, 10)));
         assert_eq!(floor(1.0, 2), None);
+        let night = |evidence: &mut Evidence| {
+            for found in evidence.metrics.values_mut() {
+                found.demand.iter_mut().for_each(|demand| demand.gross = 60.0);
+                found.forecast.iter_mut().flat_map(|path| &mut path.paths).for_each(|path| path.fill(60.0));
+            }
+        };
+        assert_eq!(floor_of(&planned(20, 1.0, Some((3, 2)), night)), Some((3, 2)), "to the user's own, however near");
     }
 
     #[test]
