@@ -2,7 +2,7 @@
 //! [`ingest`] takes samples in, [`store`] makes them durable, [`observe`] knows which instance is
 //! in which mode, [`shadow`] keeps the sessions of detached instances, [`rounds`] turns samples
 //! into demand, forecast and plan, raised by [`events`], [`act`] carries plans out in the clouds
-//! behind [`fleet`], [`api`] shows all of it. [`supervise`] starts and ends them; [`simulation`] is
+//! behind [`fleet`], [`api`] and its page, [`web`], show all of it. [`supervise`] starts and ends them; [`simulation`] is
 //! the whole circle against a made-up cloud.
 
 pub mod act;
@@ -32,3 +32,4 @@ pub mod store;
 pub mod supervise;
 pub mod telemetry;
 pub mod train;
+pub mod web;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use foreshadow_proto::convert::Id;
 use foreshadow_proto::v1;
@@ -33,15 +33,6 @@ const BEHIND_TICKS: i64 = 100;
 const PLAN_OVERDUE_SECONDS: i64 = 30;
 /// A JSON body is never longer.
 pub(super) const BODY_BYTES: usize = 256 * 1_024;
-
-/// The page loads nothing from anywhere, asks this server alone, and is framed by nobody.
-const PAGE_POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; \
-    style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// The page a person meets first.
-pub async fn overview() -> impl IntoResponse {
-    ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(include_str!("overview.html")))
-}
 
 /// The process is alive.
 #[utoipa::path(get, path = "/healthz", responses((status = 200, description = "alive", body = String)))]
@@ -202,15 +193,18 @@ pub(super) fn limit_of(asked: &Known) -> Result<u32, Problem> {
 
 /// The latest plans of a group, newest first.
 #[utoipa::path(get, path = "/plans", params(
-    ("group" = String, Query), ("limit" = Option<u32>, Query, description = "20 unless told, 500 at most")),
+    ("group" = String, Query), ("limit" = Option<u32>, Query, description = "20 unless told, 500 at most"),
+    ("to" = Option<String>, Query, description = "made then or before: RFC 3339, seconds since 1970 or like -6h; now unless told")),
     responses((status = 200, description = "found", body = Value), (status = 400, description = "a parameter or a field is wrong", body = Problem)))]
 pub async fn plans(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<Value>>, Problem> {
-    let asked = asked.only(&["group", "limit"])?;
+    let asked = asked.only(&["group", "limit", "to"])?;
     let name = asked.text("group").ok_or_else(|| wrong("group", "is missing"))?.to_owned();
     let limit = limit_of(&asked)?;
+    let to = asked.time("to", state.clock.wall_seconds())?;
     let group = known_group(&state, &name)?;
-    let stored = state.plans.plans(&group, limit).await.map_err(|error| Problem::unavailable(&error))?;
-    if stored.is_empty() {
+    let stored =
+        state.plans.plans(&group, to.unwrap_or(i64::MAX), limit).await.map_err(|error| Problem::unavailable(&error))?;
+    if stored.is_empty() && to.is_none() {
         // A simulated group's plans are not kept.
         let latest = state.board.report(&group).and_then(|report| report.plan.as_deref().cloned());
         return Ok(Json(latest.into_iter().collect()));

@@ -82,6 +82,18 @@ struct Agent {
     claim: Option<Id>,
     facts: Facts,
     version: String,
+    spool: Spool,
+}
+
+/// How an instance's samples come in, as the aggregator sees it. An agent that was not heard of since the start has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct Spool {
+    /// µs since the Unix epoch of the newest sample that is durable.
+    pub newest_micros: Option<i64>,
+    /// Samples the agent has made up to the newest one and that are neither here nor dropped: they wait on its disk.
+    pub waiting: u64,
+    /// Samples the agent had to drop in this stream before they were acknowledged.
+    pub dropped: u64,
 }
 
 /// A placement that became true.
@@ -155,6 +167,7 @@ pub struct MemberSnapshot {
     pub claimed_state: Option<String>,
     /// The inventory says otherwise.
     pub claim_disagrees: bool,
+    pub spool: Spool,
 }
 
 impl Timeline {
@@ -219,6 +232,14 @@ impl Timeline {
     /// An agent ends on purpose.
     pub fn agent_said_goodbye(&self, instance: &Id, now: i64) {
         self.agent(instance, now, |agent| agent.said_goodbye = true);
+    }
+
+    /// Samples of an instance became durable. Moves no placement, so it stirs nobody.
+    pub fn sampled(&self, instance: &Id, newest_micros: Option<i64>, waiting: u64, dropped: u64) {
+        let mut state = self.write();
+        let Some(record) = state.instances.get_mut(instance) else { return };
+        let newest = record.agent.spool.newest_micros.max(newest_micros);
+        record.agent.spool = Spool { newest_micros: newest, waiting, dropped };
     }
 
     /// Samples were pushed for an instance that has no stream of its own.
@@ -328,6 +349,7 @@ impl Timeline {
                     agent_version: Some(record.agent.version.clone()).filter(|version| !version.is_empty()),
                     claimed_state: record.agent.facts.target_lifecycle_state.clone(),
                     claim_disagrees: record.disagrees(),
+                    spool: record.agent.spool,
                 })
             })
             .collect();

@@ -15,6 +15,7 @@ use planner::policy::{Metric, Policy};
 
 use super::history::History;
 use super::raised::{Measured as MeasuredEvents, Raised};
+use super::standing::{MetricReport, Standing};
 use super::{AnswersCapacity, GroupReport, PredictError};
 use crate::act::{Planned, Verdict};
 use crate::store::Minute;
@@ -65,6 +66,8 @@ struct MetricRound {
     tracker: Tracker,
     /// Why there is no forecast, for people.
     refused: Option<String>,
+    /// What stands behind the forecast, for people.
+    standing: Option<Arc<Standing>>,
 }
 
 impl MetricRound {
@@ -92,9 +95,11 @@ impl MetricRound {
             Ok(mut forecast) => {
                 self.refused = None;
                 self.tracker.issue(&mut forecast);
+                let standing = contest.champion().map(|champion| Standing::new(&forecast, champion, &self.tracker));
+                self.standing = standing.map(Arc::new);
                 self.own = Some(Arc::new(forecast));
             }
-            Err(error) => (self.refused, self.own) = (Some(error.to_string()), None),
+            Err(error) => (self.refused, self.own, self.standing) = (Some(error.to_string()), None, None),
         }
         if let Some(champion) = contest.champion() {
             self.measured_events.next(&measured, events, pool, champion, options);
@@ -284,6 +289,16 @@ impl GroupRound {
         let measured_events = self.metrics.iter().flat_map(|(metric, round)| {
             round.measured_events.all().into_iter().map(|factor| (metric.to_string(), factor))
         });
+        let metrics = self.metrics.iter().map(|(metric, round)| {
+            let report = MetricReport {
+                target: self.policy.targets.get(metric).copied().unwrap_or_default(),
+                standing: round.standing.clone(),
+                refused: round.refused.clone(),
+                baseline: round.baseline,
+                doubt: round.doubt,
+            };
+            (metric.to_string(), report)
+        });
         let mut shown = serde_json::to_value(plan).unwrap_or_default();
         if let Some(object) = shown.as_object_mut() {
             object.insert("simulated".to_owned(), self.simulated.into());
@@ -295,6 +310,9 @@ impl GroupRound {
             forecasts: forecasts.collect(),
             leads: (self.policy.launch_lead_seconds, self.policy.reattach_lead_seconds),
             measured_events: measured_events.collect(),
+            metrics: metrics.collect(),
+            bounds: (self.policy.minimum, self.policy.maximum),
+            confidence: self.policy.confidence,
             plan: Some(Arc::new(shown)),
             evidence: Arc::new(Answers {
                 now,

@@ -145,6 +145,7 @@ mod tests {
             agent_version: None,
             claimed_state: None,
             claim_disagrees: false,
+            spool: crate::observe::Spool::default(),
         }
     }
 

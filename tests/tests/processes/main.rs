@@ -18,6 +18,7 @@ mod influxdb;
 mod inventory;
 mod lifecycle;
 mod notice;
+mod page;
 mod postgres;
 mod prometheus;
 mod proxy;
