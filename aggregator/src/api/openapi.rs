@@ -22,6 +22,8 @@ use super::{events, push, rest, steer, watch};
         rest::minutes,
         rest::plans,
         rest::plan,
+        rest::decisions,
+        rest::decision,
         rest::predict_capacity,
         events::events,
         events::event,

@@ -36,9 +36,9 @@ impl PlanLog {
         Ok(())
     }
 
-    /// The latest plans of a group, newest first.
-    pub async fn plans(&self, group: &Id, limit: u32) -> Result<Vec<Value>, sqlx::Error> {
-        let query = sqlx::query(sql::PLAN_READ).bind(group.as_str()).bind(i64::from(limit));
+    /// The latest plans of a group that were made at or before `at`, newest first.
+    pub async fn plans(&self, group: &Id, limit: u32, at: i64) -> Result<Vec<Value>, sqlx::Error> {
+        let query = sqlx::query(sql::PLAN_READ).bind(group.as_str()).bind(i64::from(limit)).bind(at);
         let mut plans = Vec::new();
         for row in query.fetch_all(&self.0).await? {
             let body: String = row.try_get(0)?;

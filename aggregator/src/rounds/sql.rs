@@ -2,7 +2,8 @@
 
 pub(crate) const PLAN_WRITE: &str = "INSERT INTO plan (group_name, generation, made_at, body) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (group_name, generation) DO NOTHING";
-pub(crate) const PLAN_READ: &str = "SELECT body FROM plan WHERE group_name = $1 ORDER BY generation DESC LIMIT $2";
+pub(crate) const PLAN_READ: &str =
+    "SELECT body FROM plan WHERE group_name = $1 AND made_at <= $3 ORDER BY generation DESC LIMIT $2";
 pub(crate) const PLAN_ONE: &str = "SELECT body FROM plan WHERE group_name = $1 AND generation = $2";
 pub(crate) const PLAN_SPAN: &str =
     "SELECT COALESCE(MIN(generation), 0), COALESCE(MAX(generation), 0) FROM plan WHERE group_name = $1";

@@ -145,9 +145,13 @@ pub fn plan(now: i64, policy: &Policy, evidence: &Evidence, memory: &Memory) -> 
             ..Outcome::default()
         }],
         Some(reactive) => {
-            let wanted = out::wanted(policy, &needs, serving);
-            let out = out::scale_out(policy, evidence, &needs, wanted, &holds);
-            if wanted > 0 { vec![out] } else { vec![out, inward::scale_in(policy, evidence, &needs, reactive, &holds)] }
+            let wanted = out::wanted(now, policy, &needs, serving);
+            let out = out::scale_out(now, policy, evidence, &needs, wanted, &holds);
+            if wanted > 0 {
+                vec![out]
+            } else {
+                vec![out, inward::scale_in(now, policy, evidence, &needs, reactive, &holds)]
+            }
         }
     };
     let taken: Vec<String> = outcomes.iter().flat_map(|outcome| &outcome.steps).flat_map(PlannedStep::named).collect();
