@@ -127,6 +127,7 @@ pub struct GroupSnapshot {
     /// The provider did not say whether it scales in or deploys.
     pub untold: bool,
     pub foreign_scale_in: bool,
+    pub floor: Option<planner::evidence::Floor>,
     /// What a new instance would be launched from.
     pub version: Option<String>,
     /// The zones it launches into.
@@ -357,6 +358,7 @@ impl Timeline {
             deploying: inventory.is_some_and(|inventory| inventory.deploying),
             untold: inventory.is_some_and(|inventory| inventory.untold),
             foreign_scale_in: inventory.is_some_and(|inventory| inventory.foreign_scale_in),
+            floor: inventory.and_then(|it| Some(planner::evidence::Floor { now: it.floor?, own: it.minimum })),
             version: inventory.and_then(|inventory| inventory.version.clone()),
             zones: inventory.map(|inventory| inventory.zones.clone()).unwrap_or_default(),
             termination: inventory.map(|inventory| inventory.termination.clone()).unwrap_or_default(),
