@@ -11,7 +11,7 @@ use foreshadow_agent::reader::Fault;
 use crate::config::Config;
 use crate::identity::{Role, new_token};
 use crate::telemetry::{self, LogFormat};
-use crate::{backtest, demo, eval, events, explain, models, steer, supervise, train};
+use crate::{backtest, decision, demo, eval, events, explain, models, steer, supervise, train};
 
 /// Exit code for a wrong configuration or command line (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
@@ -50,6 +50,8 @@ enum Command {
     },
     /// Say in words what a group's plan is, and why
     Explain(explain::ExplainArguments),
+    /// Plan again from the record of a decision: another plan is an error
+    Replay(decision::command::ReplayArguments),
     /// Stop: nothing is changed any more, in a group or (without one) anywhere
     Pause(steer::PauseArguments),
     /// End a pause
@@ -131,6 +133,10 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Explain(arguments) => asked(explain::run(&arguments)),
+        Command::Replay(arguments) => match decision::command::run(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        },
         Command::Pause(arguments) => asked(steer::pause(&arguments, true)),
         Command::Resume(arguments) => asked(steer::pause(&arguments, false)),
         Command::Mode(arguments) => asked(steer::mode(&arguments)),

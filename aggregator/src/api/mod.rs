@@ -107,6 +107,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/instances", get(behind::instances))
         .route("/plans", get(rest::plans))
         .route("/plans/{generation}", get(rest::plan))
+        .route("/decisions", get(rest::decisions))
+        .route("/decisions/{generation}", get(rest::decision))
         .route("/predict/capacity", get(rest::predict_capacity))
         .route("/events", get(events::events).post(events::enter))
         .route("/events/{id}", get(events::event).delete(events::delete))

@@ -28,6 +28,8 @@ use super::{behind, events, overview, push, rest, steer, watch};
         rest::minutes,
         rest::plans,
         rest::plan,
+        rest::decisions,
+        rest::decision,
         rest::predict_capacity,
         events::events,
         events::event,

@@ -60,6 +60,8 @@ pub const TABLE: &[Route] = &[
     Route { method: "GET", path: "/intents", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/plans", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/plans/{generation}", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/decisions", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/decisions/{generation}", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/predict/capacity", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/events", roles: Roles::From(Role::Viewer) },
     // An event only ever asks for more machines, and the group's maximum bounds it.

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foreshadow_proto::convert::{Facts, Hello, Id};
 use foreshadow_proto::v1;
+use planner::evidence::Pick;
 use tokio::sync::watch;
 
 use super::decide::{self, Known, Patience};
@@ -141,6 +142,10 @@ pub struct GroupSnapshot {
     pub floor: Option<planner::evidence::Floor>,
     /// What a new instance would be launched from.
     pub version: Option<String>,
+    /// The zones it launches into.
+    pub zones: Vec<Id>,
+    /// By what the group picks who goes.
+    pub termination: Vec<Pick>,
     /// The installation that may change it.
     pub owner: Option<String>,
     pub members: Vec<MemberSnapshot>,
@@ -155,6 +160,8 @@ pub struct MemberSnapshot {
     pub since_micros: i64,
     pub instance_type: Option<String>,
     pub zone: Option<String>,
+    /// What it was launched from.
+    pub version: Option<String>,
     pub protected: bool,
     /// Where it stands in its group by the source's word, while it is out of service: `standby`,
     /// `retained`, `held by a termination hook`.
@@ -342,6 +349,7 @@ impl Timeline {
                     since_micros: placed.since_micros,
                     instance_type: record.instance_type(),
                     zone: record.zone(),
+                    version: record.member.as_ref().and_then(|member| member.version.clone()),
                     protected: record.member.as_ref().is_some_and(|member| member.protected),
                     out_of_service: record.word().filter(|word| record.member.is_some() && *word != DETACHED),
                     connected: record.agent.connected,
@@ -374,6 +382,8 @@ impl Timeline {
             foreign_scale_in: inventory.is_some_and(|inventory| inventory.foreign_scale_in),
             floor: inventory.and_then(|it| Some(planner::evidence::Floor { now: it.floor?, own: it.minimum })),
             version: inventory.and_then(|inventory| inventory.version.clone()),
+            zones: inventory.map(|inventory| inventory.zones.clone()).unwrap_or_default(),
+            termination: inventory.map(|inventory| inventory.termination.clone()).unwrap_or_default(),
             owner: inventory.and_then(|inventory| inventory.owner.clone()),
             members,
         })

@@ -212,8 +212,8 @@ impl GroupRound {
         self.move_baselines(now, &measured.idle);
         let (fleet, source, version) = (measured.fleet, measured.source, measured.version.clone());
         let evidence = self.evidence(now, measured);
-        let (plan, memory) = planner::plan(now, &self.policy, &evidence, &self.memory);
-        self.memory = memory;
+        let (plan, next) = planner::plan(now, &self.policy, &evidence, &self.memory);
+        let memory = std::mem::replace(&mut self.memory, next);
         let hour = (now - 7 * 86_400).div_euclid(3_600) * 3_600;
         let last_week = self
             .metrics
@@ -224,6 +224,7 @@ impl GroupRound {
             policy: self.policy.clone(),
             last_week: last_week.collect(),
             evidence,
+            memory,
             fleet,
             source,
             version,
@@ -442,7 +443,8 @@ impl AnswersCapacity for Answers {
         let ahead = metrics.iter().map(|metric| metric.need).max();
         let need_now = self.plan.need_now;
         let need = if is_now { ahead.max(need_now) } else { ahead };
-        let bounded = need.map(|need| need.clamp(self.policy.minimum, self.policy.maximum.max(self.policy.minimum)));
+        let bounded =
+            need.map(|need| need.clamp(self.policy.floor(at, at).instances, self.policy.ceiling(at).instances));
         let binding = metrics.iter().max_by(|a, b| a.need.cmp(&b.need).then_with(|| b.metric.cmp(&a.metric)));
         Ok(v1::PredictCapacityResponse {
             group: self.policy.group.clone(),

@@ -26,4 +26,5 @@ mod push;
 mod sources;
 mod spool;
 mod steer;
+mod stops;
 mod tls;
