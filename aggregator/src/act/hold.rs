@@ -75,6 +75,7 @@ mod tests {
             agent_version: None,
             claimed_state: None,
             claim_disagrees: false,
+            proven: None,
         }
     }
 

@@ -145,6 +145,7 @@ mod tests {
             agent_version: None,
             claimed_state: None,
             claim_disagrees: false,
+            proven: None,
         }
     }
 

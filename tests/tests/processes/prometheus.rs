@@ -47,7 +47,7 @@ async fn the_metrics_keep_to_the_conventions_and_the_alerts_ask_for_metrics_that
     promtool(&["check", "metrics"], Some(file)).await?;
     // What an alert asks for under a wrong name never fires. Metrics appear with their first value: the source of all
     // names is where they are described.
-    let described = include_str!("../../aggregator/src/telemetry.rs");
+    let described = include_str!("../../../aggregator/src/telemetry.rs");
     let rules = std::fs::read_to_string(rules().join("foreshadow-rules.yml"))?;
     for name in
         rules.split(|c: char| !c.is_ascii_lowercase() && c != '_').filter(|word| word.starts_with("foreshadow_"))
