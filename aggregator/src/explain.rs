@@ -91,7 +91,8 @@ fn words(plan: &Value) -> String {
         let what = step.get("step").and_then(Value::as_str).unwrap_or("?");
         let instances: Vec<String> =
             list(step, "instances").iter().filter_map(|id| Some(id.as_str()?.to_owned())).collect();
-        let whom = number(step, "count").map_or_else(|| instances.join(", "), |count| count.to_string());
+        let whom = number(step, "count").or_else(|| number(step, "to"));
+        let whom = whom.map_or_else(|| instances.join(", "), |count| count.to_string());
         said.push(format!("{will} {what} {whom}: {}", step.get("reason").and_then(Value::as_str).unwrap_or("?")));
         let verdict = verdicts.iter().find(|verdict| number(verdict, "step") == u64::try_from(index).ok());
         let refusals = verdict.map(|verdict| list(verdict, "refusals")).unwrap_or_default();

@@ -35,7 +35,28 @@ fn regime(setting: &Setting) -> Regime {
         // What is shown does not depend on how many origins are replayed; the time it takes does.
         forecast: forecast::Options { origins: 12, ..forecast::Options::default() },
         reach: Reach::Cloud,
+        provider: None,
     }
+}
+
+#[test]
+fn beside_a_provider_that_scales_in_the_floor_keeps_what_was_launched_ahead() {
+    let (load, setting) = short(0.5);
+    let regime = Regime { provider: Some(0.55), ..regime(&setting) };
+    let foresight = foresee(&load, &setting, live::begins(&load), &regime.forecast, 24, |_| {});
+    let path = live::live(&load, &setting, &regime, Source::Given(&foresight), false, |_| {}).expect("a path");
+    let done = |word: &str| path.decisions.iter().filter(|it| it.step == word && it.refused.is_empty()).count();
+    assert!(done("launch") > 0 && done("floor") > 1, "{:?}", path.decisions);
+    assert!(path.decisions.iter().all(|it| matches!(it.step, "launch" | "floor")), "scale-out takes nothing away");
+    // The provider takes what is not needed any more: the floor goes down again.
+    let floors: Vec<u32> = path.decisions.iter().filter(|it| it.step == "floor").map(|it| it.instances).collect();
+    assert!(floors.windows(2).any(|pair| pair[1] < pair[0]), "{floors:?}");
+    let most = path.orders.iter().map(|order| order.capacity).max().unwrap_or_default();
+    let least = path.orders.iter().map(|order| order.capacity).min().unwrap_or_default();
+    assert!(least < most, "{least} to {most}");
+    let (ours, _) = yardstick::ordered(load.scored(), &path.orders, &setting);
+    let (alone, _) = yardstick::reactive(load.scored(), 0.55, &setting);
+    assert!(ours.above_target <= alone.above_target, "{ours:?} {alone:?}");
 }
 
 #[test]
@@ -200,6 +221,7 @@ fn work_is_counted_as_it_is_told() {
         reactive: vec![0.6],
         confidences: vec![0.9],
         targets: vec![0.6],
+        provider: Vec::new(),
         each_model: false,
         pace: foreshadow::backtest::Pace::Production,
         lease_seconds: 1_800,

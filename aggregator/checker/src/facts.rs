@@ -22,12 +22,22 @@ pub enum Change {
     Terminate {
         instances: Vec<String>,
     },
+    /// How low the provider's own scale-in may go, before and after.
+    Floor {
+        from: u32,
+        to: u32,
+    },
 }
 
 impl Change {
     /// Fewer machines serve, or exist, afterwards.
     pub const fn takes_away(&self) -> bool {
-        matches!(self, Self::Detach { .. } | Self::Leave { .. } | Self::Terminate { .. })
+        match self {
+            Self::Detach { .. } | Self::Leave { .. } | Self::Terminate { .. } => true,
+            // The provider may take what it kept.
+            Self::Floor { from, to } => *to < *from,
+            Self::Launch { .. } | Self::Reattach { .. } => false,
+        }
     }
 }
 

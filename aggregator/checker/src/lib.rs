@@ -73,6 +73,7 @@ pub fn check(change: &Change, facts: &Facts, limits: &Limits) -> Vec<Refusal> {
             size::fewer(0, facts, &mut refusals);
             size::pace(count(instances), facts, limits, &mut refusals);
         }
+        Change::Floor { from, to } => floor(*from, *to, facts, &mut refusals),
     }
     refusals
 }
@@ -133,6 +134,23 @@ fn more(count: u32, facts: &Facts, refusals: &mut Vec<Refusal>) {
     }
     if present.saturating_add(count) > facts.maximum {
         refusals.push(Refusal::AboveMaximum { maximum: facts.maximum, would_be: present.saturating_add(count) });
+    }
+}
+
+/// A floor keeps what is there: above it, it would launch; below the minimum it would keep nobody.
+fn floor(from: u32, to: u32, facts: &Facts, refusals: &mut Vec<Refusal>) {
+    let present = facts.count(Place::Serving).saturating_add(facts.count(Place::Warming));
+    if from == to {
+        refusals.push(Refusal::Nothing);
+    }
+    if to > present {
+        refusals.push(Refusal::FloorAbovePresent { present, would_be: to });
+    }
+    if to > facts.maximum {
+        refusals.push(Refusal::AboveMaximum { maximum: facts.maximum, would_be: to });
+    }
+    if to < facts.minimum.min(present) {
+        refusals.push(Refusal::BelowMinimum { minimum: facts.minimum, would_be: to });
     }
 }
 

@@ -33,6 +33,7 @@ pub enum Refusal {
     ShortenedSafety { field: String },
     AboveMaximum { maximum: u32, would_be: u32 },
     BelowMinimum { minimum: u32, would_be: u32 },
+    FloorAbovePresent { present: u32, would_be: u32 },
     NoObservation { metric: String },
     BelowObservedNeed { metric: String, need: u32, would_be: u32 },
     BelowNeedWithoutBaseline { metric: String, need: u32, would_be: u32 },
@@ -81,6 +82,9 @@ impl fmt::Display for Refusal {
             }
             Self::AboveMaximum { maximum, would_be } => write!(f, "{would_be} would be above the maximum of {maximum}"),
             Self::BelowMinimum { minimum, would_be } => write!(f, "{would_be} would be below the minimum of {minimum}"),
+            Self::FloorAbovePresent { present, would_be } => {
+                write!(f, "a floor of {would_be} above the {present} that are there would launch")
+            }
             Self::NoObservation { metric } => write!(f, "{metric} is not observed with certainty"),
             Self::BelowObservedNeed { metric, need, would_be } => {
                 write!(f, "{metric} needs {need} now, {would_be} would serve")

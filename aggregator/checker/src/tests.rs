@@ -80,6 +80,8 @@ fn what_is_calm_passes() {
         terminate(&["s-0"]),
         Change::Launch { count: 20 },
         Change::Reattach { instances: ids(&["s-0", "s-1"]) },
+        Change::Floor { from: 2, to: 40 },
+        Change::Floor { from: 40, to: 2 },
     ] {
         assert_eq!(check(&change, &calm(), &Limits::default()), [], "{change:?}");
     }
@@ -98,6 +100,20 @@ fn empty_means_nothing() {
         only(&change, &calm(), &Refusal::Nothing);
     }
     assert!(check(&Change::Reattach { instances: vec![] }, &calm(), &Limits::default()).contains(&Refusal::Nothing));
+}
+
+#[test]
+fn a_floor_keeps_who_is_there_and_launches_nobody() {
+    only(&Change::Floor { from: 9, to: 9 }, &calm(), &Refusal::Nothing);
+    let above = Refusal::FloorAbovePresent { present: 40, would_be: 41 };
+    only(&Change::Floor { from: 9, to: 41 }, &calm(), &above);
+    let low = changed(|facts| facts.maximum = 39);
+    only(&Change::Floor { from: 9, to: 40 }, &low, &Refusal::AboveMaximum { maximum: 39, would_be: 40 });
+    only(&Change::Floor { from: 9, to: 1 }, &calm(), &Refusal::BelowMinimum { minimum: 2, would_be: 1 });
+    // Lowered, it gives the provider leave to take: no more than we would take is allowed then.
+    let failing = changed(|facts| facts.launches_failing = true);
+    only(&Change::Floor { from: 9, to: 5 }, &failing, &Refusal::LaunchesFailing);
+    assert_eq!(check(&Change::Floor { from: 5, to: 9 }, &failing, &Limits::default()), []);
 }
 
 #[test]

@@ -190,6 +190,14 @@ impl Forecast {
     }
 }
 
+/// How low the provider's own scale-in may go (AWS: `MinSize`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Floor {
+    pub now: u32,
+    /// What the user gave: it never goes below.
+    pub own: u32,
+}
+
 /// What else is going on. The default is that nothing is.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Conditions {
@@ -199,6 +207,9 @@ pub struct Conditions {
     /// The provider did not say whether it scales in or deploys.
     pub untold: bool,
     pub foreign_scale_in: bool,
+    /// How low the provider's own scale-in may go; absent where the provider has no such bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Floor>,
     pub not_owner: bool,
     pub clock_jumped: bool,
     pub launches_failing: bool,

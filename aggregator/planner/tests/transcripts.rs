@@ -8,7 +8,7 @@ use std::path::Path;
 use planner::baseline::{Baseline, Doubt};
 use planner::demand::{Demand, InstanceMode};
 use planner::evidence::{
-    Conditions, Evidence, Forecast, ForecastEvent, Instance, Inventory, MetricEvidence, Origin, Shadow, Unfit,
+    Conditions, Evidence, Floor, Forecast, ForecastEvent, Instance, Inventory, MetricEvidence, Origin, Shadow, Unfit,
 };
 use planner::plan;
 use planner::plan::{Memory, Plan};
@@ -101,6 +101,13 @@ fn with_event(mut evidence: Evidence, ahead: i64) -> Evidence {
     evidence
 }
 
+/// The provider's own policy takes instances down to `floor`; the user gave 2.
+fn provider_scales_in(mut evidence: Evidence, floor: u32) -> Evidence {
+    evidence.conditions.foreign_scale_in = true;
+    evidence.conditions.floor = Some(Floor { now: floor, own: 2 });
+    evidence
+}
+
 fn changed(mut evidence: Evidence, change: impl FnOnce(&mut Evidence)) -> Evidence {
     change(&mut evidence);
     evidence
@@ -155,6 +162,14 @@ fn cases() -> Vec<(&'static str, Evidence)> {
         }),
         ("an event is near", with_event(evidence(10, 50.0, Some((1.8, 0.8))), 0)),
         ("load falls before an event", with_event(evidence(10, 33.0, Some((1.6, 0.9))), 1_800)),
+        ("load rises ahead, and the provider scales in by present load", provider_scales_in(evidence(10, 50.0, Some((1.2, 0.9))), 2)),
+        ("the forecast needs fewer than the floor keeps", provider_scales_in(evidence(10, 20.0, Some((1.0, 0.9))), 9)),
+        ("fewer are needed than the floor keeps, and half are silent", {
+            changed(provider_scales_in(evidence(10, 20.0, Some((1.0, 0.9))), 9), |evidence| {
+                let demand = cpu(evidence).demand.as_mut().expect("demand");
+                (demand.reporting, demand.incomplete, demand.gross, demand.weight) = (5, true, 100.0, 5.0);
+            })
+        }),
         ("load is here, no forecast yet", evidence(10, 90.0, None)),
         ("load falls, trusted", evidence(10, 20.0, Some((1.0, 0.9)))),
         ("load falls, hardly trusted", evidence(10, 20.0, Some((1.0, 0.1)))),

@@ -52,7 +52,7 @@ async fn look(fleet: &dyn Fleet, intent: &Intent) -> Result<Fresh, String> {
 /// Carries an intent out. `until` is when the lease of what is detached ends, seconds since the epoch.
 pub async fn carry_out(fleet: &dyn Fleet, intent: &Intent, owner: &str, until: i64) -> Called {
     let prepared = match &intent.action {
-        Action::Launch { .. } | Action::Leave { .. } | Action::Terminate { .. } => Ok(()),
+        Action::Launch { .. } | Action::Leave { .. } | Action::Terminate { .. } | Action::Floor { .. } => Ok(()),
         Action::Attach { instances } | Action::ExitStandby { instances } => {
             unlease(fleet, &intent.group, instances).await
         }

@@ -165,6 +165,7 @@ impl Executor {
                     Action::Terminate { instances: detached }
                 })
             }
+            Step::Floor { from, to } => Some(Action::Floor { from: *from, to: *to }),
             Step::Extend { .. } | Step::Release { .. } | Step::Adopt { .. } => None,
         }
     }

@@ -308,7 +308,7 @@ mod tests {
         }
     }
 
-    fn actions() -> [Action; 7] {
+    fn actions() -> [Action; 8] {
         let instances = vec![id("i-1"), id("i-2")];
         [
             Action::Launch { count: 2, size: 12 },
@@ -318,6 +318,7 @@ mod tests {
             Action::ExitStandby { instances: instances.clone() },
             Action::Leave { instances: instances.clone() },
             Action::Terminate { instances },
+            Action::Floor { from: 4, to: 8 },
         ]
     }
 
@@ -463,7 +464,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(cases, 7 * 5 * 9 * 3 * 4);
+        assert_eq!(cases, 8 * 5 * 9 * 3 * 4);
     }
 
     #[test]

@@ -127,6 +127,7 @@ impl Ledger {
                 Action::Attach { .. } | Action::ExitStandby { .. } => {
                     entry.awaited.retain(|instance| !members.contains(instance) && taken < entry.at + SHOWN_AFTER);
                 }
+                Action::Floor { .. } => {}
                 Action::Detach { .. }
                 | Action::EnterStandby { .. }
                 | Action::Leave { .. }

@@ -533,6 +533,10 @@ const fn kind_of(intent: &Intent) -> Option<Kind> {
     match intent.action {
         Action::Launch { .. } => Some(Kind::Launch),
         Action::Attach { .. } | Action::ExitStandby { .. } => Some(Kind::Reattach),
-        Action::Detach { .. } | Action::EnterStandby { .. } | Action::Leave { .. } | Action::Terminate { .. } => None,
+        Action::Detach { .. }
+        | Action::EnterStandby { .. }
+        | Action::Leave { .. }
+        | Action::Terminate { .. }
+        | Action::Floor { .. } => None,
     }
 }

@@ -160,7 +160,9 @@ pub fn last_word(
 
 const fn least_mode(action: &Action) -> Mode {
     match action {
-        Action::Launch { .. } | Action::Attach { .. } | Action::ExitStandby { .. } => Mode::ScaleOut,
+        Action::Launch { .. } | Action::Attach { .. } | Action::ExitStandby { .. } | Action::Floor { .. } => {
+            Mode::ScaleOut
+        }
         Action::Detach { .. } | Action::EnterStandby { .. } | Action::Leave { .. } | Action::Terminate { .. } => {
             Mode::Full
         }
@@ -180,6 +182,7 @@ pub fn change_of(action: &Action) -> Change {
         }
         Action::Leave { instances } => Change::Leave { instances: names(instances) },
         Action::Terminate { instances } => Change::Terminate { instances: names(instances) },
+        Action::Floor { from, to } => Change::Floor { from: *from, to: *to },
     }
 }
 

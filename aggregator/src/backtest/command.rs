@@ -72,6 +72,9 @@ pub struct BacktestArguments {
     /// Targets of Foreshadow to try, %; otherwise --target
     #[arg(long, value_name = "PERCENT,…", value_delimiter = ',')]
     pub targets: Vec<f64>,
+    /// Targets of a target tracking of the provider's that scales in as well, %: Foreshadow scales out only (mode scale-out)
+    #[arg(long, value_name = "PERCENT,…", value_delimiter = ',')]
+    pub provider: Vec<f64>,
     /// Targets of reactive scaling to compare with, %
     #[arg(long, value_name = "PERCENT,…", value_delimiter = ',', default_values_t = [60.0, 57.5, 55.0, 52.5, 50.0, 47.5, 45.0])]
     pub reactive: Vec<f64>,
@@ -145,7 +148,7 @@ impl BacktestArguments {
 
     fn candidates(&self) -> Result<Candidates> {
         let targets = if self.targets.is_empty() { vec![self.target] } else { self.targets.clone() };
-        for target in targets.iter().chain(&self.reactive) {
+        for target in targets.iter().chain(&self.reactive).chain(&self.provider) {
             ensure!(
                 (1.0..=95.0).contains(target) && *target > self.idle,
                 "a target of {target} % must be above --idle and at most 95 %"
@@ -156,6 +159,7 @@ impl BacktestArguments {
             reactive: shares(&self.reactive),
             confidences: self.confidence.clone(),
             targets: shares(&targets),
+            provider: shares(&self.provider),
             each_model: !self.without_models,
             pace: self.pace,
             lease_seconds: self.lease,

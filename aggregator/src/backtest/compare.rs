@@ -25,6 +25,8 @@ pub struct Candidates {
     pub confidences: Vec<f64>,
     /// Its targets, shares.
     pub targets: Vec<f64>,
+    /// Targets of the provider's own target tracking, shares: not empty, Foreshadow only scales out beside each of them.
+    pub provider: Vec<f64>,
     /// Whether each model of the pool is tried alone, or seasonal naive only.
     pub each_model: bool,
     pub pace: Pace,
@@ -98,7 +100,8 @@ pub fn regime(policy: Policy, candidates: &Candidates) -> Regime {
             (free, Reach::Loopback)
         }
     };
-    Regime { policy, limits, lease_seconds: candidates.lease_seconds, forecast: forecast::Options::default(), reach }
+    let forecast = forecast::Options::default();
+    Regime { policy, limits, lease_seconds: candidates.lease_seconds, forecast, reach, provider: None }
 }
 
 /// Steps of every forecast that are kept: what the plan looks at, and what coverage is measured on.
@@ -115,17 +118,27 @@ struct Job {
     model: Option<String>,
     confidence: f64,
     target: f64,
+    provider: Option<f64>,
 }
 
 fn jobs(setting: &Setting, candidates: &Candidates) -> Vec<Job> {
     let mut jobs = Vec::new();
     let naive = forecast::model::SEASONAL_NAIVE;
     let pool = forecast::Pool::default();
+    let beside: Vec<Option<f64>> = match candidates.provider.as_slice() {
+        [] => vec![None],
+        targets => targets.iter().copied().map(Some).collect(),
+    };
+    let words = |provider: Option<f64>| {
+        provider.map_or_else(String::new, |it| format!(" beside reactive {} %", super::svg::number(100.0 * it)))
+    };
+    let first = beside.first().copied().flatten();
     let middle = candidates.confidences.iter().copied().find(|it| *it >= 0.9).unwrap_or(0.9);
     for model in pool.names() {
         if candidates.each_model || model == format!("{naive}_day") {
             jobs.push(Job {
-                name: format!("{model} alone, {:.0} %", 100.0 * middle),
+                name: format!("{model} alone, {:.0} %{}", 100.0 * middle, words(first)),
+                provider: first,
                 kind: Kind::Model,
                 model: Some(model.to_owned()),
                 confidence: middle,
@@ -134,17 +147,19 @@ fn jobs(setting: &Setting, candidates: &Candidates) -> Vec<Job> {
         }
     }
     for target in &candidates.targets {
-        for confidence in &candidates.confidences {
+        for (confidence, provider) in candidates.confidences.iter().flat_map(|it| beside.iter().map(move |by| (it, by))) {
             jobs.push(Job {
                 name: format!(
-                    "Foreshadow {} % at {} %",
+                    "Foreshadow {} % at {} %{}",
                     super::svg::number(100.0 * confidence),
-                    super::svg::number(100.0 * target)
+                    super::svg::number(100.0 * target),
+                    words(*provider)
                 ),
                 kind: Kind::Foreshadow,
                 model: None,
                 confidence: *confidence,
                 target: *target,
+                provider: *provider,
             });
         }
     }
@@ -202,7 +217,7 @@ pub fn compare(
     let done = in_parallel(&jobs, |job| {
         let mut policy = live::policy(&Setting { target: job.target, ..setting.clone() }, job.confidence);
         policy.shadow_window_seconds = candidates.window_seconds;
-        let regime = regime(policy, candidates);
+        let regime = Regime { provider: job.provider, ..regime(policy, candidates) };
         let foresight = foresights.get(&job.model).context("a forecast of every model")?;
         live::live(load, setting, &regime, Source::Given(foresight), false, tell)
     });

@@ -10,7 +10,7 @@ use planner::baseline::Measured;
 use planner::plan::{Plan, Step};
 use planner::policy::{Metric, Mode, Policy};
 use planner::simulation::StrictCloud;
-use planner::simulation::cloud::{Config, GroupConfig, Lifecycle};
+use planner::simulation::cloud::{Config, GroupConfig, Lifecycle, TargetTracking};
 
 use super::Setting;
 use super::foresight::{Foresight, GROUP, recorded};
@@ -46,13 +46,15 @@ pub struct Regime {
     pub forecast: forecast::Options,
     /// Where the cloud is said to be: gentler limits than production's are heeded on this machine alone.
     pub reach: Reach,
+    /// Target of the provider's own target tracking, a share: it scales in as well, and Foreshadow only scales out.
+    pub provider: Option<f64>,
 }
 
 /// One decision.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Decision {
     pub at: i64,
-    /// `launch`, `reattach`, `detach`, `terminate`, `extend`, `release`.
+    /// `launch`, `reattach`, `detach`, `terminate`, `extend`, `release`, `adopt`, `floor`.
     pub step: &'static str,
     pub instances: u32,
     pub reason: String,
@@ -154,6 +156,7 @@ impl Path {
                 Step::Extend { instances } => ("extend", count(instances.len())),
                 Step::Release { instances } => ("release", count(instances.len())),
                 Step::Adopt { instances } => ("adopt", count(instances.len())),
+                Step::Floor { to, .. } => ("floor", *to),
             };
             let refused = verdicts.iter().find(|verdict| verdict.step == index).map(|it| it.refusals.clone());
             self.decisions.push(Decision {
@@ -178,6 +181,7 @@ fn world(load: &Load, setting: &Setting, regime: &Regime, group: &Id, begin: usi
         groups: vec![GroupConfig {
             baseline: on_grid(100.0 * setting.idle),
             spread: 0.0,
+            tracking: regime.provider.map(|target| TargetTracking { target: 100.0 * target, scale_in: true }),
             ..GroupConfig::new(GROUP, setting.minimum, setting.maximum, need(load.minutes[begin], setting))
         }],
         launch_seconds: i64::from(setting.startup),
@@ -198,7 +202,7 @@ fn world(load: &Load, setting: &Setting, regime: &Regime, group: &Id, begin: usi
             maximum_seconds: 86_400.max(regime.lease_seconds),
             ..ShadowConfig::default()
         },
-        mode: Mode::Full,
+        mode: if regime.provider.is_some() { Mode::ScaleOut } else { Mode::Full },
     };
     let mut world = World::new(StrictCloud::new(1, config), group.clone(), options);
     world.reach = regime.reach;

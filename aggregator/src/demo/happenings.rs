@@ -89,6 +89,8 @@ impl Happenings {
             // A standby instance leaves its group on its way to its end.
             Action::Leave { .. } => (Kind::Lease, "leave", " the group"),
             Action::Terminate { .. } => (Kind::Terminate, "terminate", " from shadow"),
+            // Only where the provider scales in as well: not in the demo's cloud.
+            Action::Floor { .. } => return,
         };
         match settled {
             Settled::Done { instances } => {

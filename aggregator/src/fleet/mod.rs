@@ -150,6 +150,9 @@ pub struct GroupInventory {
     pub members: Vec<Member>,
     /// A policy of the provider may scale this group in behind our back.
     pub foreign_scale_in: bool,
+    /// How low the provider's own scale-in may go now: `minimum`, or more while we keep what the forecast needs. Absent where the
+    /// provider has no such bound.
+    pub floor: Option<u32>,
     /// An instance refresh or deploy is running.
     pub deploying: bool,
     /// The provider did not say whether it scales in or deploys.
@@ -262,13 +265,18 @@ pub enum Action {
     Terminate {
         instances: Vec<Id>,
     },
+    /// How low the provider's own scale-in may go. Refused when it is neither `from` nor `to` by now, and when `to` would launch.
+    Floor {
+        from: u32,
+        to: u32,
+    },
 }
 
 impl Action {
-    /// The instances it names; a launch names none.
+    /// The instances it names; a launch and a floor name none.
     pub fn instances(&self) -> &[Id] {
         match self {
-            Self::Launch { .. } => &[],
+            Self::Launch { .. } | Self::Floor { .. } => &[],
             Self::Attach { instances }
             | Self::Detach { instances }
             | Self::EnterStandby { instances }
@@ -302,6 +310,7 @@ impl Action {
             Self::ExitStandby { .. } => "exit_standby",
             Self::Leave { .. } => "leave",
             Self::Terminate { .. } => "terminate",
+            Self::Floor { .. } => "floor",
         }
     }
 }

@@ -63,6 +63,7 @@ pub(super) fn ask_outcome(group: &Id, action: &Action, token: &Token) -> Questio
 fn details(group: &Id, action: &Action) -> Value {
     match action {
         Action::Launch { count, size } => json!({ "group": group, "count": count, "size": size }),
+        Action::Floor { from, to } => json!({ "group": group, "from": from, "to": to }),
         named => json!({ "group": group, "instances": named.instances() }),
     }
 }
@@ -85,6 +86,7 @@ struct Group {
     members: Vec<GroupMember>,
     #[serde(default)]
     foreign_scale_in: bool,
+    floor: Option<u32>,
     #[serde(default)]
     deploying: bool,
     version: Option<String>,
@@ -128,6 +130,7 @@ pub(super) fn read_inventory(answer: &[u8], groups: &[String], taken_micros: i64
             desired: group.desired,
             members: members.collect(),
             foreign_scale_in: group.foreign_scale_in,
+            floor: group.floor,
             deploying: group.deploying,
             untold: false,
             version: group.version,

@@ -128,6 +128,7 @@ pub struct GroupSnapshot {
     /// The provider did not say whether it scales in or deploys.
     pub untold: bool,
     pub foreign_scale_in: bool,
+    pub floor: Option<planner::evidence::Floor>,
     /// What a new instance would be launched from.
     pub version: Option<String>,
     /// The installation that may change it.
@@ -371,6 +372,7 @@ impl Timeline {
             deploying: inventory.is_some_and(|inventory| inventory.deploying),
             untold: inventory.is_some_and(|inventory| inventory.untold),
             foreign_scale_in: inventory.is_some_and(|inventory| inventory.foreign_scale_in),
+            floor: inventory.and_then(|it| Some(planner::evidence::Floor { now: it.floor?, own: it.minimum })),
             version: inventory.and_then(|inventory| inventory.version.clone()),
             owner: inventory.and_then(|inventory| inventory.owner.clone()),
             members,

@@ -527,6 +527,7 @@ impl Service {
             // A local AWS does not know every call; a real one that does not answer leaves a doubt.
             untold: snapshot.untold && !loopback,
             foreign_scale_in: snapshot.foreign_scale_in,
+            floor: snapshot.floor,
             not_owner: snapshot.owner.as_ref().is_some_and(|owner| *owner != self.act.owner()),
             clock_jumped: self.jumped.is_some_and(|at| now.boot - at < AFTER_JUMP_SECONDS),
             launches_failing: outlook.launches_failing,

@@ -1,5 +1,6 @@
 //! The strict fake behind the cloud seam. Its futures are ready at once.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -8,8 +9,8 @@ use planner::simulation::StrictCloud;
 use planner::simulation::cloud::{self, CloudError, InstanceView, Member as CloudMember};
 
 use crate::fleet::{
-    Action, Called, Fleet, FleetError, Found, GroupInventory, Inventory, Lifecycle, Member, OWNER_TAG, Outside, Reach,
-    RunState, Tags, Token,
+    Action, Called, Fleet, FleetError, Found, GroupInventory, Inventory, Lifecycle, MINIMUM_TAG, Member, OWNER_TAG,
+    Outside, Reach, RunState, Tags, Token,
 };
 
 /// `AttachInstances`, `DetachInstances`, `EnterStandby` and `ExitStandby` take this many ids.
@@ -53,6 +54,31 @@ impl SimulatedFleet {
         call(cloud, *now)
     }
 
+    /// As on AWS: the user's own minimum is kept in a tag while ours is above it.
+    fn floor(&self, group: &str, from: u32, to: u32) -> Called {
+        let refused = |why: String| Called::Refused { why };
+        let view = match self.ask(|cloud, now| cloud.describe(now, group, None)) {
+            Ok(page) => page.group,
+            Err(error) => return called(0, Err(error)).unwrap_or(Called::Unknown),
+        };
+        let own = own_minimum(&view.tags).unwrap_or(view.min);
+        if view.min == to {
+            return Called::Done { instances: Vec::new() };
+        }
+        if view.min != from || to > view.desired || to < own {
+            return refused(format!("a floor of {to}: it is {} now, {} are desired, {own} are the user's", view.min, view.desired));
+        }
+        let kept = (to != own).then(|| own.to_string());
+        let set = self.ask(|cloud, now| {
+            if kept.is_some() {
+                cloud.tag(now, group, MINIMUM_TAG, kept.as_deref())?;
+            }
+            cloud.set_minimum(now, group, to)?;
+            if kept.is_none() { cloud.tag(now, group, MINIMUM_TAG, None) } else { Ok(()) }
+        });
+        called(0, set).unwrap_or(Called::Done { instances: Vec::new() })
+    }
+
     fn instances(&self) -> Result<Vec<InstanceView>, FleetError> {
         let (mut found, mut token) = (Vec::new(), None::<String>);
         loop {
@@ -64,6 +90,11 @@ impl SimulatedFleet {
             }
         }
     }
+}
+
+/// The user's own minimum, while ours is above it.
+fn own_minimum(tags: &BTreeMap<String, String>) -> Option<u32> {
+    tags.get(MINIMUM_TAG)?.parse().ok()
 }
 
 fn unreachable(error: CloudError) -> FleetError {
@@ -141,7 +172,8 @@ impl Fleet for SimulatedFleet {
             };
             let Ok(group) = Id::new("group", name) else { continue };
             let found = GroupInventory {
-                minimum: view.min,
+                minimum: own_minimum(&view.tags).unwrap_or(view.min),
+                floor: Some(view.min),
                 maximum: view.max,
                 desired: view.desired,
                 members,
@@ -172,7 +204,7 @@ impl Fleet for SimulatedFleet {
             group: None,
             in_target_group: None,
             protected: false,
-            tags: std::collections::BTreeMap::new(),
+            tags: BTreeMap::new(),
         };
         let of = |instance: &Id| views.iter().find(|view| view.id == instance.as_str()).and_then(outside);
         Ok(instances.iter().map(|instance| of(instance).unwrap_or_else(|| unknown(instance))).collect())
@@ -187,6 +219,9 @@ impl Fleet for SimulatedFleet {
                 Ok(launched) => Called::Done { instances: ids(&launched.ids) },
                 Err(error) => called(0, Err(error)).unwrap_or(Called::Unknown),
             };
+        }
+        if let Action::Floor { from, to } = action {
+            return self.floor(group, *from, *to);
         }
         for (number, batch) in instances.chunks(BATCH).enumerate() {
             let batch = names(batch);
@@ -214,6 +249,11 @@ impl Fleet for SimulatedFleet {
         };
         match action {
             Action::Launch { .. } => Found::NotDone,
+            Action::Floor { to, .. } => match self.ask(|cloud, now| cloud.describe(now, group.as_str(), None)) {
+                Ok(page) if page.group.min == *to => Found::Done { instances: Vec::new() },
+                Ok(_) => Found::NotDone,
+                Err(_) => Found::NotYet,
+            },
             Action::Terminate { .. } => match self.outside(group, instances).await {
                 Ok(shown) => all(shown.iter().filter(|it| matches!(it.state, RunState::Ended)).count()),
                 Err(_) => Found::NotYet,

@@ -243,6 +243,7 @@ impl World {
             deploying: snapshot.deploying,
             untold: snapshot.untold,
             foreign_scale_in: snapshot.foreign_scale_in,
+            floor: snapshot.floor,
             not_owner: snapshot.owner.as_ref().is_some_and(|owner| *owner != self.owner()),
             launches_failing: outlook.launches_failing,
             changing: outlook.changing,

@@ -28,6 +28,8 @@ pub struct Witness {
     tokens: BTreeMap<String, usize>,
     /// When we detached, and how many.
     gone: Vec<(i64, usize)>,
+    /// Who was in the group lately, and how many.
+    there: Vec<(i64, u32)>,
     before: Option<Before>,
 }
 
@@ -48,6 +50,7 @@ impl Witness {
             ours: BTreeSet::new(),
             tokens: BTreeMap::new(),
             gone: Vec::new(),
+            there: Vec::new(),
             before: None,
         }
     }
@@ -73,10 +76,12 @@ impl Witness {
 
     pub fn before(&mut self, world: &World, observed: &Observed, now: i64) {
         let account = world.fleet.with(|cloud| cloud.truth().clone());
+        self.there.push((now, account.counted(GROUP)));
         // Descriptions change nothing, whoever asked.
         let gross = observed.demand.map(|demand| demand.gross);
         self.before = Some(Before { account, gross, paused: world.standing.paused });
         self.gone.retain(|(at, _)| now - at < 900);
+        self.there.retain(|(at, _)| now - at < 120);
     }
 
     pub fn after(&mut self, world: &World, now: i64) {
@@ -148,6 +153,13 @@ impl Witness {
                     assert!(it.lifecycle == Lifecycle::Detached || over, "{id} is no shadow: {}", case());
                     assert!(!it.protected, "{id} is protected: {}", case());
                 }
+            }
+            // A floor keeps who is there, or was a minute ago by an old description: then what the provider just took is
+            // replaced. The user's own minimum stays below it.
+            Call::SetMinimum => {
+                let least = world.fleet.with(|cloud| cloud.truth().groups.get(GROUP).map_or(0, |group| group.min));
+                let there = self.there.iter().map(|(_, count)| *count).max().unwrap_or_default();
+                assert!((4..=there.max(4)).contains(&least), "a floor of {least} with {there} there: {}", case());
             }
             other => panic!("nobody asked for {other:?}: {}", case()),
         }

@@ -2,9 +2,10 @@
 //!
 //! The plan of a group in `observe` is the very plan `full` would carry out; the mode only decides
 //! whether it may be. Read on in the order of the work: [`needs`] counts instances, [`standing`]
-//! collects what holds, [`out`] adds, [`inward`] detaches, [`shadows`] decides what becomes of those
+//! collects what holds, [`out`] adds, [`floor`] keeps what the provider would take, [`inward`] detaches, [`shadows`] decides what becomes of those
 //! that stand in shadow, [`spare`] what one of them is worth.
 
+mod floor;
 mod inward;
 mod needs;
 mod out;
@@ -40,6 +41,8 @@ pub enum Step {
     Extend { instances: Vec<String> },
     Release { instances: Vec<String> },
     Adopt { instances: Vec<String> },
+    /// The provider's own scale-in goes no lower than `to`, and went no lower than `from` before.
+    Floor { from: u32, to: u32 },
 }
 
 /// A step with why.
@@ -60,10 +63,10 @@ impl PlannedStep {
 }
 
 impl Step {
-    /// The instances it names; a launch names none.
+    /// The instances it names; a launch and a floor name none.
     pub fn instances(&self) -> &[String] {
         match self {
-            Self::Launch { .. } => &[],
+            Self::Launch { .. } | Self::Floor { .. } => &[],
             Self::Reattach { instances }
             | Self::Detach { instances }
             | Self::Terminate { instances }
@@ -151,6 +154,7 @@ pub fn plan(now: i64, policy: &Policy, evidence: &Evidence, memory: &Memory) -> 
         }
     };
     let taken: Vec<String> = outcomes.iter().flat_map(|outcome| &outcome.steps).flat_map(PlannedStep::named).collect();
+    outcomes.push(floor::keep(policy, evidence, &needs, &holds));
     outcomes.push(shadows::decide(now, policy, evidence, &needs, &holds, &taken));
     let (mut steps, mut not_taken) = (Vec::new(), Vec::new());
     for outcome in outcomes {

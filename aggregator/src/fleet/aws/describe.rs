@@ -194,6 +194,7 @@ fn group_inventory(group: &AutoScalingGroup, problems: &mut Vec<String>) -> Grou
     });
     GroupInventory {
         minimum: own_minimum(group).unwrap_or(size(group.min_size)),
+        floor: Some(size(group.min_size)),
         maximum: size(group.max_size),
         desired: size(group.desired_capacity),
         members: members.collect(),

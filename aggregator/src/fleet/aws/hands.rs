@@ -167,11 +167,51 @@ impl AwsFleet {
         if left >= minimum {
             return Ok(());
         }
-        let lowered = i32::try_from(left).unwrap_or(i32::MAX);
-        let asked = self.changing.update_auto_scaling_group().auto_scaling_group_name(group.as_str()).min_size(lowered);
         // Whatever came of it, nothing was detached.
-        asked.send().await.map_err(|error| Fault::from_sdk(&error).before("autoscaling:UpdateAutoScalingGroup"))?;
-        if left == floor {
+        self.set_minimum(group, left, floor)
+            .await
+            .map_err(|fault| fault.before("autoscaling:UpdateAutoScalingGroup"))
+    }
+
+    /// How low target tracking may scale in: MinSize, with the user's own in a tag while it is above that. Never above the desired
+    /// capacity, which would launch.
+    pub(super) async fn floor(&self, group: &Id, from: u32, to: u32) -> Called {
+        let state = match self.present(group).await {
+            Ok(state) => state,
+            Err(called) => return called,
+        };
+        let (minimum, desired) = (size(state.min_size), size(state.desired_capacity));
+        if minimum == to {
+            return Called::Done { instances: Vec::new() };
+        }
+        let own = own_minimum(&state);
+        let refused = |why: String| Called::Refused { why: format!("{why}: MinSize was left as it is") };
+        if minimum != from {
+            return refused(format!("MinSize is {minimum} by now, not {from}"));
+        }
+        if to > desired {
+            return refused(format!("{to} is above the desired capacity {desired} and would launch"));
+        }
+        if to < own.unwrap_or(minimum) {
+            return refused(format!("{to} is below the MinSize {} that the group was given", own.unwrap_or(minimum)));
+        }
+        if own.is_none()
+            && let Err(called) = self.keep_minimum(group, minimum).await
+        {
+            return called;
+        }
+        match self.set_minimum(group, to, own.unwrap_or(minimum)).await {
+            Ok(()) => Called::Done { instances: Vec::new() },
+            Err(fault) => fault.called("autoscaling:UpdateAutoScalingGroup"),
+        }
+    }
+
+    /// Sets MinSize; where it is the user's own again, its tag goes.
+    async fn set_minimum(&self, group: &Id, to: u32, own: u32) -> Result<(), Fault> {
+        let wanted = i32::try_from(to).unwrap_or(i32::MAX);
+        let asked = self.changing.update_auto_scaling_group().auto_scaling_group_name(group.as_str()).min_size(wanted);
+        asked.send().await.map_err(|error| Fault::from_sdk(&error))?;
+        if to == own {
             let kept = Tag::builder().resource_id(group.as_str()).resource_type("auto-scaling-group").key(MINIMUM_TAG);
             if let Err(error) = self.changing.delete_tags().tags(kept.build()).send().await {
                 // It is not below MinSize any more, so it says nothing.

@@ -102,7 +102,7 @@ impl AwsFleet {
     }
 
     /// Writes the user's MinSize to its tag and reads it back.
-    async fn keep_minimum(&self, group: &Id, minimum: u32) -> Result<(), Called> {
+    pub(super) async fn keep_minimum(&self, group: &Id, minimum: u32) -> Result<(), Called> {
         let kept = Tag::builder()
             .resource_id(group.as_str())
             .resource_type("auto-scaling-group")

@@ -144,6 +144,7 @@ impl Fleet for AwsFleet {
             Action::ExitStandby { instances } => self.exit_standby(group, instances).await,
             Action::Leave { instances } => self.leave(group, instances).await,
             Action::Terminate { instances } => self.terminate(instances).await,
+            Action::Floor { from, to } => self.floor(group, *from, *to).await,
         }
     }
 

@@ -46,6 +46,14 @@ impl AwsFleet {
                     Ok(None) | Err(_) => Found::NotYet,
                 };
             }
+            // Absolute: said again it changes nothing more.
+            Action::Floor { to, .. } => {
+                return match self.group(group).await {
+                    Ok(Some(state)) if size(state.min_size) == *to => Found::Done { instances: Vec::new() },
+                    Ok(Some(_)) => Found::NotDone,
+                    Ok(None) | Err(_) => Found::NotYet,
+                };
+            }
             Action::Attach { .. }
             | Action::Detach { .. }
             | Action::EnterStandby { .. }

@@ -66,6 +66,42 @@ async fn minsize_rises_with_the_users_value_in_a_tag_and_falls_no_lower_than_it(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_floor_keeps_who_is_there_and_gives_the_users_minimum_back() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    world.cloud.group("old", 6).await?;
+    let floor = |from, to| Action::Floor { from, to };
+    assert_eq!(world.outcome("old", &floor(1, 5), 0).await?, Found::NotDone);
+    assert_eq!(world.call("old", &floor(1, 5), 0).await, none());
+    // The user's own value is safe first; nobody is launched.
+    let sent = world.proxy.take_changes();
+    assert_eq!(actions(&sent), ["CreateOrUpdateTags", "UpdateAutoScalingGroup"]);
+    assert_eq!((sent[1].field("MinSize"), sent[1].field("DesiredCapacity")), ("5", ""));
+    assert_eq!(world.minimum("old").await?, ("5".to_owned(), Some("1".to_owned())));
+    let old = world.fleet.describe().await?.groups.remove(&id("old"));
+    let old = old.ok_or_else(|| anyhow::anyhow!("no group"))?;
+    assert_eq!((old.minimum, old.floor, old.desired), (1, Some(5), 6));
+    assert_eq!(world.outcome("old", &floor(1, 5), 0).await?, Found::Done { instances: Vec::new() });
+    // Repeated it changes nothing; above what is desired it would launch; below the user's own it would take theirs.
+    assert_eq!(world.call("old", &floor(1, 5), 0).await, none());
+    assert!(world.proxy.take_changes().is_empty());
+    for (from, to, why) in [(5, 7, "would launch"), (5, 0, "below the MinSize 1"), (3, 4, "by now, not 3")] {
+        let called = world.call("old", &floor(from, to), 1).await;
+        assert!(refusal(&called).contains(why), "{called:?}");
+    }
+    assert!(world.proxy.take_changes().is_empty());
+    assert_eq!(world.call("old", &floor(5, 3), 2).await, none());
+    assert_eq!(actions(&world.proxy.take_changes()), ["UpdateAutoScalingGroup"]);
+    assert_eq!(world.call("old", &floor(3, 1), 3).await, none());
+    assert_eq!(actions(&world.proxy.take_changes()), ["UpdateAutoScalingGroup", "DeleteTags"]);
+    assert_eq!(world.minimum("old").await?, ("1".to_owned(), None));
+    assert_eq!(world.cloud.members("old").await?.len(), 6);
+    // A MinSize that a person gave is not ours to lower.
+    let theirs = world.call("old", &floor(1, 0), 4).await;
+    assert!(refusal(&theirs).contains("below the MinSize 1"), "{theirs:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_value_that_cannot_be_kept_is_never_overwritten() -> anyhow::Result<()> {
     let world = World::new().await?;
     world.cloud.group("old", 2).await?;
