@@ -45,7 +45,7 @@ pub async fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
     let plan = match (arguments.generation, &arguments.at) {
         (Some(generation), _) => client.get(&format!("/plans/{generation}?group={group}")).await?,
         (None, Some(at)) => {
-            let plans = client.get(&format!("/plans?group={group}&limit=1&at={}", escaped(at))).await?;
+            let plans = client.get(&format!("/plans?group={group}&limit=1&to={}", escaped(at))).await?;
             plans.get(0).cloned().with_context(|| format!("no plan is kept that was made at or before {at}"))?
         }
         (None, None) => {

@@ -86,6 +86,7 @@ mod tests {
             claimed_state: None,
             claim_disagrees: false,
             spool: crate::observe::Spool::default(),
+            proven: None,
         }
     }
 

@@ -71,6 +71,7 @@ pub async fn readyz(State(state): State<ApiState>) -> Response {
         let made = report.plan.as_deref().and_then(|plan| plan.get("made_at")?.as_i64());
         warnings.extend(overdue(&report.summary.name, made, now));
     }
+    warnings.extend(state.callers.enrolments().warnings(state.clock.wall_micros()));
     if let Some(behind) = health.forward_lag_ticks.filter(|behind| *behind > BEHIND_TICKS) {
         warnings.push(format!("InfluxDB is {behind} commits behind"));
     }

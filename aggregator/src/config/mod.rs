@@ -57,10 +57,20 @@ impl Default for Listen {
 }
 
 /// `[identity]`.
-#[derive(Debug, Clone, Serialize, Default)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Identity {
     /// File with token hashes and roles; without it every caller has every role, on loopback only.
     pub tokens: Option<PathBuf>,
+    /// Certificate and key (PEM files) of the operator's own authority for agents; without it there is one of ours.
+    pub authority: Option<(PathBuf, PathBuf)>,
+    /// How long an agent's certificate is good; it is renewed at two thirds.
+    pub certificate_seconds: u32,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self { tokens: None, authority: None, certificate_seconds: 86_400 }
+    }
 }
 
 /// `[store]`.
@@ -269,9 +279,21 @@ fn listen(reader: &mut Reader, root: &mut Section<'_>) -> (Listen, usize) {
 
 fn identity(reader: &mut Reader, root: &mut Section<'_>) -> Identity {
     let mut section = root.section(reader, "identity");
-    let tokens = section.get(reader, "tokens", path);
+    let mut read = Identity { tokens: section.get(reader, "tokens", path), ..Identity::default() };
+    let certificate = section.get(reader, "authority_certificate", path);
+    let key = section.get(reader, "authority_key", path);
+    for (here, there, have, want) in [
+        (&certificate, &key, "authority_certificate", "authority_key"),
+        (&key, &certificate, "authority_key", "authority_certificate"),
+    ] {
+        if here.is_some() && there.is_none() && !section.has(want) {
+            section.fault(reader, have, format!("needs identity.{want} beside it"));
+        }
+    }
+    read.authority = certificate.zip(key);
+    section.set(reader, "certificate_seconds", &mut read.certificate_seconds, want::count(10..=2_592_000));
     section.finish(reader);
-    Identity { tokens }
+    read
 }
 
 fn store(reader: &mut Reader, root: &mut Section<'_>) -> Store {

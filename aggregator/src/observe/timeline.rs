@@ -84,6 +84,8 @@ struct Agent {
     facts: Facts,
     version: String,
     spool: Spool,
+    /// Its latest words were those of the instance itself: by its own certificate, or by somebody who answers for it.
+    proven: bool,
 }
 
 /// How an instance's samples come in, as the aggregator sees it. An agent that was not heard of since the start has none.
@@ -151,6 +153,13 @@ pub struct GroupSnapshot {
     pub members: Vec<MemberSnapshot>,
 }
 
+impl GroupSnapshot {
+    /// Nobody in it is heard of by somebody who does not prove to be that instance.
+    pub fn is_proven(&self) -> bool {
+        self.members.iter().all(|member| member.proven != Some(false))
+    }
+}
+
 #[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
 pub struct MemberSnapshot {
     #[schema(value_type = String)]
@@ -175,6 +184,9 @@ pub struct MemberSnapshot {
     /// The inventory says otherwise.
     pub claim_disagrees: bool,
     pub spool: Spool,
+    /// What is heard of it is proven to be its own: by its certificate, or pushed by an operator. Absent when nothing
+    /// was ever heard.
+    pub proven: Option<bool>,
 }
 
 impl Timeline {
@@ -215,7 +227,16 @@ impl Timeline {
             agent.claim.clone_from(&hello.claimed_group);
             agent.facts = hello.facts.clone();
             agent.version.clone_from(&hello.agent_version);
+            agent.proven = false;
         });
+    }
+
+    /// Whether what is heard of an instance is proven to be its own.
+    pub fn agent_proven(&self, instance: &Id, proven: bool, now: i64) {
+        let known = self.read().instances.get(instance).map(|record| record.agent.proven);
+        if known != Some(proven) {
+            self.agent(instance, now, |agent| agent.proven = proven);
+        }
     }
 
     /// Facts that came late.
@@ -358,6 +379,7 @@ impl Timeline {
                     claimed_state: record.agent.facts.target_lifecycle_state.clone(),
                     claim_disagrees: record.disagrees(),
                     spool: record.agent.spool,
+                    proven: record.agent.heard.map(|_| record.agent.proven),
                 })
             })
             .collect();
@@ -761,6 +783,35 @@ mod tests {
         settle(&timeline, NOW + 900);
         let placed = timeline.placement(&id("i-1")).expect("known");
         assert_eq!((placed.mode, placed.since_micros), (InstanceMode::Serving, NOW + 900));
+    }
+
+    #[test]
+    fn only_a_certificate_or_an_operator_proves_an_instance() {
+        let timeline = timeline();
+        timeline.take("file", &inventory(&["i-1", "i-2"], NOW));
+        timeline.set_read();
+        settle(&timeline, NOW);
+        let proven = || timeline.group(&id("web")).expect("known").is_proven();
+        assert!(proven(), "silent instances claim nothing");
+        timeline.pushed(&id("i-1"), NOW);
+        assert!(!proven(), "heard of, and not proven");
+        timeline.agent_proven(&id("i-1"), true, NOW);
+        assert!(proven());
+        let hello = |instance: &str| Hello {
+            instance: id(instance),
+            stream: foreshadow_proto::convert::StreamId([1; 16]),
+            boot_id: id("boot"),
+            facts: Facts::default(),
+            agent_version: String::new(),
+            claimed_group: None,
+        };
+        timeline.agent_connected(&hello("i-2"), NOW);
+        assert!(!proven(), "one is enough");
+        timeline.agent_proven(&id("i-2"), true, NOW);
+        assert!(proven());
+        // A later stream has to prove it anew.
+        timeline.agent_connected(&hello("i-1"), NOW);
+        assert!(!proven());
     }
 
     #[test]

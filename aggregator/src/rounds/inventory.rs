@@ -159,6 +159,7 @@ mod tests {
             claimed_state: None,
             claim_disagrees: false,
             spool: crate::observe::Spool::default(),
+            proven: None,
         }
     }
 

@@ -557,7 +557,8 @@ impl Service {
             not_owner: snapshot.owner.as_ref().is_some_and(|owner| *owner != self.act.owner()),
             clock_jumped: self.jumped.is_some_and(|at| now.boot - at < AFTER_JUMP_SECONDS),
             launches_failing: outlook.launches_failing,
-            agents_unauthenticated: !self.options.authenticated && !loopback,
+            // A token that all agents share proves no instance: each has to have its own certificate.
+            agents_unauthenticated: !loopback && !(self.options.authenticated && snapshot.is_proven()),
             claimed: snapshot.source.is_none(),
             common_cause: common && fleet.groups_that_want_in > 1,
             changing: outlook.changing,

@@ -3,8 +3,10 @@
 
 mod access;
 mod acting;
+mod certificates;
 mod cli;
 mod crash;
+mod decoders;
 mod demo;
 mod detach;
 mod disk;
