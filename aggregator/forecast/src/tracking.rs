@@ -46,8 +46,21 @@ pub struct Tracker {
     #[serde(default)]
     adaptive: Adaptive,
     pending: VecDeque<Record>,
-    /// Per band, newest last: whether the load was inside.
-    outcomes: [VecDeque<bool>; 3],
+    /// Per band, newest last: Unix seconds of the step, and whether the load was inside.
+    outcomes: [VecDeque<(i64, bool)>; 3],
+}
+
+/// What the intervals of one band held within one hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// How far ahead it was said.
+    pub band: Band,
+    /// Unix seconds of the hour's start.
+    pub hour: i64,
+    /// Outcomes inside the interval.
+    pub inside: u32,
+    /// All outcomes.
+    pub outcomes: u32,
 }
 
 impl Tracker {
@@ -113,7 +126,7 @@ impl Tracker {
             }
             if record.due == at && !(saturated && value <= record.high) {
                 let outcomes = &mut outcomes[record.band.index()];
-                outcomes.push_back(value >= record.low && value <= record.high);
+                outcomes.push_back((at, value >= record.low && value <= record.high));
                 while outcomes.len() > WINDOW {
                     outcomes.pop_front();
                 }
@@ -128,10 +141,29 @@ impl Tracker {
         for (of_band, outcomes) in coverage.iter_mut().zip(&self.outcomes) {
             of_band.nominal = self.nominal.unwrap_or(0.0);
             of_band.observations = outcomes.len() as u64;
-            let inside = outcomes.iter().filter(|inside| **inside).count();
+            let inside = outcomes.iter().filter(|(_, inside)| *inside).count();
             of_band.measured = (!outcomes.is_empty()).then(|| inside as f64 / outcomes.len() as f64);
         }
         coverage
+    }
+
+    /// The outcomes that [`Self::coverage`] counts, by hour, oldest first: coverage over time as far as it is kept.
+    pub fn held_by_hour(&self) -> Vec<Held> {
+        let mut held: Vec<Held> = Vec::new();
+        for (band, outcomes) in Band::ALL.into_iter().zip(&self.outcomes) {
+            for (at, inside) in outcomes {
+                let hour = at.div_euclid(3_600) * 3_600;
+                let inside = u32::from(*inside);
+                match held.last_mut() {
+                    Some(last) if last.band == band && last.hour == hour => {
+                        last.inside += inside;
+                        last.outcomes += 1;
+                    }
+                    _ => held.push(Held { band, hour, inside, outcomes: 1 }),
+                }
+            }
+        }
+        held
     }
 
     /// Puts live coverage into a forecast where there are [`ENOUGH`] outcomes, and the trust that follows from it.
@@ -179,6 +211,12 @@ mod tests {
         let coverage = tracker.coverage();
         assert!(coverage.iter().all(|band| (band.nominal - 0.8).abs() < 1e-9), "{coverage:?}");
         assert!((coverage[0].measured.unwrap() - 0.75).abs() < 0.01, "{coverage:?}");
+        let held = tracker.held_by_hour();
+        let near: Vec<_> = held.iter().filter(|hour| hour.band == Band::Hour).collect();
+        assert!(near.windows(2).all(|pair| pair[1].hour == pair[0].hour + 3_600), "{near:?}");
+        assert_eq!(near.iter().map(|hour| u64::from(hour.outcomes)).sum::<u64>(), coverage[0].observations);
+        // Twelve steps an hour, each promised at two leads; three of the twelve fall outside.
+        assert!(near[1..near.len() - 1].iter().all(|hour| (hour.inside, hour.outcomes) == (18, 24)), "{near:?}");
         assert_eq!(coverage[0].observations, WINDOW as u64);
         assert!(coverage[2].observations > 600 && coverage[2].observations <= WINDOW as u64, "{coverage:?}");
         let mut published = forecast(0);

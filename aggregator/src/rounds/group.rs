@@ -15,6 +15,7 @@ use planner::policy::{Metric, Policy};
 
 use super::history::History;
 use super::raised::{Measured as MeasuredEvents, Raised};
+use super::standing::{MetricReport, Standing};
 use super::{AnswersCapacity, GroupReport, PredictError};
 use crate::act::{Planned, Verdict};
 use crate::store::Minute;
@@ -65,6 +66,8 @@ struct MetricRound {
     tracker: Tracker,
     /// Why there is no forecast, for people.
     refused: Option<String>,
+    /// What stands behind the forecast, for people.
+    standing: Option<Arc<Standing>>,
 }
 
 impl MetricRound {
@@ -92,9 +95,11 @@ impl MetricRound {
             Ok(mut forecast) => {
                 self.refused = None;
                 self.tracker.issue(&mut forecast);
+                let standing = contest.champion().map(|champion| Standing::new(&forecast, champion, &self.tracker));
+                self.standing = standing.map(Arc::new);
                 self.own = Some(Arc::new(forecast));
             }
-            Err(error) => (self.refused, self.own) = (Some(error.to_string()), None),
+            Err(error) => (self.refused, self.own, self.standing) = (Some(error.to_string()), None, None),
         }
         if let Some(champion) = contest.champion() {
             self.measured_events.next(&measured, events, pool, champion, options);
@@ -207,8 +212,8 @@ impl GroupRound {
         self.move_baselines(now, &measured.idle);
         let (fleet, source, version) = (measured.fleet, measured.source, measured.version.clone());
         let evidence = self.evidence(now, measured);
-        let (plan, memory) = planner::plan(now, &self.policy, &evidence, &self.memory);
-        self.memory = memory;
+        let (plan, next) = planner::plan(now, &self.policy, &evidence, &self.memory);
+        let memory = std::mem::replace(&mut self.memory, next);
         let hour = (now - 7 * 86_400).div_euclid(3_600) * 3_600;
         let last_week = self
             .metrics
@@ -219,6 +224,7 @@ impl GroupRound {
             policy: self.policy.clone(),
             last_week: last_week.collect(),
             evidence,
+            memory,
             fleet,
             source,
             version,
@@ -284,6 +290,16 @@ impl GroupRound {
         let measured_events = self.metrics.iter().flat_map(|(metric, round)| {
             round.measured_events.all().into_iter().map(|factor| (metric.to_string(), factor))
         });
+        let metrics = self.metrics.iter().map(|(metric, round)| {
+            let report = MetricReport {
+                target: self.policy.targets.get(metric).copied().unwrap_or_default(),
+                standing: round.standing.clone(),
+                refused: round.refused.clone(),
+                baseline: round.baseline,
+                doubt: round.doubt,
+            };
+            (metric.to_string(), report)
+        });
         let mut shown = serde_json::to_value(plan).unwrap_or_default();
         if let Some(object) = shown.as_object_mut() {
             object.insert("simulated".to_owned(), self.simulated.into());
@@ -295,6 +311,9 @@ impl GroupRound {
             forecasts: forecasts.collect(),
             leads: (self.policy.launch_lead_seconds, self.policy.reattach_lead_seconds),
             measured_events: measured_events.collect(),
+            metrics: metrics.collect(),
+            bounds: (self.policy.minimum, self.policy.maximum),
+            confidence: self.policy.confidence,
             plan: Some(Arc::new(shown)),
             evidence: Arc::new(Answers {
                 now,
@@ -424,7 +443,8 @@ impl AnswersCapacity for Answers {
         let ahead = metrics.iter().map(|metric| metric.need).max();
         let need_now = self.plan.need_now;
         let need = if is_now { ahead.max(need_now) } else { ahead };
-        let bounded = need.map(|need| need.clamp(self.policy.minimum, self.policy.maximum.max(self.policy.minimum)));
+        let bounded =
+            need.map(|need| need.clamp(self.policy.floor(at, at).instances, self.policy.ceiling(at).instances));
         let binding = metrics.iter().max_by(|a, b| a.need.cmp(&b.need).then_with(|| b.metric.cmp(&a.metric)));
         Ok(v1::PredictCapacityResponse {
             group: self.policy.group.clone(),

@@ -3,8 +3,10 @@
 
 mod access;
 mod acting;
+mod certificates;
 mod cli;
 mod crash;
+mod decoders;
 mod demo;
 mod detach;
 mod disk;
@@ -18,6 +20,7 @@ mod influxdb;
 mod inventory;
 mod lifecycle;
 mod notice;
+mod page;
 mod postgres;
 mod prometheus;
 mod proxy;
@@ -25,4 +28,5 @@ mod push;
 mod sources;
 mod spool;
 mod steer;
+mod stops;
 mod tls;
