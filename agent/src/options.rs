@@ -59,6 +59,12 @@ struct Arguments {
     /// File with the bearer token (role agent)
     #[arg(long, env = "FORESHADOW_AGENT_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// File with a join token: gets this instance a certificate of its own, in the place of a bearer token
+    #[arg(long, env = "FORESHADOW_AGENT_JOIN_TOKEN_FILE", value_name = "FILE")]
+    join_token_file: Option<PathBuf>,
+    /// Directory for the instance's key and certificate [default with a join token: $STATE_DIRECTORY/identity]
+    #[arg(long, env = "FORESHADOW_AGENT_IDENTITY", value_name = "DIRECTORY")]
+    identity: Option<PathBuf>,
     /// PEM file of the authority that signed the aggregator's certificate
     #[arg(long, env = "FORESHADOW_AGENT_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -99,6 +105,8 @@ pub struct Options {
     /// Where samples wait on the disk; memory alone without it.
     pub spool: Option<PathBuf>,
     pub spool_limits: Limits,
+    /// Where the instance's key and certificate are, and the join token that gets the first one.
+    pub identity: Option<(PathBuf, Option<PathBuf>)>,
 }
 
 /// A file's content; every field may be absent.
@@ -114,6 +122,8 @@ struct FileOptions {
     spool_mib: Option<u32>,
     spool_reserve_mib: Option<u32>,
     token_file: Option<PathBuf>,
+    join_token_file: Option<PathBuf>,
+    identity: Option<PathBuf>,
     ca: Option<PathBuf>,
     insecure: Option<bool>,
 }
@@ -192,6 +202,8 @@ fn read_file(path: &Path) -> Result<FileOptions, Vec<Fault>> {
         read.spool_mib = root.get(&mut reader, "spool_mib", want::count(SPOOL_MIB));
         read.spool_reserve_mib = root.get(&mut reader, "spool_reserve_mib", want::count(SPOOL_RESERVE_MIB));
         read.token_file = root.get(&mut reader, "token_file", path);
+        read.join_token_file = root.get(&mut reader, "join_token_file", path);
+        read.identity = root.get(&mut reader, "identity", path);
         read.ca = root.get(&mut reader, "ca", path);
         read.insecure = root.get(&mut reader, "insecure", want::boolean);
         root.finish(&mut reader);
@@ -260,26 +272,49 @@ fn options(arguments: &Arguments, file: FileOptions) -> Result<Options, Vec<Faul
             fault("aggregator", format!("{uri} is plain text beyond this host: use https, or --insecure"));
         }
     }
+    let join_token_file = arguments.join_token_file.clone().or(file.join_token_file);
+    let directory = arguments.identity.clone().or(file.identity);
+    let directory = directory.or_else(|| join_token_file.as_ref().and_then(|_| state_directory("identity")));
+    let identity = match (directory, join_token_file) {
+        (None, Some(_)) => {
+            fault("join-token-file", "needs --identity: a directory that keeps the instance's key".to_owned());
+            None
+        }
+        (None, None) => None,
+        (Some(directory), join_token_file) => {
+            if token_file.is_some() {
+                fault(
+                    "token-file",
+                    "not beside --join-token-file or --identity: a certificate takes its place".to_owned(),
+                );
+            }
+            if uri.as_ref().is_some_and(|uri| uri.scheme_str() != Some("https")) {
+                fault("aggregator", "must be https://: a certificate is nothing without TLS".to_owned());
+            }
+            Some((directory, join_token_file))
+        }
+    };
     match (uri, probe) {
         (Some(uri), Some(probe)) if faults.is_empty() => Ok(Options {
-            endpoint: Endpoint { uri, ca: arguments.ca.clone().or(file.ca), token_file },
+            endpoint: Endpoint { uri, ca: arguments.ca.clone().or(file.ca), token_file, credentials: None },
             instance_id,
             group,
             interval_millis: interval * 1_000,
             probe,
             probe_grace_seconds: arguments.probe_grace_seconds.or(file.probe_grace_seconds).unwrap_or(30),
-            spool: spool.or_else(state_directory),
+            spool: spool.or_else(|| state_directory("spool")),
             spool_limits: Limits { limit: u64::from(spool_mib) * MIB, reserve: u64::from(spool_reserve_mib) * MIB },
+            identity,
         }),
         _ => Err(faults),
     }
 }
 
 /// What systemd gives a service with `StateDirectory=` (`systemd.exec(5)`); several are separated by colons.
-fn state_directory() -> Option<PathBuf> {
+fn state_directory(name: &str) -> Option<PathBuf> {
     let given = std::env::var_os("STATE_DIRECTORY")?;
     let first = given.to_str()?.split(':').next().filter(|first| !first.is_empty())?;
-    Some(Path::new(first).join("spool"))
+    Some(Path::new(first).join(name))
 }
 
 fn is_loopback(uri: &Uri) -> bool {
@@ -311,6 +346,18 @@ mod tests {
         assert!(from(&["--aggregator", "http://10.0.0.1:7070", "--insecure"]).is_ok());
         assert!(from(&["--aggregator", "https://10.0.0.1:7070"]).is_ok());
         assert!(from(&["--aggregator", "http://[::1]:7070"]).is_ok());
+    }
+
+    #[test]
+    fn a_certificate_needs_tls_a_place_and_no_token_beside_it() {
+        let tls = ["--aggregator", "https://10.0.0.1:7070"];
+        let with = |more: &[&str]| from(&[&tls[..], more].concat());
+        let found = with(&["--identity", "/x", "--join-token-file", "/t"]).expect("right").identity;
+        assert_eq!(found, Some(("/x".into(), Some("/t".into()))));
+        assert_eq!(with(&[]).expect("right").identity, None);
+        assert!(with(&["--join-token-file", "/t"]).expect_err("refused")[0].contains("--identity"));
+        assert!(with(&["--identity", "/x", "--token-file", "/t"]).expect_err("refused")[0].contains("--token-file"));
+        assert!(from(&["--identity", "/x"]).expect_err("refused")[0].contains("must be https"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The agent's one loop, on one thread: sample, probe, speak, and drain when told to stop.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use foreshadow_proto::v1;
@@ -9,12 +10,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::{Clock, HostClock, random};
-use crate::identity::{self, Metadata};
+use crate::identity::{self, Credentials, CredentialsError, Metadata};
 use crate::options::Options;
 use crate::probe::Probe;
 use crate::sample::{Reading, Sampler, host_sampler, rates};
 use crate::spool::{CAPACITY, Spool};
-use crate::stream::{Effect, Event, Hello, LinkError, Open, Session};
+use crate::stream::{Effect, Endpoint, Event, Hello, LinkError, Open, Session, pushback};
 
 /// First and longest wait before the next try to connect.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -36,6 +37,8 @@ const METADATA_AGAIN: [Duration; 6] = [
 ];
 /// The metadata service may name the instance within this time; then the host's name is taken.
 const IDENTITY_DEADLINE: Duration = Duration::from_secs(3);
+/// The same before the first certificate, which binds an id to a key for good: the third question is waited for.
+const ENROL_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Prints one sample as JSON: what this agent would send.
 pub fn once() -> ExitCode {
@@ -143,9 +146,11 @@ async fn run(options: Options) -> ExitCode {
         }
     });
     let mut facts = identity::host_facts();
+    let enrols = options.identity.as_ref().is_some_and(|(directory, _)| Credentials::owner(directory).is_none());
+    let deadline = if enrols { ENROL_DEADLINE } else { IDENTITY_DEADLINE };
     let mut instance_id = match &options.instance_id {
         Some(id) => id.clone(),
-        None => match tokio::time::timeout(IDENTITY_DEADLINE, metadata.recv()).await {
+        None => match tokio::time::timeout(deadline, metadata.recv()).await {
             Ok(Some(cloud)) => {
                 take_metadata(&mut facts, &cloud);
                 cloud.instance_id
@@ -154,6 +159,13 @@ async fn run(options: Options) -> ExitCode {
         },
     };
     tracing::info!(instance_id, aggregator = %options.endpoint.uri, probe = %options.probe, "agent starts");
+    let (mut endpoint, mut renewal) = match proven(&options, &instance_id) {
+        Ok(made) => made,
+        Err(error) => {
+            tracing::error!(%error, "this instance can have no certificate");
+            return ExitCode::FAILURE;
+        }
+    };
     let hello = Hello {
         instance_id: instance_id.clone(),
         claimed_group: options.group.clone().unwrap_or_default(),
@@ -175,7 +187,7 @@ async fn run(options: Options) -> ExitCode {
     let mut flush = ticker(FLUSH_EVERY);
     let mut link: Option<Open> = None;
     let mut back_off = BackOff::default();
-    let mut connecting = Box::pin(connect(options.endpoint.clone(), Duration::ZERO));
+    let mut connecting = Box::pin(connect(endpoint.clone(), Duration::ZERO));
     let mut metadata_open = true;
     loop {
         let event = tokio::select! {
@@ -188,10 +200,10 @@ async fn run(options: Options) -> ExitCode {
             },
             incoming = incoming(&mut link), if link.is_some() => match incoming {
                 Ok(message) => Event::Message(message),
-                Err(why) => {
+                Err((why, pushback)) => {
                     tracing::warn!(why, unacknowledged = session.unacknowledged(), "the stream ended; connecting anew");
                     link = None;
-                    connecting = Box::pin(connect(options.endpoint.clone(), back_off.next()));
+                    connecting = Box::pin(connect(endpoint.clone(), back_off.next_after(pushback)));
                     Event::Disconnected
                 }
             },
@@ -203,10 +215,10 @@ async fn run(options: Options) -> ExitCode {
                     Event::Connected
                 }
                 Err(error) => {
-                    let wait = back_off.next();
+                    let wait = back_off.next_after(error.pushback());
                     let again = wait.as_millis();
                     tracing::warn!(error = %whole(&error), again_in_ms = again, "the aggregator cannot be reached");
-                    connecting = Box::pin(connect(options.endpoint.clone(), wait));
+                    connecting = Box::pin(connect(endpoint.clone(), wait));
                     continue;
                 }
             },
@@ -219,9 +231,16 @@ async fn run(options: Options) -> ExitCode {
                         tracing::info!(was = instance_id, is = cloud.instance_id, "the cloud names this instance late");
                         instance_id.clone_from(&cloud.instance_id);
                         session.on(Event::Identified(cloud.instance_id));
+                        match proven(&options, &instance_id) {
+                            Ok(made) => (endpoint, renewal) = made,
+                            Err(error) => {
+                                tracing::error!(%error, "this instance can have no certificate");
+                                break;
+                            }
+                        }
                         // A stream has one name: the next one says the new name.
                         link = None;
-                        connecting = Box::pin(connect(options.endpoint.clone(), Duration::ZERO));
+                        connecting = Box::pin(connect(endpoint.clone(), Duration::ZERO));
                         Event::Disconnected
                     } else {
                         Event::Facts(facts.clone())
@@ -249,7 +268,7 @@ async fn run(options: Options) -> ExitCode {
                     if !sent && link.is_some() {
                         // The wire is full or gone: what was lost here goes again after a reconnect.
                         link = None;
-                        connecting = Box::pin(connect(options.endpoint.clone(), back_off.next()));
+                        connecting = Box::pin(connect(endpoint.clone(), back_off.next()));
                         session.on(Event::Disconnected);
                         break;
                     }
@@ -272,9 +291,30 @@ async fn run(options: Options) -> ExitCode {
             }
         }
     }
+    drop(renewal);
     notify(&[sd_notify::NotifyState::Stopping]);
     drain(session, link).await;
     ExitCode::SUCCESS
+}
+
+/// The endpoint with the instance's own credentials, where it has any, and what renews them.
+fn proven(options: &Options, instance: &str) -> Result<(Endpoint, Option<Renewal>), CredentialsError> {
+    let mut endpoint = options.endpoint.clone();
+    let Some((directory, join_token_file)) = &options.identity else { return Ok((endpoint, None)) };
+    let credentials = Arc::new(Credentials::open(directory, instance, join_token_file.clone())?);
+    endpoint.credentials = Some(credentials.clone());
+    let asked = endpoint.clone();
+    let renewal = Renewal(tokio::spawn(async move { credentials.renew(&asked).await }));
+    Ok((endpoint, Some(renewal)))
+}
+
+/// Ends with the credentials it renews.
+struct Renewal(tokio::task::JoinHandle<()>);
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Sends what is left, waits a little for its acknowledgement, and says goodbye.
@@ -310,18 +350,19 @@ async fn drain(mut session: Session, mut link: Option<Open>) {
     tracing::info!(unacknowledged = left, dropped = session.dropped(), "agent ends");
 }
 
-async fn incoming(link: &mut Option<Open>) -> Result<v1::AggregatorMessage, String> {
+/// The next message, or why there is none, and how long the aggregator wants to be left alone.
+async fn incoming(link: &mut Option<Open>) -> Result<v1::AggregatorMessage, (String, Duration)> {
     match link {
         Some(open) => match open.incoming.message().await {
             Ok(Some(message)) => Ok(message),
-            Ok(None) => Err("closed by the aggregator".to_owned()),
-            Err(status) => Err(status.message().to_owned()),
+            Ok(None) => Err(("closed by the aggregator".to_owned(), Duration::ZERO)),
+            Err(status) => Err((status.message().to_owned(), pushback(&status))),
         },
         None => std::future::pending().await,
     }
 }
 
-async fn connect(endpoint: crate::stream::Endpoint, after: Duration) -> Result<Open, LinkError> {
+async fn connect(endpoint: Endpoint, after: Duration) -> Result<Open, LinkError> {
     tokio::time::sleep(after).await;
     endpoint.open().await
 }
@@ -343,6 +384,12 @@ struct BackOff {
 impl BackOff {
     fn connected(&mut self) {
         self.connected_at = Some(Instant::now());
+    }
+
+    /// Not before the aggregator wants it, and not all at that moment.
+    fn next_after(&mut self, pushback: Duration) -> Duration {
+        let dice = u16::from_le_bytes(random());
+        self.next().max(pushback.mul_f64(1.0 + 0.5 * f64::from(dice) / f64::from(u16::MAX)))
     }
 
     fn next(&mut self) -> Duration {
@@ -404,4 +451,24 @@ fn whole(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_aggregator_is_left_alone_for_as_long_as_it_says() {
+        let mut status = tonic::Status::resource_exhausted("full");
+        assert_eq!(pushback(&status), Duration::ZERO);
+        for (told, most) in [("15000", 15), ("99999999999", 300), ("soon", 0), ("-1", 0)] {
+            status.metadata_mut().insert("grpc-retry-pushback-ms", told.parse().expect("a value"));
+            assert_eq!(pushback(&status), Duration::from_secs(most), "{told}");
+        }
+        let waits: Vec<Duration> = (0..50).map(|_| BackOff::default().next_after(Duration::from_secs(15))).collect();
+        assert!(waits.iter().all(|wait| (15.0..=22.5).contains(&wait.as_secs_f64())), "{waits:?}");
+        assert!(waits.windows(2).any(|pair| pair[0] != pair[1]), "not all at one moment");
+        let first = BackOff::default().next_after(Duration::ZERO);
+        assert!(first <= BACK_OFF.0, "{first:?}");
+    }
 }

@@ -9,9 +9,11 @@ use clap::{Parser, Subcommand};
 use foreshadow_agent::reader::Fault;
 
 use crate::config::Config;
+use crate::identity::command as identity;
 use crate::identity::{Role, new_token};
+use crate::store::command as store;
 use crate::telemetry::{self, LogFormat};
-use crate::{backtest, demo, eval, events, explain, models, steer, supervise, train};
+use crate::{backtest, decision, demo, eval, events, explain, models, steer, supervise, train};
 
 /// Exit code for a wrong configuration or command line (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
@@ -48,8 +50,18 @@ enum Command {
         #[arg(long)]
         role: Role,
     },
+    /// Make, list and revoke tokens while the aggregator runs: of callers, and join tokens of agents
+    Tokens(Box<identity::TokensArguments>),
+    /// List which instances have certificates, revoke one's, free its id
+    Certificates(Box<identity::CertificatesArguments>),
+    /// Print the certificate of the authority that signs agents' certificates
+    Authority(identity::AuthorityArguments),
+    /// Check the audit log
+    Audit(identity::AuditArguments),
     /// Say in words what a group's plan is, and why
     Explain(explain::ExplainArguments),
+    /// Plan again from the record of a decision: another plan is an error
+    Replay(decision::command::ReplayArguments),
     /// Stop: nothing is changed any more, in a group or (without one) anywhere
     Pause(steer::PauseArguments),
     /// End a pause
@@ -62,6 +74,8 @@ enum Command {
     Journal(steer::List),
     /// List what is known ahead (a sale, a broadcast), enter it, take it back
     Events(Box<events::command::EventsArguments>),
+    /// Check the embedded store, or copy it, while the aggregator runs
+    Store(store::StoreArguments),
     /// Score the forecast on recorded series
     Eval(eval::EvalArguments),
     /// Train a network on all histories and write it as ONNX
@@ -130,13 +144,22 @@ pub fn main() -> ExitCode {
             eprintln!("\nAdd this to the token file (identity.tokens):\n\n{entry}");
             ExitCode::SUCCESS
         }
+        Command::Tokens(arguments) => asked(identity::tokens(&arguments)),
+        Command::Certificates(arguments) => asked(identity::certificates(&arguments)),
+        Command::Authority(arguments) => asked(identity::authority(&arguments)),
+        Command::Audit(arguments) => asked(identity::audit(&arguments)),
         Command::Explain(arguments) => asked(explain::run(&arguments)),
+        Command::Replay(arguments) => match decision::command::run(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        },
         Command::Pause(arguments) => asked(steer::pause(&arguments, true)),
         Command::Resume(arguments) => asked(steer::pause(&arguments, false)),
         Command::Mode(arguments) => asked(steer::mode(&arguments)),
         Command::Shadow(arguments) => asked(steer::shadow(&arguments)),
         Command::Journal(list) => asked(steer::journal(&list)),
         Command::Events(arguments) => asked(events::command::run(&arguments)),
+        Command::Store(arguments) => asked(store::run(&arguments)),
         Command::Eval(eval) => match eval::run(&eval) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),

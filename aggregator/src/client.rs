@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use serde_json::Value;
@@ -44,7 +45,19 @@ impl Client {
         }
     }
 
+    /// A GET whose answer is no JSON.
+    pub async fn text(&self, path: &str) -> anyhow::Result<String> {
+        match tokio::time::timeout(DEADLINE, self.answered(Method::GET, path, None)).await {
+            Ok(body) => Ok(String::from_utf8(body?.to_vec())?),
+            Err(_) => bail!("{} did not answer within {} s", self.url, DEADLINE.as_secs()),
+        }
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        Ok(serde_json::from_slice(&self.answered(method, path, body).await?).unwrap_or_default())
+    }
+
+    async fn answered(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Bytes> {
         let mut request = Request::builder().method(method).uri(path);
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
@@ -67,10 +80,10 @@ impl Client {
             ExchangeError::Broken(_) => anyhow!("{}: {error}", self.url),
         })?;
         let (status, body) = (answer.status, answer.body);
-        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         if status.is_success() {
-            return Ok(answer);
+            return Ok(body);
         }
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         let detail = answer.get("detail").and_then(Value::as_str).unwrap_or("no reason given");
         match status {
             StatusCode::UNAUTHORIZED => bail!("not let in: {detail} (--token-file)"),

@@ -21,9 +21,10 @@ use crate::act::{self, Control, Intents};
 use crate::api::{self, ApiState, Bound, Listen, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
+use crate::decision::DecisionLog;
 use crate::events::EventLog;
 use crate::fleet::{self, AwsFleet, AwsQueue, FileFleet, Fleet, Reach};
-use crate::identity::{Access, Audit};
+use crate::identity::{Access, Audit, Authority, AuthorityError, Callers, EnrolService, Enrolments, Managed};
 use crate::ingest::AgentService;
 use crate::live::Live;
 use crate::observe::{Observer, Patience, Timeline, read_letters};
@@ -109,10 +110,13 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         insecure: config.listen.insecure,
         authenticated: access.is_authenticated(),
     };
-    let bound = listen.bind().await?;
+    listen.check()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let authority = listen.tls.as_ref().map(|_| authority(&config, clock.wall_seconds())).transpose();
+    let authority = authority.map_err(ServeError::from)?;
+    let bound = listen.bind(authority.as_ref()).await?;
     let url = bound.url();
     let metrics = recorder();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let embedded = Embedded::open(store_options(&config.store), clock.clone(), random()).await?;
     let pool = embedded.pool();
     let store: Arc<dyn SampleStore> = match &config.store.influxdb {
@@ -147,6 +151,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         store.id(),
         Control::open(pool.clone(), ceilings.collect()).await?,
         Intents::new(pool.clone()),
+        DecisionLog::new(pool.clone()),
         fleets,
         sessions.clone(),
         timeline.clone(),
@@ -155,10 +160,21 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     )
     .await?;
     let act = acting.handle();
+    let audit = Audit::open(pool.clone()).await?;
+    let managed = Managed::open(pool.clone()).await?;
+    let certificate_seconds = config.identity.certificate_seconds;
+    let enrolments = Enrolments::open(pool.clone(), audit.clone(), managed.clone(), certificate_seconds).await?;
     let (shutdown, ingest_stop) = (CancellationToken::new(), CancellationToken::new());
     let (board, live, plans) = (Board::default(), Live::default(), PlanLog::new(pool.clone()));
     let events = EventLog::new(pool.clone());
-    let ingest = AgentService::new(store.clone(), timeline.clone(), live.clone(), clock.clone(), ingest_stop.clone());
+    let ingest = AgentService::new(
+        store.clone(),
+        timeline.clone(),
+        live.clone(),
+        enrolments.clone(),
+        clock.clone(),
+        ingest_stop.clone(),
+    );
     let service = rounds::Service::new(
         rounds_options(&config, pool_of_models, access.is_authenticated()),
         store.clone(),
@@ -172,8 +188,9 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     );
     let running = Arc::new(AtomicBool::new(false));
     let state = ApiState {
-        access: Arc::new(access),
-        audit: Audit::new(pool),
+        enrol: EnrolService::new(authority, enrolments.clone(), timeline.clone(), observer.hint(), clock.clone()),
+        callers: Arc::new(Callers::new(access, managed, enrolments)),
+        audit,
         store: store.clone(),
         timeline,
         hint: observer.hint(),
@@ -213,7 +230,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         service.run(stop).await;
         "the rounds"
     });
-    parts.spawn(maintain(store.clone(), clock, shutdown.clone()));
+    parts.spawn(maintain(store.clone(), state.callers.clone(), clock, shutdown.clone()));
     let server = spawn_server(bound, state, shutdown.clone());
     running.store(true, Ordering::Relaxed);
     tracing::info!(url, "aggregator runs");
@@ -256,7 +273,20 @@ fn spawn_server(bound: Bound, state: ApiState, shutdown: CancellationToken) -> t
     tokio::spawn(async move { bound.serve(api::router(state), shutdown).await })
 }
 
-async fn maintain(store: Arc<dyn SampleStore>, clock: Arc<dyn Clock>, shutdown: CancellationToken) -> &'static str {
+/// The operator's authority, or our own in the store's directory.
+fn authority(config: &Config, now: i64) -> Result<Authority, AuthorityError> {
+    match &config.identity.authority {
+        Some((certificate, key)) => Authority::read(certificate, key, now),
+        None => Authority::own(&config.store.directory.join("identity"), now),
+    }
+}
+
+async fn maintain(
+    store: Arc<dyn SampleStore>,
+    callers: Arc<Callers>,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) -> &'static str {
     let mut every = tokio::time::interval(MAINTAIN_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -265,6 +295,12 @@ async fn maintain(store: Arc<dyn SampleStore>, clock: Arc<dyn Clock>, shutdown: 
             _ = every.tick() => {
                 if let Err(error) = store.maintain(clock.wall_micros()).await {
                     tracing::warn!(%error, "the store's upkeep failed; trying again in a minute");
+                }
+                let now = clock.wall_micros();
+                for done in [callers.managed().maintain(now).await, callers.enrolments().maintain(now).await] {
+                    if let Err(error) = done {
+                        tracing::warn!(%error, "the upkeep of tokens and certificates failed; trying again in a minute");
+                    }
                 }
             }
         }
@@ -378,12 +414,20 @@ fn check_limits(config: &Config, fleets: &[Arc<dyn Fleet>]) -> Result<(), Superv
 }
 
 fn policy(group: &Id, read: &config::Group) -> GroupPolicy {
-    let mut configured = GroupPolicy { minimum: read.minimum, maximum: read.maximum, ..GroupPolicy::new(group) };
+    let mut configured = GroupPolicy {
+        minimum: read.minimum,
+        maximum: read.maximum,
+        windows: read.window.values().cloned().collect(),
+        ..GroupPolicy::new(group)
+    };
     let policy = &mut configured.policy;
     let targets = read.targets.iter().filter_map(|(name, target)| Some((name.parse::<Metric>().ok()?, *target)));
     if !read.targets.is_empty() {
         policy.targets = targets.collect();
     }
+    let lower = read.reactive_targets.iter().filter_map(|(name, target)| Some((name.parse::<Metric>().ok()?, *target)));
+    policy.reactive_targets = lower.collect();
+    policy.change_cost = read.change_cost.unwrap_or(policy.change_cost);
     policy.confidence = read.confidence.unwrap_or(policy.confidence);
     policy.weights.clone_from(&read.weights);
     policy.bandwidth_bits.clone_from(&read.bandwidth_bits);

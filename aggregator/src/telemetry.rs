@@ -47,6 +47,20 @@ pub fn describe_metrics() {
     counter!("foreshadow_samples_duplicate_total", "Samples that came again and were dropped");
     counter!("foreshadow_samples_rejected_total", "Samples that can never be stored, by reason");
     gauge!("foreshadow_agent_streams", "Agents whose stream is open");
+    counter!(
+        "foreshadow_batches_turned_away_total",
+        "Batches that were told to come back: too much waited for the disk"
+    );
+    counter!("foreshadow_slow_agents_total", "Streams that ended because the agent did not read its answers");
+    counter!("foreshadow_enrolments_total", "Instances that got their first certificate");
+    counter!("foreshadow_enrolments_refused_total", "Requests for a certificate that were refused");
+    counter!("foreshadow_certificates_issued_total", "Certificates issued, renewals included");
+    counter!("foreshadow_second_claims_total", "Claims of an instance id that is another's, all of them refused");
+    counter!("foreshadow_second_claims_with_token_total", "Those of them that came with a valid join token");
+    counter!("foreshadow_forged_instance_ids_total", "Agents that spoke of another instance than their own, refused");
+    // An alarm for their first time needs them at zero before.
+    metrics::counter!("foreshadow_second_claims_with_token_total").increment(0);
+    metrics::counter!("foreshadow_forged_instance_ids_total").increment(0);
     counter!("foreshadow_notices_total", "Moves that were heard of, by way and whether they were known");
     counter!("foreshadow_letters_total", "Messages of the event queue, by what they were");
     gauge!("foreshadow_queue_read", "1 when the latest reading of the event queue succeeded");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foreshadow::clock::{Clock, SystemClock};
-use foreshadow::store::{Arrival, Embedded, Minute, Options, SampleStore, StoreError};
+use foreshadow::store::{Arrival, Embedded, Minute, Options, SampleStore, StoreError, check};
 use foreshadow_proto::convert::{Id, Sample, StreamId};
 
 const HOUR: i64 = 3_600_000_000;
@@ -203,4 +203,93 @@ async fn tick_numbers_go_on_after_every_tick_was_folded() {
     store.append(arrival("i-1", 1, vec![sample(1, 1_800_000_000_000_000)])).await.expect("stored");
     let tick: i64 = sqlx::query_scalar("SELECT MAX(tick) FROM tick").fetch_one(&store.pool()).await.expect("a tick");
     assert_eq!(tick, 147);
+}
+
+/// A store with both forms of samples in it, closed.
+async fn filled(directory: &Path) {
+    let store = open(directory).await;
+    let now = SystemClock.wall_micros();
+    for instance in ["i-1", "i-2"] {
+        let samples = (1..=100).map(|n| sample(n, now - 3 * HOUR + n as i64 * 1_000_000)).collect();
+        store.append(arrival(instance, 1, samples)).await.expect("stored");
+    }
+    store.maintain(now + 2 * HOUR).await.expect("folds");
+    store.append(arrival("i-1", 1, vec![sample(101, now), sample(102, now + 1)])).await.expect("stored");
+    store.append(arrival("i-3", 2, vec![sample(1, now)])).await.expect("stored");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_a_store_is_found() {
+    let whole = tempfile::tempdir().expect("a directory");
+    filled(whole.path()).await;
+    let found = check::check(whole.path()).await.expect("reads");
+    assert!(found.is_whole(), "{found:?}");
+    assert_eq!((found.samples, found.streams, found.chunks, found.ticks), (203, 3, 2, 2));
+    for (change, said) in [
+        ("UPDATE tick SET body = substr(body, 1, 40) WHERE tick = 4", "tick 4"),
+        ("UPDATE tick SET samples = 7 WHERE tick = 4", "its row says"),
+        ("UPDATE chunk SET last_micros = last_micros + 1 WHERE instance = 'i-2'", "chunk i-2"),
+        ("UPDATE chunk SET instance = 'i-9' WHERE instance = 'i-2'", "another instance"),
+        ("DELETE FROM stream WHERE instance = 'i-2'", "none are held"),
+        ("UPDATE stream SET held = substr(held, 1, 7) WHERE instance = 'i-1'", "cannot be read"),
+        ("UPDATE stream SET held = x'01000000000000000200000000000000' WHERE instance = 'i-1'", "there and not held"),
+        (
+            "INSERT INTO tick SELECT tick + 10, written_micros, first_micros, last_micros, samples, body FROM tick",
+            "twice",
+        ),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::copy(whole.path().join("foreshadow.db"), directory.path().join("foreshadow.db")).expect("copied");
+        let url = format!("sqlite:{}", directory.path().join("foreshadow.db").display());
+        let pool = sqlx::SqlitePool::connect(&url).await.expect("opens");
+        sqlx::query(change).execute(&pool).await.expect("changed");
+        pool.close().await;
+        let found = check::check(directory.path()).await.expect("reads");
+        assert!(found.faults.iter().any(|fault| fault.contains(said)), "{change}: {found:?}");
+    }
+    // Pages that a disk gave back wrong.
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut bytes = std::fs::read(whole.path().join("foreshadow.db")).expect("read");
+    for page in bytes.chunks_mut(4_096).skip(2).step_by(3) {
+        page.iter_mut().for_each(|byte| *byte ^= 0x55);
+    }
+    std::fs::write(directory.path().join("foreshadow.db"), bytes).expect("written");
+    let found = check::check(directory.path()).await.expect("reads");
+    assert!(!found.is_whole());
+    assert!(check::check(&directory.path().join("nowhere")).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_beside_a_busy_store_is_whole_and_opens_as_the_same_store() {
+    let directory = tempfile::tempdir().expect("a directory");
+    filled(directory.path()).await;
+    let store = open(directory.path()).await;
+    let now = SystemClock.wall_micros();
+    let busy = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for number in 0..10_u64 {
+                let samples = (1..=200).map(|n| sample(number * 200 + n, now)).collect();
+                store.append(arrival("i-busy", 5, samples)).await.expect("stored");
+            }
+        })
+    };
+    let copy = tempfile::tempdir().expect("a directory");
+    let mut counts = Vec::new();
+    for number in 0..3 {
+        let to = copy.path().join(format!("{number}.db"));
+        let found = check::backup(directory.path(), &to).await.expect("copies");
+        assert!(found.is_whole() && found.samples >= 203, "{found:?}");
+        counts.push(found.samples);
+        let again = check::backup(directory.path(), &to).await.expect_err("refused").to_string();
+        assert!(again.contains("overwrites nothing"), "{again}");
+    }
+    busy.await.expect("no panic");
+    assert!(counts.is_sorted(), "{counts:?}");
+    std::fs::rename(copy.path().join("0.db"), copy.path().join("foreshadow.db")).expect("moved");
+    let restored = open(copy.path()).await;
+    assert_eq!(restored.id(), store.id());
+    assert_eq!(restored.samples(&id("i-2"), 0, i64::MAX).await.expect("reads").len(), 100);
+    assert_eq!(restored.held(&id("i-1"), StreamId([1; 16])).await.expect("reads"), [1..=102]);
 }

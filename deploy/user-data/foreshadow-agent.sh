@@ -22,7 +22,7 @@ AGGREGATOR=''
 CA_PEM=''
 CA_FILE=''
 
-# The token (role agent): the name of an SSM parameter of type SecureString, which the instance's role may read
+# The token (a join token, or one of the role agent): the name of an SSM parameter of type SecureString, which the instance's role may read
 # (ssm:GetParameter; kms:Decrypt where the key is your own), or the path of a file that only root can read.
 TOKEN_PARAMETER=''
 TOKEN_FILE=''
@@ -111,7 +111,10 @@ write_settings() {
         echo '# Written by user data; it writes this file anew.'
         echo "aggregator = '$AGGREGATOR'"
         echo "ca = '$SETTINGS/ca.pem'"
-        echo "token_file = '/run/credentials/foreshadow-agent.service/token'"
+        # A join token says by its first letters that it is one.
+        local key=token_file
+        ! grep --quiet '^fj_' "$work/token" || key=join_token_file
+        echo "$key = '/run/credentials/foreshadow-agent.service/token'"
         echo "probe = '$PROBE'"
         [[ -z $GROUP ]] || echo "group = '$GROUP'"
     } >"$work/agent.toml"

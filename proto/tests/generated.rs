@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-const PROTOS: [&str; 2] = ["foreshadow/v1/agent.proto", "foreshadow/v1/predict.proto"];
+const PROTOS: [&str; 3] = ["foreshadow/v1/agent.proto", "foreshadow/v1/enrol.proto", "foreshadow/v1/predict.proto"];
 
 /// Messages that REST answers with as JSON.
 const QUERIED: [&str; 10] = [

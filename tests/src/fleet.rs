@@ -61,7 +61,7 @@ impl Fleet {
     /// Starts one agent per instance.
     pub fn start(script: &Script) -> anyhow::Result<Self> {
         let uri = script.aggregator.parse().with_context(|| script.aggregator.clone())?;
-        let endpoint = Endpoint { uri, ca: None, token_file: None };
+        let endpoint = Endpoint { uri, ca: None, token_file: None, credentials: None };
         let mut fleet = Self { script: script.clone(), endpoint, seen: Vec::new(), agents: JoinSet::new() };
         for instance in &script.instances {
             fleet.join(instance);

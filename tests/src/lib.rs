@@ -2,7 +2,7 @@
 //! [`web`] asks them, [`fleet`] is many agents in one process that speak the real protocol,
 //! [`oracle`] stands between agents and aggregator and counts, [`cloud`] is a local AWS,
 //! [`proxy`] stands before it and fails on demand, [`metadata`] tells an instance of itself, [`machine`] reads this host by itself, [`tokens`]
-//! makes callers of every role.
+//! makes callers of every role, [`trust`] certificates, right and wrong ones.
 
 pub mod cloud;
 pub mod fleet;
@@ -12,4 +12,5 @@ pub mod oracle;
 pub mod process;
 pub mod proxy;
 pub mod tokens;
+pub mod trust;
 pub mod web;

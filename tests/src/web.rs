@@ -13,11 +13,13 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+use crate::trust::Held;
 
 /// What came back.
 #[derive(Debug)]
@@ -66,24 +68,43 @@ pub async fn get(url: &str) -> anyhow::Result<Answer> {
 
 /// A GET over TLS that trusts the authority in `ca` alone.
 pub async fn get_tls(url: &str, ca: &Path, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+    request_tls(Method::GET, url, ca, None, headers, "").await
+}
+
+/// Any request over TLS, with a certificate of one's own where there is one.
+pub async fn request_tls(
+    method: Method,
+    url: &str,
+    ca: &Path,
+    own: Option<&Held>,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> anyhow::Result<Answer> {
     let uri: Uri = url.parse()?;
     let authority = uri.authority().context("a host")?;
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca)?)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let config = config.with_root_certificates(roots);
+    let config = match own {
+        None => config.with_no_client_auth(),
+        Some(own) => {
+            let chain = CertificateDer::pem_slice_iter(own.certificates.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+            config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(own.key.as_bytes())?)?
+        }
+    };
     let stream = TcpStream::connect(authority.as_str()).await?;
     let name = ServerName::try_from(authority.host().to_owned())?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut request = Request::builder().uri(path).header("host", authority.as_str());
+    let mut request = Request::builder().method(method).uri(path).header("host", authority.as_str());
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    answer(sender.send_request(request.body(Full::new(Bytes::new()))?).await?).await
+    answer(sender.send_request(request.body(Full::new(body.into()))?).await?).await
 }
 
 /// The JSON of a GET that must succeed.

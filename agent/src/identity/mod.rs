@@ -1,10 +1,13 @@
-//! Which instance this is: flags, environment and file first, then the cloud's metadata service.
+//! Which instance this is: flags, environment and file first, then the cloud's metadata service; and how it proves it
+//! ([`Credentials`]).
 
+mod credentials;
 mod imds;
 
 use foreshadow_proto::convert::Id;
 use foreshadow_proto::v1;
 
+pub use credentials::{Credentials, CredentialsError};
 pub use imds::{Metadata, metadata, watch_target_state};
 
 /// The kernel's boot id; changes with every boot.

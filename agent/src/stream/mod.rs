@@ -3,5 +3,5 @@
 mod link;
 mod session;
 
-pub use link::{Endpoint, LinkError, Open};
+pub use link::{Endpoint, LinkError, Open, pushback};
 pub use session::{Effect, Event, Hello, Session};

@@ -24,6 +24,7 @@ fn calm() -> Facts {
         machines,
         minimum: 2,
         maximum: 60,
+        windows: Vec::new(),
         loads: vec![Load {
             metric: "cpu".to_owned(),
             target: 60.0,
@@ -257,6 +258,31 @@ fn the_bounds_of_the_group_hold() {
     only(&detach(1), &facts, &Refusal::BelowMinimum { minimum: 40, would_be: 39 });
     let few = changed(|facts| facts.minimum = 41);
     only(&terminate(&["s-0"]), &few, &Refusal::BelowMinimum { minimum: 41, would_be: 40 });
+}
+
+#[test]
+fn the_bounds_of_a_window_hold_in_it_and_nowhere_else() {
+    let window = |from, until, minimum, maximum| Window { from, until, minimum, maximum };
+    let within = |windows: &[Window]| changed(|facts| facts.windows = windows.to_vec());
+    let busy = window(1_000, 1_001, Some(40), None);
+    let floor = Refusal::BelowMinimum { minimum: 40, would_be: 39 };
+    only(&detach(1), &within(&[busy]), &floor);
+    only(&detach(1), &within(&[window(0, 2_000, Some(10), None), busy]), &floor);
+    let over = [window(1_001, 2_000, Some(40), None), window(0, 1_000, Some(40), None)];
+    assert_eq!(check(&detach(1), &within(&over), &Limits::default()), [], "not yet, and no more");
+    let frozen = window(900, 1_100, None, Some(40));
+    let ceiling = Refusal::AboveMaximum { maximum: 40, would_be: 41 };
+    only(&Change::Launch { count: 1 }, &within(&[frozen, window(0, 2_000, None, Some(50))]), &ceiling);
+    let past = [window(0, 1_000, None, Some(40))];
+    assert_eq!(check(&Change::Launch { count: 20 }, &within(&past), &Limits::default()), []);
+    // A window widens nothing, and a floor may be launched up to whatever a ceiling says.
+    let wide = [window(0, 2_000, Some(1), Some(100))];
+    let mut narrow = within(&wide);
+    narrow.maximum = 59;
+    only(&Change::Launch { count: 20 }, &narrow, &Refusal::AboveMaximum { maximum: 59, would_be: 60 });
+    assert!(!check(&detach(39), &within(&wide), &Limits::default()).is_empty());
+    let both = [window(0, 2_000, Some(45), None), frozen];
+    assert_eq!(check(&Change::Launch { count: 5 }, &within(&both), &Limits::default()), []);
 }
 
 #[test]

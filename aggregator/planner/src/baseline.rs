@@ -1,5 +1,7 @@
 //! The idle baseline b: what an instance uses when it does nothing. It is dangerous, since a b near
 //! the target asks for nobody, so it is bounded on every side and zero in doubt.
+//!
+//! One agent in ten may say whatever it likes: medians throughout, and the lowest tenth sets no cap.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +11,10 @@ pub const SHADOWS_NEEDED: usize = 3;
 pub const AGREEMENT_POINTS: f64 = 3.0;
 /// b may move this much in an hour, points.
 pub const POINTS_PER_HOUR: f64 = 1.0;
+/// Points that a regression looks at, at most: it compares each with each.
+const REGRESSION_POINTS: usize = 300;
+/// The middle half of the traffic must vary by this share of its median: about a fifth, as standard deviation.
+const VARIATION: f64 = 0.27;
 
 /// The baseline in use, with where it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
@@ -63,7 +69,10 @@ pub fn bounded(previous: &Baseline, measured: &Measured, target: f64, hours: f64
         (None, None) => return (evidence(0.0), None),
         _ => return (evidence(0.0), Some(Doubt::TooFewShadows)),
     };
-    let Some(lowest) = quantile(&clean(&measured.serving), 0.05) else {
+    let serving = clean(&measured.serving);
+    // Of ten that serve one may lie: the lowest one in ten is not asked.
+    let honest = serving.get(serving.len() / 10..).unwrap_or_default();
+    let Some(lowest) = quantile(&serving, 0.05).and_then(|lowest| Some(honest.first()?.max(lowest))) else {
         return (evidence(0.0), Some(Doubt::NoServing));
     };
     let cap = lowest.min(target / 2.0).max(0.0);
@@ -72,25 +81,32 @@ pub fn bounded(previous: &Baseline, measured: &Measured, target: f64, hours: f64
     (evidence(wanted.min(cap).min(most).max(0.0)), None)
 }
 
-/// Intercept of utilisation over traffic by least squares: `(traffic, utilisation)` per serving
-/// instance and minute. `None` when the traffic hardly varies.
+/// Intercept of utilisation over traffic: `(traffic, utilisation)` per serving instance and minute. The slope is the
+/// median of the slopes between any two (Theil and Sen), which a tenth of the points cannot bend. `None` when the
+/// traffic hardly varies.
 pub fn regression(points: &[(f64, f64)]) -> Option<f64> {
     let points: Vec<_> = points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
     if points.len() < 30 {
         return None;
     }
-    #[allow(clippy::cast_precision_loss, reason = "few points")]
-    let count = points.len() as f64;
-    let mean_x = points.iter().map(|(x, _)| x).sum::<f64>() / count;
-    let mean_y = points.iter().map(|(_, y)| y).sum::<f64>() / count;
-    let spread = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum::<f64>();
-    // Without variation of a fifth of the mean the line may point anywhere.
-    if mean_x <= 0.0 || (spread / count).sqrt() < 0.2 * mean_x {
+    let points: Vec<_> = points.iter().step_by(points.len().div_ceil(REGRESSION_POINTS)).collect();
+    let traffic = sorted(points.iter().map(|(x, _)| *x));
+    let [low, middle, high] = [0.25, 0.5, 0.75].map(|q| quantile(&traffic, q).unwrap_or_default());
+    // Without variation the line may point anywhere.
+    if middle <= 0.0 || high - low < VARIATION * middle {
         return None;
     }
-    let slope = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum::<f64>() / spread;
-    let intercept = mean_y - slope * mean_x;
+    let pairs = points.iter().enumerate().flat_map(|(at, a)| points.iter().skip(at + 1).map(move |b| (a, b)));
+    let slopes = pairs.filter(|(a, b)| (a.0 - b.0).abs() > 1e-3 * middle).map(|(a, b)| (a.1 - b.1) / (a.0 - b.0));
+    let slope = quantile(&sorted(slopes), 0.5)?;
+    let intercept = quantile(&sorted(points.iter().map(|(x, y)| y - slope * x)), 0.5)?;
     (slope > 0.0 && intercept >= 0.0).then_some(intercept)
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
 }
 
 fn clean(values: &[f64]) -> Vec<f64> {

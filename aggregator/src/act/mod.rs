@@ -22,4 +22,4 @@ pub use intents::{Intents, Line};
 pub use journal::{Intent, Settled};
 pub use leads::{Kind, Lead, Leads};
 pub use service::{Handle, Options, Service};
-pub use verdicts::{Planned, Surroundings, Verdict};
+pub use verdicts::{Judged, Planned, Surroundings, Verdict};

@@ -5,6 +5,7 @@ mod ask;
 mod assets;
 mod behind;
 mod events;
+mod identity;
 mod openapi;
 mod overview;
 mod predict;
@@ -21,8 +22,9 @@ use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use foreshadow_proto::v1::agent_server::AgentServer;
+use foreshadow_proto::v1::enrolment_server::EnrolmentServer;
 use foreshadow_proto::v1::predict_server::PredictServer;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::act;
 use crate::clock::Clock;
 use crate::events::EventLog;
-use crate::identity::{Access, Audit};
+use crate::identity::{Audit, Callers, EnrolService};
 use crate::ingest::AgentService;
 use crate::live::Live;
 use crate::observe::{Hint, Timeline};
@@ -40,13 +42,18 @@ use crate::store::SampleStore;
 
 pub use server::{Bound, Listen, ServeError};
 
-/// Largest gRPC message: a full batch is a fifth of it.
-const MESSAGE_BYTES: usize = 1_024 * 1_024;
+/// Largest message of an agent: a full batch of the longest samples is 253 kB.
+const AGENT_BYTES: usize = 256 * 1_024;
+/// Largest question.
+const MESSAGE_BYTES: usize = 64 * 1_024;
+/// Largest request of an agent that has proven nothing yet.
+const ENROL_BYTES: usize = 16 * 1_024;
 
 /// Everything the routes need. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ApiState {
-    pub access: Arc<Access>,
+    pub callers: Arc<Callers>,
+    pub enrol: EnrolService,
     pub audit: Audit,
     pub store: Arc<dyn SampleStore>,
     pub timeline: Timeline,
@@ -72,12 +79,14 @@ pub fn router(state: ApiState) -> Router {
     tokio::spawn(async move {
         reporter.set_serving::<PredictServer<predict::PredictService>>().await;
         reporter.set_serving::<AgentServer<AgentService>>().await;
+        reporter.set_serving::<EnrolmentServer<EnrolService>>().await;
     });
-    let agent = AgentServer::new(state.ingest.clone()).max_decoding_message_size(MESSAGE_BYTES);
+    let agent = AgentServer::new(state.ingest.clone()).max_decoding_message_size(AGENT_BYTES);
     let predict = PredictServer::new(predict::PredictService::new(state.board.clone(), state.shutdown.clone()))
         .max_decoding_message_size(MESSAGE_BYTES);
+    let enrol = EnrolmentServer::new(state.enrol.clone()).max_decoding_message_size(ENROL_BYTES);
     let mut grpc = tonic::service::Routes::builder();
-    grpc.add_service(health).add_service(agent).add_service(predict);
+    grpc.add_service(health).add_service(agent).add_service(enrol).add_service(predict);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(foreshadow_proto::DESCRIPTORS)
@@ -107,6 +116,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/instances", get(behind::instances))
         .route("/plans", get(rest::plans))
         .route("/plans/{generation}", get(rest::plan))
+        .route("/decisions", get(rest::decisions))
+        .route("/decisions/{generation}", get(rest::decision))
         .route("/predict/capacity", get(rest::predict_capacity))
         .route("/events", get(events::events).post(events::enter))
         .route("/events/{id}", get(events::event).delete(events::delete))
@@ -115,6 +126,13 @@ pub fn router(state: ApiState) -> Router {
         .route("/shadow/detached", post(rest::detached))
         .route("/shadow/sessions", get(rest::shadow_sessions))
         .route("/audit", get(rest::audit))
+        .route("/authority", get(identity::authority))
+        .route("/certificates", get(identity::certificates))
+        .route("/certificates/{instance}/revoke", post(identity::revoke_certificates))
+        .route("/certificates/{instance}/release", post(identity::release_certificates))
+        .route("/tokens", get(identity::tokens).post(identity::create_token))
+        .route("/tokens/join", post(identity::create_join_token))
+        .route("/tokens/{token}", delete(identity::revoke_token))
         .route("/groups/{group}/mode", post(steer::mode))
         .route("/groups/{group}/pause", post(steer::pause))
         .route("/groups/{group}/resume", post(steer::resume))

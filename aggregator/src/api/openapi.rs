@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{behind, events, overview, push, rest, steer, watch};
+use super::{behind, events, identity, overview, push, rest, steer, watch};
 
 /// The document of the REST routes.
 #[derive(Debug, OpenApi)]
@@ -28,6 +28,8 @@ use super::{behind, events, overview, push, rest, steer, watch};
         rest::minutes,
         rest::plans,
         rest::plan,
+        rest::decisions,
+        rest::decision,
         rest::predict_capacity,
         events::events,
         events::event,
@@ -38,6 +40,14 @@ use super::{behind, events, overview, push, rest, steer, watch};
         rest::detached,
         rest::shadow_sessions,
         rest::audit,
+        identity::authority,
+        identity::certificates,
+        identity::revoke_certificates,
+        identity::release_certificates,
+        identity::tokens,
+        identity::create_token,
+        identity::create_join_token,
+        identity::revoke_token,
         steer::mode,
         steer::pause,
         steer::resume,

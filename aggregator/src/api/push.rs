@@ -1,12 +1,13 @@
 //! `POST /shadow/metrics`: samples pushed line by line, stored as they come in.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use foreshadow_proto::convert::Id;
 use futures::StreamExt as _;
 use serde::Serialize;
@@ -14,11 +15,14 @@ use serde::Serialize;
 use super::ApiState;
 use super::ask::{Asked, wrong};
 use super::problem::Problem;
+use crate::identity::{Caller, Role};
 use crate::ingest::lines::{self, Format, Pushed};
 use crate::store::Arrival;
 
 /// No line is longer.
 const LINE_BYTES: usize = 64 * 1_024;
+/// Who pushes goes on within this time, or is let go.
+const CHUNK_WITHIN: Duration = Duration::from_secs(30);
 /// Lines stored in one go.
 const LINES_AT_ONCE: usize = 1_000;
 /// Faults told one by one; further ones are only counted.
@@ -50,6 +54,7 @@ pub struct LineFault {
         (status = 503, description = "the store refuses; what is in `accepted` is durable", body = Problem)))]
 pub async fn push_metrics(
     State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     asked: Asked,
     body: Body,
@@ -68,7 +73,12 @@ pub async fn push_metrics(
     let (mut rest, mut line_number) = (Vec::new(), 0);
     let mut chunks = body.into_data_stream();
     let mut broken = None;
-    while let Some(chunk) = chunks.next().await {
+    loop {
+        let Ok(chunk) = tokio::time::timeout(CHUNK_WITHIN, chunks.next()).await else {
+            broken = Some(format!("nothing came for {} s", CHUNK_WITHIN.as_secs()));
+            break;
+        };
+        let Some(chunk) = chunk else { break };
         match chunk {
             Ok(chunk) => rest.extend_from_slice(&chunk),
             Err(error) => {
@@ -79,7 +89,7 @@ pub async fn push_metrics(
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = rest.drain(..=end).collect();
             line_number += 1;
-            take(&state, format, &line, line_number, &mut waiting, &mut pushing);
+            take(&state, &caller, format, &line, line_number, &mut waiting, &mut pushing);
         }
         if rest.len() > LINE_BYTES {
             line_number += 1;
@@ -88,13 +98,13 @@ pub async fn push_metrics(
             break;
         }
         if waiting.len() >= LINES_AT_ONCE {
-            store(&state, &mut waiting, &mut pushing).await?;
+            store(&state, &caller, &mut waiting, &mut pushing).await?;
         }
     }
     if !rest.is_empty() && broken.is_none() {
-        take(&state, format, &rest, line_number + 1, &mut waiting, &mut pushing);
+        take(&state, &caller, format, &rest, line_number + 1, &mut waiting, &mut pushing);
     }
-    store(&state, &mut waiting, &mut pushing).await?;
+    store(&state, &caller, &mut waiting, &mut pushing).await?;
     if let Some(problem) = broken {
         return Err(Problem::bad(format!("the body broke off: {problem}; {} lines are durable", pushing.accepted)));
     }
@@ -112,19 +122,36 @@ impl Pushing {
     }
 }
 
-fn take(state: &ApiState, format: Format, line: &[u8], number: u64, waiting: &mut Vec<Pushed>, pushing: &mut Pushing) {
+fn take(
+    state: &ApiState,
+    caller: &Caller,
+    format: Format,
+    line: &[u8],
+    number: u64,
+    waiting: &mut Vec<Pushed>,
+    pushing: &mut Pushing,
+) {
     let read = std::str::from_utf8(line)
         .map_err(|_| "is not UTF-8".to_owned())
         .and_then(|line| lines::parse(format, line, state.clock.wall_micros()));
     match read {
-        Ok(Some(pushed)) => waiting.push(pushed),
+        Ok(Some(pushed)) => match state.ingest.may_push(&pushed.instance, caller) {
+            Ok(()) => waiting.push(pushed),
+            Err(reason) => pushing.reject(number, reason),
+        },
         Ok(None) => {}
         Err(reason) => pushing.reject(number, reason),
     }
 }
 
 /// Stores what waits, one arrival an instance.
-async fn store(state: &ApiState, waiting: &mut Vec<Pushed>, pushing: &mut Pushing) -> Result<(), Problem> {
+async fn store(
+    state: &ApiState,
+    caller: &Caller,
+    waiting: &mut Vec<Pushed>,
+    pushing: &mut Pushing,
+) -> Result<(), Problem> {
+    let proven = !caller.open && (caller.instance.is_some() || caller.role >= Role::Operator);
     let mut arrivals: BTreeMap<Id, Arrival> = BTreeMap::new();
     for pushed in waiting.drain(..) {
         let arrival = arrivals.entry(pushed.instance.clone()).or_insert_with(|| Arrival {
@@ -140,6 +167,7 @@ async fn store(state: &ApiState, waiting: &mut Vec<Pushed>, pushing: &mut Pushin
     for (instance, arrival) in arrivals {
         let count = arrival.samples.len() as u64;
         state.timeline.pushed(&instance, state.clock.wall_micros());
+        state.timeline.agent_proven(&instance, proven, state.clock.wall_micros());
         match state.ingest.store(arrival).await {
             Ok(_) => pushing.accepted += count,
             Err(error) => {

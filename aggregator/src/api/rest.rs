@@ -16,6 +16,7 @@ use super::ApiState;
 use super::ask::{Asked, Known, wrong};
 use super::problem::Problem;
 use crate::act::{Kind, Lead, Standing};
+use crate::decision::Kept;
 use crate::identity::{AuditEntry, Caller, Role};
 use crate::observe::MemberSnapshot;
 use crate::rounds::PredictError;
@@ -70,6 +71,7 @@ pub async fn readyz(State(state): State<ApiState>) -> Response {
         let made = report.plan.as_deref().and_then(|plan| plan.get("made_at")?.as_i64());
         warnings.extend(overdue(&report.summary.name, made, now));
     }
+    warnings.extend(state.callers.enrolments().warnings(state.clock.wall_micros()));
     if let Some(behind) = health.forward_lag_ticks.filter(|behind| *behind > BEHIND_TICKS) {
         warnings.push(format!("InfluxDB is {behind} commits behind"));
     }
@@ -232,6 +234,43 @@ pub async fn plan(
             format!("generation {number} is not kept; those between {first} and {last} that said something new are");
         Problem::new(StatusCode::NOT_FOUND, kept).field("generation", "is not kept")
     })
+}
+
+/// The decisions that are kept with all their evidence, newest first: every round that changed something, and one an hour.
+#[utoipa::path(get, path = "/decisions", params(
+    ("group" = String, Query), ("limit" = Option<u32>, Query, description = "20 unless told, 500 at most"),
+    ("at" = Option<String>, Query, description = "made at or before: RFC 3339, seconds since 1970 or like -6h; now unless told")),
+    responses((status = 200, description = "found", body = Vec<Kept>), (status = 400, description = "a parameter or a field is wrong", body = Problem)))]
+pub async fn decisions(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<Kept>>, Problem> {
+    let asked = asked.only(&["group", "limit", "at"])?;
+    let name = asked.text("group").ok_or_else(|| wrong("group", "is missing"))?.to_owned();
+    let (limit, at) = (limit_of(&asked)?, asked.time("at", state.clock.wall_seconds())?);
+    let group = known_group(&state, &name)?;
+    let kept = state.act.decisions().latest(&group, at.unwrap_or(i64::MAX), limit).await;
+    Ok(Json(kept.map_err(|error| Problem::unavailable(&error))?))
+}
+
+/// One decision with all it was made from, and the calls it led to. `foreshadow replay` makes it again.
+#[utoipa::path(get, path = "/decisions/{generation}", params(("generation" = u64, Path), ("group" = String, Query)),
+    responses((status = 200, description = "found", body = Value),
+        (status = 400, description = "a parameter or a field is wrong", body = Problem),
+        (status = 404, description = "not known, or not kept", body = Problem)))]
+pub async fn decision(
+    State(state): State<ApiState>,
+    Path(generation): Path<String>,
+    asked: Asked,
+) -> Result<Json<Value>, Problem> {
+    let asked = asked.only(&["group"])?;
+    let name = asked.text("group").ok_or_else(|| wrong("group", "is missing"))?.to_owned();
+    let number = generation.parse().map_err(|_| wrong("generation", "must be a whole number"))?;
+    let group = known_group(&state, &name)?;
+    let found = state.act.decisions().decision(&group, number).await.map_err(|error| Problem::unavailable(&error))?;
+    let Some(decision) = found else {
+        let why = format!("the evidence of plan {number} is not kept; GET /decisions lists what is");
+        return Err(Problem::new(StatusCode::NOT_FOUND, why).field("generation", "is not kept"));
+    };
+    let calls = state.act.intents().of_plan(&group, number).await.map_err(|error| Problem::unavailable(&error))?;
+    Ok(Json(json!({ "decision": decision, "calls": calls })))
 }
 
 /// Capacity a group needs at a time, with its evidence.

@@ -1,5 +1,7 @@
 //! The one table of routes and roles. A request that no line of it fits does not exist.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -9,7 +11,10 @@ use tonic::Status;
 
 use super::ApiState;
 use super::problem::Problem;
-use crate::identity::{Caller, Role};
+use crate::identity::{Caller, Presented, Role};
+
+/// A request is read and answered within this time: who sends a body a byte a minute is let go.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// One way to call the product.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +65,8 @@ pub const TABLE: &[Route] = &[
     Route { method: "GET", path: "/intents", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/plans", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/plans/{generation}", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/decisions", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/decisions/{generation}", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/predict/capacity", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/events", roles: Roles::From(Role::Viewer) },
     // An event only ever asks for more machines, and the group's maximum bounds it.
@@ -77,7 +84,18 @@ pub const TABLE: &[Route] = &[
     Route { method: "POST", path: "/shadow/sessions/{instance}/extend", roles: Roles::From(Role::Operator) },
     Route { method: "POST", path: "/shadow/sessions/{instance}/release", roles: Roles::From(Role::Operator) },
     Route { method: "GET", path: "/audit", roles: Roles::From(Role::Operator) },
+    Route { method: "GET", path: "/authority", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/certificates", roles: Roles::From(Role::Operator) },
+    // Taking an agent out is the red button of identity; letting one in is an admin's.
+    Route { method: "POST", path: "/certificates/{instance}/revoke", roles: Roles::From(Role::Operator) },
+    Route { method: "POST", path: "/certificates/{instance}/release", roles: Roles::From(Role::Admin) },
+    Route { method: "GET", path: "/tokens", roles: Roles::From(Role::Admin) },
+    Route { method: "POST", path: "/tokens", roles: Roles::From(Role::Admin) },
+    Route { method: "POST", path: "/tokens/join", roles: Roles::From(Role::Admin) },
+    Route { method: "DELETE", path: "/tokens/{token}", roles: Roles::From(Role::Admin) },
     Route { method: "POST", path: "/foreshadow.v1.Agent/Stream", roles: Roles::Agents },
+    // The join token in it, or the key that signed it, decides.
+    Route { method: "POST", path: "/foreshadow.v1.Enrolment/Enrol", roles: Roles::Anybody },
     Route { method: "POST", path: "/foreshadow.v1.Predict/PredictCapacity", roles: Roles::From(Role::Viewer) },
     Route { method: "POST", path: "/foreshadow.v1.Predict/WatchForecast", roles: Roles::From(Role::Viewer) },
     Route { method: "POST", path: "/foreshadow.v1.Predict/ListGroups", roles: Roles::From(Role::Viewer) },
@@ -135,21 +153,28 @@ pub(super) async fn check(State(state): State<ApiState>, mut request: Request, n
         }
         return refused;
     };
-    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    match state.access.caller(authorization) {
-        Some(caller) if route.roles.allow(&caller) => {
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    let authorization = authorization.map(|value| value.to_str().unwrap_or_default().to_owned());
+    let presented = request.extensions().get::<Presented>().copied().unwrap_or_default();
+    match state.callers.caller(presented, authorization.as_deref(), state.clock.wall_micros()).await {
+        Ok(caller) if route.roles.allow(&caller) => {
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            // What streams goes on for as long as both sides do; pushing has a deadline of its own.
+            if is_grpc || path == "/shadow/metrics" {
+                return next.run(request).await;
+            }
+            match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
+                Ok(response) => response,
+                Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end in time")
+                    .into_response(),
+            }
         }
         _ if route.roles == Roles::Anybody => next.run(request).await,
-        Some(caller) => {
+        Ok(caller) => {
             let detail = format!("the role {} may not call {method} {}", caller.role, route.path);
             refuse(is_grpc, &Problem::new(StatusCode::FORBIDDEN, detail))
         }
-        None => {
-            let problem = Problem::new(StatusCode::UNAUTHORIZED, "a bearer token is needed, and a valid one");
-            refuse(is_grpc, &problem)
-        }
+        Err(why) => refuse(is_grpc, &Problem::new(StatusCode::UNAUTHORIZED, why)),
     }
 }
 
@@ -180,7 +205,7 @@ mod tests {
 
     #[test]
     fn roles_are_ordered_and_agents_stand_apart() {
-        let caller = |role| Caller { name: "x".to_owned(), role, open: false };
+        let caller = |role| Caller::named("x", role);
         let may = |roles: Roles| Role::ALL.map(|role| roles.allow(&caller(role)));
         assert_eq!(may(Roles::From(Role::Viewer)), [false, true, true, true]);
         assert_eq!(may(Roles::From(Role::Admin)), [false, false, false, true]);

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -17,12 +19,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use crate::identity::{Authority, AuthorityError, Presented, fingerprint};
 
 /// Connections at once; beyond it new ones wait in the backlog.
 const MOST_CONNECTIONS: usize = 25_000;
 /// A client sends its headers, or ends its handshake, within this time.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 const HEADER_BYTES: u32 = 32 * 1_024;
+/// Calls at once on one HTTP/2 connection: an agent has one or two, a dashboard a few.
+const STREAMS_PER_CONNECTION: u32 = 64;
+/// What a peer may send unread: a call's, and all of a connection's. A full batch is 250 kB.
+const STREAM_WINDOW: u32 = 128 * 1_024;
+const CONNECTION_WINDOW: u32 = 512 * 1_024;
 /// A dead peer is found out within two of these.
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// How long open requests may take to end when stopping.
@@ -53,12 +63,14 @@ pub enum ServeError {
     Bind { address: SocketAddr, source: std::io::Error },
     #[error("{path}: {problem}")]
     Certificate { path: String, problem: String },
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
 }
 
 impl ServeError {
     /// Starting again would not mend it.
     pub const fn is_configuration(&self) -> bool {
-        matches!(self, Self::Unauthenticated(_) | Self::PlainText(_) | Self::Certificate { .. })
+        matches!(self, Self::Unauthenticated(_) | Self::PlainText(_) | Self::Certificate { .. } | Self::Authority(_))
     }
 }
 
@@ -71,8 +83,8 @@ pub struct Bound {
 }
 
 impl Listen {
-    /// Binds, after everything that could be refused was.
-    pub async fn bind(&self) -> Result<Bound, ServeError> {
+    /// Refuses what must not be listened on, before anything is made.
+    pub fn check(&self) -> Result<(), ServeError> {
         if !self.address.ip().is_loopback() {
             if !self.authenticated {
                 return Err(ServeError::Unauthenticated(self.address));
@@ -84,7 +96,13 @@ impl Listen {
                 tracing::warn!(address = %self.address, "INSECURE: tokens and samples travel in plain text");
             }
         }
-        let tls = self.tls.as_ref().map(|(certificate, key)| configuration(certificate, key)).transpose()?;
+        Ok(())
+    }
+
+    /// Binds, after everything that could be refused was. Agents' certificates are checked against `authority`.
+    pub async fn bind(&self, authority: Option<&Authority>) -> Result<Bound, ServeError> {
+        self.check()?;
+        let tls = self.tls.as_ref().map(|(certificate, key)| configuration(certificate, key, authority)).transpose()?;
         let bind = |source| ServeError::Bind { address: self.address, source };
         let listener = TcpListener::bind(self.address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
@@ -92,16 +110,25 @@ impl Listen {
     }
 }
 
-fn configuration(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, ServeError> {
+fn configuration(
+    certificate: &Path,
+    key: &Path,
+    authority: Option<&Authority>,
+) -> Result<Arc<ServerConfig>, ServeError> {
     let problem = |path: &Path, problem: String| ServeError::Certificate { path: path.display().to_string(), problem };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
         .map_err(|error| problem(certificate, error.to_string()))?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| problem(key, error.to_string()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let clients = authority.map(Authority::verifier).transpose()?;
     let mut configuration = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
+        .map(|builder| match clients {
+            Some(clients) => builder.with_client_cert_verifier(clients),
+            None => builder.with_no_client_auth(),
+        })
+        .and_then(|builder| builder.with_single_cert(chain, private))
         .map_err(|error| problem(certificate, error.to_string()))?;
     configuration.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(configuration))
@@ -157,16 +184,28 @@ async fn connection(stream: TcpStream, router: Router, acceptor: Option<TlsAccep
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(HEADER_BYTES)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_EVERY);
-    let service = TowerToHyperService::new(router);
+    // What the connection proved goes with each of its requests.
+    let serve = |presented: Presented| {
+        service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(presented);
+            router.clone().oneshot(request)
+        })
+    };
     let ended = match acceptor {
         None => {
+            let service = serve(Presented::default());
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             watcher.watch(connection).await
         }
         Some(acceptor) => {
             let Ok(Ok(stream)) = tokio::time::timeout(HEADER_DEADLINE, acceptor.accept(stream)).await else { return };
+            let certificates = stream.get_ref().1.peer_certificates();
+            let service = serve(Presented(certificates.and_then(<[_]>::first).map(|own| fingerprint(own))));
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             watcher.watch(connection).await
         }

@@ -23,7 +23,7 @@ use crate::shadow::{Origin, ShadowError, ShadowSession};
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reason {
-    reason: String,
+    pub(super) reason: String,
 }
 
 /// How far a group may go, and why.
@@ -36,7 +36,7 @@ pub struct ModeWanted {
     reason: String,
 }
 
-fn given(reason: &str) -> Result<&str, Problem> {
+pub(super) fn given(reason: &str) -> Result<&str, Problem> {
     match reason.trim() {
         "" => Err(wrong("reason", "must say why: whoever is woken tonight reads it")),
         reason if reason.len() > 500 => Err(wrong("reason", "has 500 characters at most")),
@@ -44,7 +44,13 @@ fn given(reason: &str) -> Result<&str, Problem> {
     }
 }
 
-async fn audited(state: &ApiState, caller: &Caller, action: &str, detail: &str, reason: &str) -> Result<(), Problem> {
+pub(super) async fn audited(
+    state: &ApiState,
+    caller: &Caller,
+    action: &str,
+    detail: &str,
+    reason: &str,
+) -> Result<(), Problem> {
     let written = state.audit.write(state.clock.wall_micros(), caller, action, detail, reason).await;
     written.map_err(|error| Problem::unavailable(&error))
 }

@@ -1,9 +1,16 @@
 //! `foreshadow events`: the same routes as everybody's, for a person at a terminal.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
 use clap::{ArgGroup, Subcommand};
 use http::Method;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
+use super::ical::{self, Occurrence};
 use crate::client::{Client, escaped};
 
 /// List events, enter one, or take one back.
@@ -20,6 +27,8 @@ pub struct EventsArguments {
 enum Action {
     /// Enter an event: it raises the forecast from the next round on
     Add(Box<Add>),
+    /// Enter the events of an iCalendar file (.ics); what is there already is left as it is
+    Import(Box<Import>),
     /// Take an event back by its number
     Remove(Remove),
 }
@@ -96,6 +105,39 @@ struct Add {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("whom").required(true).args(["group", "every_group"])))]
+struct Import {
+    /// The file
+    file: PathBuf,
+    /// The group they concern
+    #[arg(long)]
+    group: Option<String>,
+    /// They concern every group
+    #[arg(long)]
+    every_group: bool,
+    /// Demand while one lasts over demand without it, above 1: 2 is twice the demand
+    #[arg(long, visible_alias = "intensity")]
+    factor: f64,
+    /// Demand climbs in a straight line this long before one begins: 30m
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
+    ramp: Option<u32>,
+    /// Those that take place within this from now: 30d, 52w
+    #[arg(long, value_name = "LENGTH", value_parser = length, default_value = "13w")]
+    within: u32,
+    /// IANA name of the zone of times that name none
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    time_zone: String,
+    /// Why they are entered
+    #[arg(long)]
+    reason: String,
+    /// Say what would be entered, and enter nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Debug, clap::Args)]
 struct Remove {
     /// The number that `foreshadow events` shows
     id: i64,
@@ -122,6 +164,7 @@ pub async fn run(arguments: &EventsArguments) -> anyhow::Result<()> {
             (answer, true)
         }
         Some(Action::Add(add)) => (add.client.request(Method::POST, "/events", Some(&add.body())).await?, add.json),
+        Some(Action::Import(import)) => return import.run().await,
         Some(Action::Remove(remove)) => {
             let path = format!("/events/{}?reason={}", remove.id, escaped(&remove.reason));
             (remove.client.request(Method::DELETE, &path, None).await?, remove.json)
@@ -146,6 +189,61 @@ impl List {
         }
         if pairs.is_empty() { "/events".to_owned() } else { format!("/events?{}", pairs.join("&")) }
     }
+}
+
+impl Import {
+    async fn run(&self) -> anyhow::Result<()> {
+        let place = || self.file.display().to_string();
+        let text = std::fs::read_to_string(&self.file).with_context(place)?;
+        let zone = TimeZone::get(&self.time_zone)
+            .with_context(|| format!("--time-zone {:?}: give an IANA name such as Europe/Berlin", self.time_zone))?;
+        let now = Timestamp::now().as_second();
+        let found = ical::read(&text, now, now + i64::from(self.within), &zone).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(|problem| format!("{}: {problem}", place())).collect();
+            anyhow::anyhow!("{}\nnothing was entered", lines.join("\n"))
+        })?;
+        let there = self.there().await?;
+        let new: Vec<_> = found.iter().filter(|it| !there.contains(&(it.name.clone(), it.starts, it.ends))).collect();
+        for (count, occurrence) in new.iter().enumerate() {
+            if !self.dry_run {
+                let entered = self.client.request(Method::POST, "/events", Some(&self.body(occurrence))).await;
+                entered.with_context(|| format!("{count} of {} were entered; the next: {}", new.len(), occurrence.name))?;
+            }
+            println!("{} x{} {}", stamp(occurrence.starts), self.factor, occurrence.name);
+        }
+        let (verb, old) = (if self.dry_run { "would be entered" } else { "entered" }, found.len() - new.len());
+        println!("{} {verb}, {old} there already, up to {}", new.len(), stamp(now + i64::from(self.within)));
+        Ok(())
+    }
+
+    /// Name, start and end of those that are entered already for the same whom.
+    async fn there(&self) -> anyhow::Result<BTreeSet<(String, i64, i64)>> {
+        let answer = self.client.get("/events").await?;
+        let same = |event: &&Value| match &self.group {
+            Some(group) => field(event, "group") == group,
+            None => event.get("every_group") == Some(&Value::Bool(true)),
+        };
+        let at = |event: &Value, name: &str| field(event, name).parse::<Timestamp>().map(Timestamp::as_second).ok();
+        let events = answer.as_array().map_or(&[][..], Vec::as_slice).iter().filter(same);
+        Ok(events.filter_map(|it| Some((field(it, "name").to_owned(), at(it, "starts")?, at(it, "ends")?))).collect())
+    }
+
+    fn body(&self, occurrence: &Occurrence) -> Value {
+        let whom = match &self.group {
+            Some(group) => ("group", Value::from(group.clone())),
+            None => ("every_group", Value::from(true)),
+        };
+        let mut body = json!({
+            "name": occurrence.name, "starts": stamp(occurrence.starts), "ends": stamp(occurrence.ends),
+            "ramp_seconds": self.ramp.unwrap_or_default(), "intensity": self.factor, "reason": self.reason,
+        });
+        body[whom.0] = whom.1;
+        body
+    }
+}
+
+fn stamp(at: i64) -> String {
+    Timestamp::from_second(at).map_or_else(|_| at.to_string(), |at| at.to_string())
 }
 
 impl Add {

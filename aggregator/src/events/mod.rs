@@ -1,10 +1,11 @@
 //! Events: what is known ahead (a sale, a broadcast), entered by a person, with a window, an
-//! intensity and a repeat rule. [`entry`] reads what is typed in, [`occurrences`] says when it takes
+//! intensity and a repeat rule. [`entry`] reads what is typed in, [`ical`] a calendar's file, [`occurrences`] says when it takes
 //! place, [`log`] keeps it, [`calendar`] hands it to the rounds; the forecast crate does the rest.
 
 mod calendar;
 pub mod command;
 mod entry;
+mod ical;
 mod log;
 mod occurrences;
 pub(crate) mod sql;

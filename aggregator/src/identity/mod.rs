@@ -1,9 +1,18 @@
-//! Who may do what: bearer tokens with roles from a file, and the audit log of every change.
+//! Who may do what. Callers bring a bearer token, from a file or managed ([`Managed`]); agents a certificate
+//! that [`Authority`] signed and [`Enrolments`] has on record. [`Callers`] knows who calls. Every change is in the
+//! chained log of [`Audit`]; [`command`] is all of this for a person at a terminal.
 //!
 //! The file keeps hashes only. Tokens are 32 random bytes, so a plain SHA-256 of one tells nothing
 //! and cannot be guessed; a slow password hash would only slow every request.
 
 mod audit;
+mod authority;
+mod callers;
+pub mod command;
+mod enrol;
+mod enrolments;
+mod managed;
+mod request;
 pub(crate) mod sql;
 
 use std::fmt;
@@ -11,11 +20,17 @@ use std::path::Path;
 use std::str::FromStr;
 
 use foreshadow_agent::reader::{Fault, Reader, Section, want};
+use foreshadow_proto::convert::Id;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-pub use audit::{Audit, AuditEntry};
+pub use audit::{Anchor, Audit, AuditEntry, Verified, verify};
+pub use authority::{Authority, AuthorityError, fingerprint};
+pub use callers::{Callers, Presented};
+pub use enrol::EnrolService;
+pub use enrolments::{Enrolled, Enrolments, Peer};
+pub use managed::{Kind, Managed, TokenEntry, Wanted};
 
 /// What a caller may do. `viewer` < `operator` < `admin`; an `agent` writes its own samples and
 /// nothing else, and nobody else speaks as an agent.
@@ -62,6 +77,19 @@ pub struct Caller {
     pub role: Role,
     /// No tokens are configured: everybody on this host may do everything.
     pub open: bool,
+    /// The instance that the caller's certificate names. It may speak of this one alone.
+    pub instance: Option<Id>,
+}
+
+impl Caller {
+    pub fn named(name: &str, role: Role) -> Self {
+        Self { name: name.to_owned(), role, open: false, instance: None }
+    }
+
+    /// Everybody, where no tokens are configured.
+    fn anybody() -> Self {
+        Self { open: true, ..Self::named("local", Role::Admin) }
+    }
 }
 
 /// How callers are known.
@@ -127,7 +155,7 @@ impl Access {
     /// The caller behind an `Authorization` header; `None` when nobody is known by it.
     pub fn caller(&self, authorization: Option<&str>) -> Option<Caller> {
         match self {
-            Self::Open => Some(Caller { name: "local".to_owned(), role: Role::Admin, open: true }),
+            Self::Open => Some(Caller::anybody()),
             Self::Tokens(tokens) => {
                 let (scheme, token) = authorization?.split_once(' ')?;
                 if !scheme.eq_ignore_ascii_case("bearer") {
@@ -141,7 +169,7 @@ impl Access {
                         found = Some(known);
                     }
                 }
-                found.map(|token| Caller { name: token.name.clone(), role: token.role, open: false })
+                found.map(|token| Caller::named(&token.name, token.role))
             }
         }
     }
@@ -178,9 +206,13 @@ fn digest(text: &str) -> Result<[u8; 32], String> {
     Ok(hash)
 }
 
+/// Lower-case hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A new token and the entry for the token file, from 32 random bytes.
 pub fn new_token(name: &str, role: Role, random: [u8; 32]) -> (String, String) {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let token = format!("fs_{}", hex(&random));
     let hash = hex(&Sha256::digest(&token));
     (token, format!("[token.{name}]\nrole = \"{role}\"\nsha256 = \"{hash}\"\n"))
@@ -195,7 +227,7 @@ mod tests {
         let (token, entry) = new_token("grafana", Role::Viewer, [7; 32]);
         let access = Access::parse("t.toml", &entry).expect("reads");
         let caller = access.caller(Some(&format!("Bearer {token}"))).expect("known");
-        assert_eq!((caller.name.as_str(), caller.role), ("grafana", Role::Viewer));
+        assert_eq!(caller, Caller::named("grafana", Role::Viewer));
         for wrong in [None, Some("Bearer"), Some("Bearer x"), Some("Basic x"), Some(token.as_str())] {
             assert_eq!(access.caller(wrong), None);
         }

@@ -3,6 +3,6 @@
 
 pub mod lines;
 mod service;
-mod session;
+pub mod session;
 
 pub use service::AgentService;

@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use foreshadow_proto::convert::Id;
 use foreshadow_proto::v1::{self, agent_server};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::session::{Effect, Ending, Event, Session};
 use crate::clock::Clock;
+use crate::identity::{Caller, Enrolments, Role};
 use crate::live::{Arrived, Live};
 use crate::observe::Timeline;
 use crate::store::{Appended, Arrival, SampleStore, StoreError};
@@ -26,8 +29,20 @@ const ANSWERS: usize = 64;
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 /// A stream without a message for this long is dead: agents send at least once a minute.
 const IDLE_DEADLINE: Duration = Duration::from_secs(180);
+/// A certificate is looked at this often while its stream is open, at the latest.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Streams at once; past it agents are told to come back later.
 const MOST_STREAMS: usize = 20_000;
+/// Samples that wait for the disk, of all streams together: some 100 MB. Past it agents are told when to come back.
+const MOST_WAITING: u32 = 400_000;
+/// How long room among them is waited for: a commit takes a tenth of a second.
+const ROOM_WITHIN: Duration = Duration::from_secs(2);
+/// An agent reads its answers within this time, or its stream ends.
+const READ_WITHIN: Duration = Duration::from_secs(30);
+/// When those that were too many come back.
+const COME_BACK_AFTER: Duration = Duration::from_secs(15);
+/// What a server tells a client to wait before it tries again, ms (gRFC A6).
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// Takes samples in. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -35,8 +50,10 @@ pub struct AgentService {
     store: Arc<dyn SampleStore>,
     timeline: Timeline,
     live: Live,
+    enrolments: Enrolments,
     clock: Arc<dyn Clock>,
     open: Arc<Open>,
+    room: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
 
@@ -52,14 +69,22 @@ impl AgentService {
         store: Arc<dyn SampleStore>,
         timeline: Timeline,
         live: Live,
+        enrolments: Enrolments,
         clock: Arc<dyn Clock>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { store, timeline, live, clock, open: Arc::default(), shutdown }
+        let room = Arc::new(Semaphore::new(MOST_WAITING as usize));
+        Self { store, timeline, live, enrolments, clock, open: Arc::default(), room, shutdown }
     }
 
     /// Stores an arrival and tells the followers what of it is new.
     pub async fn store(&self, arrival: Arrival) -> Result<Vec<std::ops::RangeInclusive<u64>>, StoreError> {
+        let count = u32::try_from(arrival.samples.len()).unwrap_or(MOST_WAITING).min(MOST_WAITING);
+        let Ok(Ok(_room)) = tokio::time::timeout(ROOM_WITHIN, self.room.acquire_many(count)).await else {
+            metrics::counter!("foreshadow_batches_turned_away_total").increment(1);
+            let reason = format!("{MOST_WAITING} samples wait for the disk already");
+            return Err(StoreError::Refused { reason, retry_after: COME_BACK_AFTER });
+        };
         let (instance, stream) = (arrival.instance.clone(), arrival.stream);
         let Appended { held, fresh } = self.store.append(arrival).await?;
         if !fresh.is_empty() {
@@ -69,23 +94,31 @@ impl AgentService {
         Ok(held)
     }
 
-    async fn serve(&self, mut messages: Streaming<v1::AgentMessage>, answers: mpsc::Sender<Answer>) {
+    /// `own` is the instance that the agent's certificate names.
+    async fn serve(&self, own: Option<Id>, mut messages: Streaming<v1::AgentMessage>, answers: mpsc::Sender<Answer>) {
         let mut session = Session::new(self.store.id());
         let mut changes = self.timeline.changes();
         let mut last_directive = None;
         let mut superseded = CancellationToken::new();
         let mut number = 0;
+        let mut look_again = Instant::now() + self.look_again(own.as_ref());
         let ended = loop {
             let deadline = if session.hello().is_some() { IDLE_DEADLINE } else { HELLO_DEADLINE };
             let event = tokio::select! {
-                message = tokio::time::timeout(deadline, messages.message()) => match message {
-                    Ok(Ok(Some(message))) => Event::Message(Box::new(message)),
-                    Ok(Ok(None)) => break None,
-                    Ok(Err(status)) => {
-                        tracing::debug!(%status, "an agent's stream broke");
-                        break None;
+                // What ends a stream goes before what it still says.
+                biased;
+                () = superseded.cancelled() => {
+                    break Some(self.spoken_for(own.as_ref()).err().unwrap_or_else(|| {
+                        Status::aborted("a newer stream of this instance took over")
+                    }));
+                }
+                () = self.shutdown.cancelled() => break Some(Status::unavailable("the aggregator is stopping")),
+                () = tokio::time::sleep_until(look_again), if own.is_some() => match self.spoken_for(own.as_ref()) {
+                    Ok(()) => {
+                        look_again = Instant::now() + self.look_again(own.as_ref());
+                        continue;
                     }
-                    Err(_) => break Some(Status::deadline_exceeded("no message in time")),
+                    Err(status) => break Some(status),
                 },
                 Ok(()) = changes.changed() => {
                     let Some(hello) = session.hello() else { continue };
@@ -96,10 +129,15 @@ impl AgentService {
                     last_directive = Some(directive.clone());
                     Event::Directive(directive)
                 }
-                () = superseded.cancelled() => {
-                    break Some(Status::aborted("a newer stream of this instance took over"));
-                }
-                () = self.shutdown.cancelled() => break Some(Status::unavailable("the aggregator is stopping")),
+                message = tokio::time::timeout(deadline, messages.message()) => match message {
+                    Ok(Ok(Some(message))) => Event::Message(Box::new(message)),
+                    Ok(Ok(None)) => break None,
+                    Ok(Err(status)) => {
+                        tracing::debug!(%status, "an agent's stream broke");
+                        break None;
+                    }
+                    Err(_) => break Some(Status::deadline_exceeded("no message in time")),
+                },
             };
             let mut effects: std::collections::VecDeque<Effect> = session.on(event, self.clock.wall_micros()).into();
             let mut status = None;
@@ -107,6 +145,10 @@ impl AgentService {
             while let Some(effect) = effects.pop_front() {
                 match effect {
                     Effect::Opened(hello) => {
+                        if let Err(refused) = self.may_speak_as(&hello.instance, own.as_ref()) {
+                            status = Some(refused);
+                            break;
+                        }
                         (number, superseded) = match self.admit(&hello.instance) {
                             Ok(admitted) => admitted,
                             Err(refused) => {
@@ -114,7 +156,13 @@ impl AgentService {
                                 break;
                             }
                         };
+                        // Revoked between the check and the admission: nobody would have ended the stream.
+                        if let Err(refused) = self.spoken_for(own.as_ref()) {
+                            status = Some(refused);
+                            break;
+                        }
                         self.timeline.agent_connected(&hello, self.clock.wall_micros());
+                        self.timeline.agent_proven(&hello.instance, own.is_some(), self.clock.wall_micros());
                         let directive = self.timeline.directive(&hello.instance);
                         last_directive = Some(directive.clone());
                         match self.store.held(&hello.instance, hello.stream).await {
@@ -139,8 +187,14 @@ impl AgentService {
                         }
                     }
                     Effect::Send(message) => {
-                        if answers.send(Ok(message)).await.is_err() {
-                            goodbye = true;
+                        match tokio::time::timeout(READ_WITHIN, answers.send(Ok(message))).await {
+                            Ok(Ok(())) => {}
+                            Ok(Err(_)) => goodbye = true,
+                            // It would keep its place and what waits for it for as long as it likes.
+                            Err(_) => {
+                                metrics::counter!("foreshadow_slow_agents_total").increment(1);
+                                goodbye = true;
+                            }
                         }
                     }
                     Effect::Ready { ready, at_micros, detail } => {
@@ -181,14 +235,66 @@ impl AgentService {
             self.leave(&hello.instance, number);
         }
         if let Some(status) = ended {
-            drop(answers.send(Err(status)).await);
+            drop(tokio::time::timeout(READ_WITHIN, answers.send(Err(status))).await);
+        }
+    }
+
+    /// An agent with a certificate speaks as the instance it names and as no other; an instance that has one is not
+    /// spoken for by anybody without it.
+    fn may_speak_as(&self, instance: &Id, own: Option<&Id>) -> Result<(), Status> {
+        let why = match own {
+            Some(own) if own != instance => format!("this certificate is of {own}, and Hello says {instance}"),
+            None if self.enrolments.is_enrolled(instance) => {
+                format!("{instance} has a certificate, and is spoken for by nothing else")
+            }
+            _ => return Ok(()),
+        };
+        tracing::error!(why, "FORGED instance id, refused");
+        metrics::counter!("foreshadow_forged_instance_ids_total").increment(1);
+        Err(Status::permission_denied(why))
+    }
+
+    /// The certificate of an open stream holds: not revoked, and it or a newer one has not run out.
+    fn spoken_for(&self, own: Option<&Id>) -> Result<(), Status> {
+        let Some(own) = own else { return Ok(()) };
+        if self.enrolments.is_revoked(own) {
+            return Err(Status::permission_denied("the certificates of this instance are revoked"));
+        }
+        if self.enrolments.expires(own).is_none_or(|expires| expires <= self.clock.wall_micros()) {
+            return Err(Status::unauthenticated("the certificate of this instance ran out and was not renewed"));
+        }
+        Ok(())
+    }
+
+    fn look_again(&self, own: Option<&Id>) -> Duration {
+        let left = own.and_then(|own| self.enrolments.expires(own)).map_or(0, |at| at - self.clock.wall_micros());
+        LOOK_AGAIN.min(Duration::from_micros(u64::try_from(left).unwrap_or_default().max(100_000)))
+    }
+
+    /// Ends the open stream of an instance; false when it has none.
+    pub fn end_stream(&self, instance: &Id) -> bool {
+        let streams = self.open.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.get(instance).map(|(_, token)| token.cancel()).is_some()
+    }
+
+    /// Whether samples of an instance may be pushed by this caller, who streams nothing.
+    pub fn may_push(&self, instance: &Id, caller: &Caller) -> Result<(), String> {
+        match (&caller.instance, caller.role) {
+            (Some(own), _) if own == instance => Ok(()),
+            (Some(own), _) => Err(format!("is of {instance}, and this certificate is of {own}")),
+            // Whoever runs the installation answers for what they push.
+            (None, Role::Operator | Role::Admin) if !caller.open => Ok(()),
+            (None, _) if self.enrolments.is_enrolled(instance) => {
+                Err(format!("{instance} has a certificate, and is spoken for by nothing else"))
+            }
+            (None, _) => Ok(()),
         }
     }
 
     fn admit(&self, instance: &Id) -> Result<(u64, CancellationToken), Status> {
         let mut streams = self.open.streams.lock().unwrap_or_else(PoisonError::into_inner);
         if streams.len() >= MOST_STREAMS && !streams.contains_key(instance) {
-            return Err(Status::resource_exhausted("too many agents; try again later"));
+            return Err(come_back("too many agents; try again later".to_owned(), COME_BACK_AFTER));
         }
         let number = self.open.next.fetch_add(1, Ordering::Relaxed) + 1;
         let token = CancellationToken::new();
@@ -217,10 +323,18 @@ fn waiting(held: &[std::ops::RangeInclusive<u64>], dropped: u64) -> u64 {
     made.saturating_sub(here).saturating_sub(dropped)
 }
 
+/// Says when to come back, so that nobody hammers what is full.
+fn come_back(text: String, after: Duration) -> Status {
+    let mut metadata = MetadataMap::new();
+    metadata.insert(PUSHBACK, MetadataValue::from(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)));
+    Status::with_metadata(Code::ResourceExhausted, text, metadata)
+}
+
 fn unavailable(error: &StoreError) -> Status {
     match error {
         StoreError::Refused { reason, retry_after } => {
-            Status::resource_exhausted(format!("not stored: {reason}; try again in {} s", retry_after.as_secs()))
+            let text = format!("not stored: {reason}; try again in {} s", retry_after.as_secs());
+            come_back(text, *retry_after)
         }
         other => Status::unavailable(format!("not stored: {other}")),
     }
@@ -238,8 +352,9 @@ impl agent_server::Agent for AgentService {
     ) -> Result<Response<Self::StreamStream>, Status> {
         let (answers, stream) = mpsc::channel(ANSWERS);
         let service = self.clone();
+        let own = request.extensions().get::<Caller>().and_then(|caller| caller.instance.clone());
         let messages = request.into_inner();
-        tokio::spawn(async move { Box::pin(service.serve(messages, answers)).await });
+        tokio::spawn(async move { Box::pin(service.serve(own, messages, answers)).await });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }

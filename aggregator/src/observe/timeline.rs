@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foreshadow_proto::convert::{Facts, Hello, Id};
 use foreshadow_proto::v1;
+use planner::evidence::Pick;
 use tokio::sync::watch;
 
 use super::decide::{self, Known, Patience};
@@ -83,6 +84,8 @@ struct Agent {
     facts: Facts,
     version: String,
     spool: Spool,
+    /// Its latest words were those of the instance itself: by its own certificate, or by somebody who answers for it.
+    proven: bool,
 }
 
 /// How an instance's samples come in, as the aggregator sees it. An agent that was not heard of since the start has none.
@@ -141,9 +144,20 @@ pub struct GroupSnapshot {
     pub floor: Option<planner::evidence::Floor>,
     /// What a new instance would be launched from.
     pub version: Option<String>,
+    /// The zones it launches into.
+    pub zones: Vec<Id>,
+    /// By what the group picks who goes.
+    pub termination: Vec<Pick>,
     /// The installation that may change it.
     pub owner: Option<String>,
     pub members: Vec<MemberSnapshot>,
+}
+
+impl GroupSnapshot {
+    /// Nobody in it is heard of by somebody who does not prove to be that instance.
+    pub fn is_proven(&self) -> bool {
+        self.members.iter().all(|member| member.proven != Some(false))
+    }
 }
 
 #[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
@@ -155,6 +169,8 @@ pub struct MemberSnapshot {
     pub since_micros: i64,
     pub instance_type: Option<String>,
     pub zone: Option<String>,
+    /// What it was launched from.
+    pub version: Option<String>,
     pub protected: bool,
     /// Where it stands in its group by the source's word, while it is out of service: `standby`,
     /// `retained`, `held by a termination hook`.
@@ -168,6 +184,9 @@ pub struct MemberSnapshot {
     /// The inventory says otherwise.
     pub claim_disagrees: bool,
     pub spool: Spool,
+    /// What is heard of it is proven to be its own: by its certificate, or pushed by an operator. Absent when nothing
+    /// was ever heard.
+    pub proven: Option<bool>,
 }
 
 impl Timeline {
@@ -208,7 +227,16 @@ impl Timeline {
             agent.claim.clone_from(&hello.claimed_group);
             agent.facts = hello.facts.clone();
             agent.version.clone_from(&hello.agent_version);
+            agent.proven = false;
         });
+    }
+
+    /// Whether what is heard of an instance is proven to be its own.
+    pub fn agent_proven(&self, instance: &Id, proven: bool, now: i64) {
+        let known = self.read().instances.get(instance).map(|record| record.agent.proven);
+        if known != Some(proven) {
+            self.agent(instance, now, |agent| agent.proven = proven);
+        }
     }
 
     /// Facts that came late.
@@ -342,6 +370,7 @@ impl Timeline {
                     since_micros: placed.since_micros,
                     instance_type: record.instance_type(),
                     zone: record.zone(),
+                    version: record.member.as_ref().and_then(|member| member.version.clone()),
                     protected: record.member.as_ref().is_some_and(|member| member.protected),
                     out_of_service: record.word().filter(|word| record.member.is_some() && *word != DETACHED),
                     connected: record.agent.connected,
@@ -350,6 +379,7 @@ impl Timeline {
                     claimed_state: record.agent.facts.target_lifecycle_state.clone(),
                     claim_disagrees: record.disagrees(),
                     spool: record.agent.spool,
+                    proven: record.agent.heard.map(|_| record.agent.proven),
                 })
             })
             .collect();
@@ -374,6 +404,8 @@ impl Timeline {
             foreign_scale_in: inventory.is_some_and(|inventory| inventory.foreign_scale_in),
             floor: inventory.and_then(|it| Some(planner::evidence::Floor { now: it.floor?, own: it.minimum })),
             version: inventory.and_then(|inventory| inventory.version.clone()),
+            zones: inventory.map(|inventory| inventory.zones.clone()).unwrap_or_default(),
+            termination: inventory.map(|inventory| inventory.termination.clone()).unwrap_or_default(),
             owner: inventory.and_then(|inventory| inventory.owner.clone()),
             members,
         })
@@ -751,6 +783,35 @@ mod tests {
         settle(&timeline, NOW + 900);
         let placed = timeline.placement(&id("i-1")).expect("known");
         assert_eq!((placed.mode, placed.since_micros), (InstanceMode::Serving, NOW + 900));
+    }
+
+    #[test]
+    fn only_a_certificate_or_an_operator_proves_an_instance() {
+        let timeline = timeline();
+        timeline.take("file", &inventory(&["i-1", "i-2"], NOW));
+        timeline.set_read();
+        settle(&timeline, NOW);
+        let proven = || timeline.group(&id("web")).expect("known").is_proven();
+        assert!(proven(), "silent instances claim nothing");
+        timeline.pushed(&id("i-1"), NOW);
+        assert!(!proven(), "heard of, and not proven");
+        timeline.agent_proven(&id("i-1"), true, NOW);
+        assert!(proven());
+        let hello = |instance: &str| Hello {
+            instance: id(instance),
+            stream: foreshadow_proto::convert::StreamId([1; 16]),
+            boot_id: id("boot"),
+            facts: Facts::default(),
+            agent_version: String::new(),
+            claimed_group: None,
+        };
+        timeline.agent_connected(&hello("i-2"), NOW);
+        assert!(!proven(), "one is enough");
+        timeline.agent_proven(&id("i-2"), true, NOW);
+        assert!(proven());
+        // A later stream has to prove it anew.
+        timeline.agent_connected(&hello("i-1"), NOW);
+        assert!(!proven());
     }
 
     #[test]

@@ -66,7 +66,10 @@ impl SimulatedFleet {
             return Called::Done { instances: Vec::new() };
         }
         if view.min != from || to > view.desired || to < own {
-            return refused(format!("a floor of {to}: it is {} now, {} are desired, {own} are the user's", view.min, view.desired));
+            return refused(format!(
+                "a floor of {to}: it is {} now, {} are desired, {own} are the user's",
+                view.min, view.desired
+            ));
         }
         let kept = (to != own).then(|| own.to_string());
         let set = self.ask(|cloud, now| {
@@ -181,6 +184,8 @@ impl Fleet for SimulatedFleet {
                 deploying: false,
                 untold: false,
                 version: Some(format!("v{}", view.template_version)),
+                zones: Vec::new(),
+                termination: Vec::new(),
                 owner: view.tags.get(OWNER_TAG).cloned(),
             };
             inventory.groups.insert(group, found);

@@ -45,7 +45,7 @@ const STREAMS_AT_ONCE: usize = 500;
 /// Connections for reading.
 const READERS: u32 = 4;
 /// Interval sets are kept this long after a stream's last sample: longer than any agent's spool.
-const STREAM_KEPT_MICROS: i64 = 14 * 24 * HOUR_MICROS;
+pub(super) const STREAM_KEPT_MICROS: i64 = 14 * 24 * HOUR_MICROS;
 
 /// Where and how long.
 #[derive(Debug, Clone)]

@@ -4,7 +4,9 @@
 //! repeated sample a no-op. Nothing is acknowledged before it returns, nothing after it failed.
 
 mod beside;
+pub mod check;
 mod columns;
+pub mod command;
 mod embedded;
 mod influx;
 pub(crate) mod sql;

@@ -50,6 +50,11 @@ pub(crate) const SPAN: &str = "SELECT MIN(f), MAX(l), COALESCE(SUM(s), 0) FROM (
     SELECT MIN(first_micros) AS f, MAX(last_micros) AS l, SUM(samples) AS s FROM tick UNION ALL \
     SELECT MIN(first_micros), MAX(last_micros), SUM(samples) FROM chunk) AS spans";
 
+pub(crate) const CHECK_STREAMS: &str = "SELECT instance, stream, held FROM stream";
+pub(crate) const CHECK_CHUNKS: &str =
+    "SELECT instance, hour, part, first_micros, last_micros, samples, body FROM chunk ORDER BY instance, hour, part";
+pub(crate) const CHECK_TICKS: &str = "SELECT tick, first_micros, last_micros, samples, body FROM tick ORDER BY tick";
+
 pub(crate) const ALL: &[(&str, &str)] = &[
     ("STORE_ID", STORE_ID),
     ("STORE_CREATE", STORE_CREATE),
@@ -74,4 +79,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("FORWARD_READ", FORWARD_READ),
     ("FORWARD_WRITE", FORWARD_WRITE),
     ("SPAN", SPAN),
+    ("CHECK_STREAMS", CHECK_STREAMS),
+    ("CHECK_CHUNKS", CHECK_CHUNKS),
+    ("CHECK_TICKS", CHECK_TICKS),
 ];

@@ -29,7 +29,7 @@ async fn every_route_is_open_to_its_roles_and_to_nobody_else() -> anyhow::Result
         for role in [None, Some(Role::Agent), Some(Role::Viewer), Some(Role::Operator), Some(Role::Admin)] {
             let may = match role {
                 None => route.roles == Roles::Anybody,
-                Some(role) => route.roles.allow(&Caller { name: String::new(), role, open: false }),
+                Some(role) => route.roles.allow(&Caller::named("", role)),
             };
             let bearer = role.map(|role| format!("Bearer {}", tokens.of(role.as_str())));
             let mut headers: Vec<(&str, &str)> = bearer.iter().map(|value| ("authorization", value.as_str())).collect();

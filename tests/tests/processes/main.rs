@@ -3,8 +3,10 @@
 
 mod access;
 mod acting;
+mod certificates;
 mod cli;
 mod crash;
+mod decoders;
 mod demo;
 mod detach;
 mod disk;
@@ -26,4 +28,5 @@ mod push;
 mod sources;
 mod spool;
 mod steer;
+mod stops;
 mod tls;

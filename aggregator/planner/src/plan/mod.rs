@@ -34,15 +34,32 @@ pub struct Memory {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Step {
-    Launch { count: u32 },
-    Reattach { instances: Vec<String> },
-    Detach { instances: Vec<String> },
-    Terminate { instances: Vec<String> },
-    Extend { instances: Vec<String> },
-    Release { instances: Vec<String> },
-    Adopt { instances: Vec<String> },
+    Launch {
+        count: u32,
+    },
+    Reattach {
+        instances: Vec<String>,
+    },
+    Detach {
+        instances: Vec<String>,
+    },
+    Terminate {
+        instances: Vec<String>,
+    },
+    Extend {
+        instances: Vec<String>,
+    },
+    Release {
+        instances: Vec<String>,
+    },
+    Adopt {
+        instances: Vec<String>,
+    },
     /// The provider's own scale-in goes no lower than `to`, and went no lower than `from` before.
-    Floor { from: u32, to: u32 },
+    Floor {
+        from: u32,
+        to: u32,
+    },
 }
 
 /// A step with why.
@@ -148,13 +165,17 @@ pub fn plan(now: i64, policy: &Policy, evidence: &Evidence, memory: &Memory) -> 
             ..Outcome::default()
         }],
         Some(reactive) => {
-            let wanted = out::wanted(policy, &needs, serving);
-            let out = out::scale_out(policy, evidence, &needs, wanted, &holds);
-            if wanted > 0 { vec![out] } else { vec![out, inward::scale_in(policy, evidence, &needs, reactive, &holds)] }
+            let wanted = out::wanted(now, policy, &needs, serving);
+            let out = out::scale_out(now, policy, evidence, &needs, wanted, &holds);
+            if wanted > 0 {
+                vec![out]
+            } else {
+                vec![out, inward::scale_in(now, policy, evidence, &needs, reactive, &holds)]
+            }
         }
     };
     let taken: Vec<String> = outcomes.iter().flat_map(|outcome| &outcome.steps).flat_map(PlannedStep::named).collect();
-    outcomes.push(floor::keep(policy, evidence, &needs, &holds));
+    outcomes.push(floor::keep(now, policy, evidence, &needs, &holds));
     outcomes.push(shadows::decide(now, policy, evidence, &needs, &holds, &taken));
     let (mut steps, mut not_taken) = (Vec::new(), Vec::new());
     for outcome in outcomes {

@@ -1,0 +1,290 @@
+//! The instance's own key and certificate: made once, renewed while the stream goes on.
+//!
+//! The key is made here and never leaves: what goes to the aggregator is a request signed by it. It is on the disk before
+//! it is shown to anybody, since an id belongs to the first key that claims it, and a key that was lost could not be
+//! claimed with again. A directory that was made by another instance (an image taken of it, say) is begun anew.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use foreshadow_proto::v1;
+use rcgen::{CertificateParams, DnType, KeyPair};
+use serde::{Deserialize, Serialize};
+use tonic::transport::Identity;
+
+use crate::clock::{Clock as _, HostClock, random};
+use crate::stream::{Endpoint, LinkError};
+
+/// Whom the key belongs to.
+const OWNER: &str = "instance";
+const KEY: &str = "key.pem";
+const CERTIFICATE: &str = "certificate.json";
+/// A renewal that failed is tried again after this long, at most.
+const AGAIN_AFTER: Duration = Duration::from_secs(300);
+/// The wall clock is looked at this often: it may jump, and a host may sleep.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Why the instance has no key or no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    #[error("{path}: {problem}")]
+    File { path: String, problem: String },
+    #[error("the aggregator knows no key of this instance yet: a join token is needed (--join-token-file)")]
+    NoJoinToken,
+    #[error("no key or request can be made: {0}")]
+    Make(#[from] rcgen::Error),
+}
+
+/// A certificate and its times, by this host's clock.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Issued {
+    /// PEM, the instance's own first.
+    certificates: String,
+    /// Seconds since the epoch.
+    renew_at: i64,
+    /// Seconds since the epoch.
+    expires_at: i64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    issued: Option<Issued>,
+    /// The aggregator refused it: a new one is asked for before the next connection.
+    doubted: bool,
+}
+
+/// What proves that this is the instance.
+pub struct Credentials {
+    directory: PathBuf,
+    instance: String,
+    join_token_file: Option<PathBuf>,
+    /// PEM.
+    key: String,
+    state: Mutex<State>,
+    /// One request at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("instance", &self.instance).finish_non_exhaustive()
+    }
+}
+
+impl Credentials {
+    /// Opens the directory, or makes it with a key of its own.
+    pub fn open(directory: &Path, instance: &str, join_token_file: Option<PathBuf>) -> Result<Self, CredentialsError> {
+        let path = |name: &str| directory.join(name);
+        make_directory(directory).map_err(|error| file(directory, &error))?;
+        let owner = fs::read_to_string(path(OWNER)).unwrap_or_default();
+        if owner != instance {
+            if !owner.is_empty() {
+                tracing::warn!(was = owner, is = instance, "this disk was another instance's: a new key is made");
+            }
+            for name in [KEY, CERTIFICATE] {
+                match fs::remove_file(path(name)) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(file(&path(name), &error));
+                    }
+                    _ => {}
+                }
+            }
+            write(&path(OWNER), instance.as_bytes())?;
+        }
+        if !path(KEY).exists() {
+            write(&path(KEY), KeyPair::generate()?.serialize_pem().as_bytes())?;
+        }
+        let key = fs::read_to_string(path(KEY)).map_err(|error| file(&path(KEY), &error))?;
+        KeyPair::from_pem(&key).map_err(|error| file(&path(KEY), &error))?;
+        // A certificate that cannot be read is asked for anew; the key is what counts.
+        let issued = fs::read(path(CERTIFICATE)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Ok(Self {
+            directory: directory.to_owned(),
+            instance: instance.to_owned(),
+            join_token_file,
+            key,
+            state: Mutex::new(State { issued, doubted: false }),
+            turn: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Whom a directory belongs to, if to anybody.
+    pub fn owner(directory: &Path) -> Option<String> {
+        fs::read_to_string(directory.join(OWNER)).ok().filter(|owner| !owner.is_empty())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The aggregator did not take the certificate.
+    pub fn doubt(&self) {
+        self.state().doubted = true;
+    }
+
+    /// What to show at a new connection; asks for a certificate where there is none that holds.
+    pub async fn present(&self, endpoint: &Endpoint) -> Result<Identity, LinkError> {
+        let now = HostClock.wall_micros() / 1_000_000;
+        let (held, doubted) = {
+            let state = self.state();
+            (state.issued.clone().filter(|issued| now < issued.expires_at), state.doubted)
+        };
+        let issued = match held {
+            Some(held) if !doubted => held,
+            held => match (self.enrol(endpoint).await, held) {
+                (Ok(issued), _) => issued,
+                // A doubted one is better than none: it may have been the network.
+                (Err(error), Some(held)) => {
+                    tracing::debug!(%error, "no new certificate");
+                    held
+                }
+                (Err(error), None) => return Err(error),
+            },
+        };
+        Ok(Identity::from_pem(issued.certificates, &self.key))
+    }
+
+    /// Renews at two thirds of each certificate's time, for as long as it is polled. Streams that are open go on; the next
+    /// one shows the new certificate.
+    pub async fn renew(&self, endpoint: &Endpoint) {
+        loop {
+            let times = self.state().issued.as_ref().map(|issued| (issued.renew_at, issued.expires_at));
+            let now = HostClock.wall_micros() / 1_000_000;
+            // The first one is asked for by the connection.
+            let Some((renew_at, expires_at)) = times else {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            };
+            let seconds = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+            if now < renew_at {
+                tokio::time::sleep(LOOK_EVERY.min(seconds(renew_at - now))).await;
+                continue;
+            }
+            match self.enrol(endpoint).await {
+                Ok(_) => tracing::info!("certificate renewed"),
+                Err(error) => {
+                    let again = AGAIN_AFTER.min(seconds((expires_at - renew_at) / 10)).max(Duration::from_secs(1));
+                    tracing::warn!(%error, again_in_s = again.as_secs(), "the certificate could not be renewed");
+                    tokio::time::sleep(again).await;
+                }
+            }
+        }
+    }
+
+    async fn enrol(&self, endpoint: &Endpoint) -> Result<Issued, LinkError> {
+        let _turn = self.turn.lock().await;
+        // Who has had a certificate is known by its key: the join token is not shown again without need.
+        let known = self.state().issued.is_some();
+        let token = if known { None } else { self.join_token()? };
+        let answer = match endpoint.enrol(self.request(token.unwrap_or_default())?).await {
+            Err(LinkError::NotEnrolled(status)) if status.code() == tonic::Code::PermissionDenied && known => {
+                let token = self.join_token()?.ok_or(LinkError::NotEnrolled(status))?;
+                endpoint.enrol(self.request(token)?).await?
+            }
+            Err(LinkError::NotEnrolled(status))
+                if status.code() == tonic::Code::PermissionDenied && self.join_token_file.is_none() =>
+            {
+                tracing::debug!(%status, "refused");
+                return Err(CredentialsError::NoJoinToken.into());
+            }
+            answer => answer?,
+        };
+        let now = HostClock.wall_micros() / 1_000_000;
+        // A fleet that enrolled at one moment does not renew at one moment.
+        let dice = i64::from(u16::from_le_bytes(random()));
+        let renew = i64::from(answer.renew_seconds);
+        let issued = Issued {
+            certificates: answer.certificates,
+            renew_at: now + renew - renew * dice / i64::from(u16::MAX) / 20,
+            expires_at: now + i64::from(answer.valid_seconds),
+        };
+        if let Ok(text) = serde_json::to_vec(&issued)
+            && let Err(error) = write(&self.directory.join(CERTIFICATE), &text)
+        {
+            // It holds all the same, until this process ends; the next one asks again by the same key.
+            tracing::warn!(%error, "the certificate cannot be kept");
+        }
+        *self.state() = State { issued: Some(issued.clone()), doubted: false };
+        Ok(issued)
+    }
+
+    fn join_token(&self) -> Result<Option<String>, CredentialsError> {
+        let Some(path) = &self.join_token_file else { return Ok(None) };
+        let token = fs::read_to_string(path).map_err(|error| file(path, &error))?;
+        Ok(Some(token.trim().to_owned()))
+    }
+
+    fn request(&self, join_token: String) -> Result<v1::EnrolRequest, CredentialsError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, self.instance.as_str());
+        let signed = params.serialize_request(&KeyPair::from_pem(&self.key)?)?;
+        Ok(v1::EnrolRequest { instance_id: self.instance.clone(), signing_request: signed.der().to_vec(), join_token })
+    }
+}
+
+fn file(path: &Path, problem: &dyn std::fmt::Display) -> CredentialsError {
+    CredentialsError::File { path: path.display().to_string(), problem: problem.to_string() }
+}
+
+fn make_directory(directory: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(directory)
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CredentialsError> {
+    let beside = path.with_extension("new");
+    let written = || -> std::io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt as _;
+            options.mode(0o600);
+        }
+        let mut file = options.open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        // The name has to be on the disk as well: a key that was shown and is lost can never be claimed with again.
+        path.parent().map_or(Ok(()), |directory| fs::File::open(directory)?.sync_all())
+    };
+    written().map_err(|error| file(path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_stays_and_an_image_of_another_instance_begins_anew() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let key = |instance: &str| Credentials::open(directory.path(), instance, None).expect("opens").key;
+        let first = key("i-1");
+        assert_eq!(key("i-1"), first);
+        assert_eq!(Credentials::owner(directory.path()).as_deref(), Some("i-1"));
+        fs::write(directory.path().join(CERTIFICATE), "{}").expect("written");
+        let second = key("i-2");
+        assert_ne!(second, first);
+        assert!(!directory.path().join(CERTIFICATE).exists(), "the other's certificate is gone");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = fs::metadata(directory.path().join(KEY)).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        fs::write(directory.path().join(KEY), "torn").expect("written");
+        let torn = Credentials::open(directory.path(), "i-2", None).expect_err("no key").to_string();
+        assert!(torn.contains(KEY), "{torn}");
+    }
+}

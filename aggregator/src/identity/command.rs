@@ -1,0 +1,296 @@
+//! `foreshadow tokens`, `certificates`, `authority` and `audit`: identity for a person at a terminal.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::Subcommand;
+use foreshadow_proto::convert::Id;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::Role;
+use super::audit::{Anchor, Verified, verify};
+use crate::client::{Client, escaped};
+use crate::config::Config;
+use crate::store::Beside;
+
+/// Tokens that are managed by the running aggregator.
+#[derive(Debug, clap::Args)]
+pub struct TokensArguments {
+    #[command(subcommand)]
+    action: TokensAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokensAction {
+    /// Make a token for a caller; it is printed once
+    Create(Create),
+    /// Make a join token, which lets agents get their first certificate; it is printed once
+    Join(Join),
+    /// List every managed token, without itself
+    List(List),
+    /// End a token at once
+    Revoke(Revoke),
+}
+
+#[derive(Debug, clap::Args)]
+struct Create {
+    /// Whose it is; the audit log shows it
+    #[arg(long)]
+    name: String,
+    /// viewer, operator or admin (agent: the token that agents share, which proves no instance)
+    #[arg(long)]
+    role: Role,
+    /// Hours until it ends by itself [default: never]
+    #[arg(long, value_name = "HOURS")]
+    expires: Option<u32>,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Debug, clap::Args)]
+struct Join {
+    /// What it is for; the list shows it
+    #[arg(long)]
+    name: String,
+    /// Agents it lets in, 1 to 100000
+    #[arg(long, default_value_t = 1)]
+    uses: u32,
+    /// Hours until it ends by itself, 1 to 2160
+    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    expires: u32,
+    /// Only instances that the inventory knows as members of this group
+    #[arg(long)]
+    group: Option<Id>,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// The answer itself, as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Debug, clap::Args)]
+struct Revoke {
+    /// Its id, as the list shows it: the part between the underscores
+    id: String,
+    /// Why
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    client: Client,
+}
+
+/// Certificates of agents.
+#[derive(Debug, clap::Args)]
+pub struct CertificatesArguments {
+    #[command(subcommand)]
+    action: CertificatesAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum CertificatesAction {
+    /// List which instances have certificates
+    List(List),
+    /// End an instance's certificates and its stream at once
+    Revoke(Named),
+    /// Free an instance's id for whoever comes next with a join token
+    Release(Named),
+}
+
+#[derive(Debug, clap::Args)]
+struct Named {
+    /// The instance
+    instance: Id,
+    /// Why
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct AuthorityArguments {
+    #[command(flatten)]
+    client: Client,
+}
+
+/// The audit log.
+#[derive(Debug, clap::Args)]
+pub struct AuditArguments {
+    #[command(subcommand)]
+    action: AuditAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditAction {
+    /// Walk along the chain of the audit log in the store's directory: 0 when it is whole, 1 when not
+    Verify(Verify),
+}
+
+#[derive(Debug, clap::Args)]
+struct Verify {
+    /// The store's directory [default: foreshadow-data]
+    #[arg(long, env = "FORESHADOW_DIRECTORY", value_name = "DIRECTORY")]
+    directory: Option<PathBuf>,
+    /// An entry and its hash that were noted elsewhere (the aggregator's log says them): it must be there, unchanged
+    #[arg(long, value_name = "ENTRY:HASH")]
+    anchor: Vec<Anchor>,
+}
+
+/// `foreshadow tokens`.
+pub async fn tokens(arguments: &TokensArguments) -> anyhow::Result<()> {
+    match &arguments.action {
+        TokensAction::Create(new) => {
+            let body = json!({ "name": new.name, "role": new.role, "expires_hours": new.expires });
+            made(&new.client.request(Method::POST, "/tokens", Some(&body)).await?)
+        }
+        TokensAction::Join(new) => {
+            let body = json!({ "name": new.name, "uses": new.uses, "expires_hours": new.expires, "group": new.group });
+            made(&new.client.request(Method::POST, "/tokens/join", Some(&body)).await?)
+        }
+        TokensAction::List(list) => {
+            let answer = list.client.get("/tokens").await?;
+            show(&answer, list.json, token_lines);
+            Ok(())
+        }
+        TokensAction::Revoke(revoke) => {
+            let path = format!("/tokens/{}?reason={}", escaped(&revoke.id), escaped(&revoke.reason));
+            let answer = revoke.client.request(Method::DELETE, &path, None).await?;
+            println!("{}: revoked", text(&answer, "name"));
+            Ok(())
+        }
+    }
+}
+
+/// The token alone goes to the standard output, so that a shell can put it into a file.
+fn made(answer: &Value) -> anyhow::Result<()> {
+    let Some(token) = answer.get("token").and_then(Value::as_str) else { bail!("the answer has no token in it") };
+    eprintln!("id {}; the token, shown this once; give it to its owner in a file:\n", text(answer, "id"));
+    println!("{token}");
+    Ok(())
+}
+
+/// `foreshadow certificates`.
+pub async fn certificates(arguments: &CertificatesArguments) -> anyhow::Result<()> {
+    let (word, named) = match &arguments.action {
+        CertificatesAction::List(list) => {
+            let answer = list.client.get("/certificates").await?;
+            show(&answer, list.json, certificate_lines);
+            return Ok(());
+        }
+        CertificatesAction::Revoke(named) => ("revoke", named),
+        CertificatesAction::Release(named) => ("release", named),
+    };
+    let path = format!("/certificates/{}/{word}", escaped(named.instance.as_str()));
+    let answer = named.client.request(Method::POST, &path, Some(&json!({ "reason": named.reason }))).await?;
+    let stream = if answer["stream_ended"] == true { ", its stream ended" } else { "" };
+    println!("{}: {word}d{stream}", named.instance);
+    Ok(())
+}
+
+/// `foreshadow authority`.
+pub async fn authority(arguments: &AuthorityArguments) -> anyhow::Result<()> {
+    print!("{}", arguments.client.text("/authority").await?);
+    Ok(())
+}
+
+/// `foreshadow audit`.
+pub async fn audit(arguments: &AuditArguments) -> anyhow::Result<()> {
+    let AuditAction::Verify(wanted) = &arguments.action;
+    let directory = wanted.directory.clone().unwrap_or_else(|| Config::default().store.directory);
+    let beside = Beside::open(&directory).await?;
+    match verify(&mut *beside.pool().acquire().await?, &wanted.anchor).await? {
+        Verified::Whole(Anchor { entry: 0, .. }) => println!("the audit log is empty"),
+        Verified::Whole(last) => {
+            println!("whole: {} entries; note the last one: {}:{}", last.entry, last.entry, last.hash)
+        }
+        Verified::Broken(why) => bail!("the audit log is not whole: {why}"),
+    }
+    Ok(())
+}
+
+fn show(answer: &Value, as_json: bool, lines: fn(&[Value]) -> String) {
+    if as_json {
+        println!("{answer:#}");
+    } else {
+        print!("{}", lines(answer.as_array().map_or(&[], Vec::as_slice)));
+    }
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or("-")
+}
+
+fn time(value: &Value, key: &str) -> String {
+    let at = value.get(key).and_then(Value::as_i64);
+    let at = at.and_then(|micros| jiff::Timestamp::from_second(micros / 1_000_000).ok());
+    at.map_or_else(|| "never".to_owned(), |at| at.to_string())
+}
+
+fn token_lines(tokens: &[Value]) -> String {
+    if tokens.is_empty() {
+        return "no tokens are managed; those of the token file are not listed\n".to_owned();
+    }
+    let mut lines = vec![format!("{:<16} {:<8} {:<24} {:>6} {:<21} state", "id", "role", "name", "uses", "ends")];
+    for token in tokens {
+        let role = if text(token, "kind") == "join" { "join" } else { text(token, "role") };
+        let uses = token["uses_left"].as_i64().map_or_else(|| "-".to_owned(), |left| left.to_string());
+        let state = match (token["revoked_micros"].is_null(), token["group"].as_str()) {
+            (false, _) => format!("revoked {}", time(token, "revoked_micros")),
+            (true, Some(group)) => format!("for members of {group}"),
+            (true, None) => "good until then".to_owned(),
+        };
+        let (id, name, ends) = (text(token, "id"), text(token, "name"), time(token, "expires_micros"));
+        lines.push(format!("{id:<16} {role:<8} {name:<24} {uses:>6} {ends:<21} {state}"));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn certificate_lines(certificates: &[Value]) -> String {
+    if certificates.is_empty() {
+        return "no instance has a certificate\n".to_owned();
+    }
+    let mut lines =
+        vec![format!("{:<22} {:<21} {:<21} {:<16} state", "instance", "enrolled", "good until", "join token")];
+    for certificate in certificates {
+        let state = match certificate["revoked_micros"].is_null() {
+            true => "good".to_owned(),
+            false => format!("revoked {}", time(certificate, "revoked_micros")),
+        };
+        lines.push(format!(
+            "{:<22} {:<21} {:<21} {:<16} {state}",
+            text(certificate, "instance"),
+            time(certificate, "enrolled_micros"),
+            time(certificate, "expires_micros"),
+            text(certificate, "join_token"),
+        ));
+    }
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_and_certificates_read_in_lines() {
+        let shown = token_lines(&[
+            json!({"id": "0a", "kind": "bearer", "role": "viewer", "name": "grafana", "uses_left": null,
+                "expires_micros": null, "revoked_micros": null, "group": null}),
+            json!({"id": "0b", "kind": "join", "role": "agent", "name": "web", "uses_left": 3,
+                "expires_micros": 1_800_000_000_000_000_i64, "revoked_micros": null, "group": "web"}),
+        ]);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert!(lines[1].starts_with("0a               viewer   grafana") && lines[1].contains("never"), "{shown}");
+        assert!(lines[2].contains("     3 2027-01-15T08:00:00Z  for members of web"), "{shown}");
+        let shown = certificate_lines(&[json!({"instance": "i-1", "enrolled_micros": 1_800_000_000_000_000_i64,
+            "expires_micros": null, "join_token": "0b", "revoked_micros": 1_800_000_000_000_000_i64})]);
+        assert!(shown.contains("revoked 2027-01-15T08:00:00Z"), "{shown}");
+    }
+}

@@ -1,0 +1,199 @@
+//! Whether a store is whole: the database itself, every blob in it, and that what is held and what is there agree.
+//! And a copy of it that was found whole. Both go beside an aggregator that runs.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use foreshadow_proto::convert::{Id, StreamId};
+use foreshadow_proto::sequences::Sequences;
+use futures::TryStreamExt as _;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
+
+use super::columns::unpack;
+use super::embedded::{FILE, STREAM_KEPT_MICROS};
+use super::{StoreError, Stored, sql};
+
+/// Faults told one by one; further ones are only counted.
+const TOLD: usize = 100;
+
+/// What was looked at, and what is wrong.
+#[derive(Debug, Default)]
+pub struct Findings {
+    pub ticks: u64,
+    pub chunks: u64,
+    pub samples: u64,
+    pub streams: u64,
+    /// The first hundred, in words.
+    pub faults: Vec<String>,
+    pub faults_total: u64,
+}
+
+impl Findings {
+    pub const fn is_whole(&self) -> bool {
+        self.faults_total == 0
+    }
+
+    fn fault(&mut self, fault: String) {
+        self.faults_total += 1;
+        if self.faults.len() < TOLD {
+            self.faults.push(fault);
+        }
+    }
+}
+
+/// What of each stream was met, and what of it the store says it holds.
+#[derive(Default)]
+struct Streams {
+    held: HashMap<(Id, StreamId), Sequences>,
+    met: HashMap<(Id, StreamId), Sequences>,
+    newest: i64,
+    /// Streams that are not on record, with their newest sample.
+    strange: HashMap<(Id, StreamId), i64>,
+}
+
+fn open_error(path: &Path, problem: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Open { path: path.display().to_string(), problem: problem.to_string() }
+}
+
+async fn connect(file: &Path) -> Result<SqliteConnection, StoreError> {
+    let connected = SqliteConnectOptions::new().filename(file).read_only(true).connect().await;
+    connected.map_err(|error| open_error(file, &error))
+}
+
+/// Checks the store in a directory, beside an aggregator that may run.
+pub async fn check(directory: &Path) -> Result<Findings, StoreError> {
+    check_file(&directory.join(FILE)).await
+}
+
+async fn check_file(file: &Path) -> Result<Findings, StoreError> {
+    let mut connection = connect(file).await?;
+    let mut findings = Findings::default();
+    // One picture: what is folded meanwhile is seen once.
+    let mut snapshot = connection.begin().await.map_err(|error| open_error(file, &error))?;
+    if let Err(error) = walk(&mut snapshot, &mut findings).await {
+        // A page that cannot be read ends the walk; what was found before it counts.
+        findings.fault(format!("the database: {error}"));
+    }
+    Ok(findings)
+}
+
+async fn walk(connection: &mut SqliteConnection, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    for row in sqlx::query("PRAGMA integrity_check(100)").fetch_all(&mut *connection).await? {
+        match row.try_get::<&str, _>(0)? {
+            "ok" => {}
+            problem => findings.fault(format!("the database: {problem}")),
+        }
+    }
+    let mut streams = Streams::default();
+    let mut rows = sqlx::query(sql::CHECK_STREAMS).fetch(&mut *connection);
+    while let Some(row) = rows.try_next().await? {
+        let (instance, stream): (&str, &[u8]) = (row.try_get(0)?, row.try_get(1)?);
+        let named = Id::new("instance", instance).ok().zip(StreamId::from_wire(stream).ok());
+        match (named, Sequences::from_bytes(row.try_get(2)?)) {
+            (Some(key), Some(held)) => drop(streams.held.insert(key, held)),
+            _ => findings.fault(format!("what is held of a stream of {instance} cannot be read")),
+        }
+        findings.streams += 1;
+    }
+    drop(rows);
+    let mut rows = sqlx::query(sql::CHECK_CHUNKS).fetch(&mut *connection);
+    while let Some(row) = rows.try_next().await? {
+        let (instance, hour, part): (&str, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let what = format!("chunk {instance} {hour} {part}");
+        findings.chunks += 1;
+        let said = (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
+        let samples = blob(&what, row.try_get(6)?, said, findings);
+        if samples.iter().any(|stored| stored.instance.as_str() != instance) {
+            findings.fault(format!("{what}: has samples of another instance"));
+        }
+        meet(&what, &samples, &mut streams, findings);
+    }
+    drop(rows);
+    let mut rows = sqlx::query(sql::CHECK_TICKS).fetch(&mut *connection);
+    while let Some(row) = rows.try_next().await? {
+        let what = format!("tick {}", row.try_get::<i64, _>(0)?);
+        findings.ticks += 1;
+        let said = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+        let samples = blob(&what, row.try_get(4)?, said, findings);
+        meet(&what, &samples, &mut streams, findings);
+    }
+    drop(rows);
+    // What is held of a stream is forgotten a while after its last sample; before that it has to be there.
+    for ((instance, stream), newest) in &streams.strange {
+        if streams.newest - newest < STREAM_KEPT_MICROS {
+            findings.fault(format!("stream {stream} of {instance} has samples, and none are held"));
+        }
+    }
+    Ok(())
+}
+
+/// Unpacks a blob and compares it with what its row says of it: first, last, count.
+fn blob(what: &str, body: &[u8], said: (i64, i64, i64), findings: &mut Findings) -> Vec<Stored> {
+    let samples = match unpack(body) {
+        Ok(samples) => samples,
+        Err(error) => {
+            findings.fault(format!("{what}: {error}"));
+            return Vec::new();
+        }
+    };
+    let walls = || samples.iter().map(|stored| stored.sample.wall_micros);
+    let found = (walls().min().unwrap_or_default(), walls().max().unwrap_or_default(), samples.len());
+    if (found.0, found.1, i64::try_from(found.2).unwrap_or(i64::MAX)) != said {
+        findings.fault(format!("{what}: its row says (first, last, count) {said:?}, and it has {found:?}"));
+    }
+    findings.samples += samples.len() as u64;
+    samples
+}
+
+/// Every sample is there once, and is held.
+fn meet(what: &str, samples: &[Stored], streams: &mut Streams, findings: &mut Findings) {
+    for stored in samples {
+        let key = (stored.instance.clone(), stored.stream);
+        let (wall, sequence) = (stored.sample.wall_micros, stored.sample.sequence);
+        streams.newest = streams.newest.max(wall);
+        match streams.held.get(&key) {
+            Some(held) if held.contains(sequence) => {}
+            Some(_) => findings.fault(format!("{what}: sample {sequence} of {} is there and not held", key.0)),
+            None => {
+                let newest = streams.strange.entry(key.clone()).or_insert(wall);
+                *newest = wall.max(*newest);
+            }
+        }
+        if !streams.met.entry(key).or_default().insert(sequence) {
+            findings.fault(format!("{what}: sample {sequence} of {} is there twice", stored.instance));
+        }
+    }
+}
+
+/// Copies the store of a directory into a file that is not there yet, and checks the copy. An aggregator may write
+/// meanwhile: the copy is of one moment. The file appears when it is whole and on the disk, and not before.
+pub async fn backup(directory: &Path, to: &Path) -> Result<Findings, StoreError> {
+    if to.exists() {
+        return Err(open_error(to, &"is there already: a backup overwrites nothing"));
+    }
+    let file = directory.join(FILE);
+    let mut connection = connect(&file).await?;
+    let beside: PathBuf = to.with_extension("partial");
+    drop(fs::remove_file(&beside));
+    let name = beside.to_str().ok_or_else(|| open_error(to, &"is no UTF-8 path"))?;
+    let copied = sqlx::query("VACUUM INTO $1").bind(name).execute(&mut connection).await;
+    copied.map_err(|error| open_error(&beside, &error))?;
+    #[cfg(unix)]
+    {
+        // Hashes of tokens are in it.
+        use std::os::unix::fs::PermissionsExt as _;
+        let only_mine = fs::set_permissions(&beside, fs::Permissions::from_mode(0o600));
+        only_mine.map_err(|error| open_error(&beside, &error))?;
+    }
+    let findings = check_file(&beside).await?;
+    let place = || -> std::io::Result<()> {
+        File::open(&beside)?.sync_all()?;
+        fs::rename(&beside, to)?;
+        let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
+    };
+    place().map_err(|error| open_error(to, &error))?;
+    Ok(findings)
+}
