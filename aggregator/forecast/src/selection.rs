@@ -16,6 +16,9 @@ const SMALLEST_SHARE: f64 = 0.01;
 /// A model that could speak at a smaller part of the origins it was asked at is not judged.
 const LEAST_JUDGED: f64 = 1.0 / 3.0;
 
+/// Where models with a smaller part of the shares spoke, the mixture was another one: that says nothing of what it holds.
+const LEAST_SPOKEN: f64 = 0.5;
+
 /// What a selection has found out; small, and kept between forecasts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Champion {
@@ -88,11 +91,17 @@ pub(crate) fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
         }
     }
 
+    let parts = |index: usize| -> Vec<(&Vec<Vec<f64>>, [f64; 3])> {
+        dressed.iter().zip(&weights).filter_map(|(of, weight)| Some((of[index].as_ref()?, *weight))).collect()
+    };
+    let spoken: Vec<f64> = (0..past.cuts.len())
+        .map(|index| parts(index).iter().flat_map(|(_, weights)| weights).sum::<f64>() / Band::ALL.len() as f64)
+        .collect();
+    let least = spoken.iter().copied().fold(0.0, f64::max).min(LEAST_SPOKEN);
     let ensemble: Vec<Option<Vec<Vec<f64>>>> = (0..past.cuts.len())
         .map(|index| {
-            let parts: Vec<_> =
-                dressed.iter().zip(&weights).filter_map(|(of, weight)| Some((of[index].as_ref()?, *weight))).collect();
-            mix(&parts, past.levels.len(), past.steps, past.history.step_seconds)
+            let said = || mix(&parts(index), past.levels.len(), past.steps, past.history.step_seconds);
+            if spoken[index] >= least { said() } else { None }
         })
         .collect();
     let Calibrated { offsets, coverage } = calibrate(past, &ensemble);
@@ -107,7 +116,7 @@ pub(crate) fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
     let windows = windows::learn(past, &moved);
     let own: Vec<_> =
         ensemble.iter().enumerate().map(|(index, said)| Some(losses(past, index, said.as_ref()?))).collect();
-    // Where only members without a share were asked, nothing was said that could be judged.
+    // Where it said nothing, there is nothing to compare.
     let spoke: Vec<bool> = ensemble.iter().map(Option::is_some).collect();
     let skill = if is_naive.first() == Some(&true) { compare(&own, &spoke) } else { [None; 3] };
     let members = replays

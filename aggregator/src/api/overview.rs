@@ -53,7 +53,7 @@ pub async fn whoami(
 ) -> Result<Json<WhoAmI>, Problem> {
     asked.only(&[])?;
     let version = env!("CARGO_PKG_VERSION");
-    let Caller { name, role, open } = caller;
+    let Caller { name, role, open, .. } = caller;
     Ok(Json(WhoAmI { name, role, open, version, now: state.clock.wall_seconds() }))
 }
 
