@@ -76,6 +76,7 @@ mod tests {
             window("peak", 150, 160, Some(12), None),
             window("night", 200, 300, None, Some(20)),
             window("freeze", 250, 300, Some(1), Some(5)),
+            window("late", 250, 300, None, Some(30)),
         ];
         Policy { minimum: 3, maximum: 40, windows, ..Policy::new("web") }
     }

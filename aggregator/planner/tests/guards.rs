@@ -7,7 +7,7 @@ use planner::baseline::{Baseline, Doubt};
 use planner::bounds::Window;
 use planner::demand::{Demand, InstanceMode};
 use planner::evidence::{
-    Conditions, Evidence, Forecast, Instance, Inventory, MetricEvidence, Origin, Pick, Shadow, Unfit,
+    Conditions, Evidence, Floor, Forecast, Instance, Inventory, MetricEvidence, Origin, Pick, Shadow, Unfit,
 };
 use planner::hold::{Budget, Disagreement, Hold};
 use planner::plan;
@@ -308,7 +308,10 @@ fn zones_stay_even_and_the_oldest_goes_first() {
             instance.since = NOW - 1_000 - number as i64;
         }
     });
-    assert_eq!(detached(&made(&policy(), &changed(zoned.clone(), |it| cpu(it).forecast = Some(flat(400.0))))), ["i-6", "i-5"]);
+    assert_eq!(
+        detached(&made(&policy(), &changed(zoned.clone(), |it| cpu(it).forecast = Some(flat(400.0))))),
+        ["i-6", "i-5"]
+    );
     let even = changed(zoned, |it| it.inventory.instances.iter_mut().for_each(|instance| instance.since = NOW - 9));
     let plan = made(
         &policy(),
@@ -620,6 +623,161 @@ fn few_large_changes_are_made_where_a_change_costs() {
     }));
     assert_eq!(launched(&made(&costs(10.0), &still)), 0, "nothing is begun for its sake");
     assert_eq!(costs(-1.0).problems()[0].field, "change_cost");
+}
+
+fn floor_of(plan: &Plan) -> Option<(u32, u32)> {
+    plan.steps.iter().find_map(|step| match step.step {
+        Step::Floor { from, to } => Some((from, to)),
+        _ => None,
+    })
+}
+
+#[test]
+fn the_floor_under_the_provider_moves_no_further_than_it_may() {
+    let kept = |evidence: Evidence, now, own| {
+        changed(evidence, |it| {
+            it.conditions.foreign_scale_in = true;
+            it.conditions.floor = Some(Floor { now, own });
+        })
+    };
+    let unknown = made(&policy(), &changed(kept(steady(20.0), 9, 1), |it| cpu(it).demand = None));
+    assert!(unknown.not_taken.iter().all(|left| !left.reason.contains("scale-in stops")), "{unknown:?}");
+    assert_eq!(floor_of(&made(&policy(), &kept(steady(20.0), 9, 5))), Some((9, 5)), "the user's own");
+    let window =
+        Window { name: "noon".to_owned(), from: NOW + 3_000, until: NOW + 9_000, minimum: Some(8), maximum: None };
+    let windowed = Policy { windows: vec![window], ..policy() };
+    assert_eq!(floor_of(&made(&windowed, &kept(steady(20.0), 2, 1))), Some((2, 8)), "also where nothing rises");
+    let rising = |now| changed(kept(steady(60.0), now, 1), |it| cpu(it).forecast = Some(flat(740.0)));
+    assert_eq!(floor_of(&made(&policy(), &rising(2))), Some((2, 10)));
+    assert_eq!(floor_of(&made(&policy(), &rising(12))), None, "not lowered because somebody is missing");
+    let paused = made(&policy(), &changed(rising(2), |it| it.conditions.paused = true));
+    assert!(
+        paused
+            .not_taken
+            .iter()
+            .any(|left| { left.direction == Direction::ScaleOut && left.reason.contains("scale-in stops at 2") }),
+        "{paused:?}"
+    );
+    let small = kept(steady(15.0), 4, 1);
+    assert_eq!(floor_of(&made(&policy(), &small)), None, "one fewer is no reason for a call");
+}
+
+#[test]
+fn doubtful_figures_take_nobody_away() {
+    let need_now = |evidence: &Evidence| made(&policy(), evidence).need_now;
+    // A baseline above what serving instances use is none.
+    assert_eq!(need_now(&changed(steady(20.0), |it| cpu(it).baseline.points = 25.0)), Some(4));
+    let weightless = changed(steady(20.0), |it| {
+        demand(it).weight = 0.0;
+        cpu(it).baseline.points = 25.0;
+    });
+    assert_eq!(need_now(&weightless), Some(4));
+    let trusting = changed(calm(), |it| cpu(it).forecast.as_mut().expect("one").trust = f64::NAN);
+    let plan = made(&policy(), &trusting);
+    assert_eq!(plan.holds, [Hold::LowTrust { metric: Metric::Cpu, trust: 0.0, minimum: 0.2 }]);
+    assert_eq!(detached(&plan), Vec::<String>::new());
+    let aimless = Policy { targets: BTreeMap::new(), ..policy() };
+    let plan = made(&aimless, &calm());
+    assert_eq!((terminated(&plan), detached(&plan)), (vec![], vec![]), "nothing is measured");
+    // The present need of the greediest metric holds for all: a little trust in the other takes nobody.
+    let mut both = policy();
+    both.targets.insert(Metric::Memory, 60.0);
+    let two = changed(steady(20.0), |it| {
+        cpu(it).forecast.as_mut().expect("one").trust = 0.7;
+        it.metrics.insert(Metric::Memory, measured(10, 47.0, Some(flat(440.0))));
+    });
+    assert_eq!(detached(&made(&both, &two)), Vec::<String>::new());
+    // What a short forecast knows counts for scale-out.
+    let short = changed(steady(20.0), |it| {
+        *cpu(it) = measured(10, 20.0, Some(flat(700.0)));
+        cpu(it).forecast.as_mut().expect("one").paths.iter_mut().for_each(|path| path.truncate(1));
+    });
+    assert_eq!(made(&policy(), &short).need_ahead, Some(12));
+    let nobody = changed(steady(20.0), |it| {
+        it.inventory.instances.clear();
+        cpu(it).demand = None;
+    });
+    assert_eq!(made(&policy(), &nobody).need_ahead, Some(4), "of the reference type");
+    for (price, gone) in [(f64::NAN, 0), (f64::INFINITY, 0), (-1.0, 0), (0.2, 6)] {
+        let priced = changed(steady(20.0), |it| it.conditions.price_per_hour = Some(price));
+        let costly = Policy { change_cost: 0.7, ..policy() };
+        assert_eq!(detached(&made(&costly, &priced)).len(), gone, "{price}: a price that cannot be is the usual one");
+        let cheap = Policy { change_cost: 0.5, ..policy() };
+        assert_eq!(detached(&made(&cheap, &priced)).len(), 6, "{price}");
+    }
+}
+
+#[test]
+fn need_counts_instances_of_the_mean_weight_that_serves() {
+    let big = changed(steady(20.0), |it| {
+        it.inventory.instances.iter_mut().for_each(|instance| instance.instance_type = Some("big".to_owned()));
+        it.inventory.instances.push(instance("w-1", InstanceMode::Warming));
+        demand(it).gross = 1_670.0;
+    });
+    let weighted = Policy { weights: BTreeMap::from([("big".to_owned(), 2.0)]), ..policy() };
+    assert_eq!(made(&weighted, &big).need_now, Some(14));
+    let mut both = policy();
+    both.targets.insert(Metric::Memory, 60.0);
+    let two =
+        changed(steady(20.0), |it| drop(it.metrics.insert(Metric::Memory, measured(10, 15.0, Some(flat(500.0))))));
+    assert_eq!(made(&both, &two).binding, Some(Metric::Memory), "what it asks for ahead counts");
+}
+
+#[test]
+fn what_is_said_is_what_was_decided() {
+    let (next, memory) = plan(NOW, &policy(), &steady(56.0), &Memory { generation: 5 });
+    assert_eq!((next.parent, next.generation, memory.generation), (Some(5), 6, 6));
+    assert_eq!(made(&policy(), &steady(56.0)).parent, None);
+    let none = made(&policy(), &changed(calm(), |it| it.conditions.detachable = Some(0)));
+    assert!(none.not_taken.iter().any(|left| left.reason.ends_with("could go by present demand alone")), "{none:?}");
+    assert_eq!(made(&Policy { change_cost: 1.0, ..policy() }, &steady(56.0)).holds, [], "nothing was to be changed");
+    let flat = made(&Policy { change_cost: 0.0001, ..policy() }, &steady(80.0));
+    assert!(!flat.steps[0].reason.contains("soon after"), "{flat:?}");
+    let fit = Shadow { unfit: Vec::new(), ..over() };
+    assert_eq!(made(&policy(), &with_shadow(steady(62.0), "s-1", fit)).steps.len(), 1, "no launch of nobody");
+    let rich = Policy { spend_per_hour: Some(1.3), ..policy() };
+    let cheap = changed(steady(80.0), |it| {
+        (it.conditions.cost_per_hour, it.conditions.price_per_hour) = (Some(0.9), Some(0.01));
+    });
+    assert_eq!((launched(&made(&rich, &cheap)), made(&rich, &cheap).holds), (4, vec![]));
+}
+
+#[test]
+fn shadows_are_counted_and_judged_one_by_one() {
+    let draining = changed(with_shadow(steady(56.0), "d-1", over()), |it| {
+        it.inventory.instances.last_mut().expect("it").mode = InstanceMode::Draining;
+    });
+    assert_eq!(made(&policy(), &draining).steps, []);
+    let ends = Policy { silent_at_limit: AtLimit::Terminate, ..policy() };
+    let silent = Shadow { sample_age_seconds: None, hard_limit: NOW, ..over() };
+    let needed = changed(with_shadow(steady(56.0), "s-1", silent.clone()), |it| {
+        cpu(it).forecast.as_mut().expect("one").paths.iter_mut().for_each(|path| path[8] = 640.0);
+    });
+    assert!(matches!(made(&ends, &needed).steps[0].step, Step::Release { .. }), "it may be needed");
+    let paced = changed(with_shadow(steady(56.0), "s-1", silent), |it| it.conditions.terminable = Some(0));
+    assert_eq!(terminated(&made(&ends, &paced)), Vec::<String>::new());
+    let talks = || Shadow { quiet_seconds: 0, ..over() };
+    let still = Hold::ShadowDisagrees { shadows: 2, why: Disagreement::StillTalks { wanted_seconds: 600 } };
+    let deaf = Hold::ShadowDisagrees { shadows: 1, why: Disagreement::Silent };
+    let three = with_shadow(with_shadow(steady(56.0), "s-1", talks()), "s-2", talks());
+    let three = with_shadow(three, "s-3", Shadow { sample_age_seconds: None, ..over() });
+    let plan = made(&policy(), &three);
+    let holds: Vec<Hold> = plan.not_taken.iter().flat_map(|left| left.holds.clone()).collect();
+    assert!(holds.len() == 2 && holds.contains(&still) && holds.contains(&deaf), "{holds:?}");
+    // Never needed, at no level: not even one that costs nothing is worth keeping.
+    let idle = Shadow { unfit: Vec::new(), price_per_hour: Some(0.0), ..over() };
+    let sure = changed(with_shadow(steady(56.0), "s-1", idle), |it| {
+        cpu(it).forecast.as_mut().expect("one").paths.iter_mut().for_each(|path| path.fill(560.0));
+    });
+    assert_eq!(terminated(&made(&policy(), &sure)), ["s-1"]);
+}
+
+#[test]
+fn no_trust_in_a_trust_that_cannot_be() {
+    use planner::rule::{boldness, step};
+    for trust in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        assert_eq!((boldness(trust), step(10, 5, 20, trust).out, step(10, 5, 5, trust).inward), (0.0, 0, 0));
+    }
 }
 
 #[test]

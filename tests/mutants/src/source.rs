@@ -153,7 +153,8 @@ impl Mutator<'_> {
         if (name == "max" || name == "min") && call.args.len() == 1 {
             let awake = self.awake(original.span(), "unbounded", &original);
             let (receiver, whole) = (&call.receiver, &*call);
-            return Some(parse_quote!((if #awake { #receiver } else { #whole })));
+            // Cloned: behind a reference it is what the method itself would have seen.
+            return Some(parse_quote!((if #awake { (#receiver).clone() } else { #whole })));
         }
         None
     }
