@@ -209,7 +209,7 @@ fn every_standing_hold_stops_taking_away() {
     for (spoil, hold) in cases {
         let plan = made(&policy(), &changed(calm(), spoil));
         assert_eq!((detached(&plan), terminated(&plan)), (vec![], vec![]), "{hold:?}");
-        assert_eq!(plan.holds, [hold.clone()]);
+        assert_eq!(plan.holds, std::slice::from_ref(&hold));
         let said = plan.not_taken.iter().find(|left| left.direction == Direction::ScaleIn).expect("said");
         assert!(said.holds.contains(&hold), "{said:?}");
     }
@@ -538,7 +538,7 @@ fn at_its_hard_limit_a_shadow_is_released_or_ends_as_the_policy_says() {
     assert_eq!(fate(&ends, &evidence), Some(Step::Terminate { instances: one() }));
     let held = changed(evidence.clone(), |it| it.conditions.deploying = true);
     assert_eq!(fate(&ends, &held), Some(Step::Release { instances: one() }), "a hold stands");
-    let needed = changed(evidence.clone(), |it| cpu(it).forecast = Some(flat(700.0)));
+    let needed = changed(evidence, |it| cpu(it).forecast = Some(flat(700.0)));
     let needed = changed(needed, |it| cpu(it).forecast.as_mut().expect("one").trust = 0.0);
     assert_ne!(fate(&ends, &needed), Some(Step::Terminate { instances: one() }), "it may be needed");
     let talks = with_shadow(steady(56.0), "s-1", limit(Shadow { quiet_seconds: 0, ..over() }));

@@ -558,7 +558,7 @@ impl Service {
             clock_jumped: self.jumped.is_some_and(|at| now.boot - at < AFTER_JUMP_SECONDS),
             launches_failing: outlook.launches_failing,
             // A token that all agents share proves no instance: each has to have its own certificate.
-            agents_unauthenticated: !loopback && !(self.options.authenticated && snapshot.is_proven()),
+            agents_unauthenticated: !(loopback || self.options.authenticated && snapshot.is_proven()),
             claimed: snapshot.source.is_none(),
             common_cause: common && fleet.groups_that_want_in > 1,
             changing: outlook.changing,

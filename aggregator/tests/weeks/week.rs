@@ -116,8 +116,13 @@ impl Trouble {
                 .collect()
         });
         let Some(victim) = serving.get((self.random.next() as usize) % serving.len().max(1)).cloned() else { return };
-        let detached = world.fleet.with(|cloud| cloud.detach(now, GROUP, std::slice::from_ref(&victim), true));
-        if detached.is_ok() {
+        // The console may lose the answer as well: what counts is where the instance is.
+        let detached = world.fleet.with(|cloud| {
+            drop(cloud.detach(now, GROUP, std::slice::from_ref(&victim), true));
+            let shown = cloud.truth().instances.get(&victim).map(|it| it.lifecycle);
+            matches!(shown, Some(Lifecycle::Detaching | Lifecycle::Detached))
+        });
+        if detached {
             self.by_hand += 1;
             witness.foreign(&victim);
         }
@@ -255,7 +260,7 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
         steps += 1;
         digest = fold(digest, &format!("{:?}{:?}", planned.plan.steps, planned.plan.need_now));
     }
-    witness.at_the_end(&world);
+    witness.at_the_end(&world, begin + length + course.healed);
     summary(&world, &trouble, steps, digest)
 }
 
