@@ -80,7 +80,7 @@ enum Command {
     Eval(eval::EvalArguments),
     /// Train a network on all histories and write it as ONNX
     Train(Box<train::TrainArguments>),
-    /// Check an ONNX file before it is used
+    /// List what each model has earned in a group and what the intervals held, or check an ONNX file
     Models(models::ModelsArguments),
     /// Run the live planner over recorded load, and compare it with what else could be done
     Backtest(Box<backtest::command::BacktestArguments>),
@@ -165,9 +165,10 @@ pub fn main() -> ExitCode {
             Err(error) => fail(&error),
         },
         Command::Train(arguments) => asked(train::run(&arguments)),
-        Command::Models(arguments) => match models::run(&arguments) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(problem) => {
+        Command::Models(arguments) => match arguments.ask.as_ref().map(models::run) {
+            None => asked(models::list(&arguments)),
+            Some(Ok(())) => ExitCode::SUCCESS,
+            Some(Err(problem)) => {
                 eprintln!("foreshadow: {problem}");
                 ExitCode::from(USAGE)
             }

@@ -11,8 +11,8 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::ical::{self, Occurrence};
-use crate::clock::{Clock as _, SystemClock};
 use crate::client::{Client, escaped};
+use crate::clock::{Clock as _, SystemClock};
 
 /// List events, enter one, or take one back.
 #[derive(Debug, clap::Args)]
