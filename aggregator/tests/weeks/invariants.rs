@@ -88,6 +88,8 @@ impl Witness {
     pub fn after(&mut self, world: &World, now: i64) {
         let mutations: Vec<Mutation> = world.fleet.with(|cloud| cloud.mutations()[self.read..].to_vec());
         self.read += mutations.len();
+        // What was launched just now may be taken again before the next look.
+        self.there.push((now, world.fleet.with(|cloud| cloud.truth().counted(GROUP))));
         let Some(before) = self.before.take() else { return };
         for mutation in mutations.iter().filter(|it| it.by == Actor::Caller) {
             self.judge(mutation, &before, world, now);
@@ -158,11 +160,8 @@ impl Witness {
             // A floor keeps who is there, or was a minute ago by an old description: then what the provider just took is
             // replaced. The user's own minimum stays below it.
             Call::SetMinimum => {
-                let (least, now_there) = world.fleet.with(|cloud| {
-                    let truth = cloud.truth();
-                    (truth.groups.get(GROUP).map_or(0, |group| group.min), truth.counted(GROUP))
-                });
-                let there = self.there.iter().map(|(_, count)| *count).max().unwrap_or_default().max(now_there);
+                let least = world.fleet.with(|cloud| cloud.truth().groups.get(GROUP).map_or(0, |group| group.min));
+                let there = self.there.iter().map(|(_, count)| *count).max().unwrap_or_default();
                 assert!((4..=there.max(4)).contains(&least), "a floor of {least} with {there} there: {}", case());
             }
             other => panic!("nobody asked for {other:?}: {}", case()),
