@@ -209,8 +209,9 @@ async fn tick_numbers_go_on_after_every_tick_was_folded() {
 async fn filled(directory: &Path) {
     let store = open(directory).await;
     let now = SystemClock.wall_micros();
+    let hour = (now - 3 * HOUR).div_euclid(HOUR) * HOUR;
     for instance in ["i-1", "i-2"] {
-        let samples = (1..=100).map(|n| sample(n, now - 3 * HOUR + n as i64 * 1_000_000)).collect();
+        let samples = (1..=100).map(|n| sample(n, hour + n as i64 * 1_000_000)).collect();
         store.append(arrival(instance, 1, samples)).await.expect("stored");
     }
     store.maintain(now + 2 * HOUR).await.expect("folds");

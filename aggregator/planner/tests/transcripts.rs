@@ -162,7 +162,10 @@ fn cases() -> Vec<(&'static str, Evidence)> {
         }),
         ("an event is near", with_event(evidence(10, 50.0, Some((1.8, 0.8))), 0)),
         ("load falls before an event", with_event(evidence(10, 33.0, Some((1.6, 0.9))), 1_800)),
-        ("load rises ahead, and the provider scales in by present load", provider_scales_in(evidence(10, 50.0, Some((1.2, 0.9))), 2)),
+        (
+            "load rises ahead, and the provider scales in by present load",
+            provider_scales_in(evidence(10, 50.0, Some((1.2, 0.9))), 2),
+        ),
         ("the forecast needs fewer than the floor keeps", provider_scales_in(evidence(10, 20.0, Some((1.0, 0.9))), 9)),
         ("fewer are needed than the floor keeps, and half are silent", {
             changed(provider_scales_in(evidence(10, 20.0, Some((1.0, 0.9))), 9), |evidence| {

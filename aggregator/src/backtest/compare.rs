@@ -147,7 +147,8 @@ fn jobs(setting: &Setting, candidates: &Candidates) -> Vec<Job> {
         }
     }
     for target in &candidates.targets {
-        for (confidence, provider) in candidates.confidences.iter().flat_map(|it| beside.iter().map(move |by| (it, by))) {
+        for (confidence, provider) in candidates.confidences.iter().flat_map(|it| beside.iter().map(move |by| (it, by)))
+        {
             jobs.push(Job {
                 name: format!(
                     "Foreshadow {} % at {} %{}",

@@ -207,7 +207,8 @@ impl Import {
         for (count, occurrence) in new.iter().enumerate() {
             if !self.dry_run {
                 let entered = self.client.request(Method::POST, "/events", Some(&self.body(occurrence))).await;
-                entered.with_context(|| format!("{count} of {} were entered; the next: {}", new.len(), occurrence.name))?;
+                entered
+                    .with_context(|| format!("{count} of {} were entered; the next: {}", new.len(), occurrence.name))?;
             }
             println!("{} x{} {}", stamp(occurrence.starts), self.factor, occurrence.name);
         }

@@ -200,7 +200,8 @@ fn entry(properties: &[Property], local: &TimeZone) -> Result<Entry, Vec<Problem
     let (more, but) = (times("RDATE"), times("EXDATE"));
     let instead_of = times("RECURRENCE-ID").into_iter().next();
     if let Some(property) = one("RECURRENCE-ID").filter(|it| it.parameters.contains_key("RANGE")) {
-        let problem = "RECURRENCE-ID with RANGE is not read: end the rule with UNTIL and enter the rest as another event";
+        let problem =
+            "RECURRENCE-ID with RANGE is not read: end the rule with UNTIL and enter the rest as another event";
         problems.push(Problem { line: property.line, problem: problem.to_owned() });
     }
     let line = properties.first().map_or(0, |it| it.line);
@@ -264,8 +265,9 @@ fn time(property: &Property, text: &str, local: &TimeZone) -> Result<Time, Probl
     let zone = match property.parameters.get("TZID") {
         _ if is_utc => TimeZone::UTC,
         None => local.clone(),
-        Some(name) => TimeZone::get(name.trim_start_matches('/'))
-            .map_err(|_| wrong(format!("TZID {name:?} is no IANA name such as Europe/Berlin: replace it in the file")))?,
+        Some(name) => TimeZone::get(name.trim_start_matches('/')).map_err(|_| {
+            wrong(format!("TZID {name:?} is no IANA name such as Europe/Berlin: replace it in the file"))
+        })?,
     };
     Ok(Time { at, whole_day, zone })
 }
@@ -393,9 +395,13 @@ mod tests {
             let (zone, mut lines) = (text("zone"), vec!["BEGIN:VEVENT".to_owned(), "DURATION:PT1H".to_owned()]);
             lines.push(format!("DTSTART;TZID={zone}:{}", text("dtstart")));
             lines.push(format!("RRULE:{}", text("rrule")));
-            lines.extend(case["exdates"].as_array().into_iter().flatten().filter_map(|at| {
-                Some(format!("EXDATE;TZID={zone}:{}", at.as_str()?))
-            }));
+            lines.extend(
+                case["exdates"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|at| Some(format!("EXDATE;TZID={zone}:{}", at.as_str()?))),
+            );
             lines.push("END:VEVENT".to_owned());
             let expected: Vec<i64> =
                 case["starts"].as_array().expect("starts").iter().filter_map(serde_json::Value::as_i64).collect();
@@ -444,8 +450,11 @@ mod tests {
         assert_eq!((found[0].starts, found[0].ends, found[0].name.as_str()), (expected.0, expected.1, "Sale, of  all"));
         let night = "BEGIN:VEVENT\nDTSTART;TZID=Europe/Berlin:20261023T230000\nDTEND;TZID=Europe/Berlin:20261024T060000\n\
             RRULE:FREQ=DAILY;COUNT=2\nEND:VEVENT";
-        let lengths: Vec<i64> =
-            read(&calendar(night), 0, i64::MAX / 2, &zone).expect("read").iter().map(|it| it.ends - it.starts).collect();
+        let lengths: Vec<i64> = read(&calendar(night), 0, i64::MAX / 2, &zone)
+            .expect("read")
+            .iter()
+            .map(|it| it.ends - it.starts)
+            .collect();
         assert_eq!(lengths, [7 * 3_600, 7 * 3_600], "also in the night that has an hour more");
     }
 
@@ -475,12 +484,20 @@ mod tests {
         let zone = format!("{fine}BEGIN:VEVENT\nDTSTART;TZID=W. Europe Standard Time:20261030T180000\nEND:VEVENT");
         assert_eq!(
             said(&zone),
-            ["line 8: DTSTART: TZID \"W. Europe Standard Time\" is no IANA name such as Europe/Berlin: replace it in the file"]
+            [
+                "line 8: DTSTART: TZID \"W. Europe Standard Time\" is no IANA name such as Europe/Berlin: replace it in the file"
+            ]
         );
         assert!(said("BEGIN:VEVENT\nDTSTART:tomorrow\nEND:VEVENT")[0].starts_with("line 4: DTSTART: \"tomorrow\""));
         assert!(said("BEGIN:VEVENT\nSUMMARY:x\nEND:VEVENT")[0].contains("no DTSTART"));
-        assert!(said("BEGIN:VEVENT\nDTSTART:20261030T180000Z\nRRULE:FREQ=OFTEN\nEND:VEVENT")[0].starts_with("line 5: RRULE"));
-        assert!(said("BEGIN:VEVENT\nDTSTART:20261030T180000Z\nDURATION:long\nEND:VEVENT")[0].starts_with("line 5: DURATION"));
+        assert!(
+            said("BEGIN:VEVENT\nDTSTART:20261030T180000Z\nRRULE:FREQ=OFTEN\nEND:VEVENT")[0]
+                .starts_with("line 5: RRULE")
+        );
+        assert!(
+            said("BEGIN:VEVENT\nDTSTART:20261030T180000Z\nDURATION:long\nEND:VEVENT")[0]
+                .starts_with("line 5: DURATION")
+        );
         assert!(said("BEGIN:VEVENT\nDTSTART:20261030T180000Z")[0].contains("no end"));
         let none = read("<html>", 0, 1, &TimeZone::UTC).expect_err("wrong");
         assert!(none.iter().any(|it| it.problem.contains("no iCalendar")), "{none:?}");

@@ -101,7 +101,8 @@ impl<C: Carrier> Fleet for Remote<C> {
             let why = format!("{} knows no standby: set shadow_by = \"detach\" for {group}", self.name);
             return Called::Refused { why };
         }
-        if action.instances().is_empty() && !matches!(action, Action::Launch { count: 1.., .. } | Action::Floor { .. }) {
+        if action.instances().is_empty() && !matches!(action, Action::Launch { count: 1.., .. } | Action::Floor { .. })
+        {
             return Called::Done { instances: Vec::new() };
         }
         match self.carrier.carry(wire::ask_change(group, action, token)).await {

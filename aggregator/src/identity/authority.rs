@@ -261,7 +261,7 @@ mod tests {
         assert!(refused.contains("does not go with its key"), "{refused}");
         // The certificate of another key.
         fs::remove_file(&key).expect("removed");
-        let refused = Authority::own(directory.path(), 0).expect_err("refused").to_string();
+        let refused = Authority::own(directory.path(), 1_800_000_000).expect_err("refused").to_string();
         assert!(refused.contains("does not go with its key"), "{refused}");
     }
 }

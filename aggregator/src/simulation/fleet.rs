@@ -66,7 +66,10 @@ impl SimulatedFleet {
             return Called::Done { instances: Vec::new() };
         }
         if view.min != from || to > view.desired || to < own {
-            return refused(format!("a floor of {to}: it is {} now, {} are desired, {own} are the user's", view.min, view.desired));
+            return refused(format!(
+                "a floor of {to}: it is {} now, {} are desired, {own} are the user's",
+                view.min, view.desired
+            ));
         }
         let kept = (to != own).then(|| own.to_string());
         let set = self.ask(|cloud, now| {

@@ -133,7 +133,7 @@ fn messages_of_agents() -> anyhow::Result<()> {
         Ok(())
     })?;
     println!("{stored} samples got through");
-    ensure!(stored > 1_000, "{stored}: the inputs are too bent to say anything");
+    ensure!(stored > 100, "{stored}: the inputs are too bent to say anything");
     Ok(())
 }
 

@@ -71,7 +71,9 @@ fn slack(floor: u32) -> u32 {
 /// far a forecast is to be trusted is in the rule already.
 const fn stops(hold: &Hold, lowers: bool) -> bool {
     match hold {
-        Hold::ForeignScaleIn | Hold::LowTrust { .. } | Hold::BaselineInDoubt { .. } | Hold::ShortHorizon { .. } => false,
+        Hold::ForeignScaleIn | Hold::LowTrust { .. } | Hold::BaselineInDoubt { .. } | Hold::ShortHorizon { .. } => {
+            false
+        }
         Hold::Paused | Hold::NotOwner | Hold::ClockJump | Hold::Changing | Hold::Deploying | Hold::PartialInventory => {
             true
         }

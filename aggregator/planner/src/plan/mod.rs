@@ -34,15 +34,32 @@ pub struct Memory {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Step {
-    Launch { count: u32 },
-    Reattach { instances: Vec<String> },
-    Detach { instances: Vec<String> },
-    Terminate { instances: Vec<String> },
-    Extend { instances: Vec<String> },
-    Release { instances: Vec<String> },
-    Adopt { instances: Vec<String> },
+    Launch {
+        count: u32,
+    },
+    Reattach {
+        instances: Vec<String>,
+    },
+    Detach {
+        instances: Vec<String>,
+    },
+    Terminate {
+        instances: Vec<String>,
+    },
+    Extend {
+        instances: Vec<String>,
+    },
+    Release {
+        instances: Vec<String>,
+    },
+    Adopt {
+        instances: Vec<String>,
+    },
     /// The provider's own scale-in goes no lower than `to`, and went no lower than `from` before.
-    Floor { from: u32, to: u32 },
+    Floor {
+        from: u32,
+        to: u32,
+    },
 }
 
 /// A step with why.

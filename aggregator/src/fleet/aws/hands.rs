@@ -168,9 +168,7 @@ impl AwsFleet {
             return Ok(());
         }
         // Whatever came of it, nothing was detached.
-        self.set_minimum(group, left, floor)
-            .await
-            .map_err(|fault| fault.before("autoscaling:UpdateAutoScalingGroup"))
+        self.set_minimum(group, left, floor).await.map_err(|fault| fault.before("autoscaling:UpdateAutoScalingGroup"))
     }
 
     /// How low target tracking may scale in: MinSize, with the user's own in a tag while it is above that. Never above the desired
