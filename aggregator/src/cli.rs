@@ -13,7 +13,7 @@ use crate::identity::command as identity;
 use crate::identity::{Role, new_token};
 use crate::store::command as store;
 use crate::telemetry::{self, LogFormat};
-use crate::{backtest, demo, eval, events, explain, models, steer, supervise, train};
+use crate::{backtest, decision, demo, eval, events, explain, models, steer, supervise, train};
 
 /// Exit code for a wrong configuration or command line (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
@@ -60,6 +60,8 @@ enum Command {
     Audit(identity::AuditArguments),
     /// Say in words what a group's plan is, and why
     Explain(explain::ExplainArguments),
+    /// Plan again from the record of a decision: another plan is an error
+    Replay(decision::command::ReplayArguments),
     /// Stop: nothing is changed any more, in a group or (without one) anywhere
     Pause(steer::PauseArguments),
     /// End a pause
@@ -78,7 +80,7 @@ enum Command {
     Eval(eval::EvalArguments),
     /// Train a network on all histories and write it as ONNX
     Train(Box<train::TrainArguments>),
-    /// Check an ONNX file before it is used
+    /// List what each model has earned in a group and what the intervals held, or check an ONNX file
     Models(models::ModelsArguments),
     /// Run the live planner over recorded load, and compare it with what else could be done
     Backtest(Box<backtest::command::BacktestArguments>),
@@ -147,6 +149,10 @@ pub fn main() -> ExitCode {
         Command::Authority(arguments) => asked(identity::authority(&arguments)),
         Command::Audit(arguments) => asked(identity::audit(&arguments)),
         Command::Explain(arguments) => asked(explain::run(&arguments)),
+        Command::Replay(arguments) => match decision::command::run(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        },
         Command::Pause(arguments) => asked(steer::pause(&arguments, true)),
         Command::Resume(arguments) => asked(steer::pause(&arguments, false)),
         Command::Mode(arguments) => asked(steer::mode(&arguments)),
@@ -159,9 +165,10 @@ pub fn main() -> ExitCode {
             Err(error) => fail(&error),
         },
         Command::Train(arguments) => asked(train::run(&arguments)),
-        Command::Models(arguments) => match models::run(&arguments) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(problem) => {
+        Command::Models(arguments) => match arguments.ask.as_ref().map(models::run) {
+            None => asked(models::list(&arguments)),
+            Some(Ok(())) => ExitCode::SUCCESS,
+            Some(Err(problem)) => {
                 eprintln!("foreshadow: {problem}");
                 ExitCode::from(USAGE)
             }

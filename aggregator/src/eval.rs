@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use forecast::score::{Line, Origins, SeriesOrigins, options, quantiles_from};
+use forecast::Contest;
+use forecast::score::{Line, Origins, SeriesOrigins, next, options};
 
 /// What to score and where to write it.
 #[derive(Debug, Clone, clap::Args)]
@@ -83,11 +84,17 @@ fn forecast_series(
     model: Option<&str>,
 ) -> Result<Vec<Line>> {
     let options = options(series.interval_seconds, series.horizon_steps, model);
-    let mut lines = Vec::with_capacity(series.origins.len());
+    let mut contest = Contest::new(pool, &options).with_context(|| series.series.clone())?;
+    let mut origins = Vec::with_capacity(series.origins.len());
     for origin in &series.origins {
-        let at = unix_seconds(origin).with_context(|| format!("an origin of {}", series.series))?;
+        origins.push((unix_seconds(origin).with_context(|| format!("an origin of {}", series.series))?, origin));
+    }
+    // In the order of time, as a service would live through them: what an origin taught is not taught again.
+    origins.sort();
+    let mut lines = Vec::with_capacity(origins.len());
+    for (at, origin) in origins {
         let before = thread_cpu_seconds();
-        match quantiles_from(pool, rows, at, &options) {
+        match next(&mut contest, rows, at) {
             Ok(quantiles) => lines.push(Line {
                 model: model.unwrap_or("foreshadow").to_owned(),
                 series: series.series.clone(),

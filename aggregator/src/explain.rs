@@ -13,9 +13,15 @@ pub struct ExplainArguments {
     /// An older plan, by its generation
     #[arg(long, value_name = "N")]
     generation: Option<u64>,
+    /// The plan that held then: RFC 3339, seconds since 1970 or like -6h
+    #[arg(long, value_name = "TIME", conflicts_with = "generation", allow_hyphen_values = true)]
+    at: Option<String>,
     /// The plan itself, as JSON
     #[arg(long)]
     json: bool,
+    /// The whole decision with its evidence, as JSON, for foreshadow replay
+    #[arg(long, conflicts_with = "json")]
+    record: bool,
     #[command(flatten)]
     client: Client,
 }
@@ -23,19 +29,91 @@ pub struct ExplainArguments {
 /// Asks and prints.
 pub async fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
     let group = escaped(&arguments.group);
-    let plan = match arguments.generation {
-        Some(generation) => arguments.client.get(&format!("/plans/{generation}?group={group}")).await?,
-        None => {
-            let detail = arguments.client.get(&format!("/groups/{group}")).await?;
+    let client = &arguments.client;
+    if arguments.record {
+        let generation = match arguments.generation {
+            Some(generation) => generation,
+            None => {
+                let at = arguments.at.as_ref().map_or_else(String::new, |at| format!("&at={}", escaped(at)));
+                let kept = client.get(&format!("/decisions?group={group}&limit=1{at}")).await?;
+                kept.pointer("/0/generation").and_then(Value::as_u64).context("no decision is kept of that time")?
+            }
+        };
+        println!("{:#}", client.get(&format!("/decisions/{generation}?group={group}")).await?);
+        return Ok(());
+    }
+    let plan = match (arguments.generation, &arguments.at) {
+        (Some(generation), _) => client.get(&format!("/plans/{generation}?group={group}")).await?,
+        (None, Some(at)) => {
+            let plans = client.get(&format!("/plans?group={group}&limit=1&to={}", escaped(at))).await?;
+            plans.get(0).cloned().with_context(|| format!("no plan is kept that was made at or before {at}"))?
+        }
+        (None, None) => {
+            let detail = client.get(&format!("/groups/{group}")).await?;
             detail.get("plan").filter(|plan| plan.is_object()).cloned().context("no plan was made yet")?
         }
     };
     if arguments.json {
         println!("{plan:#}");
-    } else {
-        print!("{}", words(&plan));
+        return Ok(());
+    }
+    print!("{}", words(&plan));
+    if (arguments.at.is_some() || arguments.generation.is_some())
+        && let Some(generation) = plan.get("generation").and_then(Value::as_u64)
+    {
+        // Plans are kept when they say something new, their evidence when they change something.
+        match client.get(&format!("/decisions/{generation}?group={group}")).await {
+            Ok(record) => print!("{}", beneath(&record)),
+            Err(_) => println!("its evidence was not kept: it changed nothing"),
+        }
     }
     Ok(())
+}
+
+/// What a plan was made from and what came of it, in words.
+fn beneath(record: &Value) -> String {
+    let number = |pointer: &str| record.pointer(pointer).and_then(Value::as_f64);
+    let shown = |number: Option<f64>| number.map_or_else(|| "?".to_owned(), |number| format!("{number:.0}"));
+    let whole = if record.pointer("/decision/evidence/inventory/complete") == Some(&Value::Bool(true)) {
+        "complete"
+    } else {
+        "partial"
+    };
+    let mut said = vec![
+        "made from".to_owned(),
+        format!(
+            "  an inventory {whole} and {} s old; leads {} s to launch, {} s to re-attach",
+            shown(number("/decision/evidence/inventory/age_seconds")),
+            shown(number("/decision/policy/launch_lead_seconds")),
+            shown(number("/decision/policy/reattach_lead_seconds")),
+        ),
+    ];
+    let metrics = record.pointer("/decision/evidence/metrics").and_then(Value::as_object);
+    for (metric, found) in metrics.into_iter().flatten() {
+        let number = |pointer: &str| found.pointer(pointer).and_then(Value::as_f64);
+        let percent =
+            |share: Option<f64>| share.map_or_else(|| "?".to_owned(), |share| format!("{:.0} %", 100.0 * share));
+        said.push(format!(
+            "  {metric} {} s old, {} of {} report, baseline {:.1}; forecast by {}, held {} of the time for {}",
+            shown(number("/age_seconds")),
+            shown(number("/demand/reporting")),
+            shown(number("/demand/serving")),
+            number("/baseline/points").unwrap_or_default(),
+            found.pointer("/forecast/model").and_then(Value::as_str).unwrap_or("nothing"),
+            percent(number("/forecast/measured_coverage")),
+            percent(number("/forecast/nominal_coverage")),
+        ));
+    }
+    for call in record.get("calls").and_then(Value::as_array).into_iter().flatten() {
+        let text = |key: &str| call.get(key).and_then(Value::as_str).unwrap_or("?");
+        let settled = call.pointer("/settled/settled").and_then(Value::as_str).unwrap_or("open");
+        let why = call.pointer("/settled/why").and_then(Value::as_array).into_iter().flatten();
+        let why: Vec<&str> = why.filter_map(Value::as_str).collect();
+        let why = if why.is_empty() { String::new() } else { format!(": {}", why.join(", ")) };
+        said.push(format!("called {}: {settled}{why}", text("action")));
+    }
+    said.push(String::new());
+    said.join("\n")
 }
 
 /// The plan in words.
@@ -127,6 +205,32 @@ fn words(plan: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_beneath_a_plan_reads_in_words() {
+        let record = serde_json::json!({
+            "decision": {
+                "evidence": {
+                    "inventory": {"complete": true, "age_seconds": 12},
+                    "metrics": {"cpu": {"age_seconds": 10, "demand": {"reporting": 9, "serving": 10},
+                        "baseline": {"points": 4.25}, "forecast": {"model": "climate", "measured_coverage": 0.79,
+                        "nominal_coverage": 0.8}}},
+                },
+                "policy": {"launch_lead_seconds": 180, "reattach_lead_seconds": 20},
+            },
+            "calls": [{"action": "launch", "settled": {"settled": "refused", "why": ["no capacity"]}},
+                {"action": "attach", "settled": null}],
+        });
+        let said = beneath(&record);
+        for line in [
+            "  an inventory complete and 12 s old; leads 180 s to launch, 20 s to re-attach",
+            "  cpu 10 s old, 9 of 10 report, baseline 4.2; forecast by climate, held 79 % of the time for 80 %",
+            "called launch: refused: no capacity",
+            "called attach: open",
+        ] {
+            assert!(said.lines().any(|said| said == line), "{line}\nin\n{said}");
+        }
+    }
 
     #[test]
     fn a_plan_reads_in_words() {

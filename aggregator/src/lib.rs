@@ -2,7 +2,7 @@
 //! [`ingest`] takes samples in, [`store`] makes them durable, [`observe`] knows which instance is
 //! in which mode, [`shadow`] keeps the sessions of detached instances, [`rounds`] turns samples
 //! into demand, forecast and plan, raised by [`events`], [`act`] carries plans out in the clouds
-//! behind [`fleet`], [`api`] shows all of it. [`supervise`] starts and ends them; [`simulation`] is
+//! behind [`fleet`], [`api`] and its page, [`web`], show all of it. [`supervise`] starts and ends them; [`simulation`] is
 //! the whole circle against a made-up cloud.
 
 pub mod act;
@@ -12,6 +12,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod decision;
 pub mod demo;
 pub mod eval;
 pub mod events;
@@ -32,3 +33,5 @@ pub mod store;
 pub mod supervise;
 pub mod telemetry;
 pub mod train;
+pub mod web;
+pub mod windows;

@@ -1,31 +1,133 @@
-//! `foreshadow models check FILE`: what will be said when the file is configured, before it is.
+//! `foreshadow models`: what each model has earned in a group, and what the intervals held. `foreshadow models check FILE`: what will
+//! be said when a file is configured, before it is.
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
 use neural::Network;
+use serde_json::Value;
 
+use crate::client::{Client, escaped};
 use crate::train::scores_in_words;
 
-/// What to ask of models.
-#[derive(Debug, Clone, clap::Args)]
+/// The bands in which models are judged.
+const BANDS: [&str; 3] = ["to 1 h", "to 6 h", "beyond"];
+
+/// List each group's models with their shares and scores, or check a file.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct ModelsArguments {
     #[command(subcommand)]
-    ask: Ask,
+    pub ask: Option<Ask>,
+    #[command(flatten)]
+    list: List,
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// This group alone
+    group: Option<String>,
+    /// The answers themselves, as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: Client,
 }
 
 #[derive(Debug, Clone, Subcommand)]
-enum Ask {
+pub enum Ask {
     /// Load an ONNX file with its manifest beside it and replay its golden vectors: 0 when it can be served, 64 when not
     Check { file: PathBuf },
+}
+
+/// What the aggregator says of its groups' models.
+///
+/// # Errors
+/// When it does not answer, or does not know the group.
+pub async fn list(arguments: &ModelsArguments) -> anyhow::Result<()> {
+    let List { group, json, client } = &arguments.list;
+    let names = match group {
+        Some(group) => vec![group.clone()],
+        None => {
+            let answer = client.get("/groups").await?;
+            let groups = answer.get("groups").and_then(Value::as_array).cloned().unwrap_or_default();
+            groups.iter().filter_map(|group| Some(group.get("name")?.as_str()?.to_owned())).collect()
+        }
+    };
+    let mut all = serde_json::Map::new();
+    for name in names {
+        let answer = client.get(&format!("/groups/{}/models", escaped(&name))).await?;
+        if !json {
+            print!("{}", table(&name, &answer));
+        }
+        all.insert(name, answer);
+    }
+    if *json {
+        println!("{:#}", Value::Object(all));
+    } else if all.is_empty() {
+        println!("no group is known yet");
+    }
+    Ok(())
+}
+
+/// One group: a line a metric, a line a model, those with the largest share first.
+fn table(group: &str, answer: &Value) -> String {
+    let mut lines = Vec::new();
+    for (metric, report) in answer.as_object().into_iter().flatten() {
+        let Some(standing) = report.get("standing").filter(|it| it.is_object()) else {
+            let why = report.get("refused").and_then(Value::as_str).unwrap_or("nothing was forecast yet");
+            lines.push(format!("{group} {metric}: {why}"));
+            continue;
+        };
+        let trust = standing.get("trust").and_then(|trust| trust.get("score")).and_then(Value::as_f64);
+        lines.push(format!(
+            "{group} {metric}: {} (trust {:.2})",
+            standing.get("model").and_then(Value::as_str).unwrap_or("?"),
+            trust.unwrap_or_default()
+        ));
+        lines.push(format!("  {:<22}{:<26}LOSS BESIDE SEASONAL NAIVE", "MODEL", "SHARE"));
+        let by_band = |of: &Value, key: &str, scale: f64, unit: &str| {
+            let found = of.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+            let shown = (0..BANDS.len()).map(|band| match found.get(band).and_then(Value::as_f64) {
+                Some(value) if scale > 1.0 => format!("{:>4.0}{unit}", scale * value),
+                Some(value) => format!("{value:>5.2}{unit}"),
+                None => format!("{:>5}{unit}", "-"),
+            });
+            shown.collect::<Vec<_>>().join(" ")
+        };
+        let mut members = standing.get("members").and_then(Value::as_array).cloned().unwrap_or_default();
+        let share = |member: &Value| {
+            let weights = member.get("weights").and_then(Value::as_array);
+            weights.into_iter().flatten().filter_map(Value::as_f64).fold(0.0, f64::max)
+        };
+        members.sort_by(|a, b| share(b).total_cmp(&share(a)));
+        for member in &members {
+            let name = member.get("model").and_then(Value::as_str).unwrap_or("?");
+            let (shares, losses) = (by_band(member, "weights", 100.0, " %"), by_band(member, "losses", 1.0, ""));
+            lines.push(format!("  {name:<22}{shares:<26}{losses}"));
+        }
+        for held in standing.get("coverage").and_then(Value::as_array).into_iter().flatten() {
+            let number = |key: &str| held.get(key).and_then(Value::as_f64);
+            let measured = number("measured")
+                .map_or_else(|| "not measured yet".to_owned(), |it| format!("held {:.0} %", 100.0 * it));
+            lines.push(format!(
+                "  {:.0} % interval {}: {measured} of {}",
+                100.0 * number("nominal").unwrap_or_default(),
+                held.get("band").map_or_else(String::new, |band| band.to_string().trim_matches('"').replace('_', " ")),
+                held.get("observations").and_then(Value::as_u64).unwrap_or_default()
+            ));
+        }
+    }
+    lines.push(String::new());
+    if lines.len() == 1 { format!("{group}: no metric has a target\n") } else { lines.join("\n") }
 }
 
 /// Answers in words.
 ///
 /// # Errors
 /// What is wrong with the file, and where in it.
-pub fn run(arguments: &ModelsArguments) -> Result<(), neural::check::Refusal> {
-    let Ask::Check { file } = &arguments.ask;
+pub fn run(ask: &Ask) -> Result<(), neural::check::Refusal> {
+    let Ask::Check { file } = ask;
     let network = Network::read(file)?;
     let read = network.manifest();
     let contract = &read.contract;
@@ -56,4 +158,29 @@ pub fn run(arguments: &ModelsArguments) -> Result<(), neural::check::Refusal> {
     }
     println!("{}", scores_in_words(read));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_share_comes_first_and_what_is_not_known_is_said() {
+        let answer = serde_json::json!({
+            "cpu": {"standing": {"model": "trees 70 % + level 30 %", "trust": {"score": 0.81},
+                "members": [
+                    {"model": "level", "weights": [0.3, 0.1, 0.0], "losses": [0.6, 0.9, 1.2]},
+                    {"model": "trees", "weights": [0.7, 0.9, 1.0], "losses": [0.4, 0.5, null]}],
+                "coverage": [{"band": "hour", "nominal": 0.8, "measured": 0.79, "observations": 120}]}},
+            "network_in": {"standing": null, "refused": "needs 30 min"}});
+        let said = table("web", &answer);
+        assert!(said.starts_with("web cpu: trees 70 % + level 30 % (trust 0.81)\n"), "{said}");
+        assert!(said.find("\n  trees").expect("trees") < said.find("\n  level").expect("level"), "{said}");
+        assert!(said.contains("  70 %   90 %  100 %") && said.contains(" 0.40  0.50     -"), "{said}");
+        assert!(
+            said.contains("80 % interval hour: held 79 % of 120") && said.contains("web network_in: needs 30 min"),
+            "{said}"
+        );
+        assert_eq!(table("web", &Value::Null), "web: no metric has a target\n");
+    }
 }

@@ -10,6 +10,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str)> {
         crate::identity::sql::ALL,
         crate::act::sql::ALL,
         crate::events::sql::ALL,
+        crate::decision::sql::ALL,
     ];
     all.into_iter().flatten().copied()
 }

@@ -21,6 +21,7 @@ use crate::act::{self, Control, Intents};
 use crate::api::{self, ApiState, Bound, Listen, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
+use crate::decision::DecisionLog;
 use crate::events::EventLog;
 use crate::fleet::{self, AwsFleet, AwsQueue, FileFleet, Fleet, Reach};
 use crate::identity::{Access, Audit, Authority, AuthorityError, Callers, EnrolService, Enrolments, Managed};
@@ -150,6 +151,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         store.id(),
         Control::open(pool.clone(), ceilings.collect()).await?,
         Intents::new(pool.clone()),
+        DecisionLog::new(pool.clone()),
         fleets,
         sessions.clone(),
         timeline.clone(),
@@ -412,12 +414,20 @@ fn check_limits(config: &Config, fleets: &[Arc<dyn Fleet>]) -> Result<(), Superv
 }
 
 fn policy(group: &Id, read: &config::Group) -> GroupPolicy {
-    let mut configured = GroupPolicy { minimum: read.minimum, maximum: read.maximum, ..GroupPolicy::new(group) };
+    let mut configured = GroupPolicy {
+        minimum: read.minimum,
+        maximum: read.maximum,
+        windows: read.window.values().cloned().collect(),
+        ..GroupPolicy::new(group)
+    };
     let policy = &mut configured.policy;
     let targets = read.targets.iter().filter_map(|(name, target)| Some((name.parse::<Metric>().ok()?, *target)));
     if !read.targets.is_empty() {
         policy.targets = targets.collect();
     }
+    let lower = read.reactive_targets.iter().filter_map(|(name, target)| Some((name.parse::<Metric>().ok()?, *target)));
+    policy.reactive_targets = lower.collect();
+    policy.change_cost = read.change_cost.unwrap_or(policy.change_cost);
     policy.confidence = read.confidence.unwrap_or(policy.confidence);
     policy.weights.clone_from(&read.weights);
     policy.bandwidth_bits.clone_from(&read.bandwidth_bits);

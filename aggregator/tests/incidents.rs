@@ -82,10 +82,11 @@ fn planned(world: &World, observed: &Observed, forecast: Option<Forecast>, now: 
     let policy = world.policy(&policy());
     let evidence = evidence(observed, forecast);
     let (plan, next) = planner::plan(now, &policy, &evidence, memory);
-    *memory = next;
+    let memory = std::mem::replace(memory, next);
     let fleet = checker::Fleet { groups: 1, machines: SERVING, ..checker::Fleet::default() };
     let source = Some("simulated");
-    Planned { plan, policy, evidence, last_week: BTreeMap::new(), fleet, source, version: observed.version.clone() }
+    let (last_week, version) = (BTreeMap::new(), observed.version.clone());
+    Planned { plan, policy, evidence, memory, last_week, fleet, source, version }
 }
 
 /// Minutes of a load under a forecast; agents are heard or not.

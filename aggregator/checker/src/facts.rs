@@ -132,6 +132,8 @@ pub struct Facts {
     pub machines: Vec<Machine>,
     pub minimum: u32,
     pub maximum: u32,
+    /// Narrower bounds that hold for a time.
+    pub windows: Vec<Window>,
     pub loads: Vec<Load>,
     pub removed: Removed,
     /// Launched by us within the last hour, and how many may be.
@@ -149,9 +151,46 @@ pub struct Facts {
     pub leave_below_last_week: bool,
 }
 
+/// Bounds that hold in `[from, until)`, seconds since the epoch, beside the group's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    pub from: i64,
+    pub until: i64,
+    pub minimum: Option<u32>,
+    pub maximum: Option<u32>,
+}
+
 impl Facts {
+    /// The minimum that holds now.
+    pub(crate) fn floor(&self) -> u32 {
+        let mut floor = self.minimum;
+        for window in &self.windows {
+            if let Some(minimum) = window.minimum.filter(|_| window.holds(self.now)) {
+                floor = floor.max(minimum);
+            }
+        }
+        floor
+    }
+
+    /// The maximum that holds now; never below the minimum that does.
+    pub(crate) fn ceiling(&self) -> u32 {
+        let mut ceiling = self.maximum;
+        for window in &self.windows {
+            if let Some(maximum) = window.maximum.filter(|_| window.holds(self.now)) {
+                ceiling = ceiling.min(maximum);
+            }
+        }
+        ceiling.max(self.floor())
+    }
+
     pub(crate) fn count(&self, place: Place) -> u32 {
         let machines = self.machines.iter().filter(|machine| machine.place == place).count();
         u32::try_from(machines).unwrap_or(u32::MAX)
+    }
+}
+
+impl Window {
+    const fn holds(&self, now: i64) -> bool {
+        self.from <= now && now < self.until
     }
 }

@@ -17,7 +17,7 @@ mod size;
 
 use std::collections::BTreeSet;
 
-pub use facts::{Change, Facts, Fleet, Load, Machine, Place, Removed, ShadowFacts};
+pub use facts::{Change, Facts, Fleet, Load, Machine, Place, Removed, ShadowFacts, Window};
 pub use limits::{Limits, LimitsProblem};
 pub use refusal::Refusal;
 
@@ -132,8 +132,9 @@ fn more(count: u32, facts: &Facts, refusals: &mut Vec<Refusal>) {
     if count == 0 {
         refusals.push(Refusal::Nothing);
     }
-    if present.saturating_add(count) > facts.maximum {
-        refusals.push(Refusal::AboveMaximum { maximum: facts.maximum, would_be: present.saturating_add(count) });
+    let maximum = facts.ceiling();
+    if present.saturating_add(count) > maximum {
+        refusals.push(Refusal::AboveMaximum { maximum, would_be: present.saturating_add(count) });
     }
 }
 
@@ -146,11 +147,12 @@ fn floor(from: u32, to: u32, facts: &Facts, refusals: &mut Vec<Refusal>) {
     if to > present {
         refusals.push(Refusal::FloorAbovePresent { present, would_be: to });
     }
-    if to > facts.maximum {
-        refusals.push(Refusal::AboveMaximum { maximum: facts.maximum, would_be: to });
+    let (minimum, maximum) = (facts.floor(), facts.ceiling());
+    if to > maximum {
+        refusals.push(Refusal::AboveMaximum { maximum, would_be: to });
     }
-    if to < facts.minimum.min(present) {
-        refusals.push(Refusal::BelowMinimum { minimum: facts.minimum, would_be: to });
+    if to < minimum.min(present) {
+        refusals.push(Refusal::BelowMinimum { minimum, would_be: to });
     }
 }
 

@@ -12,8 +12,9 @@ const TOLERANCE: f64 = 1e-6;
 pub(crate) fn fewer(gone: u32, facts: &Facts, refusals: &mut Vec<Refusal>) {
     let serving = facts.count(Place::Serving);
     let would_be = serving.saturating_sub(gone);
-    if would_be < facts.minimum {
-        refusals.push(Refusal::BelowMinimum { minimum: facts.minimum, would_be });
+    let minimum = facts.floor();
+    if would_be < minimum {
+        refusals.push(Refusal::BelowMinimum { minimum, would_be });
     }
     if facts.loads.is_empty() {
         refusals.push(Refusal::NoObservation { metric: "every metric".to_owned() });

@@ -24,6 +24,7 @@ fn calm() -> Facts {
         machines,
         minimum: 2,
         maximum: 60,
+        windows: Vec::new(),
         loads: vec![Load {
             metric: "cpu".to_owned(),
             target: 60.0,
@@ -257,6 +258,89 @@ fn the_bounds_of_the_group_hold() {
     only(&detach(1), &facts, &Refusal::BelowMinimum { minimum: 40, would_be: 39 });
     let few = changed(|facts| facts.minimum = 41);
     only(&terminate(&["s-0"]), &few, &Refusal::BelowMinimum { minimum: 41, would_be: 40 });
+}
+
+#[test]
+fn the_bounds_of_a_window_hold_in_it_and_nowhere_else() {
+    let window = |from, until, minimum, maximum| Window { from, until, minimum, maximum };
+    let within = |windows: &[Window]| changed(|facts| facts.windows = windows.to_vec());
+    let busy = window(1_000, 1_001, Some(40), None);
+    let floor = Refusal::BelowMinimum { minimum: 40, would_be: 39 };
+    only(&detach(1), &within(&[busy]), &floor);
+    only(&detach(1), &within(&[window(0, 2_000, Some(10), None), busy]), &floor);
+    let over = [window(1_001, 2_000, Some(40), None), window(0, 1_000, Some(40), None)];
+    assert_eq!(check(&detach(1), &within(&over), &Limits::default()), [], "not yet, and no more");
+    let frozen = window(900, 1_100, None, Some(40));
+    let ceiling = Refusal::AboveMaximum { maximum: 40, would_be: 41 };
+    only(&Change::Launch { count: 1 }, &within(&[frozen, window(0, 2_000, None, Some(50))]), &ceiling);
+    let past = [window(0, 1_000, None, Some(40))];
+    assert_eq!(check(&Change::Launch { count: 20 }, &within(&past), &Limits::default()), []);
+    // A window widens nothing, and a floor may be launched up to whatever a ceiling says.
+    let wide = [window(0, 2_000, Some(1), Some(100))];
+    let mut narrow = within(&wide);
+    narrow.maximum = 59;
+    only(&Change::Launch { count: 20 }, &narrow, &Refusal::AboveMaximum { maximum: 59, would_be: 60 });
+    assert!(!check(&detach(39), &within(&wide), &Limits::default()).is_empty());
+    let both = [window(0, 2_000, Some(45), None), frozen];
+    assert_eq!(check(&Change::Launch { count: 5 }, &within(&both), &Limits::default()), []);
+}
+
+#[test]
+fn what_comes_back_counts_against_the_maximum_too() {
+    let full = changed(|facts| facts.maximum = 40);
+    let above = Refusal::AboveMaximum { maximum: 40, would_be: 41 };
+    only(&Change::Reattach { instances: ids(&["s-0"]) }, &full, &above);
+}
+
+#[test]
+fn one_group_alone_is_no_common_cause() {
+    let few = changed(|facts| (facts.fleet.groups, facts.fleet.groups_that_want_in) = (2, 1));
+    assert_eq!(check(&detach(1), &few, &Limits::default()), []);
+}
+
+#[test]
+fn a_floor_may_be_raised_to_fewer_than_the_minimum_where_fewer_are_there() {
+    let small = changed(|facts| facts.machines.truncate(1));
+    assert_eq!(check(&Change::Floor { from: 0, to: 1 }, &small, &Limits::default()), []);
+}
+
+#[test]
+fn figures_that_cannot_be_are_no_observation() {
+    let none = Refusal::NoObservation { metric: "cpu".into() };
+    let spoils: [fn(&mut Load); 5] = [
+        |load| load.weight = f64::INFINITY,
+        |load| load.target = 0.0,
+        |load| load.target = 100.1,
+        |load| load.gross = Some(f64::INFINITY),
+        |load| load.gross = Some(-1.0),
+    ];
+    for spoil in spoils {
+        only(&detach(1), &changed(|facts| spoil(&mut facts.loads[0])), &none);
+    }
+    let below = |need, would_be| Refusal::BelowObservedNeed { metric: "cpu".into(), need, would_be };
+    let with = |gross, baseline, weight| {
+        changed(|facts| {
+            let load = &mut facts.loads[0];
+            (load.gross, load.baseline, load.weight) = (Some(gross), baseline, weight);
+        })
+    };
+    let said = |facts: &Facts, gone| check(&detach(gone), facts, &Limits::default());
+    for baseline in [f64::NAN, f64::INFINITY] {
+        assert_eq!(said(&with(800.0, baseline, 40.0), 1), [], "b is more than is used: nobody is needed");
+    }
+    assert_eq!(said(&with(2_300.0, -50.0, 40.0), 1), [], "a negative baseline is none");
+    assert!(said(&with(10.0, 30.0, 0.5), 30).contains(&below(14, 10)), "no more than is used is taken off");
+    assert!(said(&with(10.0, f64::NAN, 0.5), 30).contains(&below(u32::MAX, 10)), "no number is no baseline of zero");
+    let nobody = changed(|facts| {
+        facts.machines.retain(|machine| machine.place == Place::Shadow);
+        facts.minimum = 0;
+    });
+    let plain = Refusal::BelowNeedWithoutBaseline { metric: "cpu".into(), need: 1, would_be: 0 };
+    assert!(check(&terminate(&["s-0"]), &nobody, &Limits::default()).contains(&plain));
+    let last_week = |then| said(&changed(|facts| facts.loads[0].last_week = Some(then)), 1);
+    let refusal = Refusal::BelowLastWeek { metric: "cpu".into(), need: u32::MAX, would_be: 39 };
+    assert_eq!(last_week(f64::NAN), [refusal]);
+    assert_eq!(last_week(600.0), [], "fewer were needed then");
 }
 
 #[test]

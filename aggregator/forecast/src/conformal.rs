@@ -1,16 +1,18 @@
-//! Adaptive conformal calibration per horizon band: quantiles are moved until they held what they promised.
+//! Conformal calibration on the replayed past, per horizon band: quantiles are moved until they held what they promised.
 //!
-//! For every level the replayed origins are gone through in time. An offset (in widths of the 80 % interval, so that it is
-//! free of scale) is applied, whether the load stayed below is noted, and the offset follows the miss: quantile tracking,
-//! the proportional part of conformal PID control (Angelopoulos, Candès, Tibshirani 2023). Offsets are clamped, so that no
-//! quantile becomes infinite. Coverage is measured with the offset of the time, so it is what was really held.
+//! The replayed steps are gone through in the order in which they came true, whichever origin they belong to. An offset per
+//! band and level (in widths of the 80 % interval, so that it is free of scale) follows every miss: quantile tracking, the
+//! proportional part of conformal PID control (Angelopoulos, Candès, Tibshirani 2023). Offsets are clamped, so that no
+//! quantile becomes infinite. Coverage is measured with the offset that was known at the origin, so it is what would really
+//! have been held. What is published is calibrated once more as it comes true: [`crate::adaptive`].
 
 use crate::replay::{Past, band_of};
 use crate::selection::{interval, unmeasured};
 use crate::types::{Band, BandCoverage};
 
-/// How much of a width one fully missed origin moves the offset.
-const RATE: f64 = 0.1;
+/// How much of a width one fully missed origin moves the offset, per band. A day ahead the windows of neighbouring origins
+/// overlap and miss together, so each says less.
+const RATES: [f64; 3] = [0.1, 0.1, 0.03];
 /// No offset beyond this many widths.
 const LARGEST_OFFSET: f64 = 3.0;
 
@@ -30,56 +32,62 @@ pub(crate) fn calibrate(past: &Past<'_>, ensemble: &[Option<Vec<Vec<f64>>>]) -> 
     let levels = past.levels;
     let mut offsets = vec![vec![0.0; levels.len()]; Band::ALL.len()];
     let mut coverage = unmeasured(levels);
-    let mut inside = [0_u64; 3];
-    for (index, paths) in ensemble.iter().enumerate() {
-        let Some(paths) = paths else { continue };
-        let mut above = vec![vec![(0.0, 0.0); levels.len()]; Band::ALL.len()];
-        for step in 0..past.realised(index) {
-            let at = past.cuts[index] + step;
-            if !past.history.observed[at] {
-                continue;
-            }
-            let band = band_of(step, past.history.step_seconds).index();
-            let (actual, width) = (past.history.values[at], width(paths, step, levels));
-            let moved = |level: usize| paths[level][step] + offsets[band][level] * width;
-            for (level, above) in above[band].iter_mut().enumerate() {
-                let exceeded = actual > moved(level);
-                // A lower bound below the quantile says nothing about it.
-                if exceeded || !past.history.saturated[at] {
-                    above.0 += f64::from(u8::from(exceeded));
-                    above.1 += 1.0;
-                }
-            }
-            if let Some((low, high, _)) = interval(levels)
-                && !(past.history.saturated[at] && actual <= moved(high))
-            {
+    let mut inside = [0.0; 3];
+    let mut outside = [0.0; 3];
+    let band_at = |step: usize| band_of(step, past.history.step_seconds).index();
+    let mut whole = [0.0; 3];
+    for (step, stands) in past.steps.iter().zip(&past.stands) {
+        whole[band_at(*step)] += stands;
+    }
+    // (place, origin, kept step, step ahead), in the order of time.
+    let mut came: Vec<(usize, usize, usize, usize)> = (0..past.cuts.len())
+        .filter(|index| ensemble[*index].is_some())
+        .flat_map(|index| past.seen(index).map(move |(kept, step, at)| (at, index, kept, step)))
+        .collect();
+    came.sort_unstable();
+    // What was known at each origin.
+    let mut at_origin: Vec<Option<Vec<Vec<f64>>>> = vec![None; past.cuts.len()];
+    let mut next = 0;
+    for (at, index, kept, step) in came {
+        while next < past.cuts.len() && past.cuts[next] <= at {
+            at_origin[next] = Some(offsets.clone());
+            next += 1;
+        }
+        let (Some(paths), Some(known)) = (&ensemble[index], &at_origin[index]) else { continue };
+        let band = band_at(step);
+        let (actual, width, saturated) =
+            (past.history.values[at], width(paths, kept, levels), past.history.saturated[at]);
+        if let Some((low, high, _)) = interval(levels) {
+            let said = |level: usize| paths[level][kept] + known[band][level] * width;
+            if !(saturated && actual <= said(high)) {
                 coverage[band].observations += 1;
-                inside[band] += u64::from(actual >= moved(low) && actual <= moved(high));
+                let held = actual >= said(low) && actual <= said(high);
+                if held { inside[band] += past.stands[kept] } else { outside[band] += past.stands[kept] }
             }
         }
-        for (of_band, above) in offsets.iter_mut().zip(&above) {
-            for (level, (exceeded, count)) in above.iter().enumerate() {
-                if *count > 0.0 {
-                    let step = RATE * (exceeded / count - (1.0 - levels[level]));
-                    of_band[level] = (of_band[level] + step).clamp(-LARGEST_OFFSET, LARGEST_OFFSET);
-                }
+        let rate = RATES[band] * past.stands[kept] / whole[band];
+        for (level, offset) in offsets[band].iter_mut().enumerate() {
+            let exceeded = actual > paths[level][kept] + *offset * width;
+            // A lower bound below the quantile says nothing about it.
+            if exceeded || !saturated {
+                let miss = f64::from(u8::from(exceeded)) - (1.0 - levels[level]);
+                *offset = (*offset + rate * miss).clamp(-LARGEST_OFFSET, LARGEST_OFFSET);
             }
         }
     }
-    for (of_band, inside) in coverage.iter_mut().zip(inside) {
-        of_band.measured = (of_band.observations > 0).then(|| inside as f64 / of_band.observations as f64);
+    for (of_band, (inside, outside)) in coverage.iter_mut().zip(inside.iter().zip(outside)) {
+        of_band.measured = (of_band.observations > 0).then(|| inside / (inside + outside));
     }
     Calibrated { offsets, coverage }
 }
 
 /// Moves quantiles by the offsets of their band.
-pub(crate) fn apply(paths: &mut [Vec<f64>], offsets: &[Vec<f64>], levels: &[f64], step_seconds: u32) {
-    let horizon = paths.first().map_or(0, Vec::len);
-    for step in 0..horizon {
-        let width = width(paths, step, levels);
-        let Some(offsets) = offsets.get(band_of(step, step_seconds).index()) else { continue };
+pub(crate) fn apply(paths: &mut [Vec<f64>], offsets: &[Vec<f64>], levels: &[f64], steps: &[usize], step_seconds: u32) {
+    for (place, step) in steps.iter().enumerate() {
+        let width = width(paths, place, levels);
+        let Some(offsets) = offsets.get(band_of(*step, step_seconds).index()) else { continue };
         for (path, offset) in paths.iter_mut().zip(offsets) {
-            path[step] += offset * width;
+            path[place] += offset * width;
         }
     }
 }
@@ -89,14 +97,13 @@ mod tests {
     use super::*;
     use crate::history::Grid;
     use crate::series::Series;
-    use crate::types::Options;
 
     /// Values 0..100 evenly spread, and an interval around 50 of the given half width.
     fn calibrated(half: f64) -> Calibrated {
         let values = (0..4_000_u64).map(|index| Some((index * 37 % 101) as f64)).collect();
         let grid = Grid::new(&Series::new(0, 900, values), u64::MAX).unwrap();
-        let options = Options { horizon_steps: 96, levels: vec![0.1, 0.5, 0.9], origins: 100, ..Options::default() };
-        let past = Past::new(grid.all(), &options);
+        let (steps, origins): (Vec<usize>, Vec<usize>) = ((0..96).collect(), (2_656..4_000).step_by(13).collect());
+        let past = Past::new(&grid, 4_000, &origins, &steps, &[0.1, 0.5, 0.9]);
         let paths = vec![vec![50.0 - half; 96], vec![50.0; 96], vec![50.0 + half; 96]];
         calibrate(&past, &vec![Some(paths); past.cuts.len()])
     }
@@ -113,7 +120,7 @@ mod tests {
 
     #[test]
     fn coverage_is_what_was_held_at_the_time() {
-        let measured = |made: &Calibrated| made.coverage[2].measured.unwrap();
+        let measured = |made: &Calibrated| made.coverage[1].measured.unwrap();
         let (narrow, right, wide) = (calibrated(10.0), calibrated(40.0), calibrated(80.0));
         // It began at a fifth and was brought up while it ran.
         assert!(measured(&narrow) < 0.79 && measured(&narrow) > 0.4, "{}", measured(&narrow));
@@ -125,7 +132,7 @@ mod tests {
     #[test]
     fn applying_moves_by_widths() {
         let mut paths = vec![vec![10.0], vec![20.0], vec![30.0]];
-        apply(&mut paths, &[vec![-0.5, 0.0, 0.25]], &[0.1, 0.5, 0.9], 900);
+        apply(&mut paths, &[vec![-0.5, 0.0, 0.25]], &[0.1, 0.5, 0.9], &[0], 900);
         assert_eq!(paths, vec![vec![0.0], vec![20.0], vec![35.0]]);
     }
 }

@@ -129,6 +129,7 @@ mod tests {
             trust: Trust { score: 0.5, ..Trust::default() },
             coverage: Vec::new(),
             history_seconds: 0,
+            windows: Vec::new(),
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Grid {
     observed: Vec<bool>,
     saturated: Vec<bool>,
     set_aside: Vec<bool>,
+    /// What was measured where a value was capped, by position.
+    wild: Vec<(usize, f64)>,
 }
 
 impl Grid {
@@ -42,15 +44,21 @@ impl Grid {
             observed: Vec::with_capacity(length),
             saturated: Vec::with_capacity(length),
             set_aside: Vec::with_capacity(length),
+            wild: Vec::new(),
         };
         let mut event_began = 0;
         let (day, week) = (steps_of(DAY, step), steps_of(WEEK, step));
-        let largest = largest_believed(series, first);
+        let caps = caps(series, first);
+        let mut next_cap = caps.iter().peekable();
         for index in first..series.values.len() {
-            // The newest value may be the start of a surge: believed, for too many machines are a lesser evil than too few.
-            let bound = if index + 1 == series.values.len() { f64::INFINITY } else { largest };
-            let own = ordinary(series, index).map(|value| value.min(bound));
             let at = grid.values.len();
+            let own = ordinary(series, index).map(|value| match next_cap.next_if(|(capped, _)| *capped == index) {
+                Some((_, cap)) => {
+                    grid.wild.push((at, value));
+                    *cap
+                }
+                None => value,
+            });
             if !series.is_set_aside(index) {
                 event_began = at + 1;
             }
@@ -72,6 +80,27 @@ impl Grid {
             grid.set_aside.push(series.is_set_aside(index) && series.value(index).is_some());
         }
         Some(grid)
+    }
+
+    /// Shows the newest `window` steps of what was known after the first `length` to `see`.
+    ///
+    /// The newest value may be the start of a surge: it is believed however wild it is, for too many machines are a lesser
+    /// evil than too few.
+    pub fn known<T>(&self, length: usize, window: usize, see: impl FnOnce(&History<'_>) -> T) -> T {
+        let history = self.first(length).last(window);
+        let newest = history.len().checked_sub(1).zip(length.min(self.values.len()).checked_sub(1));
+        let wild = newest.and_then(|(last, at)| {
+            let found = self.wild.binary_search_by_key(&at, |(index, _)| *index).ok()?;
+            Some((last, self.wild[found].1))
+        });
+        match wild {
+            Some((last, value)) => {
+                let mut values = history.values.to_vec();
+                values[last] = value;
+                see(&History { values: &values, ..history })
+            }
+            None => see(&history),
+        }
     }
 
     /// What the next step would have been without the event that began at step `began`: the same time on an earlier day that
@@ -116,21 +145,66 @@ fn ordinary(series: &Series, index: usize) -> Option<f64> {
     series.value(index).filter(|_| !series.is_set_aside(index))
 }
 
-/// Larger values are capped, so that one wild value cannot move a forecast without bound.
+/// How far back it is looked for what is believed.
+const BELIEVED_DAYS: i64 = 28;
+
+/// The values that are not believed, by position, each with what is put in its place: so one wild value cannot move a
+/// forecast without bound.
 ///
-/// What is reached about once a week or more often is believed as it is; beyond it, three times its distance from the median.
-/// (A spike that repeats stays whole; a single one still counts as by far the largest value seen.) The cap looks at the whole
-/// history, so in the replay it is known a little early; it is the one thing that is.
-fn largest_believed(series: &Series, from: usize) -> f64 {
-    let mut values: Vec<f64> = (from..series.values.len()).filter_map(|index| ordinary(series, index)).collect();
-    let weeks = (values.len() as u64 * u64::from(series.step_seconds.max(1)) / WEEK) as usize;
-    let rare = weeks + 1;
-    let Some(middle) = median(&mut values) else { return f64::INFINITY };
-    if values.len() <= 2 * rare {
-        return f64::INFINITY;
+/// What was reached about once a week or more often is believed as it is; beyond it, three times its distance from the median.
+/// (A single spike still counts as by far the largest value seen; one that repeats or lasts is soon believed whole.) Only
+/// values of the four weeks before decide, so a later value changes nothing about an earlier one.
+fn caps(series: &Series, from: usize) -> Vec<(usize, f64)> {
+    let step = i64::from(series.step_seconds.max(1));
+    let day_of = |index: usize| (series.start + index as i64 * step).div_euclid(DAY as i64);
+    // (day, first step, steps observed, largest value)
+    let mut days: Vec<(i64, usize, usize, f64)> = Vec::new();
+    let mut found = Vec::new();
+    let mut begin = from;
+    while begin < series.values.len() {
+        let day = day_of(begin);
+        let next_day = (day + 1) * DAY as i64 - series.start;
+        let end = usize::try_from((next_day + step - 1).div_euclid(step)).unwrap_or(usize::MAX);
+        let end = end.clamp(begin + 1, series.values.len());
+        let values = || (begin..end).filter_map(|index| Some((index, ordinary(series, index)?)));
+        let (observed, largest) =
+            values().fold((0, 0.0_f64), |(count, largest), (_, value)| (count + 1, largest.max(value)));
+        let first_kept = days.iter().position(|known| known.0 >= day - BELIEVED_DAYS).unwrap_or(days.len());
+        days.drain(..first_kept);
+        let before: usize = days.iter().map(|known| known.2).sum();
+        let rare = 1 + (before as u64 * u64::from(series.step_seconds.max(1)) / WEEK) as usize;
+        // The largest values of so many days were no smaller: nothing to look at.
+        let mut tops: Vec<f64> = days.iter().map(|known| known.3).collect();
+        tops.sort_by(|a, b| b.total_cmp(a));
+        if tops.get(rare).is_none_or(|believed| largest > *believed) {
+            let since = days.first().map_or(begin, |known| known.1);
+            let mut seen: Vec<f64> = (since..begin).filter_map(|index| ordinary(series, index)).collect();
+            let mut middle = median(&mut seen);
+            let count = seen.len();
+            if !days.is_empty() && count > rare + 1 {
+                seen.select_nth_unstable_by(rare, |a, b| b.total_cmp(a));
+                seen.truncate(rare + 1);
+            }
+            seen.sort_by(|a, b| b.total_cmp(a));
+            for (index, value) in values() {
+                // Within the first day the middle moves with every value.
+                if days.is_empty() && value > seen.get(rare).copied().unwrap_or(0.0) {
+                    middle = median(&mut seen.clone());
+                }
+                if let (Some(middle), Some(believed)) = (middle, seen.get(rare).copied())
+                    && count.max(seen.len()) > 2 * rare
+                    && believed > middle
+                    && value > middle + 3.0 * (believed - middle)
+                {
+                    found.push((index, middle + 3.0 * (believed - middle)));
+                }
+                seen.insert(seen.partition_point(|known| *known >= value), value);
+            }
+        }
+        days.push((day, begin, observed, largest));
+        begin = end;
     }
-    let (_, believed, _) = values.select_nth_unstable_by(rare, |a, b| b.total_cmp(a));
-    if *believed > middle { middle + 3.0 * (*believed - middle) } else { f64::INFINITY }
+    found
 }
 
 /// Gaps up to a quarter of an hour (at least one step) hold the last value.
@@ -312,13 +386,20 @@ mod tests {
             let value = |v: usize| if wild.contains(&v) { 1e6 } else { 10.0 + (v % 5) as f64 };
             let values = (0..24 * 21).map(|v| Some(value(v))).collect();
             let grid = Grid::new(&Series::new(0, 3_600, values), 100 * DAY).unwrap();
-            grid.all().values[100]
+            [100, 451].map(|hour| grid.all().values[hour])
         };
-        assert_eq!(at(&[100]), 12.0 + 3.0 * 2.0);
-        assert_eq!(at(&[100, 268, 436, 450, 451]), 1e6);
-        assert_eq!(at(&[]), 10.0);
-        let surge = Series::new(0, 60, (0..50).map(|v| Some(if v == 49 { 900.0 } else { f64::from(v % 3) })).collect());
-        assert_eq!(Grid::new(&surge, DAY).unwrap().all().values[49], 900.0);
+        assert_eq!(at(&[100]), [12.0 + 3.0 * 2.0, 11.0]);
+        assert_eq!(at(&[100, 268, 436, 450, 451]), [18.0, 1e6], "what repeats is believed from then on");
+        assert_eq!(at(&[]), [10.0, 11.0]);
+    }
+
+    #[test]
+    fn the_newest_value_is_believed_and_counts_as_capped_once_it_is_not_the_newest() {
+        let surge = Series::new(0, 60, (0..51).map(|v| Some(if v == 49 { 900.0 } else { f64::from(v % 3) })).collect());
+        let grid = Grid::new(&surge, DAY).unwrap();
+        assert_eq!(grid.known(50, 1_000, |history| history.values[49]), 900.0);
+        assert_eq!(grid.known(50, 7, |history| history.values[6]), 900.0);
+        assert_eq!(grid.known(51, 1_000, |history| history.values[49]), 4.0);
     }
 
     #[test]

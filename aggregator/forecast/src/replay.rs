@@ -1,19 +1,19 @@
-//! Replaying the past: what a model would have said at past origins, and what it missed.
+//! Replaying the past: what models said at past origins, and what they missed.
 
-use crate::history::{DAY, History, WEEK};
-use crate::model::{Fitted, Model, Prediction};
+use crate::history::{DAY, Grid, History};
+use crate::model::Prediction;
 use crate::quantile::{Weighted, pinball, quantiles};
-use crate::types::{Band, Options};
+use crate::shift::{self, BEFORE_SHIFT};
+use crate::types::Band;
 
-/// The replay goes back at most this far: older behaviour says little about which model is right now.
-const REPLAY_SECONDS: u64 = 2 * WEEK;
 /// An origin counts half after this time.
 const HALF_LIFE_SECONDS: f64 = 7.0 * DAY as f64;
-/// How often a model is fitted anew, and into how many parts origins are dealt so that none is judged by its own errors.
+/// Into how many parts origins are dealt so that none is judged by its own errors.
 pub(crate) const FOLDS: usize = 5;
 /// Upper edges, in seconds ahead, of the ranges over which errors are pooled.
 const REACHES: [u64; 11] = [900, 1_800, 2_700, 3_600, 5_400, 7_200, 10_800, 21_600, 43_200, 64_800, u64::MAX];
-
+/// Steps kept of a prediction per range: neighbours miss together, so more cost memory and say little.
+const KEPT_PER_REACH: usize = 4;
 /// Origins whose misses make a spread.
 const LEAST_ORIGINS: usize = 3;
 
@@ -26,36 +26,157 @@ pub(crate) fn band_of(step: usize, step_seconds: u32) -> Band {
     Band::of(step as u64 * u64::from(step_seconds))
 }
 
-/// The past to replay: the whole history, and the origins as numbers of steps known, oldest first.
+/// The steps of a horizon that are kept of what was said, ascending: a few of every range.
+pub(crate) fn kept_steps(horizon: usize, step_seconds: u32) -> Vec<usize> {
+    let mut kept = Vec::new();
+    let mut from = 0;
+    while from < horizon {
+        let reach = reach_of(from, step_seconds);
+        let count = (from..horizon).take_while(|step| reach_of(*step, step_seconds) == reach).count();
+        let take = count.min(KEPT_PER_REACH);
+        kept.extend((0..take).map(|index| from + (2 * index + 1) * count / (2 * take)));
+        from += count;
+    }
+    kept
+}
+
+/// How many steps each kept one stands for: those of its range, shared.
+fn stands_for(steps: &[usize], step_seconds: u32) -> Vec<f64> {
+    let edge = |reach: usize| REACHES[reach].min(DAY) as f64 / f64::from(step_seconds.max(1));
+    let share = |step: &usize| {
+        let reach = reach_of(*step, step_seconds);
+        let kept = steps.iter().filter(|other| reach_of(**other, step_seconds) == reach).count();
+        let from = if reach == 0 { 0.0 } else { edge(reach - 1) };
+        ((edge(reach) - from) / kept.max(1) as f64).max(1.0)
+    };
+    steps.iter().map(share).collect()
+}
+
+/// Days over which it is looked how restless the hours are.
+const RESTLESS_DAYS: usize = 14;
+/// Hours of a day.
+const HOURS: usize = 24;
+
+/// How much the load of each hour of the day differs from the day before, 1 on average; all 1 while there are no three days.
+fn restless(history: &History<'_>) -> Vec<f64> {
+    let Some(day) = history.day().filter(|day| history.len() >= 3 * day) else { return vec![1.0; HOURS] };
+    let from = history.len().saturating_sub(RESTLESS_DAYS * day).max(day);
+    let mut moves: Vec<(usize, f64)> = Vec::new();
+    for at in from..history.len() {
+        if history.observed[at] && history.observed[at - day] {
+            let hour = hour_of(history.start + at as i64 * i64::from(history.step_seconds));
+            moves.push((hour, (history.values[at] - history.values[at - day]).abs()));
+        }
+    }
+    let mean = moves.iter().map(|(_, moved)| moved).sum::<f64>() / moves.len().max(1) as f64;
+    if mean <= 0.0 {
+        return vec![1.0; HOURS];
+    }
+    let mut hours = vec![(0.0, 0.0); HOURS];
+    for (hour, moved) in moves {
+        hours[hour].0 += moved.min(4.0 * mean);
+        hours[hour].1 += 1.0;
+    }
+    let own: Vec<f64> = hours.iter().map(|(sum, count)| if *count > 0.0 { sum / count / mean } else { 1.0 }).collect();
+    let smooth = |hour: usize| {
+        let around = (own[(hour + 23) % HOURS] + 2.0 * own[hour] + own[(hour + 1) % HOURS]) / 4.0;
+        around.clamp(0.1, 10.0)
+    };
+    let smooth: Vec<f64> = (0..HOURS).map(smooth).collect();
+    let mean = smooth.iter().sum::<f64>() / HOURS as f64;
+    smooth.iter().map(|own| own / mean).collect()
+}
+
+fn hour_of(unix_s: i64) -> usize {
+    unix_s.div_euclid(3_600).rem_euclid(HOURS as i64) as usize
+}
+
+/// How restless the load is at a time; 1 where nothing is known.
+pub(crate) fn restless_at(restless: &[f64], unix_s: i64) -> f64 {
+    restless.get(hour_of(unix_s)).copied().unwrap_or(1.0)
+}
+
+/// What a model said at one origin, at the kept steps: single precision beside a scale of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Said {
+    scale: f64,
+    levels: usize,
+    /// One path, or one per level behind each other.
+    values: Box<[f32]>,
+}
+
+impl Said {
+    /// `None` when it has the wrong shape or is not finite.
+    pub fn keep(said: &Prediction, steps: &[usize], horizon: usize, levels: usize) -> Option<Self> {
+        let sane = |path: &Vec<f64>| path.len() == horizon && path.iter().all(|value| value.is_finite());
+        let paths = match said {
+            Prediction::Path(path) => std::slice::from_ref(path),
+            Prediction::Quantiles(paths) => paths.as_slice(),
+        };
+        let levels = if matches!(said, Prediction::Path(_)) { 0 } else { levels };
+        if !paths.iter().all(sane) || levels > 0 && paths.len() != levels {
+            return None;
+        }
+        let kept = || paths.iter().flat_map(|path| steps.iter().map(|step| path[*step]));
+        let largest = kept().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+        let scale = if largest > 0.0 { largest } else { 1.0 };
+        Some(Self { scale, levels, values: kept().map(|value| (value / scale) as f32).collect() })
+    }
+
+    /// As a prediction of the kept steps alone.
+    pub fn prediction(&self) -> Prediction {
+        let value = |value: &f32| f64::from(*value) * self.scale;
+        match self.levels {
+            0 => Prediction::Path(self.values.iter().map(value).collect()),
+            levels => {
+                let length = self.values.len() / levels;
+                let path = |path: &[f32]| path.iter().map(value).collect();
+                Prediction::Quantiles(self.values.chunks(length.max(1)).map(path).collect())
+            }
+        }
+    }
+
+    /// Bytes it takes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.values)
+    }
+}
+
+/// The past that is judged: a history, and the origins as numbers of steps known, oldest first.
 #[derive(Debug)]
 pub(crate) struct Past<'a> {
     pub history: History<'a>,
     pub cuts: Vec<usize>,
-    pub horizon: usize,
+    /// The steps ahead that were kept.
+    pub steps: &'a [usize],
+    /// How many steps of the horizon each of them stands for.
+    pub stands: Vec<f64>,
+    /// How restless the load is by hour of the day, 1 on average.
+    pub restless: Vec<f64>,
+    /// Origins before this step count less: the level was another one.
+    pub shift: usize,
     pub levels: &'a [f64],
 }
 
 impl<'a> Past<'a> {
-    /// Spreads origins evenly over the replayed part.
-    ///
-    /// The first third of a young history is left to the models to learn from; once there is a day, no origin lies within
-    /// the first, so that seasonal naive can be replayed at all of them.
-    pub fn new(history: History<'a>, options: &'a Options) -> Self {
-        let length = history.len();
-        let day = history.day().unwrap_or(usize::MAX);
-        let third = length / 3;
-        let young = if third < day && day < length.saturating_sub(length / 4) { day } else { third };
-        let oldest = young.max(length.saturating_sub(history.steps(REPLAY_SECONDS))).max(1);
-        let span = length.saturating_sub(oldest);
-        let count = options.origins.min(span);
-        let mut cuts: Vec<usize> = (0..count).map(|index| oldest + index * span / count).collect();
-        cuts.dedup();
-        Self { history, cuts, horizon: options.horizon_steps, levels: &options.levels }
+    /// Only origins that have begun to come true count.
+    pub fn new(grid: &'a Grid, length: usize, origins: &[usize], steps: &'a [usize], levels: &'a [f64]) -> Self {
+        let history = grid.first(length);
+        let cuts = origins.iter().copied().filter(|cut| *cut < history.len()).collect();
+        Self {
+            history,
+            cuts,
+            steps,
+            stands: stands_for(steps, history.step_seconds),
+            restless: restless(&history),
+            shift: shift::newest(&history).unwrap_or(0),
+            levels,
+        }
     }
 
-    /// How many steps of the horizon have come true since origin `index`.
+    /// How many of the kept steps have come true since origin `index`.
     pub fn realised(&self, index: usize) -> usize {
-        (self.history.len() - self.cuts[index]).min(self.horizon)
+        self.steps.partition_point(|step| self.cuts[index] + step < self.history.len())
     }
 
     /// The part an origin belongs to; parts are contiguous in time.
@@ -66,7 +187,20 @@ impl<'a> Past<'a> {
     /// How much an origin counts: the older, the less.
     pub fn weight(&self, index: usize) -> f64 {
         let age = (self.history.len() - self.cuts[index]) as f64 * f64::from(self.history.step_seconds);
-        (-age / HALF_LIFE_SECONDS).exp2()
+        let shifted = if self.cuts[index] < self.shift { BEFORE_SHIFT } else { 1.0 };
+        shifted * (-age / HALF_LIFE_SECONDS).exp2()
+    }
+
+    /// How restless the load is at this place of the history.
+    pub fn restless_at(&self, at: usize) -> f64 {
+        restless_at(&self.restless, self.history.start + at as i64 * i64::from(self.history.step_seconds))
+    }
+
+    /// The kept steps since origin `index` that were observed: position among the kept ones, step ahead, and place.
+    pub fn seen(&self, index: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        let cut = self.cuts[index];
+        let realised = self.steps[..self.realised(index)].iter().enumerate();
+        realised.map(move |(kept, step)| (kept, *step, cut + step)).filter(|(.., at)| self.history.observed[*at])
     }
 }
 
@@ -75,34 +209,11 @@ impl<'a> Past<'a> {
 pub(crate) struct Replay {
     pub model: String,
     pub said: Vec<Option<Prediction>>,
-    /// It was asked at every n-th origin only.
-    pub every: usize,
+    /// Where it was asked; a dear model is not asked everywhere.
+    pub asked: Vec<bool>,
 }
 
 impl Replay {
-    /// `None` when the model refused at every origin.
-    pub fn run(model: &dyn Model, past: &Past<'_>) -> Option<Self> {
-        let every = model.replay_every().max(1);
-        let mut fitted: Option<(usize, Box<dyn Fitted>)> = None;
-        let said: Vec<Option<Prediction>> = (0..past.cuts.len())
-            .map(|index| {
-                if index % every != 0 {
-                    return None;
-                }
-                let known = past.history.first(past.cuts[index]);
-                let fold = past.fold(index);
-                if fitted.as_ref().is_none_or(|(made, _)| *made != fold)
-                    && let Ok(fresh) = model.fit(&known, past.horizon)
-                {
-                    fitted = Some((fold, fresh));
-                }
-                let (_, fitted) = fitted.as_ref()?;
-                fitted.predict(&known, past.horizon, past.levels).ok().filter(|said| is_sane(said, past))
-            })
-            .collect();
-        said.iter().any(Option::is_some).then_some(Self { model: model.name().to_owned(), said, every })
-    }
-
     /// Whether the model needs no dressing.
     pub fn gives_quantiles(&self) -> bool {
         self.said.iter().flatten().any(|said| matches!(said, Prediction::Quantiles(_)))
@@ -119,15 +230,12 @@ impl Replay {
                 continue;
             }
             let weight = past.weight(index);
-            for (step, value) in path.iter().take(past.realised(index)).enumerate() {
-                let at = past.cuts[index] + step;
-                if past.history.observed[at] {
-                    let value = past.history.values[at] - value;
-                    let censored = past.history.saturated[at];
-                    let reach = reach_of(step, step_seconds);
-                    missed[reach].push(Weighted { value, weight, censored });
-                    evidence[reach].add(index, past.cuts[index], weight);
-                }
+            for (kept, step, at) in past.seen(index) {
+                let value = (past.history.values[at] - path[kept]) / past.restless_at(at);
+                let censored = past.history.saturated[at];
+                let reach = reach_of(step, step_seconds);
+                missed[reach].push(Weighted { value, weight, censored });
+                evidence[reach].add(index, past.cuts[index], weight);
             }
         }
         let ranges = missed.into_iter().zip(&evidence).enumerate().map(|(reach, (mut values, evidence))| {
@@ -145,7 +253,11 @@ impl Replay {
 
     /// The quantiles at origin `index`, with a path dressed by `errors`.
     pub fn dressed(&self, past: &Past<'_>, index: usize, errors: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
-        dress(self.said.get(index)?.as_ref()?, errors, past.levels.len(), past.history.step_seconds)
+        let step_seconds = i64::from(past.history.step_seconds);
+        let origin = past.history.start + past.cuts[index] as i64 * step_seconds;
+        let wide = |step: &usize| restless_at(&past.restless, origin + *step as i64 * step_seconds);
+        let wide: Vec<f64> = past.steps.iter().map(wide).collect();
+        dress(self.said.get(index)?.as_ref()?, errors, &wide, past.levels.len(), past.steps, past.history.step_seconds)
     }
 }
 
@@ -189,7 +301,7 @@ impl Evidence {
 
 /// How much wider quantiles must be when they rest on few observations: about what Student's t with an estimated mean asks
 /// for at 90 % (3.6 for one observation, 1.29 for five, 1.07 for twenty).
-fn small_sample(count: f64) -> f64 {
+pub(crate) fn small_sample(count: f64) -> f64 {
     1.0 + 1.3 / (count.max(1.0) - 0.5)
 }
 
@@ -220,31 +332,30 @@ fn fill_reaches(mut table: Vec<Option<Vec<f64>>>, levels: &[f64]) -> Vec<Vec<f64
     if table.iter().any(Option::is_none) { Vec::new() } else { table.into_iter().flatten().collect() }
 }
 
-/// Quantiles of a prediction: its own, or its path plus the errors it used to make.
-pub(crate) fn dress(said: &Prediction, errors: &[Vec<f64>], levels: usize, step_seconds: u32) -> Option<Vec<Vec<f64>>> {
+/// Quantiles of a prediction of `steps`: its own, or its path plus the errors it used to make.
+pub(crate) fn dress(
+    said: &Prediction,
+    errors: &[Vec<f64>],
+    wide: &[f64],
+    levels: usize,
+    steps: &[usize],
+    step_seconds: u32,
+) -> Option<Vec<Vec<f64>>> {
     match said {
         Prediction::Quantiles(paths) => Some(paths.clone()),
         Prediction::Path(path) => {
             if errors.len() != REACHES.len() || errors.iter().any(|of_level| of_level.len() != levels) {
                 return None;
             }
+            let reaches: Vec<usize> = steps.iter().map(|step| reach_of(*step, step_seconds)).collect();
             let quantile = |level: usize| {
                 path.iter()
-                    .enumerate()
-                    .map(|(step, value)| (value + errors[reach_of(step, step_seconds)][level]).max(0.0))
+                    .zip(reaches.iter().zip(wide))
+                    .map(|(value, (reach, wide))| (value + wide * errors[*reach][level]).max(0.0))
                     .collect()
             };
             Some((0..levels).map(quantile).collect())
         }
-    }
-}
-
-/// Right shape, all finite.
-fn is_sane(said: &Prediction, past: &Past<'_>) -> bool {
-    let sane = |path: &Vec<f64>| path.len() == past.horizon && path.iter().all(|value| value.is_finite());
-    match said {
-        Prediction::Path(path) => sane(path),
-        Prediction::Quantiles(paths) => paths.len() == past.levels.len() && paths.iter().all(sane),
     }
 }
 
@@ -256,21 +367,18 @@ pub(crate) type Losses = [(f64, f64); 3];
 /// A lower bound is charged only where it already exceeds the quantile: beyond it nothing is known.
 pub(crate) fn losses(past: &Past<'_>, index: usize, quantiles: &[Vec<f64>]) -> Losses {
     let mut sums = [(0.0, 0.0); 3];
-    for step in 0..past.realised(index) {
-        let at = past.cuts[index] + step;
-        if !past.history.observed[at] {
-            continue;
-        }
+    for (kept, step, at) in past.seen(index) {
         let actual = past.history.values[at];
         let mut loss = 0.0;
         for (level, path) in past.levels.iter().zip(quantiles) {
-            if !(past.history.saturated[at] && path[step] >= actual) {
-                loss += pinball(*level, path[step], actual);
+            if !(past.history.saturated[at] && path[kept] >= actual) {
+                loss += pinball(*level, path[kept], actual);
             }
         }
         let sum = &mut sums[band_of(step, past.history.step_seconds).index()];
-        sum.0 += loss / past.levels.len() as f64;
-        sum.1 += 1.0;
+        // A step that stands for many counts as many.
+        sum.0 += past.stands[kept] * loss / past.levels.len() as f64;
+        sum.1 += past.stands[kept];
     }
     sums
 }
@@ -278,23 +386,24 @@ pub(crate) fn losses(past: &Past<'_>, index: usize, quantiles: &[Vec<f64>]) -> L
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Grid;
-    use crate::series::Series;
 
-    fn cuts(steps: usize) -> Vec<usize> {
-        let grid = Grid::new(&Series::new(0, 900, vec![Some(1.0); steps]), u64::MAX).unwrap();
-        Past::new(grid.all(), &Options::default()).cuts
+    #[test]
+    fn near_steps_are_kept_whole_and_far_ones_thinned() {
+        assert_eq!(kept_steps(24, 3_600).len(), 18);
+        let kept = kept_steps(288, 300);
+        assert!(kept.windows(2).all(|pair| pair[0] < pair[1]) && kept[..12] == (0..12).collect::<Vec<_>>());
+        assert!(kept.len() <= 44 && *kept.last().unwrap() > 270, "{kept:?}");
+        assert_eq!(kept_steps(1, 300), [0]);
     }
 
     #[test]
-    fn origins_lie_in_the_known_part_in_order() {
-        for steps in [2, 3, 10, 96, 130, 200, 1_000, 5_000] {
-            let cuts = cuts(steps);
-            assert!(cuts.windows(2).all(|pair| pair[0] < pair[1]), "{steps}: {cuts:?}");
-            assert!(cuts.iter().all(|cut| (1..steps).contains(cut)), "{steps}: {cuts:?}");
-            assert!(!cuts.is_empty());
-        }
-        assert!(cuts(200)[0] >= 96 && cuts(5_000)[0] == 5_000 - 14 * 96);
+    fn what_was_said_is_kept_well_enough_and_nonsense_is_not() {
+        let said = Prediction::Quantiles(vec![vec![1e90, 2e90, 3.0], vec![4e90, 5e90, 6e90]]);
+        let kept = Said::keep(&said, &[0, 2], 3, 2).unwrap();
+        let Prediction::Quantiles(paths) = kept.prediction() else { panic!("quantiles") };
+        assert!((paths[1][1] / 6e90 - 1.0).abs() < 1e-6 && (paths[0][0] / 1e90 - 1.0).abs() < 1e-6, "{paths:?}");
+        assert!(Said::keep(&said, &[0], 3, 3).is_none() && Said::keep(&said, &[0], 2, 2).is_none());
+        assert!(Said::keep(&Prediction::Path(vec![f64::NAN]), &[0], 1, 2).is_none());
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::contest::Contest;
 use crate::model::Pool;
-use crate::selection::{forecast_from, select_from};
 use crate::series::{Aggregate, Series};
 use crate::types::{ForecastError, Options};
 
@@ -70,7 +70,7 @@ pub fn options(interval_seconds: u32, horizon_steps: usize, only: Option<&str>) 
 /// The quantile paths of the bins from `origin` (Unix seconds) on, from the `(unix seconds, value)` rows before it.
 ///
 /// # Errors
-/// [`ForecastError`] as for [`select`]; also when the rows end before the origin, which would shift the answer in time.
+/// As for [`next`].
 pub fn quantiles(
     rows: &[(i64, f64)],
     origin: i64,
@@ -82,21 +82,33 @@ pub fn quantiles(
 /// As [`quantiles`], with the models of this pool.
 ///
 /// # Errors
-/// As for [`quantiles`].
+/// As for [`next`].
 pub fn quantiles_from(
     pool: &Pool,
     rows: &[(i64, f64)],
     origin: i64,
     options: &Options,
 ) -> Result<BTreeMap<String, Vec<f64>>, ForecastError> {
+    next(&mut Contest::new(pool, options)?, rows, origin)
+}
+
+/// The same with a contest that has seen earlier origins of the same rows; the answer is the same, for less.
+///
+/// # Errors
+/// [`ForecastError`] as for [`Contest::forecast`]; also when the origin does not lie on the grid of steps.
+pub fn next(
+    contest: &mut Contest,
+    rows: &[(i64, f64)],
+    origin: i64,
+) -> Result<BTreeMap<String, Vec<f64>>, ForecastError> {
+    let options = contest.options();
     let known: Vec<(i64, f64)> = rows.iter().copied().filter(|(at, _)| *at < origin).collect();
     let mut history = Series::resample(&known, options.step_seconds, options.aggregate);
     // Rows may end before the origin: what lies between is a gap, not a reason to answer for another time.
     let step = i64::from(options.step_seconds.max(1));
     let missing = (origin - history.end()).div_euclid(step).clamp(0, 100_000);
     history.values.extend(std::iter::repeat_n(None, missing as usize));
-    let champion = select_from(pool, &history, options)?;
-    let made = forecast_from(pool, &history, &champion, options)?;
+    let made = contest.forecast(&history)?;
     if made.start != origin {
         return Err(ForecastError::Options(format!("origin {origin} is not a multiple of {step} s")));
     }

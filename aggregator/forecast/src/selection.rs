@@ -2,21 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::conformal::{Calibrated, calibrate};
-use crate::history::Grid;
-use crate::model::{self, Pool};
-use crate::replay::{FOLDS, Losses, Past, Replay, dress, losses};
-use crate::series::Series;
-use crate::trust;
-use crate::types::{Band, BandCoverage, Forecast, ForecastError, MINIMUM_HISTORY_SECONDS, Options};
+use crate::conformal::{self, Calibrated, calibrate};
+use crate::model;
+use crate::replay::{FOLDS, Losses, Past, Replay, losses};
+use crate::types::{Band, BandCoverage};
+use crate::windows::{self, WindowSpread};
 
 /// Shares are (loss)^-POWER: near enough to the best model to follow it, soft enough not to jump between equals.
-const POWER: i32 = 4;
+const POWER: i32 = 6;
 /// Shares below this are not worth their cost.
 const SMALLEST_SHARE: f64 = 0.01;
 
 /// A model that could speak at a smaller part of the origins it was asked at is not judged.
 const LEAST_JUDGED: f64 = 1.0 / 3.0;
+
+/// Where models with a smaller part of the shares spoke, the mixture was another one: that says nothing of what it holds.
+const LEAST_SPOKEN: f64 = 0.5;
 
 /// What a selection has found out; small, and kept between forecasts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,12 +28,18 @@ pub struct Champion {
     pub step_seconds: u32,
     /// The levels it was made for.
     pub levels: Vec<f64>,
+    /// How restless the load is by hour of the day (UTC), 1 on average: errors of paths are that much wider or narrower.
+    #[serde(default)]
+    pub restless: Vec<f64>,
     /// Every model that could be replayed, with or without a share.
     pub members: Vec<Member>,
     /// `offsets[band][level]`, in widths of the interval: what calibration adds to the quantiles.
     pub offsets: Vec<Vec<f64>>,
     /// Loss of the ensemble over that of seasonal naive, per band; absent where there is no seasonal naive yet.
     pub skill: Vec<Option<f64>>,
+    /// How the maximum over windows lay above the forecast.
+    #[serde(default)]
+    pub windows: Vec<WindowSpread>,
     /// What the intervals held in the replay, calibrated only with what was known at the time.
     pub coverage: Vec<BandCoverage>,
 }
@@ -51,58 +58,11 @@ pub struct Member {
     pub errors: Vec<Vec<f64>>,
 }
 
-/// The history as models see it, or why there is too little of it.
-fn prepare(history: &Series, options: &Options) -> Result<Grid, ForecastError> {
-    options.validate()?;
-    let coarse = history.coarser(options.step_seconds, options.aggregate);
-    let too_short = |have_seconds| ForecastError::TooShort { need_seconds: MINIMUM_HISTORY_SECONDS, have_seconds };
-    let grid = Grid::new(&coarse, options.history_seconds).ok_or_else(|| too_short(0))?;
-    let have = grid.all().observed_seconds();
-    if have < MINIMUM_HISTORY_SECONDS || grid.all().len() < 2 {
-        return Err(too_short(have));
-    }
-    let gap = grid.all().trailing_gap() as u64 * u64::from(options.step_seconds);
-    if gap > trust::STALE_SECONDS {
-        return Err(ForecastError::Stale { gap_seconds: gap });
-    }
-    Ok(grid)
-}
-
-/// Replays the past and learns what each model has earned. The expensive half: hourly is often enough.
-///
-/// The history should reach to the present, with gaps where nothing was observed: the forecast begins where it ends (at the
-/// end of the last whole step), and how stale it is can be seen only from gaps.
-///
-/// # Errors
-/// [`ForecastError`] when there is less than half an hour of observations, or no model can be fitted.
-pub fn select(history: &Series, options: &Options) -> Result<Champion, ForecastError> {
-    select_from(&Pool::default(), history, options)
-}
-
-/// As [`select`], with the models of this pool.
-///
-/// # Errors
-/// As for [`select`].
-pub fn select_from(pool: &Pool, history: &Series, options: &Options) -> Result<Champion, ForecastError> {
-    let grid = prepare(history, options)?;
-    let past = Past::new(grid.all(), options);
-    let pool = wanted(pool, options);
-    let replays: Vec<Replay> = pool.models().filter_map(|model| Replay::run(model, &past)).collect();
-    if replays.is_empty() {
-        return Err(ForecastError::NoModel("every model of the pool refused".to_owned()));
-    }
-    Ok(standings(&past, &replays))
-}
-
-/// The part of the pool that the options ask for.
-fn wanted(pool: &Pool, options: &Options) -> Pool {
-    options.only.as_deref().map_or_else(|| pool.clone(), |name| pool.only(name))
-}
-
 /// `[model][origin]`: the quantiles each model would have published.
 type Dressed = Vec<Vec<Option<Vec<Vec<f64>>>>>;
 
-fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
+/// What the replays say of the models.
+pub(crate) fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
     let dressed: Dressed = replays
         .iter()
         .map(|replay| {
@@ -117,9 +77,9 @@ fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
         })
         .collect();
     // Models are compared with the first one on the origins both could speak at.
-    let compare = |own: &[Option<Losses>], every| relative(past, own, &scores[0], every);
+    let compare = |own: &[Option<Losses>], asked: &[bool]| relative(past, own, &scores[0], asked);
     let ratios: Vec<[Option<f64>; 3]> =
-        scores.iter().zip(replays).map(|(own, replay)| compare(own, replay.every)).collect();
+        scores.iter().zip(replays).map(|(own, replay)| compare(own, &replay.asked)).collect();
     let is_naive: Vec<bool> = replays.iter().map(|replay| replay.model.starts_with(model::SEASONAL_NAIVE)).collect();
     let mut weights = shares(&ratios, &is_naive);
     let finals: Vec<Vec<Vec<f64>>> = replays.iter().map(|replay| replay.errors(past, None)).collect();
@@ -131,17 +91,34 @@ fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
         }
     }
 
+    let parts = |index: usize| -> Vec<(&Vec<Vec<f64>>, [f64; 3])> {
+        dressed.iter().zip(&weights).filter_map(|(of, weight)| Some((of[index].as_ref()?, *weight))).collect()
+    };
+    let spoken: Vec<f64> = (0..past.cuts.len())
+        .map(|index| parts(index).iter().flat_map(|(_, weights)| weights).sum::<f64>() / Band::ALL.len() as f64)
+        .collect();
+    let least = spoken.iter().copied().fold(0.0, f64::max).min(LEAST_SPOKEN);
     let ensemble: Vec<Option<Vec<Vec<f64>>>> = (0..past.cuts.len())
         .map(|index| {
-            let parts: Vec<_> =
-                dressed.iter().zip(&weights).filter_map(|(of, weight)| Some((of[index].as_ref()?, *weight))).collect();
-            mix(&parts, past.levels.len(), past.horizon, past.history.step_seconds)
+            let said = || mix(&parts(index), past.levels.len(), past.steps, past.history.step_seconds);
+            if spoken[index] >= least { said() } else { None }
         })
         .collect();
     let Calibrated { offsets, coverage } = calibrate(past, &ensemble);
+    let moved: Vec<Option<Vec<Vec<f64>>>> = ensemble
+        .iter()
+        .map(|said| {
+            let mut said = said.clone()?;
+            conformal::apply(&mut said, &offsets, past.levels, past.steps, past.history.step_seconds);
+            tidy(&mut said).then_some(said)
+        })
+        .collect();
+    let windows = windows::learn(past, &moved);
     let own: Vec<_> =
         ensemble.iter().enumerate().map(|(index, said)| Some(losses(past, index, said.as_ref()?))).collect();
-    let skill = if is_naive.first() == Some(&true) { compare(&own, 1) } else { [None; 3] };
+    // Where it said nothing, there is nothing to compare.
+    let spoke: Vec<bool> = ensemble.iter().map(Option::is_some).collect();
+    let skill = if is_naive.first() == Some(&true) { compare(&own, &spoke) } else { [None; 3] };
     let members = replays
         .iter()
         .zip(finals)
@@ -158,9 +135,11 @@ fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
         trained_at: past.history.end(),
         step_seconds: past.history.step_seconds,
         levels: past.levels.to_vec(),
+        restless: past.restless.clone(),
         members,
         offsets,
         skill: skill.to_vec(),
+        windows,
         coverage,
     }
 }
@@ -170,13 +149,13 @@ fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
 /// An origin counts by the inverse square root of its loss, halfway between absolute and relative error: one bad hour does
 /// not decide for two weeks, and neither do a hundred calm nights.
 ///
-/// Absent in a band where a model, asked at every n-th origin, could speak at too few of them to be more than lucky.
-fn relative(past: &Past<'_>, own: &[Option<Losses>], reference: &[Option<Losses>], every: usize) -> [Option<f64>; 3] {
+/// Absent in a band where a model, of the origins it was asked at, could speak at too few of them to be more than lucky.
+fn relative(past: &Past<'_>, own: &[Option<Losses>], reference: &[Option<Losses>], asked: &[bool]) -> [Option<f64>; 3] {
     let mut sums = [(0.0, 0.0, 0.0, 0.0); 3];
     for (index, (own, reference)) in own.iter().zip(reference).enumerate() {
         let Some(reference) = reference else { continue };
         for (band, sums) in sums.iter_mut().enumerate() {
-            if index % every == 0 {
+            if asked[index] {
                 sums.3 += reference[band].1;
             }
             if let Some(own) = own {
@@ -252,18 +231,18 @@ fn share_at(weights: &[f64; 3], step: usize, step_seconds: u32) -> f64 {
 pub(crate) fn mix(
     parts: &[(&Vec<Vec<f64>>, [f64; 3])],
     levels: usize,
-    horizon: usize,
+    steps: &[usize],
     step_seconds: u32,
 ) -> Option<Vec<Vec<f64>>> {
-    let mut paths = vec![vec![0.0; horizon]; levels];
-    for step in 0..horizon {
-        let at: Vec<f64> = parts.iter().map(|(_, weights)| share_at(weights, step, step_seconds)).collect();
+    let mut paths = vec![vec![0.0; steps.len()]; levels];
+    for (place, step) in steps.iter().enumerate() {
+        let at: Vec<f64> = parts.iter().map(|(_, weights)| share_at(weights, *step, step_seconds)).collect();
         let total: f64 = at.iter().sum();
         if total <= 0.0 {
             return None;
         }
         for (level, path) in paths.iter_mut().enumerate() {
-            path[step] = parts.iter().zip(&at).map(|((said, _), share)| share / total * said[level][step]).sum();
+            path[place] = parts.iter().zip(&at).map(|((said, _), share)| share / total * said[level][place]).sum();
         }
     }
     Some(paths)
@@ -283,74 +262,6 @@ pub(crate) fn tidy(paths: &mut [Vec<f64>]) -> bool {
         }
     }
     true
-}
-
-/// Forecasts from the newest history with what a selection found out. The cheap half: every step.
-///
-/// # Errors
-/// [`ForecastError`] as for [`select`], and when the champion was made for other levels or another step.
-pub fn forecast(history: &Series, champion: &Champion, options: &Options) -> Result<Forecast, ForecastError> {
-    forecast_from(&Pool::default(), history, champion, options)
-}
-
-/// As [`forecast`], with the models of this pool.
-///
-/// # Errors
-/// As for [`forecast`].
-pub fn forecast_from(
-    pool: &Pool,
-    history: &Series,
-    champion: &Champion,
-    options: &Options,
-) -> Result<Forecast, ForecastError> {
-    if champion.step_seconds != options.step_seconds || champion.levels != options.levels {
-        return Err(ForecastError::Options("the champion was selected for another step or other levels".to_owned()));
-    }
-    let grid = prepare(history, options)?;
-    let all = grid.all();
-    let (levels, horizon) = (options.levels.len(), options.horizon_steps);
-    let pool = wanted(pool, options);
-    let mut said = Vec::new();
-    for member in &champion.members {
-        let weights: [f64; 3] = std::array::from_fn(|band| member.weights.get(band).copied().unwrap_or(0.0));
-        let Some(model) = pool.get(&member.model) else { continue };
-        if weights.iter().all(|weight| *weight <= 0.0) {
-            continue;
-        }
-        let prediction = model.fit(&all, horizon).and_then(|fitted| fitted.predict(&all, horizon, &options.levels));
-        let dressed = prediction.ok().and_then(|said| dress(&said, &member.errors, levels, options.step_seconds));
-        if let Some(dressed) = dressed.filter(|paths| paths.iter().flatten().all(|value| value.is_finite())) {
-            said.push((dressed, weights, member.model.clone()));
-        }
-    }
-    let parts: Vec<_> = said.iter().map(|(paths, weights, _)| (paths, *weights)).collect();
-    let mut paths = mix(&parts, levels, horizon, options.step_seconds)
-        .ok_or_else(|| ForecastError::NoModel("every model with a share refused".to_owned()))?;
-    crate::conformal::apply(&mut paths, &champion.offsets, &options.levels, options.step_seconds);
-    if !tidy(&mut paths) {
-        return Err(ForecastError::NoModel("the mixture is not finite".to_owned()));
-    }
-    let mut shares: Vec<(f64, &str)> = said.iter().map(|(_, weights, name)| (weights[0], name.as_str())).collect();
-    shares.sort_by(|a, b| b.0.total_cmp(&a.0));
-    shares.truncate(shares.iter().filter(|(share, _)| *share >= 0.005).count().max(1));
-    let model = match shares.as_slice() {
-        [(_, only)] => (*only).to_owned(),
-        many => {
-            many.iter().map(|(share, name)| format!("{name} {:.0} %", share * 100.0)).collect::<Vec<_>>().join(" + ")
-        }
-    };
-    let trust = trust::score(&all, &paths, champion, options);
-    Ok(Forecast {
-        start: all.end(),
-        step_seconds: options.step_seconds,
-        levels: options.levels.clone(),
-        paths,
-        model,
-        trained_at: champion.trained_at,
-        trust,
-        coverage: champion.coverage.clone(),
-        history_seconds: all.observed_seconds(),
-    })
 }
 
 /// The nominal coverage of the interval that is measured: from the 10 % to the 90 % quantile, or the widest there is.

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use crate::adaptive::Adaptive;
 use crate::selection::{interval, unmeasured};
 use crate::trust;
 use crate::types::{Band, BandCoverage, Forecast};
@@ -31,24 +32,62 @@ pub struct Record {
     pub low: f64,
     /// Upper end of the interval.
     pub high: f64,
+    /// The models' own quantiles, before what was learned live moved them; empty where nothing is to be learned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own: Vec<f64>,
 }
 
 /// The promises still open and the outcomes of those that came due.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Tracker {
     nominal: Option<f64>,
+    #[serde(default)]
+    levels: Vec<f64>,
+    #[serde(default)]
+    adaptive: Adaptive,
     pending: VecDeque<Record>,
-    /// Per band, newest last: whether the load was inside.
-    outcomes: [VecDeque<bool>; 3],
+    /// Per band, newest last: Unix seconds of the step, and whether the load was inside.
+    outcomes: [VecDeque<(i64, bool)>; 3],
+}
+
+/// What the intervals of one band held within one hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// How far ahead it was said.
+    pub band: Band,
+    /// Unix seconds of the hour's start.
+    pub hour: i64,
+    /// Outcomes inside the interval.
+    pub inside: u32,
+    /// All outcomes.
+    pub outcomes: u32,
 }
 
 impl Tracker {
-    /// Remembers what a forecast says of a few steps ahead. Call it once per published forecast.
+    /// Makes the forecast of the models the one to publish: its quantiles are moved by what was learned from the steps that
+    /// came true, what it now promises is remembered, and measured coverage and trust are put in. Once per forecast.
+    pub fn issue(&mut self, forecast: &mut Forecast) {
+        let own = forecast.paths.clone();
+        if self.levels != forecast.levels {
+            (self.levels, self.adaptive) = (forecast.levels.clone(), Adaptive::default());
+        }
+        self.adaptive.apply(forecast);
+        self.promise(forecast, &own);
+        self.publish(forecast);
+    }
+
+    /// Remembers what a forecast says of a few steps ahead, as it is. Call it once per forecast that was not
+    /// [issued](Self::issue).
     pub fn made(&mut self, forecast: &Forecast) {
+        self.promise(forecast, &[]);
+    }
+
+    fn promise(&mut self, forecast: &Forecast, own: &[Vec<f64>]) {
         let Some((low, high, nominal)) = interval(&forecast.levels) else { return };
         if self.nominal.is_some_and(|known| (known - nominal).abs() > 1e-9) {
             // Another promise: the old outcomes do not speak for it.
-            *self = Self::default();
+            let kept = std::mem::take(self);
+            (self.levels, self.adaptive) = (kept.levels, kept.adaptive);
         }
         self.nominal = Some(nominal);
         let step = i64::from(forecast.step_seconds.max(1));
@@ -57,7 +96,8 @@ impl Tracker {
             let at = |level: usize| forecast.paths.get(level).and_then(|path| path.get(index)).copied();
             let (Some(low), Some(high)) = (at(low), at(high)) else { continue };
             let ahead = index as i64 * step;
-            let record = Record { due: forecast.start + ahead, band: Band::of(ahead as u64), low, high };
+            let own = own.iter().filter_map(|path| path.get(index)).copied().collect();
+            let record = Record { due: forecast.start + ahead, band: Band::of(ahead as u64), low, high, own };
             // A step that is shorter than the gap between leads gives each lead its own; a longer one repeats.
             if self.pending.back() != Some(&record) {
                 self.pending.push_back(record);
@@ -76,14 +116,17 @@ impl Tracker {
         if !value.is_finite() {
             return;
         }
-        let outcomes = &mut self.outcomes;
-        self.pending.retain(|record| {
+        let Self { levels, adaptive, pending, outcomes, .. } = self;
+        pending.retain(|record| {
             if record.due > at {
                 return true;
             }
+            if record.due == at {
+                adaptive.learn(levels, record.band, &record.own, value, saturated);
+            }
             if record.due == at && !(saturated && value <= record.high) {
                 let outcomes = &mut outcomes[record.band.index()];
-                outcomes.push_back(value >= record.low && value <= record.high);
+                outcomes.push_back((at, value >= record.low && value <= record.high));
                 while outcomes.len() > WINDOW {
                     outcomes.pop_front();
                 }
@@ -98,10 +141,29 @@ impl Tracker {
         for (of_band, outcomes) in coverage.iter_mut().zip(&self.outcomes) {
             of_band.nominal = self.nominal.unwrap_or(0.0);
             of_band.observations = outcomes.len() as u64;
-            let inside = outcomes.iter().filter(|inside| **inside).count();
+            let inside = outcomes.iter().filter(|(_, inside)| *inside).count();
             of_band.measured = (!outcomes.is_empty()).then(|| inside as f64 / outcomes.len() as f64);
         }
         coverage
+    }
+
+    /// The outcomes that [`Self::coverage`] counts, by hour, oldest first: coverage over time as far as it is kept.
+    pub fn held_by_hour(&self) -> Vec<Held> {
+        let mut held: Vec<Held> = Vec::new();
+        for (band, outcomes) in Band::ALL.into_iter().zip(&self.outcomes) {
+            for (at, inside) in outcomes {
+                let hour = at.div_euclid(3_600) * 3_600;
+                let inside = u32::from(*inside);
+                match held.last_mut() {
+                    Some(last) if last.band == band && last.hour == hour => {
+                        last.inside += inside;
+                        last.outcomes += 1;
+                    }
+                    _ => held.push(Held { band, hour, inside, outcomes: 1 }),
+                }
+            }
+        }
+        held
     }
 
     /// Puts live coverage into a forecast where there are [`ENOUGH`] outcomes, and the trust that follows from it.
@@ -134,6 +196,7 @@ mod tests {
             trust: Trust { score: 0.5, width: 1.0, coverage: 1.0, skill: 1.0, history: 0.5, freshness: 1.0 },
             coverage: unmeasured(&[0.1, 0.5, 0.9]),
             history_seconds: 0,
+            windows: Vec::new(),
         }
     }
 
@@ -148,6 +211,12 @@ mod tests {
         let coverage = tracker.coverage();
         assert!(coverage.iter().all(|band| (band.nominal - 0.8).abs() < 1e-9), "{coverage:?}");
         assert!((coverage[0].measured.unwrap() - 0.75).abs() < 0.01, "{coverage:?}");
+        let held = tracker.held_by_hour();
+        let near: Vec<_> = held.iter().filter(|hour| hour.band == Band::Hour).collect();
+        assert!(near.windows(2).all(|pair| pair[1].hour == pair[0].hour + 3_600), "{near:?}");
+        assert_eq!(near.iter().map(|hour| u64::from(hour.outcomes)).sum::<u64>(), coverage[0].observations);
+        // Twelve steps an hour, each promised at two leads; three of the twelve fall outside.
+        assert!(near[1..near.len() - 1].iter().all(|hour| (hour.inside, hour.outcomes) == (18, 24)), "{near:?}");
         assert_eq!(coverage[0].observations, WINDOW as u64);
         assert!(coverage[2].observations > 600 && coverage[2].observations <= WINDOW as u64, "{coverage:?}");
         let mut published = forecast(0);
@@ -167,6 +236,23 @@ mod tests {
         // A lower bound above the interval is a miss all the same.
         tracker.observed(5_400, 30.0, true);
         assert_eq!(tracker.coverage()[1].measured, Some(0.0));
+    }
+
+    #[test]
+    fn what_came_moves_the_next_forecast_at_once_and_coverage_is_that_of_what_was_published() {
+        let mut tracker = Tracker::default();
+        let mut inside = 0;
+        for step in 0..2_500 {
+            let mut issued = forecast(step * 300);
+            tracker.issue(&mut issued);
+            // The load lies far above what the models say, and wobbles.
+            let load = 30.0 + (step * 7 % 11) as f64;
+            inside += i64::from(step >= 1_500 && issued.paths[0][0] <= load && load <= issued.paths[2][0]);
+            tracker.observed(step * 300, load, false);
+        }
+        assert!((inside - 800).abs() < 60, "{inside} of 1000");
+        let measured = tracker.coverage()[0].measured.unwrap();
+        assert!((measured - 0.8).abs() < 0.08, "{measured}");
     }
 
     #[test]

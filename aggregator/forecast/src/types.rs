@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::series::Aggregate;
+use crate::windows::WindowSpread;
+use crate::zone::Zone;
 
 /// Seconds of history below which nothing is forecast.
 pub const MINIMUM_HISTORY_SECONDS: u64 = 30 * 60;
@@ -61,6 +63,9 @@ pub struct Options {
     pub history_seconds: u64,
     /// How many past origins the selection replays.
     pub origins: usize,
+    /// The clocks people live by there, if they change: seasons follow them.
+    #[serde(skip_serializing_if = "Zone::is_steady")]
+    pub zone: Zone,
     /// Only the model of this name (for comparisons); `None` is the whole pool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub only: Option<String>,
@@ -75,6 +80,7 @@ impl Default for Options {
             aggregate: Aggregate::Maximum,
             history_seconds: 42 * 86_400,
             origins: 48,
+            zone: Zone::default(),
             only: None,
         }
     }
@@ -166,7 +172,7 @@ pub struct BandCoverage {
 }
 
 /// Quantile paths of the load.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Forecast {
     /// Unix seconds of the first step; step `k` covers `[start + k·step, start + (k + 1)·step)`.
     pub start: i64,
@@ -186,6 +192,9 @@ pub struct Forecast {
     pub coverage: Vec<BandCoverage>,
     /// Seconds of observations behind it.
     pub history_seconds: u64,
+    /// How the maximum over windows lay above past forecasts; see [`Forecast::window_maximum`].
+    #[serde(default)]
+    pub windows: Vec<WindowSpread>,
 }
 
 impl Forecast {
@@ -228,6 +237,7 @@ mod tests {
             trust: Trust::default(),
             coverage: Vec::new(),
             history_seconds: 0,
+            windows: Vec::new(),
         }
     }
 

@@ -72,7 +72,7 @@ fn a_wrong_intensity_spoils_neither_trust_nor_coverage() {
         let sale = sale(10 * 86_400 - hours * 3_600, hours + 12, announced);
         let made = run(&ordinary(with(&daily(10), &sale, real), std::slice::from_ref(&sale)));
         assert_eq!(made.trust.freshness, 1.0, "what is measured is fresh, whatever made it");
-        assert!(made.trust.score > 0.9 * calm.trust.score, "{:?} beside {:?}", made.trust, calm.trust);
+        assert!(made.trust.score > 0.85 * calm.trust.score, "{:?} beside {:?}", made.trust, calm.trust);
         for (band, ordinary) in made.coverage.iter().zip(&calm.coverage) {
             let (held, usual) = (band.measured.unwrap(), ordinary.measured.unwrap());
             assert!((held - usual).abs() < 0.1, "{held} beside {usual} of {real} announced as {announced}");
@@ -125,6 +125,7 @@ prop_compose! {
             trust: Trust::default(),
             coverage: Vec::new(),
             history_seconds: 0,
+            windows: Vec::new(),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::baseline::{Baseline, Doubt};
 use crate::demand::{Demand, InstanceMode};
-use crate::policy::Metric;
+use crate::policy::{Metric, Policy};
 
 /// What is known of a group at one time.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -27,6 +27,27 @@ pub struct Inventory {
     pub instances: Vec<Instance>,
     /// Launched or re-attached by us and not shown yet: they are on their way like those that warm up.
     pub expected: u32,
+    /// The zones the group launches into; empty where nobody says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<String>,
+    /// By what the group picks who goes, in its order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub termination: Vec<Pick>,
+    /// Those that were launched from another version than the group would launch now.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub old_versions: BTreeSet<String>,
+}
+
+/// By what a group picks who goes, among those in the zone that has most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pick {
+    /// Those of an old version before those of the present one.
+    OldVersion,
+    /// Who has served longest.
+    Oldest,
+    /// Who has served for the shortest time.
+    Newest,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -137,7 +158,29 @@ pub struct ForecastEvent {
     pub until: i64,
 }
 
+impl Evidence {
+    /// The same with every forecast cut behind what a plan of `now` can look at: it gives the same plan.
+    pub fn within_sight(&self, now: i64, policy: &Policy) -> Self {
+        let mut seen = self.clone();
+        for forecast in seen.metrics.values_mut().filter_map(|found| found.forecast.as_mut()) {
+            let ahead = policy.shadow_window_seconds.max(forecast.step_seconds);
+            forecast.cut(now + i64::from(policy.launch_lead_seconds) + i64::from(ahead));
+        }
+        seen
+    }
+}
+
 impl Forecast {
+    /// Drops every step after the one that holds `until`.
+    fn cut(&mut self, until: i64) {
+        let Some(last) = self.step_of(until) else { return };
+        for path in &mut self.paths {
+            path.truncate(last + 1);
+        }
+        let end = self.until();
+        self.events.retain(|event| event.from < end);
+    }
+
     /// Number of steps.
     pub fn steps(&self) -> usize {
         self.paths.first().map_or(0, Vec::len)

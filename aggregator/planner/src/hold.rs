@@ -73,10 +73,15 @@ pub enum Hold {
     ClaimedGroup,
     AtMinimum {
         minimum: u32,
+        /// The window whose floor it is; absent for the group's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<String>,
     },
     AtMaximum {
         maximum: u32,
         wanted: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<String>,
     },
     LaunchCapped {
         wanted: u32,
@@ -96,6 +101,11 @@ pub enum Hold {
     },
     BudgetSpent {
         budget: Budget,
+    },
+    /// A change costs more than this one would save within the shadow window.
+    SmallChange {
+        saves: f64,
+        costs: f64,
     },
     /// Shadows that do not agree to be terminated.
     ShadowDisagrees {
@@ -161,6 +171,7 @@ impl Hold {
             Self::Changing => "Changing",
             Self::Paced { .. } => "Paced",
             Self::BudgetSpent { .. } => "BudgetSpent",
+            Self::SmallChange { .. } => "SmallChange",
             Self::ShadowDisagrees { .. } => "ShadowDisagrees",
         }
     }
@@ -213,8 +224,10 @@ impl fmt::Display for Hold {
             Self::LaunchesFailing => f.write_str("launches fail: nothing is taken away meanwhile"),
             Self::UnauthenticatedEvidence => f.write_str("agents are not authenticated"),
             Self::ClaimedGroup => f.write_str("known from its agents alone, no inventory source has it: observed only"),
-            Self::AtMinimum { minimum } => write!(f, "at the minimum of {minimum}"),
-            Self::AtMaximum { maximum, wanted } => write!(f, "{wanted} wanted, but the maximum is {maximum}"),
+            Self::AtMinimum { minimum, window } => write!(f, "at the minimum of {minimum}{}", of_window(window)),
+            Self::AtMaximum { maximum, wanted, window } => {
+                write!(f, "{wanted} wanted, but the maximum is {maximum}{}", of_window(window))
+            }
             Self::LaunchCapped { wanted, allowed } => {
                 write!(f, "{wanted} more wanted, {allowed} allowed in one plan")
             }
@@ -228,6 +241,9 @@ impl fmt::Display for Hold {
             Self::BudgetSpent { budget: Budget::Money { per_hour } } => {
                 write!(f, "the group may cost {per_hour:.2} an hour, shadows included")
             }
+            Self::SmallChange { saves, costs } => {
+                write!(f, "it would save {saves:.3} within the shadow window, and a change costs {costs:.3}")
+            }
             Self::ShadowDisagrees { shadows, why } => match why {
                 Disagreement::Silent => write!(f, "{shadows} shadow(s) are silent: a silent shadow never agrees"),
                 Disagreement::StillTalks { wanted_seconds } => {
@@ -238,4 +254,8 @@ impl fmt::Display for Hold {
             },
         }
     }
+}
+
+fn of_window(window: &Option<String>) -> String {
+    window.as_ref().map_or_else(String::new, |name| format!(", by the window {name}"))
 }

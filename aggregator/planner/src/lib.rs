@@ -1,6 +1,6 @@
 //! What a group needs and what should be done about it: pure functions, no clock, no IO.
 //!
-//! Read in this order: [`policy`] is what the user wants, [`demand`] what the group carries,
+//! Read in this order: [`policy`] is what the user wants, [`bounds`] what of it holds for a time, [`demand`] what the group carries,
 //! [`baseline`] what an idle instance costs, [`capacity`] how many instances that takes,
 //! [`evidence`] what is known and how old it is, [`hold`] the reasons for not acting,
 //! [`rule`] the step rule, [`plan`] all of it together. [`simulation`] makes load and a group
@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod baseline;
+pub mod bounds;
 pub mod capacity;
 pub mod demand;
 pub mod evidence;

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounds::Window;
+
 /// A metric that can drive capacity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -83,10 +85,17 @@ pub struct Policy {
     pub mode: Mode,
     pub minimum: u32,
     pub maximum: u32,
+    /// Floors and ceilings that hold for a time, as far ahead as anybody looks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
     /// One-sided quantile that is provisioned for.
     pub confidence: f64,
     /// Points an instance may be used, by metric. Only metrics named here drive capacity.
     pub targets: BTreeMap<Metric, f64>,
+    /// Lower ones for present demand, where it must not come close: what the forecast did not see comes too late for a
+    /// launch. A metric without one is scaled by its target alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reactive_targets: BTreeMap<Metric, f64>,
     /// Capacity of an instance type relative to the reference type; 1 for types not named.
     pub weights: BTreeMap<String, f64>,
     /// Bits per second an instance type can carry, each way.
@@ -109,6 +118,9 @@ pub struct Policy {
     pub reattach_lead_seconds: u32,
     /// What one instance missing for one hour costs, in the currency of the prices.
     pub late_cost_per_hour: f64,
+    /// What a change costs by itself, in the currency of the prices: few large ones instead of many small. 0: nothing.
+    #[serde(default)]
+    pub change_cost: f64,
     /// Nobody may have talked to a shadow for this long before it is terminated.
     pub quiet_seconds: u32,
     /// What becomes of a shadow that is silent when its lease can be extended no more.
@@ -173,8 +185,10 @@ impl Policy {
             mode: Mode::Observe,
             minimum: 1,
             maximum: 1_000,
+            windows: Vec::new(),
             confidence: 0.90,
             targets: BTreeMap::from([(Metric::Cpu, 60.0)]),
+            reactive_targets: BTreeMap::new(),
             weights: BTreeMap::new(),
             bandwidth_bits: BTreeMap::new(),
             launch_lead_seconds: 300,
@@ -186,6 +200,7 @@ impl Policy {
             launch_share: 1.0,
             reattach_lead_seconds: 60,
             late_cost_per_hour: 10.0,
+            change_cost: 0.0,
             quiet_seconds: 600,
             silent_at_limit: AtLimit::Release,
             adopt: Adopt::None,
@@ -194,6 +209,11 @@ impl Policy {
             launches_per_hour: 200,
             spend_per_hour: None,
         }
+    }
+
+    /// What an instance may be used by present demand, points.
+    pub fn reactive_target(&self, metric: Metric, target: f64) -> f64 {
+        self.reactive_targets.get(&metric).map_or(target, |lower| lower.min(target))
     }
 
     /// Weight of an instance type for a metric: by bandwidth for network, by capacity otherwise.
@@ -224,6 +244,15 @@ impl Policy {
             if metric.is_network() && self.bandwidth_bits.is_empty() {
                 wrong("bandwidth_bits", format!("the target for {metric} needs the bandwidth of each instance type"));
             }
+        }
+        for (metric, lower) in &self.reactive_targets {
+            let target = self.targets.get(metric);
+            if !target.is_some_and(|target| (1.0..=*target).contains(lower)) {
+                wrong("reactive_targets", format!("{metric} = {lower} is not in 1 to its target"));
+            }
+        }
+        if !(self.change_cost.is_finite() && self.change_cost >= 0.0) {
+            wrong("change_cost", format!("{} is not zero or more", self.change_cost));
         }
         if self.weights.values().any(|weight| !(weight.is_finite() && *weight > 0.0)) {
             wrong("weights", "must be above zero".to_owned());

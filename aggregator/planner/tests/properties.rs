@@ -159,7 +159,7 @@ impl Case {
             .chain(instances(InstanceMode::Warming, self.warming, "w"))
             .chain(instances(InstanceMode::Shadow, self.shadows, "s"));
         Evidence {
-            inventory: Inventory { complete: true, age_seconds: 5, instances: all.collect(), expected: 0 },
+            inventory: Inventory { complete: true, age_seconds: 5, instances: all.collect(), ..Inventory::default() },
             metrics: BTreeMap::from([(
                 Metric::Cpu,
                 MetricEvidence {

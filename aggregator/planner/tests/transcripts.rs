@@ -43,7 +43,12 @@ fn evidence(serving: u32, utilisation: f64, ahead: Option<(f64, f64)>) -> Eviden
         shadow: None,
     });
     Evidence {
-        inventory: Inventory { complete: true, age_seconds: 12, instances: instances.collect(), expected: 0 },
+        inventory: Inventory {
+            complete: true,
+            age_seconds: 12,
+            instances: instances.collect(),
+            ..Inventory::default()
+        },
         metrics: BTreeMap::from([(
             Metric::Cpu,
             MetricEvidence {

@@ -85,6 +85,11 @@ impl Control {
         }
     }
 
+    /// What was last said of everything.
+    pub fn everywhere(&self) -> Option<Said> {
+        self.last(EVERYWHERE)
+    }
+
     /// Pauses or resumes a group, or everything (`None`); durable on return.
     pub async fn pause(
         &self,

@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use checker::{Limits, Removed};
 use foreshadow_proto::convert::Id;
 use planner::demand::InstanceMode;
+use planner::evidence::{Instance, Inventory};
 use planner::plan::{PlannedStep, Step};
 use planner::policy::ShadowBy;
+use serde::{Deserialize, Serialize};
 
 use super::journal::{Effect, Event, Intent, Journal, Settled};
 use super::ledger::{Gone, Ledger};
-use super::verdicts::{self, Planned, Surroundings, Verdict};
+use super::verdicts::{self, Judged, Planned, Surroundings, Verdict};
 use crate::fleet::{Action, Reach, Token};
 use crate::store::StoreId;
 
@@ -114,12 +116,18 @@ impl Executor {
 
     /// What the checker says of every step, by the evidence of the plan itself.
     pub fn judge(&self, planned: &Planned, reach: Reach) -> Vec<Verdict> {
+        self.judged(planned, reach).into_iter().map(Judged::verdict).collect()
+    }
+
+    /// The same with what it was told.
+    pub fn judged(&self, planned: &Planned, reach: Reach) -> Vec<Judged> {
         let Ok(group) = Id::new("group", &planned.plan.group) else { return Vec::new() };
         let judged = (0..planned.plan.steps.len()).filter_map(|step| {
             let action = self.action(planned, step)?;
             let around = self.surroundings(&group, &action, reach, planned.plan.made_at);
-            let refusals = verdicts::refusals(planned, &verdicts::change_of(&action), &self.limits, &around);
-            Some(Verdict { step, allowed: refusals.is_empty(), refusals })
+            let change = verdicts::change_of(&action);
+            let refusals = verdicts::refusals(planned, &change, &self.limits, &around);
+            Some(Judged { step, change, around, refusals })
         });
         judged.collect()
     }
@@ -140,7 +148,11 @@ impl Executor {
                 let inside = |mode: InstanceMode| matches!(mode, InstanceMode::Serving | InstanceMode::Warming);
                 let present = inventory.instances.iter().filter(|it| inside(it.mode)).count();
                 let present = u32::try_from(present).unwrap_or(u32::MAX).saturating_add(inventory.expected);
-                Some(Action::Launch { count: *count, size: present.saturating_add(*count) })
+                Some(Action::Launch {
+                    count: *count,
+                    size: present.saturating_add(*count),
+                    zones: spread(inventory, *count),
+                })
             }
             // One intent is one call: of shadows that stand by and shadows that are detached one kind comes
             // first, and the other with the next plan.
@@ -240,8 +252,26 @@ impl Executor {
     }
 }
 
+/// How many of a launch go into which zone, so that zones are as even as they can be: one after the other into the zone
+/// with the fewest, of equals into the first by name. Empty where there is but one.
+fn spread(inventory: &Inventory, count: u32) -> Vec<(Id, u32)> {
+    let named: Option<BTreeSet<Id>> = inventory.zones.iter().map(|zone| Id::new("zone", zone).ok()).collect();
+    let Some(zones) = named.filter(|zones| zones.len() > 1) else { return Vec::new() };
+    let inside = |instance: &&Instance| matches!(instance.mode, InstanceMode::Serving | InstanceMode::Warming);
+    let members: Vec<&Instance> = inventory.instances.iter().filter(inside).collect();
+    let there = |zone: &Id| members.iter().filter(|it| it.zone.as_deref() == Some(zone.as_str())).count();
+    let mut shares: Vec<(Id, usize, u32)> = zones.into_iter().map(|zone| (zone.clone(), there(&zone), 0)).collect();
+    for _ in 0..count {
+        if let Some((_, there, share)) = shares.iter_mut().min_by_key(|(_, there, _)| *there) {
+            (*there, *share) = (*there + 1, *share + 1);
+        }
+    }
+    shares.into_iter().filter(|(_, _, share)| *share > 0).map(|(zone, _, share)| (zone, share)).collect()
+}
+
 /// Our own doing of late, in a group and elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Record {
     pub removed: Removed,
     pub launched_last_hour: u32,
@@ -264,4 +294,39 @@ fn share(share: f64, of: u32) -> u32 {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates at the range of u32")]
     let machines = (share * f64::from(of)).floor().max(0.0) as u32;
     machines.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inventory(zones: &[&str], members: &[(&str, InstanceMode)]) -> Inventory {
+        let instances = members.iter().enumerate().map(|(number, (zone, mode))| Instance {
+            id: format!("i-{number}"),
+            instance_type: None,
+            zone: Some((*zone).to_owned()),
+            mode: *mode,
+            since: 0,
+            protected: false,
+            shadow: None,
+        });
+        let zones = zones.iter().map(ToString::to_string).collect();
+        Inventory { zones, instances: instances.collect(), ..Inventory::default() }
+    }
+
+    #[test]
+    fn a_launch_evens_the_zones_out() {
+        use InstanceMode::{Serving, Shadow, Warming};
+        let said = |inventory: &Inventory, count| -> Vec<(String, u32)> {
+            spread(inventory, count).into_iter().map(|(zone, share)| (zone.to_string(), share)).collect()
+        };
+        let shares =
+            |pairs: &[(&str, u32)]| pairs.iter().map(|(zone, share)| ((*zone).to_owned(), *share)).collect::<Vec<_>>();
+        let three = inventory(&["c", "a", "b"], &[("a", Serving), ("a", Warming), ("b", Serving), ("c", Shadow)]);
+        assert_eq!(said(&three, 1), shares(&[("c", 1)]), "a shadow is in no zone's way");
+        assert_eq!(said(&three, 3), shares(&[("b", 1), ("c", 2)]));
+        assert_eq!(said(&three, 5), shares(&[("a", 1), ("b", 2), ("c", 2)]));
+        assert_eq!(said(&inventory(&["a"], &[]), 5), shares(&[]), "nothing to spread over");
+        assert_eq!(said(&inventory(&[], &[("a", Serving)]), 5), shares(&[]));
+    }
 }

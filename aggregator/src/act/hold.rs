@@ -50,11 +50,20 @@ mod tests {
 
     fn planned(hold_terminating: bool, conditions: Conditions) -> Planned {
         let policy = Policy { hold_terminating, mode: Mode::Full, ..Policy::new("web") };
-        let inventory = Inventory { complete: true, age_seconds: 1, instances: Vec::new(), expected: 0 };
+        let inventory = Inventory { complete: true, age_seconds: 1, instances: Vec::new(), ..Inventory::default() };
         let evidence = Evidence { inventory, metrics: BTreeMap::new(), conditions };
         let (plan, _) = planner::plan(1_000, &policy, &evidence, &planner::plan::Memory::default());
         let fleet = checker::Fleet::default();
-        Planned { plan, policy, evidence, last_week: BTreeMap::new(), fleet, source: None, version: None }
+        Planned {
+            plan,
+            policy,
+            evidence,
+            memory: planner::plan::Memory::default(),
+            last_week: BTreeMap::new(),
+            fleet,
+            source: None,
+            version: None,
+        }
     }
 
     fn id() -> Id {
@@ -68,6 +77,7 @@ mod tests {
             since_micros: 0,
             instance_type: None,
             zone: None,
+            version: None,
             protected: false,
             out_of_service,
             connected: true,
@@ -75,6 +85,7 @@ mod tests {
             agent_version: None,
             claimed_state: None,
             claim_disagrees: false,
+            spool: crate::observe::Spool::default(),
             proven: None,
         }
     }

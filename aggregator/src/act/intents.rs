@@ -77,6 +77,13 @@ impl Intents {
         lines(query.fetch_all(&self.0).await?)
     }
 
+    /// What was done for one plan, in the order of its steps.
+    pub async fn of_plan(&self, group: &Id, generation: u64) -> Result<Vec<Line>, sqlx::Error> {
+        let number = i64::try_from(generation).unwrap_or(i64::MAX);
+        let query = sqlx::query(sql::INTENT_OF_PLAN).bind(group.as_str()).bind(number);
+        lines(query.fetch_all(&self.0).await?)
+    }
+
     /// Takes the lease of all groups: the epoch that nobody had before.
     pub async fn take_lease(&self, now: i64) -> Result<u64, sqlx::Error> {
         sqlx::query(sql::LEASE_TAKE).bind(SHARD).bind(now).execute(&self.0).await?;

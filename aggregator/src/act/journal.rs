@@ -311,7 +311,7 @@ mod tests {
     fn actions() -> [Action; 8] {
         let instances = vec![id("i-1"), id("i-2")];
         [
-            Action::Launch { count: 2, size: 12 },
+            Action::launch(2, 12),
             Action::Attach { instances: instances.clone() },
             Action::Detach { instances: instances.clone() },
             Action::EnterStandby { instances: instances.clone() },
@@ -483,8 +483,8 @@ mod tests {
     #[test]
     fn a_group_does_one_thing_at_a_time() {
         let mut journal = Journal::default();
-        assert_eq!(journal.on(Event::Begin(intent(Action::Launch { count: 1, size: 11 })), NOW).len(), 1);
-        let mut second = intent(Action::Launch { count: 1, size: 11 });
+        assert_eq!(journal.on(Event::Begin(intent(Action::launch(1, 11))), NOW).len(), 1);
+        let mut second = intent(Action::launch(1, 11));
         second.token = Token::new(StoreId([1; 16]), &second.group, 8, 0);
         assert_eq!(journal.on(Event::Begin(second.clone()), NOW), []);
         second.group = id("api");
@@ -494,7 +494,7 @@ mod tests {
     #[test]
     fn an_old_plan_is_not_begun_nor_called() {
         let mut journal = Journal::default();
-        let old = intent(Action::Launch { count: 1, size: 11 });
+        let old = intent(Action::launch(1, 11));
         assert_eq!(journal.on(Event::Begin(old.clone()), NOW + 61), []);
         // Begun in time, and then the disk took a minute and a half.
         journal.on(Event::Begin(old.clone()), NOW);
@@ -517,7 +517,7 @@ mod tests {
     #[test]
     fn an_intent_past_its_token_is_never_sent_again() {
         let mut journal = Journal::default();
-        let old = intent(Action::Launch { count: 1, size: 11 });
+        let old = intent(Action::launch(1, 11));
         let later = NOW + REPEAT_WITHIN_SECONDS + 1;
         assert_eq!(journal.on(Event::Reopened(vec![old.clone()]), later), [Effect::Resolve(old.clone())]);
         let effects = journal.on(Event::Found { token: old.token, found: Found::NotDone }, later);
@@ -527,7 +527,7 @@ mod tests {
     #[test]
     fn what_could_not_be_written_never_was() {
         let mut journal = Journal::default();
-        let lost = intent(Action::Launch { count: 1, size: 11 });
+        let lost = intent(Action::launch(1, 11));
         journal.on(Event::Begin(lost.clone()), NOW);
         assert_eq!(journal.on(Event::NotWritten(lost.token.clone()), NOW), []);
         assert!(journal.is_idle(&lost.group));

@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn what_was_launched_is_expected_until_it_is_seen_whatever_a_stale_inventory_says() {
         let mut ledger = Ledger::default();
-        done(&mut ledger, Action::Launch { count: 2, size: 4 }, &["i-3", "i-4"], NOW);
+        done(&mut ledger, Action::launch(2, 4), &["i-3", "i-4"], NOW);
         let stale = set(&["i-1", "i-2"]);
         ledger.seen(&id("web"), &stale, 2, NOW + 30, NOW + 30);
         assert_eq!(ledger.expected(&id("web"), &stale), 2);
@@ -303,7 +303,7 @@ mod tests {
     fn a_raised_minimum_is_expected_to_fill_the_group() {
         let mut ledger = Ledger::default();
         ledger.seen(&id("web"), &set(&["i-1", "i-2"]), 2, NOW - 5, NOW - 5);
-        done(&mut ledger, Action::Launch { count: 2, size: 4 }, &[], NOW);
+        done(&mut ledger, Action::launch(2, 4), &[], NOW);
         assert_eq!(ledger.expected(&id("web"), &set(&["i-1", "i-2"])), 2);
         let one = ledger.seen(&id("web"), &set(&["i-1", "i-2", "i-3"]), 2, NOW + 30, NOW + 30);
         assert_eq!(one, [(id("i-3"), NOW)], "whom it brought, for the lead time");
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn launches_that_fail_back_off_and_a_success_ends_it() {
         let mut ledger = Ledger::default();
-        let launch = || intent(Action::Launch { count: 1, size: 3 });
+        let launch = || intent(Action::launch(1, 3));
         let refused = |by_cloud| Settled::Refused { why: vec!["no capacity".to_owned()], by_cloud };
         ledger.settled(&launch(), &refused(false), NOW);
         assert!(!ledger.launches_failing(&id("web"), NOW), "the checker's refusal is no failure");
@@ -363,11 +363,11 @@ mod tests {
             ledger.settled(&launch(), &refused(true), NOW + 900);
         }
         assert!(!ledger.launches_failing(&id("web"), NOW + 900 + 1_800), "half an hour is the longest");
-        done(&mut ledger, Action::Launch { count: 1, size: 3 }, &["i-9"], NOW + 900);
+        done(&mut ledger, Action::launch(1, 3), &["i-9"], NOW + 900);
         ledger.seen(&id("web"), &set(&["i-9"]), 0, NOW + 910, NOW + 910);
         assert!(!ledger.launches_failing(&id("web"), NOW + 910));
         // One that never shows has failed.
-        done(&mut ledger, Action::Launch { count: 1, size: 3 }, &["i-10"], NOW + 2_000);
+        done(&mut ledger, Action::launch(1, 3), &["i-10"], NOW + 2_000);
         ledger.seen(&id("web"), &set(&["i-9"]), 0, NOW + 2_901, NOW + 2_901);
         assert!(ledger.launches_failing(&id("web"), NOW + 2_901));
         assert_eq!(ledger.expected(&id("web"), &set(&["i-9"])), 0);

@@ -16,10 +16,10 @@ pub mod service;
 pub(crate) mod sql;
 pub mod verdicts;
 
-pub use control::{Control, Standing};
+pub use control::{Control, Said, Standing};
 pub use executor::{Executor, Outlook, Seen};
 pub use intents::{Intents, Line};
 pub use journal::{Intent, Settled};
 pub use leads::{Kind, Lead, Leads};
 pub use service::{Handle, Options, Service};
-pub use verdicts::{Planned, Surroundings, Verdict};
+pub use verdicts::{Judged, Planned, Surroundings, Verdict};

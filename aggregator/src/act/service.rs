@@ -25,6 +25,7 @@ use super::leads::{Kind, Lead, Leads};
 use super::reaper::Reaper;
 use super::verdicts::{self, Planned, Verdict};
 use crate::clock::Clock;
+use crate::decision::{Decision, DecisionLog};
 use crate::fleet::{Action, Called, Fleet, Found, Reach};
 use crate::observe::{Hint, Timeline};
 use crate::shadow::{Sessions, ShadowSession};
@@ -58,6 +59,7 @@ struct Shared {
     leads: Mutex<Leads>,
     control: Control,
     intents: Intents,
+    decisions: DecisionLog,
     installation: StoreId,
     fleets: Vec<Arc<dyn Fleet>>,
     plans: mpsc::Sender<Planned>,
@@ -78,6 +80,19 @@ impl Handle {
 
     pub fn intents(&self) -> &Intents {
         &self.0.intents
+    }
+
+    pub fn decisions(&self) -> &DecisionLog {
+        &self.0.decisions
+    }
+
+    /// Writes down a plan with everything it was made from and judged by; durable on return.
+    pub async fn record(&self, planned: &Planned) -> Result<(), sqlx::Error> {
+        let decision = {
+            let executor = self.executor();
+            Decision::of(planned, *executor.limits(), executor.judged(planned, self.reach(planned.source)))
+        };
+        self.0.decisions.write(&decision).await
     }
 
     /// The source called `name`, if it can act.
@@ -196,6 +211,7 @@ impl Service {
         installation: StoreId,
         control: Control,
         intents: Intents,
+        decisions: DecisionLog,
         fleets: Vec<Arc<dyn Fleet>>,
         sessions: Sessions,
         timeline: Timeline,
@@ -227,6 +243,7 @@ impl Service {
             leads: Mutex::new(leads),
             control,
             intents,
+            decisions,
             installation,
             fleets,
             plans: sender,
@@ -340,7 +357,13 @@ impl Service {
             let reach = self.handle.reach(current.planned.source);
             let next = self.handle.executor().next(&current.planned, &mut current.next, reach, now);
             match next {
-                Next::Lease(step) => self.lease_step(group, &step.step, &step.reason).await,
+                Next::Lease(step) => {
+                    if let Err(error) = self.handle.record(&current.planned).await {
+                        tracing::error!(%error, %group, "a decision cannot be written down: no lease is changed");
+                        continue;
+                    }
+                    self.lease_step(group, &step.step, &step.reason).await;
+                }
                 Next::Effects(effects) => return self.perform(effects).await,
                 Next::End => return,
             }
@@ -389,10 +412,18 @@ impl Service {
     }
 
     fn write(&mut self, intent: Intent) {
-        let intents = self.handle.0.intents.clone();
+        let handle = self.handle.clone();
         let reason = self.reason(&intent);
+        let planned = self.groups.get(&intent.group).map(|current| current.planned.clone());
         self.tasks.spawn(async move {
-            Came::Event(match intents.write(&intent, &reason).await {
+            // What it was decided from first: what nobody could explain is not done.
+            let written = async {
+                if let Some(planned) = planned.filter(|planned| planned.plan.generation == intent.generation) {
+                    handle.record(&planned).await?;
+                }
+                handle.0.intents.write(&intent, &reason).await
+            };
+            Came::Event(match written.await {
                 Ok(()) => Event::Written(intent.token),
                 Err(error) => {
                     tracing::error!(%error, group = %intent.group, "an intent cannot be written: nothing is done");

@@ -11,6 +11,8 @@ pub(crate) const INTENT_READ: &str = "SELECT body, reason, settled_at, settled F
     WHERE settled_at IS NULL OR written_at >= $1 ORDER BY written_at, step";
 pub(crate) const INTENT_LATEST: &str = "SELECT body, reason, settled_at, settled FROM intent \
     WHERE $1 = '' OR group_name = $1 ORDER BY written_at DESC, step DESC LIMIT $2";
+pub(crate) const INTENT_OF_PLAN: &str = "SELECT body, reason, settled_at, settled FROM intent \
+    WHERE group_name = $1 AND generation = $2 ORDER BY step";
 pub(crate) const INTENT_EXPIRE: &str = "DELETE FROM intent WHERE settled_at < $1";
 pub(crate) const LEASE_TAKE: &str = "INSERT INTO lease (shard, epoch, taken_at) VALUES ($1, 1, $2) \
     ON CONFLICT (shard) DO UPDATE SET epoch = lease.epoch + 1, taken_at = excluded.taken_at";
@@ -27,6 +29,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("INTENT_SETTLE", INTENT_SETTLE),
     ("INTENT_READ", INTENT_READ),
     ("INTENT_LATEST", INTENT_LATEST),
+    ("INTENT_OF_PLAN", INTENT_OF_PLAN),
     ("INTENT_EXPIRE", INTENT_EXPIRE),
     ("LEASE_TAKE", LEASE_TAKE),
     ("LEASE_READ", LEASE_READ),

@@ -7,9 +7,9 @@ use checker::{Change, Facts, Fleet, Limits, Load, Machine, Place, ShadowFacts};
 use foreshadow_proto::convert::Id;
 use planner::demand::InstanceMode;
 use planner::evidence::{Evidence, Instance, Origin};
-use planner::plan::Plan;
+use planner::plan::{Memory, Plan};
 use planner::policy::{AtLimit, Metric, Mode, Policy};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::call::Fresh;
 use super::control::Standing;
@@ -23,6 +23,8 @@ pub struct Planned {
     pub plan: Plan,
     pub policy: Policy,
     pub evidence: Evidence,
+    /// What the round before left.
+    pub memory: Memory,
     /// Highest gross demand in the same hour a week ago, points.
     pub last_week: BTreeMap<Metric, f64>,
     pub fleet: Fleet,
@@ -32,7 +34,8 @@ pub struct Planned {
 }
 
 /// What the plan's evidence does not hold.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Surroundings {
     /// Seconds since the epoch.
     pub now: i64,
@@ -53,6 +56,25 @@ pub struct Verdict {
     pub allowed: bool,
     /// Why not, in words.
     pub refusals: Vec<String>,
+}
+
+/// The checker's word on one step, and what it was told beside the evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Judged {
+    /// Index of the step in the plan.
+    pub step: usize,
+    pub change: Change,
+    pub around: Surroundings,
+    /// Why not, in words; empty when it may be.
+    pub refusals: Vec<String>,
+}
+
+impl Judged {
+    /// The answer without what led to it.
+    pub fn verdict(self) -> Verdict {
+        Verdict { step: self.step, allowed: self.refusals.is_empty(), refusals: self.refusals }
+    }
 }
 
 /// Why the checker refuses a change, in words; empty when it does not.
@@ -85,6 +107,7 @@ fn facts(planned: &Planned, around: &Surroundings) -> Facts {
         machines: evidence.inventory.instances.iter().map(|it| machine(policy, it, around)).collect(),
         minimum: policy.minimum,
         maximum: policy.maximum,
+        windows: policy.windows.iter().map(window).collect(),
         loads: loads.collect(),
         removed: around.record.removed,
         launched_last_hour: around.record.launched_last_hour,
@@ -100,6 +123,11 @@ fn facts(planned: &Planned, around: &Surroundings) -> Facts {
         loopback: around.loopback,
         leave_below_last_week: around.leave_below_last_week,
     }
+}
+
+fn window(window: &planner::bounds::Window) -> checker::Window {
+    let planner::bounds::Window { from, until, minimum, maximum, .. } = *window;
+    checker::Window { from, until, minimum, maximum }
 }
 
 fn machine(policy: &Policy, instance: &Instance, around: &Surroundings) -> Machine {
@@ -262,14 +290,28 @@ mod tests {
             Demand { gross: 200.0, weight: 10.0, serving: 10, reporting: 10, incomplete: false, saturated: false };
         let found = MetricEvidence { demand: Some(demand), baseline: Baseline::default(), ..MetricEvidence::default() };
         let evidence = Evidence {
-            inventory: Inventory { complete: true, age_seconds: 1, instances: instances.collect(), expected: 0 },
+            inventory: Inventory {
+                complete: true,
+                age_seconds: 1,
+                instances: instances.collect(),
+                ..Inventory::default()
+            },
             metrics: BTreeMap::from([(Metric::Cpu, found)]),
             conditions: Conditions { started_seconds_ago: 10_000, ..Conditions::default() },
         };
         let policy = Policy::new("web");
         let (plan, _) = planner::plan(1_000, &policy, &evidence, &planner::plan::Memory::default());
         let fleet = Fleet { groups: 1, machines: 200, ..Fleet::default() };
-        Planned { plan, policy, evidence, last_week: BTreeMap::new(), fleet, source: None, version: None }
+        Planned {
+            plan,
+            policy,
+            evidence,
+            memory: Memory::default(),
+            last_week: BTreeMap::new(),
+            fleet,
+            source: None,
+            version: None,
+        }
     }
 
     fn detach(count: usize) -> Change {

@@ -1,10 +1,13 @@
 //! REST and gRPC on one port. [`routes`] is the one table of who may call what; [`rest`] and
-//! [`predict`] answer, [`steer`] is how operators tell it what to do; [`server`] listens.
+//! [`predict`] answer, [`overview`] and [`behind`] are what the web page ([`assets`]) stands on, [`steer`] is how operators tell it what to do; [`server`] listens.
 
 mod ask;
+mod assets;
+mod behind;
 mod events;
 mod identity;
 mod openapi;
+mod overview;
 mod predict;
 mod problem;
 mod push;
@@ -96,7 +99,11 @@ pub fn router(state: ApiState) -> Router {
         grpc.add_service(v1alpha);
     }
     Router::new()
-        .route("/", get(rest::overview))
+        .route("/", get(assets::page))
+        .route("/web/{asset}", get(assets::asset))
+        .route("/whoami", get(overview::whoami))
+        .route("/overview", get(overview::overview))
+        .route("/changes", get(overview::changes))
         .route("/healthz", get(rest::healthz))
         .route("/readyz", get(rest::readyz))
         .route("/metrics", get(rest::metrics))
@@ -104,8 +111,13 @@ pub fn router(state: ApiState) -> Router {
         .route("/groups", get(rest::groups))
         .route("/groups/{group}", get(rest::group))
         .route("/groups/{group}/minutes", get(rest::minutes))
+        .route("/groups/{group}/course", get(behind::course))
+        .route("/groups/{group}/models", get(behind::models))
+        .route("/instances", get(behind::instances))
         .route("/plans", get(rest::plans))
         .route("/plans/{generation}", get(rest::plan))
+        .route("/decisions", get(rest::decisions))
+        .route("/decisions/{generation}", get(rest::decision))
         .route("/predict/capacity", get(rest::predict_capacity))
         .route("/events", get(events::events).post(events::enter))
         .route("/events/{id}", get(events::event).delete(events::delete))

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use foreshadow_proto::convert::Id;
 use foreshadow_proto::v1;
@@ -16,6 +16,7 @@ use super::ApiState;
 use super::ask::{Asked, Known, wrong};
 use super::problem::Problem;
 use crate::act::{Kind, Lead, Standing};
+use crate::decision::Kept;
 use crate::identity::{AuditEntry, Caller, Role};
 use crate::observe::MemberSnapshot;
 use crate::rounds::PredictError;
@@ -33,15 +34,6 @@ const BEHIND_TICKS: i64 = 100;
 const PLAN_OVERDUE_SECONDS: i64 = 30;
 /// A JSON body is never longer.
 pub(super) const BODY_BYTES: usize = 256 * 1_024;
-
-/// The page loads nothing from anywhere, asks this server alone, and is framed by nobody.
-const PAGE_POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; \
-    style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// The page a person meets first.
-pub async fn overview() -> impl IntoResponse {
-    ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(include_str!("overview.html")))
-}
 
 /// The process is alive.
 #[utoipa::path(get, path = "/healthz", responses((status = 200, description = "alive", body = String)))]
@@ -203,15 +195,18 @@ pub(super) fn limit_of(asked: &Known) -> Result<u32, Problem> {
 
 /// The latest plans of a group, newest first.
 #[utoipa::path(get, path = "/plans", params(
-    ("group" = String, Query), ("limit" = Option<u32>, Query, description = "20 unless told, 500 at most")),
+    ("group" = String, Query), ("limit" = Option<u32>, Query, description = "20 unless told, 500 at most"),
+    ("to" = Option<String>, Query, description = "made then or before: RFC 3339, seconds since 1970 or like -6h; now unless told")),
     responses((status = 200, description = "found", body = Value), (status = 400, description = "a parameter or a field is wrong", body = Problem)))]
 pub async fn plans(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<Value>>, Problem> {
-    let asked = asked.only(&["group", "limit"])?;
+    let asked = asked.only(&["group", "limit", "to"])?;
     let name = asked.text("group").ok_or_else(|| wrong("group", "is missing"))?.to_owned();
     let limit = limit_of(&asked)?;
+    let to = asked.time("to", state.clock.wall_seconds())?;
     let group = known_group(&state, &name)?;
-    let stored = state.plans.plans(&group, limit).await.map_err(|error| Problem::unavailable(&error))?;
-    if stored.is_empty() {
+    let stored =
+        state.plans.plans(&group, to.unwrap_or(i64::MAX), limit).await.map_err(|error| Problem::unavailable(&error))?;
+    if stored.is_empty() && to.is_none() {
         // A simulated group's plans are not kept.
         let latest = state.board.report(&group).and_then(|report| report.plan.as_deref().cloned());
         return Ok(Json(latest.into_iter().collect()));
@@ -239,6 +234,43 @@ pub async fn plan(
             format!("generation {number} is not kept; those between {first} and {last} that said something new are");
         Problem::new(StatusCode::NOT_FOUND, kept).field("generation", "is not kept")
     })
+}
+
+/// The decisions that are kept with all their evidence, newest first: every round that changed something, and one an hour.
+#[utoipa::path(get, path = "/decisions", params(
+    ("group" = String, Query), ("limit" = Option<u32>, Query, description = "20 unless told, 500 at most"),
+    ("at" = Option<String>, Query, description = "made at or before: RFC 3339, seconds since 1970 or like -6h; now unless told")),
+    responses((status = 200, description = "found", body = Vec<Kept>), (status = 400, description = "a parameter or a field is wrong", body = Problem)))]
+pub async fn decisions(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<Kept>>, Problem> {
+    let asked = asked.only(&["group", "limit", "at"])?;
+    let name = asked.text("group").ok_or_else(|| wrong("group", "is missing"))?.to_owned();
+    let (limit, at) = (limit_of(&asked)?, asked.time("at", state.clock.wall_seconds())?);
+    let group = known_group(&state, &name)?;
+    let kept = state.act.decisions().latest(&group, at.unwrap_or(i64::MAX), limit).await;
+    Ok(Json(kept.map_err(|error| Problem::unavailable(&error))?))
+}
+
+/// One decision with all it was made from, and the calls it led to. `foreshadow replay` makes it again.
+#[utoipa::path(get, path = "/decisions/{generation}", params(("generation" = u64, Path), ("group" = String, Query)),
+    responses((status = 200, description = "found", body = Value),
+        (status = 400, description = "a parameter or a field is wrong", body = Problem),
+        (status = 404, description = "not known, or not kept", body = Problem)))]
+pub async fn decision(
+    State(state): State<ApiState>,
+    Path(generation): Path<String>,
+    asked: Asked,
+) -> Result<Json<Value>, Problem> {
+    let asked = asked.only(&["group"])?;
+    let name = asked.text("group").ok_or_else(|| wrong("group", "is missing"))?.to_owned();
+    let number = generation.parse().map_err(|_| wrong("generation", "must be a whole number"))?;
+    let group = known_group(&state, &name)?;
+    let found = state.act.decisions().decision(&group, number).await.map_err(|error| Problem::unavailable(&error))?;
+    let Some(decision) = found else {
+        let why = format!("the evidence of plan {number} is not kept; GET /decisions lists what is");
+        return Err(Problem::new(StatusCode::NOT_FOUND, why).field("generation", "is not kept"));
+    };
+    let calls = state.act.intents().of_plan(&group, number).await.map_err(|error| Problem::unavailable(&error))?;
+    Ok(Json(json!({ "decision": decision, "calls": calls })))
 }
 
 /// Capacity a group needs at a time, with its evidence.

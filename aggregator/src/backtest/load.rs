@@ -10,8 +10,9 @@ use super::Setting;
 
 /// Rows that cannot be: a history is at least this long.
 const LEAST_MINUTES: usize = 240;
-/// A point is cut into this many parts, so that demand and idle use add up without a rounding error.
-const PARTS: f64 = 4_096.0;
+/// A point is cut into this many parts, so that demand and idle use add up without a rounding error, also in the single precision in
+/// which rounds keep their minutes (up to 65 536 points).
+const PARTS: f64 = 256.0;
 
 /// Load in units of one instance at 100 %: a load of 3 saturates three instances.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,6 +7,7 @@
 mod safety;
 
 mod inventory;
+mod window;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,6 +19,8 @@ use planner::policy::{Adopt, AtLimit, Mode, ShadowBy};
 use serde::Serialize;
 
 use foreshadow_agent::reader::{Fault, Reader, Section, want};
+
+use crate::windows::Weekly;
 
 pub use inventory::{Aws, Command, CommandReach, Inventory, Webhook};
 
@@ -154,9 +157,13 @@ impl Default for Shadow {
 pub struct Group {
     pub minimum: Option<u32>,
     pub maximum: Option<u32>,
+    /// `[group.NAME.window.NAME]`: floors and ceilings that hold for a time every week.
+    pub window: BTreeMap<String, Weekly>,
     pub confidence: Option<f64>,
     /// Percent, by metric: `cpu`, `network_in`, `network_out`, `memory`.
     pub targets: BTreeMap<String, f64>,
+    /// Percent, by metric: lower ones for present demand.
+    pub reactive_targets: BTreeMap<String, f64>,
     /// Capacity by instance type relative to the reference type.
     pub weights: BTreeMap<String, f64>,
     /// Bits per second by instance type; a network target needs it.
@@ -168,6 +175,8 @@ pub struct Group {
     pub shadow_seconds: Option<u32>,
     /// What one instance missing for one hour costs, in the currency of the prices.
     pub late_cost_per_hour: Option<f64>,
+    /// What a change costs by itself, in the currency of the prices.
+    pub change_cost: Option<f64>,
     pub launches_per_hour: Option<u32>,
     /// Most that the whole group may cost, shadows included.
     pub spend_per_hour: Option<f64>,
@@ -390,6 +399,7 @@ fn group(reader: &mut Reader, mut section: Section<'_>, longest_shadow: u32) -> 
         reattach_lead_seconds: section.get(reader, "reattach_lead_seconds", want::count(1..=7_200)),
         shadow_seconds: section.get(reader, "shadow_seconds", want::count(60..=longest_shadow)),
         late_cost_per_hour: section.get(reader, "late_cost_per_hour", want::number(0.0..=1e6)),
+        change_cost: section.get(reader, "change_cost", want::number(0.0..=1e6)),
         launches_per_hour: section.get(reader, "launches_per_hour", want::count(0..=100_000)),
         spend_per_hour: section.get(reader, "spend_per_hour", want::number(0.0..=1e9)),
         silent_at_limit: section
@@ -406,6 +416,8 @@ fn group(reader: &mut Reader, mut section: Section<'_>, longest_shadow: u32) -> 
         let path = section.path_of("maximum");
         section.fault(reader, "minimum", format!("{minimum} is above {path} = {maximum}"));
     }
+    let bounds = (read.minimum, read.maximum);
+    read.window = window::read(reader, &mut section, bounds);
     let targets = section.map(reader, "targets", |metric, value| {
         if METRICS.contains(&metric) {
             want::number(1.0..=95.0)(value)
@@ -414,6 +426,14 @@ fn group(reader: &mut Reader, mut section: Section<'_>, longest_shadow: u32) -> 
         }
     });
     read.targets = targets.unwrap_or_default().into_iter().collect();
+    let of = |metric: &str| {
+        read.targets.get(metric).copied().or((read.targets.is_empty() && metric == "cpu").then_some(60.0))
+    };
+    let lower = section.map(reader, "reactive_targets", |metric, value| match of(metric) {
+        Some(target) => want::number(1.0..=target)(value).map_err(|problem| format!("{problem}, its target")),
+        None => Err("this metric has no target".to_owned()),
+    });
+    read.reactive_targets = lower.unwrap_or_default().into_iter().collect();
     let weights = section.map(reader, "weights", |_, value| want::number(0.01..=100.0)(value));
     read.weights = weights.unwrap_or_default().into_iter().collect();
     let bandwidth = section.map(reader, "bandwidth_bits", |_, value| want::number(1e6..=1e13)(value));

@@ -109,6 +109,8 @@ pub struct Shop {
     /// Demand at the confidence that a forecast an hour before promised, by step; and whether it held.
     promises: BTreeMap<i64, (f64, bool)>,
     pub picture: Picture,
+    /// Minutes that nobody has stored yet, the imported ones first: the web page reads them where those of real groups are.
+    pub minutes: Vec<Minute>,
 }
 
 impl Shop {
@@ -124,11 +126,14 @@ impl Shop {
         config.tracking = Some(TargetTracking { target: TARGET, scale_in: true });
         let mut cloud = StrictCloud::new(seed, Config { start: began, groups: vec![config], ..Config::default() });
         let mut latest = 0.0;
+        let mut minutes = Vec::new();
         for start in (began..BEGINS).step_by(60) {
             latest = load.minute(start);
             cloud.advance(start + 60);
             let carried = cloud.carry(start + 60, GROUP, latest).ok()?;
-            round.take(&minute(&group, start, measured(&carried)));
+            let made = minute(&group, start, measured(&carried));
+            round.take(&made);
+            minutes.extend(made);
         }
         // Every second point, so that one of them costs about what ours does.
         let reactive = (15..=30).map(|half| Reactive::new(cloud.clone(), f64::from(2 * half))).collect();
@@ -143,7 +148,7 @@ impl Shop {
         let score = Score::begin(&cloud);
         let world = World::new(cloud, group, options);
         let picture = Picture { now: BEGINS, confidence: base.confidence, ..Picture::default() };
-        Some(Self { load, latest, world, round, base, score, reactive, promises: BTreeMap::new(), picture })
+        Some(Self { load, latest, world, round, base, score, reactive, promises: BTreeMap::new(), picture, minutes })
     }
 
     /// One simulated minute: load, measurement, forecast, plan, act. The report is what the API shows.
@@ -160,7 +165,9 @@ impl Shop {
         self.reactive.iter_mut().for_each(|it| it.minute(now, self.latest));
         let observed = self.world.observe(now, self.latest, true)?;
         self.score.take(&observed.carried);
-        self.round.take(&minute(&self.world.group, start, observed.demand));
+        let made = minute(&self.world.group, start, observed.demand);
+        self.round.take(&made);
+        self.minutes.extend(made);
         self.round.forecast(now);
         let (planned, report) = self.turn(&observed, now);
         self.show(&planned, &report, start);

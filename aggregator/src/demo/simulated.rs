@@ -1,5 +1,6 @@
 //! Runs the simulated group in compressed time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use foreshadow_proto::convert::Id;
@@ -9,9 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::shop::{GROUP, Picture, Shop};
 use crate::rounds::Board;
+use crate::store::SampleStore;
 
 /// Turns a second.
 const TURNS: u32 = 4;
+
+/// Minutes written in one transaction.
+const MINUTES_AT_ONCE: usize = 1_000;
 
 /// How it runs.
 #[derive(Debug, Clone, Copy)]
@@ -32,10 +37,10 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    pub fn start(board: Board, pace: Pace) -> Self {
+    pub fn start(board: Board, store: Arc<dyn SampleStore>, pace: Pace) -> Self {
         let (tell, picture) = watch::channel(Picture::default());
         let stop = CancellationToken::new();
-        let task = tokio::spawn(run(board, pace, tell, stop.clone()));
+        let task = tokio::spawn(run(board, store, pace, tell, stop.clone()));
         Self { picture, stop, task }
     }
 
@@ -58,7 +63,13 @@ impl Simulated {
     }
 }
 
-async fn run(board: Board, pace: Pace, tell: watch::Sender<Picture>, stop: CancellationToken) {
+async fn run(
+    board: Board,
+    store: Arc<dyn SampleStore>,
+    pace: Pace,
+    tell: watch::Sender<Picture>,
+    stop: CancellationToken,
+) {
     let Ok(name) = Id::new("group", GROUP) else { return };
     let Ok(Some(mut shop)) = tokio::task::spawn_blocking(move || Shop::open(pace.seed)).await else { return };
     let mut every = tokio::time::interval(Duration::from_secs(1) / TURNS);
@@ -85,6 +96,13 @@ async fn run(board: Board, pace: Pace, tell: watch::Sender<Picture>, stop: Cance
         });
         let Ok((moved, report)) = turn.await else { return };
         shop = moved;
+        // A few at once: samples of this host take turns with them.
+        for some in std::mem::take(&mut shop.minutes).chunks(MINUTES_AT_ONCE) {
+            if let Err(error) = store.put_minutes(some).await {
+                // Only the page would miss them.
+                tracing::warn!(%error, "simulated minutes cannot be stored");
+            }
+        }
         if let Some(report) = report {
             board.publish(&name, report);
         }

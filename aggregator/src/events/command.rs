@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::ical::{self, Occurrence};
 use crate::client::{Client, escaped};
+use crate::clock::{Clock as _, SystemClock};
 
 /// List events, enter one, or take one back.
 #[derive(Debug, clap::Args)]
@@ -197,7 +198,7 @@ impl Import {
         let text = std::fs::read_to_string(&self.file).with_context(place)?;
         let zone = TimeZone::get(&self.time_zone)
             .with_context(|| format!("--time-zone {:?}: give an IANA name such as Europe/Berlin", self.time_zone))?;
-        let now = Timestamp::now().as_second();
+        let now = SystemClock.wall_seconds();
         let found = ical::read(&text, now, now + i64::from(self.within), &zone).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(|problem| format!("{}: {problem}", place())).collect();
             anyhow::anyhow!("{}\nnothing was entered", lines.join("\n"))

@@ -18,6 +18,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use foreshadow_proto::convert::Id;
+use planner::evidence::Pick;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -159,6 +160,10 @@ pub struct GroupInventory {
     pub untold: bool,
     /// What a new instance would be launched from: template and version, or launch configuration.
     pub version: Option<String>,
+    /// The zones it launches into; empty where the provider does not say.
+    pub zones: Vec<Id>,
+    /// By what the group picks who goes, in its order.
+    pub termination: Vec<Pick>,
     /// The installation that may change it, by [`OWNER_TAG`].
     pub owner: Option<String>,
 }
@@ -242,6 +247,10 @@ pub enum Action {
     Launch {
         count: u32,
         size: u32,
+        /// How many go into which zone; empty where the provider sees to that. Written down with the intent: repeated, a
+        /// call asks each zone for the same again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        zones: Vec<(Id, u32)>,
     },
     Attach {
         instances: Vec<Id>,
@@ -273,6 +282,11 @@ pub enum Action {
 }
 
 impl Action {
+    /// A launch that leaves the zones to the provider.
+    pub const fn launch(count: u32, size: u32) -> Self {
+        Self::Launch { count, size, zones: Vec::new() }
+    }
+
     /// The instances it names; a launch and a floor name none.
     pub fn instances(&self) -> &[Id] {
         match self {

@@ -62,7 +62,7 @@ pub(super) fn ask_outcome(group: &Id, action: &Action, token: &Token) -> Questio
 
 fn details(group: &Id, action: &Action) -> Value {
     match action {
-        Action::Launch { count, size } => json!({ "group": group, "count": count, "size": size }),
+        Action::Launch { count, size, .. } => json!({ "group": group, "count": count, "size": size }),
         Action::Floor { from, to } => json!({ "group": group, "from": from, "to": to }),
         named => json!({ "group": group, "instances": named.instances() }),
     }
@@ -134,6 +134,8 @@ pub(super) fn read_inventory(answer: &[u8], groups: &[String], taken_micros: i64
             deploying: group.deploying,
             untold: false,
             version: group.version,
+            zones: Vec::new(),
+            termination: Vec::new(),
             owner: group.owner.filter(|owner| !owner.is_empty()),
         };
         inventory.groups.insert(id, found);
@@ -319,7 +321,7 @@ mod tests {
     #[test]
     fn an_answer_that_names_others_or_cannot_be_read_tells_nothing() {
         let detach = Action::Detach { instances: vec![id("i-1"), id("i-2")] };
-        let launch = Action::Launch { count: 1, size: 3 };
+        let launch = Action::launch(1, 3);
         let called = |answer: &str, action| read_called(answer.as_bytes(), action);
         let one = r#"{"result":"done","instances":["i-1"]}"#;
         assert_eq!(called(one, &detach), Called::Done { instances: vec![id("i-1")] });

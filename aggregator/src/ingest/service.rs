@@ -174,9 +174,12 @@ impl AgentService {
                         }
                     }
                     Effect::Store(arrival) => {
-                        let stream = arrival.stream;
+                        let (stream, instance) = (arrival.stream, arrival.instance.clone());
+                        let newest = arrival.samples.iter().map(|sample| sample.wall_micros).max();
+                        let dropped = arrival.dropped_total;
                         match self.store(*arrival).await {
                             Ok(ranges) => {
+                                self.timeline.sampled(&instance, newest, waiting(&ranges, dropped), dropped);
                                 let durable = Event::Durable { stream, ranges };
                                 effects.extend(session.on(durable, self.clock.wall_micros()));
                             }
@@ -313,6 +316,13 @@ impl AgentService {
     }
 }
 
+/// Samples of a stream that were made, and are neither held nor dropped: sequences begin at 1 and leave none out.
+fn waiting(held: &[std::ops::RangeInclusive<u64>], dropped: u64) -> u64 {
+    let made = held.iter().map(|range| *range.end()).max().unwrap_or(0);
+    let here: u64 = held.iter().map(|range| range.end() - range.start() + 1).sum();
+    made.saturating_sub(here).saturating_sub(dropped)
+}
+
 /// Says when to come back, so that nobody hammers what is full.
 fn come_back(text: String, after: Duration) -> Status {
     let mut metadata = MetadataMap::new();
@@ -346,5 +356,20 @@ impl agent_server::Agent for AgentService {
         let messages = request.into_inner();
         tokio::spawn(async move { Box::pin(service.serve(own, messages, answers)).await });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_neither_here_nor_dropped_waits() {
+        assert_eq!(waiting(&[], 0), 0);
+        assert_eq!(waiting(&[1..=10], 0), 0);
+        // A backlog: the newest were sent first.
+        assert_eq!(waiting(&[1..=10, 91..=100], 0), 80);
+        assert_eq!(waiting(&[1..=10, 91..=100], 30), 50);
+        assert_eq!(waiting(&[5..=10], 99), 0, "more dropped than missing");
     }
 }

@@ -21,7 +21,7 @@ pub use decide::Patience;
 pub use hint::Hint;
 pub use letters::read_letters;
 pub use observer::Observer;
-pub use timeline::{Doubt, GroupSnapshot, MemberSnapshot, Move, Timeline, UNASSIGNED};
+pub use timeline::{Doubt, GroupSnapshot, MemberSnapshot, Move, Spool, Timeline, UNASSIGNED};
 pub(crate) use timeline::{HELD, STANDBY};
 
 /// What an instance is to its group (design, section 2).

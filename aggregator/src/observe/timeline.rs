@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foreshadow_proto::convert::{Facts, Hello, Id};
 use foreshadow_proto::v1;
+use planner::evidence::Pick;
 use tokio::sync::watch;
 
 use super::decide::{self, Known, Patience};
@@ -82,8 +83,20 @@ struct Agent {
     claim: Option<Id>,
     facts: Facts,
     version: String,
+    spool: Spool,
     /// Its latest words were those of the instance itself: by its own certificate, or by somebody who answers for it.
     proven: bool,
+}
+
+/// How an instance's samples come in, as the aggregator sees it. An agent that was not heard of since the start has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct Spool {
+    /// µs since the Unix epoch of the newest sample that is durable.
+    pub newest_micros: Option<i64>,
+    /// Samples the agent has made up to the newest one and that are neither here nor dropped: they wait on its disk.
+    pub waiting: u64,
+    /// Samples the agent had to drop in this stream before they were acknowledged.
+    pub dropped: u64,
 }
 
 /// A placement that became true.
@@ -131,6 +144,10 @@ pub struct GroupSnapshot {
     pub floor: Option<planner::evidence::Floor>,
     /// What a new instance would be launched from.
     pub version: Option<String>,
+    /// The zones it launches into.
+    pub zones: Vec<Id>,
+    /// By what the group picks who goes.
+    pub termination: Vec<Pick>,
     /// The installation that may change it.
     pub owner: Option<String>,
     pub members: Vec<MemberSnapshot>,
@@ -152,6 +169,8 @@ pub struct MemberSnapshot {
     pub since_micros: i64,
     pub instance_type: Option<String>,
     pub zone: Option<String>,
+    /// What it was launched from.
+    pub version: Option<String>,
     pub protected: bool,
     /// Where it stands in its group by the source's word, while it is out of service: `standby`,
     /// `retained`, `held by a termination hook`.
@@ -164,6 +183,7 @@ pub struct MemberSnapshot {
     pub claimed_state: Option<String>,
     /// The inventory says otherwise.
     pub claim_disagrees: bool,
+    pub spool: Spool,
     /// What is heard of it is proven to be its own: by its certificate, or pushed by an operator. Absent when nothing
     /// was ever heard.
     pub proven: Option<bool>,
@@ -240,6 +260,14 @@ impl Timeline {
     /// An agent ends on purpose.
     pub fn agent_said_goodbye(&self, instance: &Id, now: i64) {
         self.agent(instance, now, |agent| agent.said_goodbye = true);
+    }
+
+    /// Samples of an instance became durable. Moves no placement, so it stirs nobody.
+    pub fn sampled(&self, instance: &Id, newest_micros: Option<i64>, waiting: u64, dropped: u64) {
+        let mut state = self.write();
+        let Some(record) = state.instances.get_mut(instance) else { return };
+        let newest = record.agent.spool.newest_micros.max(newest_micros);
+        record.agent.spool = Spool { newest_micros: newest, waiting, dropped };
     }
 
     /// Samples were pushed for an instance that has no stream of its own.
@@ -342,6 +370,7 @@ impl Timeline {
                     since_micros: placed.since_micros,
                     instance_type: record.instance_type(),
                     zone: record.zone(),
+                    version: record.member.as_ref().and_then(|member| member.version.clone()),
                     protected: record.member.as_ref().is_some_and(|member| member.protected),
                     out_of_service: record.word().filter(|word| record.member.is_some() && *word != DETACHED),
                     connected: record.agent.connected,
@@ -349,6 +378,7 @@ impl Timeline {
                     agent_version: Some(record.agent.version.clone()).filter(|version| !version.is_empty()),
                     claimed_state: record.agent.facts.target_lifecycle_state.clone(),
                     claim_disagrees: record.disagrees(),
+                    spool: record.agent.spool,
                     proven: record.agent.heard.map(|_| record.agent.proven),
                 })
             })
@@ -374,6 +404,8 @@ impl Timeline {
             foreign_scale_in: inventory.is_some_and(|inventory| inventory.foreign_scale_in),
             floor: inventory.and_then(|it| Some(planner::evidence::Floor { now: it.floor?, own: it.minimum })),
             version: inventory.and_then(|inventory| inventory.version.clone()),
+            zones: inventory.map(|inventory| inventory.zones.clone()).unwrap_or_default(),
+            termination: inventory.map(|inventory| inventory.termination.clone()).unwrap_or_default(),
             owner: inventory.and_then(|inventory| inventory.owner.clone()),
             members,
         })

@@ -9,7 +9,7 @@ use foreshadow_proto::v1;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::MeasuredFactor;
+use super::{MeasuredFactor, MetricReport};
 
 /// One group after its latest round. Immutable; a new round publishes a new one.
 #[derive(Debug, Clone)]
@@ -21,6 +21,12 @@ pub struct GroupReport {
     pub leads: (u32, u32),
     /// What past events turned out to be, with the metric.
     pub measured_events: Vec<(String, MeasuredFactor)>,
+    /// What stands behind each metric's forecast.
+    pub metrics: BTreeMap<String, MetricReport>,
+    /// Minimum and maximum.
+    pub bounds: (u32, u32),
+    /// One-sided quantile that is provisioned for.
+    pub confidence: f64,
     /// The latest plan as the API shows it.
     pub plan: Option<Arc<serde_json::Value>>,
     /// Answers capacity questions from the evidence of this round.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use forecast::events::{self, Occurrence};
-use forecast::{Champion, Options, Pool, Series, Tracker};
+use forecast::{Contest, Options, Pool, Series, Tracker};
 use foreshadow_proto::v1;
 use planner::baseline::{self, Baseline, Doubt, Measured};
 use planner::demand::{Demand, InstanceMode};
@@ -15,16 +15,10 @@ use planner::policy::{Metric, Policy};
 
 use super::history::History;
 use super::raised::{Measured as MeasuredEvents, Raised};
+use super::standing::{MetricReport, Standing};
 use super::{AnswersCapacity, GroupReport, PredictError};
 use crate::act::{Planned, Verdict};
 use crate::store::Minute;
-
-/// The selection of models runs this often; forecasts in between keep its weights.
-const SELECT_EVERY_SECONDS: i64 = 3_600;
-/// While history is short each new quarter of an hour says a lot.
-const SELECT_YOUNG_EVERY_SECONDS: i64 = 900;
-/// History below this is young.
-const YOUNG_MINUTES: usize = 2 * 1_440;
 
 /// What one group is, measured now.
 #[derive(Debug, Clone, Default)]
@@ -60,8 +54,8 @@ struct MetricRound {
     baseline: Baseline,
     doubt: Option<Doubt>,
     baseline_at: Option<i64>,
-    champion: Option<Champion>,
-    selected_at: i64,
+    /// What every model said of the past, and what it has earned.
+    contest: Option<Contest>,
     /// What the models say by themselves: this is what is scored.
     own: Option<Arc<forecast::Forecast>>,
     /// The same raised by events: this is what is published and planned from.
@@ -72,6 +66,8 @@ struct MetricRound {
     tracker: Tracker,
     /// Why there is no forecast, for people.
     refused: Option<String>,
+    /// What stands behind the forecast, for people.
+    standing: Option<Arc<Standing>>,
 }
 
 impl MetricRound {
@@ -88,26 +84,26 @@ impl MetricRound {
         let measured = self.history.series(&self.baseline, begun);
         self.settle(&measured, options, events);
         let series = events::ordinary(measured.clone(), events);
-        let young = self.history.measured() < YOUNG_MINUTES;
-        let every = if young { SELECT_YOUNG_EVERY_SECONDS } else { SELECT_EVERY_SECONDS };
-        if self.champion.is_none() || begun - self.selected_at >= every {
-            match forecast::select_from(pool, &series, options) {
-                Ok(champion) => (self.champion, self.selected_at) = (Some(champion), begun),
-                // What was selected before still forecasts; only nothing at all forecasts nothing.
+        if self.contest.is_none() {
+            match Contest::new(pool, options) {
+                Ok(contest) => self.contest = Some(contest),
                 Err(error) => self.refused = Some(error.to_string()),
             }
         }
-        let Some(champion) = &self.champion else { return };
-        match forecast::forecast_from(pool, &series, champion, options) {
+        let Some(contest) = &mut self.contest else { return };
+        match contest.forecast(&series) {
             Ok(mut forecast) => {
                 self.refused = None;
-                self.tracker.made(&forecast);
-                self.tracker.publish(&mut forecast);
+                self.tracker.issue(&mut forecast);
+                let standing = contest.champion().map(|champion| Standing::new(&forecast, champion, &self.tracker));
+                self.standing = standing.map(Arc::new);
                 self.own = Some(Arc::new(forecast));
             }
-            Err(error) => (self.refused, self.own) = (Some(error.to_string()), None),
+            Err(error) => (self.refused, self.own, self.standing) = (Some(error.to_string()), None, None),
         }
-        self.measured_events.next(&measured, events, pool, champion, options);
+        if let Some(champion) = contest.champion() {
+            self.measured_events.next(&measured, events, pool, champion, options);
+        }
     }
 
     /// Tells the tracker what the steps since the last forecast turned out to be. Not those of
@@ -146,7 +142,13 @@ impl GroupRound {
     }
 
     /// Lets these models compete instead of those that need nothing but the history.
+    ///
+    /// What was found out about the old ones speaks until the new ones were tried on the past.
     pub fn set_pool(&mut self, pool: Pool) {
+        for round in self.metrics.values_mut() {
+            let champion = round.contest.take().and_then(|contest| contest.champion().cloned());
+            round.contest = champion.and_then(|champion| Contest::resume(&pool, &self.options, champion).ok());
+        }
         self.pool = pool;
     }
 
@@ -210,8 +212,8 @@ impl GroupRound {
         self.move_baselines(now, &measured.idle);
         let (fleet, source, version) = (measured.fleet, measured.source, measured.version.clone());
         let evidence = self.evidence(now, measured);
-        let (plan, memory) = planner::plan(now, &self.policy, &evidence, &self.memory);
-        self.memory = memory;
+        let (plan, next) = planner::plan(now, &self.policy, &evidence, &self.memory);
+        let memory = std::mem::replace(&mut self.memory, next);
         let hour = (now - 7 * 86_400).div_euclid(3_600) * 3_600;
         let last_week = self
             .metrics
@@ -222,6 +224,7 @@ impl GroupRound {
             policy: self.policy.clone(),
             last_week: last_week.collect(),
             evidence,
+            memory,
             fleet,
             source,
             version,
@@ -287,6 +290,16 @@ impl GroupRound {
         let measured_events = self.metrics.iter().flat_map(|(metric, round)| {
             round.measured_events.all().into_iter().map(|factor| (metric.to_string(), factor))
         });
+        let metrics = self.metrics.iter().map(|(metric, round)| {
+            let report = MetricReport {
+                target: self.policy.targets.get(metric).copied().unwrap_or_default(),
+                standing: round.standing.clone(),
+                refused: round.refused.clone(),
+                baseline: round.baseline,
+                doubt: round.doubt,
+            };
+            (metric.to_string(), report)
+        });
         let mut shown = serde_json::to_value(plan).unwrap_or_default();
         if let Some(object) = shown.as_object_mut() {
             object.insert("simulated".to_owned(), self.simulated.into());
@@ -298,6 +311,9 @@ impl GroupRound {
             forecasts: forecasts.collect(),
             leads: (self.policy.launch_lead_seconds, self.policy.reattach_lead_seconds),
             measured_events: measured_events.collect(),
+            metrics: metrics.collect(),
+            bounds: (self.policy.minimum, self.policy.maximum),
+            confidence: self.policy.confidence,
             plan: Some(Arc::new(shown)),
             evidence: Arc::new(Answers {
                 now,
@@ -427,7 +443,8 @@ impl AnswersCapacity for Answers {
         let ahead = metrics.iter().map(|metric| metric.need).max();
         let need_now = self.plan.need_now;
         let need = if is_now { ahead.max(need_now) } else { ahead };
-        let bounded = need.map(|need| need.clamp(self.policy.minimum, self.policy.maximum.max(self.policy.minimum)));
+        let bounded =
+            need.map(|need| need.clamp(self.policy.floor(at, at).instances, self.policy.ceiling(at).instances));
         let binding = metrics.iter().max_by(|a, b| a.need.cmp(&b.need).then_with(|| b.metric.cmp(&a.metric)));
         Ok(v1::PredictCapacityResponse {
             group: self.policy.group.clone(),

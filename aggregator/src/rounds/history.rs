@@ -8,11 +8,35 @@ use crate::store::Minute;
 /// Most minutes kept: what the forecast looks back, and a day.
 pub const KEPT_MINUTES: usize = 43 * 1_440;
 
+/// One minute in eight bytes: six weeks of them are kept for every group and metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Kept {
-    gross: f64,
-    weight: f64,
-    lower_bound: bool,
+    /// Not a number where nothing was measured.
+    gross: f32,
+    /// Below zero where the demand is a lower bound.
+    weight: f32,
+}
+
+impl Kept {
+    const ABSENT: Self = Self { gross: f32::NAN, weight: 0.0 };
+
+    fn new(gross: f64, weight: f64, lower_bound: bool) -> Self {
+        let weight = not_below(weight.max(0.0));
+        Self { gross: not_below(gross), weight: if lower_bound { -weight } else { weight } }
+    }
+
+    /// Gross demand, weight, and whether it is a lower bound; `None` where nothing was measured.
+    fn read(self) -> Option<(f64, f64, bool)> {
+        let lower_bound = self.weight.is_sign_negative();
+        (!self.gross.is_nan()).then(|| (f64::from(self.gross), f64::from(self.weight.abs()), lower_bound))
+    }
+}
+
+/// The nearest single-precision number that is not smaller: demand is never rounded down.
+#[allow(clippy::cast_possible_truncation, reason = "what is lost is put back on")]
+fn not_below(value: f64) -> f32 {
+    let near = value as f32;
+    if f64::from(near) < value { near.next_up() } else { near }
 }
 
 /// Gross demand per minute, oldest first, on a regular grid with explicit gaps.
@@ -20,13 +44,13 @@ struct Kept {
 pub struct History {
     /// Start of the first minute, seconds since the epoch.
     start: i64,
-    minutes: Vec<Option<Kept>>,
+    minutes: Vec<Kept>,
 }
 
 impl History {
     /// Adds a minute or replaces it; minutes older than what is kept are ignored.
     pub fn put(&mut self, minute: &Minute) {
-        let kept = Kept { gross: minute.gross_mean, weight: minute.weight, lower_bound: minute.lower_bound };
+        let kept = Kept::new(minute.gross_mean, minute.weight, minute.lower_bound);
         if self.minutes.is_empty() {
             self.start = minute.start;
         }
@@ -36,7 +60,7 @@ impl History {
             if missing.saturating_add(self.minutes.len()) > KEPT_MINUTES {
                 return;
             }
-            self.minutes.splice(0..0, std::iter::repeat_n(None, missing));
+            self.minutes.splice(0..0, std::iter::repeat_n(Kept::ABSENT, missing));
             self.start = minute.start;
         }
         let Ok(index) = usize::try_from((minute.start - self.start).div_euclid(60)) else { return };
@@ -46,10 +70,10 @@ impl History {
                 *self = Self::default();
                 return self.put(minute);
             }
-            self.minutes.resize(index + 1, None);
+            self.minutes.resize(index + 1, Kept::ABSENT);
         }
         if let Some(slot) = self.minutes.get_mut(index) {
-            *slot = Some(kept);
+            *slot = kept;
         }
         if self.minutes.len() > KEPT_MINUTES {
             let surplus = self.minutes.len() - KEPT_MINUTES;
@@ -62,12 +86,12 @@ impl History {
     /// bounds are marked. Minutes that nobody measured lately are gaps at its end, so that the
     /// forecast knows how stale it is.
     pub fn series(&self, baseline: &Baseline, until: i64) -> Series {
-        let net = |kept: &Kept| (kept.gross - baseline.points * kept.weight).max(0.0);
+        let net = |(gross, weight, _): (f64, f64, bool)| (gross - baseline.points * weight).max(0.0);
         let count = usize::try_from((until - self.start).div_euclid(60)).unwrap_or_default();
         let count = if self.minutes.is_empty() { 0 } else { count.min(self.minutes.len() + KEPT_MINUTES) };
-        let minutes = || self.minutes.iter().copied().chain(std::iter::repeat(None)).take(count);
-        let mut series = Series::new(self.start, 60, minutes().map(|slot| slot.as_ref().map(net)).collect());
-        series.saturated = minutes().map(|slot| slot.is_some_and(|kept| kept.lower_bound)).collect();
+        let minutes = || self.minutes.iter().map(|kept| kept.read()).chain(std::iter::repeat(None)).take(count);
+        let mut series = Series::new(self.start, 60, minutes().map(|kept| kept.map(net)).collect());
+        series.saturated = minutes().map(|kept| kept.is_some_and(|(.., lower_bound)| lower_bound)).collect();
         series
     }
 
@@ -75,12 +99,7 @@ impl History {
     pub fn highest_gross(&self, from: i64, to: i64) -> Option<f64> {
         let index = |at: i64| usize::try_from((at - self.start).div_euclid(60)).unwrap_or_default();
         let minutes = self.minutes.get(index(from)..index(to).min(self.minutes.len()))?;
-        minutes.iter().flatten().map(|kept| kept.gross).reduce(f64::max)
-    }
-
-    /// Minutes that were measured.
-    pub fn measured(&self) -> usize {
-        self.minutes.iter().flatten().count()
+        minutes.iter().filter_map(|kept| Some(kept.read()?.0)).reduce(f64::max)
     }
 }
 
@@ -139,6 +158,18 @@ mod tests {
     }
 
     #[test]
+    fn a_minute_takes_eight_bytes_and_is_never_rounded_down() {
+        assert_eq!(size_of::<Kept>(), 8);
+        for gross in [0.0, 0.1, 33.3, 1e-9, 123_456.789] {
+            let (kept, weight, lower_bound) = Kept::new(gross, 2.5, true).read().expect("measured");
+            assert!(kept >= gross && kept <= gross * (1.0 + 1e-6) + 1e-30, "{gross} {kept}");
+            assert!(weight >= 2.5 && lower_bound && !Kept::new(gross, 0.0, false).read().expect("measured").2);
+        }
+        assert_eq!(Kept::ABSENT.read(), None);
+        assert!(Kept::new(1.0, 0.0, true).read().expect("measured").2, "a lower bound of nobody is one all the same");
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let mut history = History::default();
         history.put(&minute(0, 1.0));
@@ -147,6 +178,6 @@ mod tests {
         history.put(&minute(i64::from(u32::MAX) * 60, 1.0));
         assert_eq!(history.minutes.len(), 1);
         history.put(&minute(0, 1.0));
-        assert_eq!(history.measured(), 1, "far older than what is kept");
+        assert_eq!(history.minutes.len(), 1, "far older than what is kept");
     }
 }

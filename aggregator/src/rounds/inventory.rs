@@ -83,6 +83,10 @@ pub fn inventory(
             shadow: session.map(|session| evidence(session, member, slices, serving_packets, version, now)),
         }
     });
+    // A version that is not known is not called old.
+    let is_old = |member: &MemberSnapshot| {
+        member.version.is_some() && snapshot.version.is_some() && member.version != snapshot.version
+    };
     Inventory {
         complete: snapshot.complete,
         age_seconds: match snapshot.source {
@@ -91,6 +95,14 @@ pub fn inventory(
         },
         instances: instances.collect(),
         expected: outlook.expected,
+        zones: snapshot.zones.iter().map(ToString::to_string).collect(),
+        termination: snapshot.termination.clone(),
+        old_versions: snapshot
+            .members
+            .iter()
+            .filter(|member| is_old(member))
+            .map(|it| it.instance.to_string())
+            .collect(),
     }
 }
 
@@ -138,6 +150,7 @@ mod tests {
             since_micros: 0,
             instance_type: None,
             zone: None,
+            version: None,
             protected: false,
             out_of_service: None,
             connected: true,
@@ -145,6 +158,7 @@ mod tests {
             agent_version: None,
             claimed_state: None,
             claim_disagrees: false,
+            spool: crate::observe::Spool::default(),
             proven: None,
         }
     }

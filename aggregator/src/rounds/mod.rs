@@ -12,10 +12,12 @@ mod raised;
 mod service;
 pub(crate) mod slices;
 pub(crate) mod sql;
+mod standing;
 
 pub use board::{AnswersCapacity, Board, GroupReport, PredictError};
 pub use group::{GroupRound, Measurements};
 pub use history::KEPT_MINUTES;
-pub use plans::PlanLog;
+pub use plans::{Course, PlanLog, Stretch};
 pub use raised::MeasuredFactor;
 pub use service::{GroupPolicy, Logs, Options, Service};
+pub use standing::{MetricReport, Standing};

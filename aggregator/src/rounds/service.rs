@@ -23,7 +23,10 @@ use crate::live::{Arrived, Live};
 use crate::observe::{self, GroupSnapshot, Timeline};
 use crate::shadow::Sessions;
 use crate::store::{Minute, SampleStore};
+use crate::windows::Weekly;
 
+/// Bounds are worked out this far ahead at least: further than any shadow window and lead, seconds.
+const BOUNDS_AHEAD: i64 = 2 * 86_400;
 /// A round of every group this often.
 const ROUND_EVERY: Duration = Duration::from_secs(10);
 /// A minute is closed this long after it ended, so that samples have arrived, seconds.
@@ -42,6 +45,8 @@ const JUMP_SECONDS: i64 = 60;
 const AFTER_JUMP_SECONDS: i64 = 600;
 /// A group that keeps the same plan is written anew this often, seconds.
 const PLAN_WRITTEN_EVERY: i64 = 300;
+/// A decision that changes nothing is written down with all its evidence this often, seconds.
+const DECISION_WRITTEN_EVERY: i64 = 3_600;
 
 /// More plans than can be made before one is written.
 const UNWRITTEN_PLANS: u64 = 1_000;
@@ -66,16 +71,19 @@ pub struct GroupPolicy {
     pub policy: Policy,
     pub minimum: Option<u32>,
     pub maximum: Option<u32>,
+    /// Narrower bounds that hold for a time every week.
+    pub windows: Vec<Weekly>,
 }
 
 impl GroupPolicy {
     pub fn new(group: &Id) -> Self {
-        Self { policy: Policy::new(group.to_string()), minimum: None, maximum: None }
+        Self { policy: Policy::new(group.to_string()), minimum: None, maximum: None, windows: Vec::new() }
     }
 
     /// The policy with its bounds, as the inventory is now.
-    fn bounded(&self, snapshot: &GroupSnapshot) -> Policy {
+    fn bounded(&self, snapshot: &GroupSnapshot, now: i64, ahead: i64) -> Policy {
         let mut policy = self.policy.clone();
+        policy.windows = self.windows.iter().flat_map(|weekly| weekly.within(now, now + ahead)).collect();
         if snapshot.source.is_some() {
             (policy.minimum, policy.maximum) = (snapshot.minimum, snapshot.maximum);
         }
@@ -105,6 +113,8 @@ pub struct Service {
     act: act::Handle,
     calendar: Calendar,
     clock: Arc<dyn Clock>,
+    /// How far ahead bounds are worked out, seconds.
+    ahead: i64,
     started: Now,
     last_round: Now,
     /// When the clock jumped last.
@@ -122,6 +132,8 @@ struct Group {
     /// Minutes before this are closed, seconds since the epoch.
     closed: i64,
     last_plan: Option<(String, i64)>,
+    /// When a decision of it was written down last.
+    recorded: Option<i64>,
     /// Its latest plan would take machines away.
     wants_in: bool,
 }
@@ -142,7 +154,8 @@ impl Service {
         let Logs { plans, events } = logs;
         let last_round = clock.now();
         let steps = i64::try_from(options.forecast.horizon_steps).unwrap_or_default();
-        let calendar = Calendar::new(events, HISTORY_SECONDS, steps * i64::from(options.forecast.step_seconds));
+        let horizon = steps * i64::from(options.forecast.step_seconds);
+        let calendar = Calendar::new(events, HISTORY_SECONDS, horizon);
         Self {
             options,
             store,
@@ -154,6 +167,7 @@ impl Service {
             act,
             calendar,
             clock,
+            ahead: horizon.max(BOUNDS_AHEAD),
             started: last_round,
             last_round,
             jumped: None,
@@ -183,8 +197,12 @@ impl Service {
                 },
                 _ = rounds.tick() => self.round().await,
                 _ = expire.tick() => {
-                    if let Err(error) = self.plans.expire(self.clock.wall_seconds()).await {
+                    let now = self.clock.wall_seconds();
+                    if let Err(error) = self.plans.expire(now).await {
                         tracing::warn!(%error, "old plans cannot be dropped");
+                    }
+                    if let Err(error) = self.act.decisions().expire(now).await {
+                        tracing::warn!(%error, "old decisions cannot be dropped");
                     }
                 }
             }
@@ -267,8 +285,11 @@ impl Service {
     /// The policy as it holds now: bounds by the inventory, mode by an operator's word, leads as measured.
     fn policy(&self, group: &Id, snapshot: &GroupSnapshot) -> Policy {
         let configured = self.options.policies.get(group);
-        let mut policy = configured
-            .map_or_else(|| GroupPolicy::new(group).bounded(snapshot), |configured| configured.bounded(snapshot));
+        let mut policy = configured.cloned().unwrap_or_else(|| GroupPolicy::new(group)).bounded(
+            snapshot,
+            self.clock.wall_seconds(),
+            self.ahead,
+        );
         policy.mode = match self.act.fleet(snapshot.source) {
             Some(_) => self.act.control().standing(group).mode,
             None => Mode::Observe,
@@ -297,7 +318,7 @@ impl Service {
             round.take(&minutes);
         }
         let closed = newest.max((now - CATCH_UP_SECONDS).div_euclid(60) * 60);
-        Ok(Group { round: Some(round), closed, last_plan: None, wants_in: false })
+        Ok(Group { round: Some(round), closed, last_plan: None, recorded: None, wants_in: false })
     }
 
     async fn group_round(
@@ -341,6 +362,11 @@ impl Service {
         if due && let Some(shown) = &report.plan {
             self.plans.write(group, plan, shown).await?;
             state.last_plan = Some((fingerprint, plan.made_at));
+        }
+        let sampled = state.recorded.is_none_or(|at| plan.made_at - at >= DECISION_WRITTEN_EVERY);
+        if sampled || (due && !plan.steps.is_empty()) {
+            self.act.record(&planned).await?;
+            state.recorded = Some(plan.made_at);
         }
         let labels = |name: &'static str, value: Option<u32>| {
             if let Some(value) = value {
@@ -532,7 +558,7 @@ impl Service {
             clock_jumped: self.jumped.is_some_and(|at| now.boot - at < AFTER_JUMP_SECONDS),
             launches_failing: outlook.launches_failing,
             // A token that all agents share proves no instance: each has to have its own certificate.
-            agents_unauthenticated: !loopback && !(self.options.authenticated && snapshot.is_proven()),
+            agents_unauthenticated: !(loopback || self.options.authenticated && snapshot.is_proven()),
             claimed: snapshot.source.is_none(),
             common_cause: common && fleet.groups_that_want_in > 1,
             changing: outlook.changing,

@@ -2,7 +2,10 @@
 
 pub(crate) const PLAN_WRITE: &str = "INSERT INTO plan (group_name, generation, made_at, body) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (group_name, generation) DO NOTHING";
-pub(crate) const PLAN_READ: &str = "SELECT body FROM plan WHERE group_name = $1 ORDER BY generation DESC LIMIT $2";
+pub(crate) const PLAN_READ: &str =
+    "SELECT body FROM plan WHERE group_name = $1 AND made_at <= $2 ORDER BY generation DESC LIMIT $3";
+pub(crate) const PLAN_COURSE: &str =
+    "SELECT body FROM plan WHERE group_name = $1 AND made_at >= $2 AND made_at < $3 ORDER BY generation";
 pub(crate) const PLAN_ONE: &str = "SELECT body FROM plan WHERE group_name = $1 AND generation = $2";
 pub(crate) const PLAN_SPAN: &str =
     "SELECT COALESCE(MIN(generation), 0), COALESCE(MAX(generation), 0) FROM plan WHERE group_name = $1";
@@ -12,6 +15,7 @@ pub(crate) const PLAN_EXPIRE: &str = "DELETE FROM plan WHERE made_at < $1";
 pub(crate) const ALL: &[(&str, &str)] = &[
     ("PLAN_WRITE", PLAN_WRITE),
     ("PLAN_READ", PLAN_READ),
+    ("PLAN_COURSE", PLAN_COURSE),
     ("PLAN_ONE", PLAN_ONE),
     ("PLAN_SPAN", PLAN_SPAN),
     ("PLAN_LAST", PLAN_LAST),

@@ -184,6 +184,8 @@ impl Fleet for SimulatedFleet {
                 deploying: false,
                 untold: false,
                 version: Some(format!("v{}", view.template_version)),
+                zones: Vec::new(),
+                termination: Vec::new(),
                 owner: view.tags.get(OWNER_TAG).cloned(),
             };
             inventory.groups.insert(group, found);

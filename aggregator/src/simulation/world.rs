@@ -19,6 +19,7 @@ use crate::act::journal::{Effect, Event};
 use crate::act::{Executor, Intent, Kind, Leads, Outlook, Planned, Seen, Settled, Standing, Verdict};
 use crate::act::{call, executor::Next, verdicts};
 use crate::clock::Now;
+use crate::decision::Decision;
 use crate::fleet::{Action, Called, Fleet, Found, Reach, Tags, Token, UNTIL_TAG};
 use crate::observe::{self, GroupSnapshot, Patience, Timeline};
 use crate::rounds::slices::{InstanceSlices, Signal};
@@ -257,6 +258,11 @@ impl World {
     /// What the checker says of a plan.
     pub fn judge(&self, planned: &Planned) -> Vec<Verdict> {
         self.executor.judge(planned, self.reach)
+    }
+
+    /// The record of a plan.
+    pub fn decision(&self, planned: &Planned) -> Decision {
+        Decision::of(planned, self.options.limits, self.executor.judged(planned, self.reach))
     }
 
     /// Carries a plan out at `now`, and whatever of earlier ones is still open.

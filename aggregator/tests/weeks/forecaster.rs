@@ -2,6 +2,7 @@
 //! weeks are about what is done with a forecast, also a wrong one.
 
 use planner::evidence::Forecast;
+use planner::simulation::Load;
 
 const STEP: i64 = 300;
 /// Two hours: the shadow window, the launch lead and a margin.
@@ -18,6 +19,12 @@ pub struct Forecaster {
 impl Forecaster {
     pub fn new(start: i64) -> Self {
         Self { minutes: Vec::new(), start }
+    }
+
+    /// One that has lived through the day before `start`.
+    pub fn warm(start: i64, load: &mut Load) -> Self {
+        let begun = start - 86_400;
+        Self { minutes: (0..1_440).map(|minute| load.minute(begun + 60 * minute)).collect(), start: begun }
     }
 
     pub fn take(&mut self, net: Option<f64>) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use foreshadow::act::Intent;
 use foreshadow::fleet::UNTIL_TAG;
 use foreshadow::shadow::Origin;
 use foreshadow::simulation::{Observed, World};
@@ -157,8 +158,11 @@ impl Witness {
             // A floor keeps who is there, or was a minute ago by an old description: then what the provider just took is
             // replaced. The user's own minimum stays below it.
             Call::SetMinimum => {
-                let least = world.fleet.with(|cloud| cloud.truth().groups.get(GROUP).map_or(0, |group| group.min));
-                let there = self.there.iter().map(|(_, count)| *count).max().unwrap_or_default();
+                let (least, now_there) = world.fleet.with(|cloud| {
+                    let truth = cloud.truth();
+                    (truth.groups.get(GROUP).map_or(0, |group| group.min), truth.counted(GROUP))
+                });
+                let there = self.there.iter().map(|(_, count)| *count).max().unwrap_or_default().max(now_there);
                 assert!((4..=there.max(4)).contains(&least), "a floor of {least} with {there} there: {}", case());
             }
             other => panic!("nobody asked for {other:?}: {}", case()),
@@ -166,8 +170,10 @@ impl Witness {
     }
 
     /// Everything that was begun has come to an end, and no machine is forgotten.
-    pub fn at_the_end(&self, world: &World) {
-        let open: Vec<_> = world.journal().filter(|(_, settled)| settled.is_none()).collect();
+    pub fn at_the_end(&self, world: &World, now: i64) {
+        // What was begun moments ago may still be on its way.
+        let begun = |intent: &Intent| now - intent.written_at > 600;
+        let open: Vec<_> = world.journal().filter(|(intent, settled)| settled.is_none() && begun(intent)).collect();
         assert!(open.is_empty(), "seed {}: open for ever: {open:?}", self.seed);
         let account = world.fleet.with(|cloud| cloud.truth().clone());
         for id in &self.ours {

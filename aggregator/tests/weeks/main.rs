@@ -1,84 +1,135 @@
-//! A hundred simulated weeks of one group each: the production code between a made-up load and the
-//! strict fake, with throttling, lost answers, stale descriptions, failing launches, crashes at any
+//! A thousand simulated lives of one group each, from half a day to a week: the production code between a made-up load
+//! and the strict fake, with throttling, lost answers, stale descriptions, failing launches, crashes at any
 //! effect, deploys, pauses, silent agents, hung backends, and people who detach by hand. After every
 //! step nothing that may never happen has happened.
 //!
-//! One seed: `FORESHADOW_SEED=42 cargo test -p foreshadow --test weeks one_seed`.
-//! More of them: `FORESHADOW_WEEKS=10000 cargo test --release -p foreshadow --test weeks many`.
+//! One seed: `FORESHADOW_SEED=42 cargo test -p foreshadow --test weeks one_seed`, a short one by `one_short_seed`.
+//! A hundred thousand: `FORESHADOW_SEEDS=100000 cargo test --release -p foreshadow --test weeks many`, on every core.
+//! Whole weeks: `FORESHADOW_WEEKS=10000 …`.
 
 mod forecaster;
 mod invariants;
 mod week;
 
-use week::{Summary, run, run_quick, run_standby};
+use foreshadow::decision::replay;
+use week::{Course, QUICK, SHORT, STANDBY, Summary, WEEKLONG, recorded, run};
 
 /// Seeds of one test: the tests run side by side.
 const EACH: u64 = 10;
+const SHORT_EACH: u64 = 100;
 
-fn weeks(from: u64, count: u64) -> Summary {
+fn lives(seeds: impl IntoIterator<Item = u64>, course: Course) -> Summary {
     let mut all = Summary::default();
-    for seed in from..from + count {
-        all.add(&run(seed));
+    for seed in seeds {
+        all.add(&run(seed, course));
     }
     println!("{all:?}");
     all
 }
 
 macro_rules! seeds {
-    ($($name:ident: $number:literal),* $(,)?) => {
+    ($course:ident, $each:ident: $($name:ident: $number:literal),* $(,)?) => {
         $(#[test]
         fn $name() {
-            let all = weeks($number * EACH, EACH);
-            // The circle really ran: nothing would be proven by a week in which nothing is done.
+            let all = lives($number * $each..($number + 1) * $each, $course);
+            // The circle really ran: nothing would be proven by a life in which nothing is done.
             assert!(all.launched > 0 && all.detached > 0 && all.reattached > 0 && all.terminated > 0, "{all:?}");
             assert!(all.crashes > 0 && all.refused > 0, "{all:?}");
         })*
     };
 }
 
+seeds! { WEEKLONG, EACH: weeks_000: 0, weeks_010: 1 }
+
 seeds! {
-    weeks_000: 0, weeks_010: 1, weeks_020: 2, weeks_030: 3, weeks_040: 4,
-    weeks_050: 5, weeks_060: 6, weeks_070: 7, weeks_080: 8, weeks_090: 9,
+    SHORT, SHORT_EACH:
+    short_000: 0, short_100: 1, short_200: 2, short_300: 3, short_400: 4,
+    short_500: 5, short_600: 6, short_700: 7, short_800: 8, short_900: 9,
 }
 
 #[test]
 fn stale_pictures() {
-    let mut all = Summary::default();
     // Weeks of mode `full`: it has most to lose.
-    for seed in [100, 101, 102, 105, 106, 107, 110, 111, 112, 115] {
-        all.add(&run_quick(seed));
-    }
-    println!("{all:?}");
+    let all = lives([100, 101, 102, 105, 106, 107, 110, 111, 112, 115], QUICK);
     assert!(all.detached > 0 && all.reattached > 0 && all.terminated > 0, "{all:?}");
 }
 
 /// Standby in the place of detachment: who ends leaves its group first.
 #[test]
 fn standby() {
-    let mut all = Summary::default();
-    for seed in [200, 201, 202, 203, 205, 206, 207] {
-        all.add(&run_standby(seed));
-    }
-    println!("{all:?}");
+    let all = lives([200, 201, 202, 203, 205, 206, 207], STANDBY);
     assert!(all.detached > 0 && all.reattached > 0 && all.terminated > 0 && all.crashes > 0, "{all:?}");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_week() {
-    assert_eq!(run(3).digest, run(3).digest);
-    assert_ne!(run(3).digest, run(4).digest);
+    assert_eq!(run(3, SHORT).digest, run(3, SHORT).digest);
+    assert_ne!(run(3, SHORT).digest, run(4, SHORT).digest);
+}
+
+/// Every decision of a life is made again from its record, byte for byte, and so is the checker's word.
+#[test]
+fn what_was_recorded_replays_byte_for_byte() {
+    let (mut records, mut changed) = (0, 0);
+    for (seed, course) in [(1, WEEKLONG), (202, STANDBY), (3, SHORT)] {
+        recorded(seed, course, &mut |world, planned| {
+            // Rounds that change something, and one an hour.
+            let sampled = planned.plan.made_at % 3_600 == 0;
+            if planned.plan.steps.is_empty() && !sampled {
+                return;
+            }
+            let text = serde_json::to_string(&world.decision(planned)).expect("a record");
+            let record = serde_json::from_str(&text).expect("JSON");
+            let difference = replay(&record).expect("it replays");
+            assert_eq!(difference.text, None, "seed {seed}, plan {}", planned.plan.generation);
+            (records, changed) = (records + 1, changed + usize::from(!planned.plan.steps.is_empty()));
+        });
+    }
+    println!("{records} records, {changed} of them of rounds that change something");
+    assert!(records > 300 && changed > 100, "{records} {changed}");
+}
+
+fn environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|value| value.parse().ok())
 }
 
 #[test]
 fn one_seed() {
-    if let Some(seed) = std::env::var("FORESHADOW_SEED").ok().and_then(|seed| seed.parse().ok()) {
-        println!("{:?}", run(seed));
+    if let Some(seed) = environment("FORESHADOW_SEED") {
+        println!("{:?}", run(seed, WEEKLONG));
+    }
+}
+
+#[test]
+fn one_short_seed() {
+    if let Some(seed) = environment("FORESHADOW_SEED") {
+        println!("{:?}", run(seed, SHORT));
     }
 }
 
 #[test]
 fn many() {
-    if let Some(count) = std::env::var("FORESHADOW_WEEKS").ok().and_then(|count| count.parse().ok()) {
-        weeks(1_000, count);
+    if let Some(count) = environment("FORESHADOW_WEEKS") {
+        everywhere(count, WEEKLONG);
     }
+    if let Some(count) = environment("FORESHADOW_SEEDS") {
+        everywhere(count, SHORT);
+    }
+}
+
+/// Seeds that no other test has, on every core.
+fn everywhere(count: u64, course: Course) {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let mut all = Summary::default();
+    std::thread::scope(|scope| {
+        let each = (0..cores).map(|core| {
+            let seeds = (1_000 + core..1_000 + count).step_by(cores as usize);
+            scope.spawn(move || lives(seeds, course))
+        });
+        for part in each.collect::<Vec<_>>() {
+            all.merge(&part.join().expect("a life ended badly: its seed is above"));
+        }
+    });
+    println!("altogether {all:?}");
+    assert_eq!(u64::from(all.weeks), count);
 }

@@ -43,7 +43,11 @@ pub struct Summary {
 
 impl Summary {
     pub fn add(&mut self, other: &Self) {
-        self.weeks += 1;
+        self.merge(&Self { weeks: 1, ..other.clone() });
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        self.weeks += other.weeks;
         self.launched += other.launched;
         self.reattached += other.reattached;
         self.detached += other.detached;
@@ -58,6 +62,8 @@ impl Summary {
 
 /// What happens to the group beside its load.
 struct Trouble {
+    /// So many times the usual trouble.
+    dense: u64,
     random: Seeded,
     /// Agents cannot be heard until then.
     silent_until: i64,
@@ -69,7 +75,7 @@ struct Trouble {
 
 impl Trouble {
     fn once_in(&mut self, rounds: u64) -> bool {
-        self.random.next().is_multiple_of(rounds)
+        self.random.next().is_multiple_of((rounds / self.dense).max(1))
     }
 
     fn strike(&mut self, world: &mut World, witness: &mut Witness, now: i64) {
@@ -110,8 +116,13 @@ impl Trouble {
                 .collect()
         });
         let Some(victim) = serving.get((self.random.next() as usize) % serving.len().max(1)).cloned() else { return };
-        let detached = world.fleet.with(|cloud| cloud.detach(now, GROUP, std::slice::from_ref(&victim), true));
-        if detached.is_ok() {
+        // The console may lose the answer as well: what counts is where the instance is.
+        let detached = world.fleet.with(|cloud| {
+            drop(cloud.detach(now, GROUP, std::slice::from_ref(&victim), true));
+            let shown = cloud.truth().instances.get(&victim).map(|it| it.lifecycle);
+            matches!(shown, Some(Lifecycle::Detaching | Lifecycle::Detached))
+        });
+        if detached {
             self.by_hand += 1;
             witness.foreign(&victim);
         }
@@ -137,7 +148,7 @@ fn options(seed: u64, mode: Mode) -> Options {
     }
 }
 
-fn account(seed: u64, round: i64, random: &mut Seeded) -> StrictCloud {
+fn account(seed: u64, start: i64, round: i64, random: &mut Seeded) -> StrictCloud {
     let mut group = GroupConfig::new(GROUP, 4, 60, 20);
     // In one week of five the provider scales in behind our back.
     let scale_in = random.next().is_multiple_of(5);
@@ -151,7 +162,7 @@ fn account(seed: u64, round: i64, random: &mut Seeded) -> StrictCloud {
         insufficient_capacity: rate(random, 0.03),
     };
     let config = Config {
-        start: START,
+        start,
         groups: vec![group],
         faults,
         boot_failure: rate(random, 0.05),
@@ -168,41 +179,59 @@ fn base(shadow_by: ShadowBy) -> Policy {
     Policy { minimum: 4, maximum: 60, launch_lead_seconds: 300, shadow_by, ..Policy::new(GROUP) }
 }
 
-/// Lives through one week, a round a minute; panics when what may never happen happens.
-pub fn run(seed: u64) -> Summary {
-    live(seed, 60, WEEK, ShadowBy::Detach)
+/// What is lived through.
+#[derive(Debug, Clone, Copy)]
+pub struct Course {
+    /// Seconds between rounds.
+    round: i64,
+    /// Seconds in which things go wrong, and in which they are healed afterwards.
+    length: i64,
+    healed: i64,
+    shadow_by: ShadowBy,
+    /// It begins at any hour of the week, with yesterday known, and trouble comes this much oftener.
+    dense: Option<u64>,
 }
 
+/// One week, a round a minute.
+pub const WEEKLONG: Course =
+    Course { round: 60, length: WEEK, healed: HEALED, shadow_by: ShadowBy::Detach, dense: None };
 /// The same with shadows in standby.
-pub fn run_standby(seed: u64) -> Summary {
-    live(seed, 60, WEEK, ShadowBy::Standby)
-}
-
+pub const STANDBY: Course = Course { shadow_by: ShadowBy::Standby, ..WEEKLONG };
 /// Two days and a third with a round every twenty seconds and descriptions up to fifty seconds old:
 /// most of what is decided is decided on a picture from before the last change.
-pub fn run_quick(seed: u64) -> Summary {
-    live(seed, 20, WEEK / 3, ShadowBy::Detach)
+pub const QUICK: Course = Course { round: 20, length: WEEK / 3, ..WEEKLONG };
+/// A night's or a day's worth, with as much trouble as in a week.
+pub const SHORT: Course = Course { length: 9 * 3_600, healed: 5_400, dense: Some(6), ..WEEKLONG };
+
+/// Lives through a course; panics when what may never happen happens.
+pub fn run(seed: u64, course: Course) -> Summary {
+    recorded(seed, course, &mut |_, _| {})
 }
 
-fn live(seed: u64, round: i64, length: i64, shadow_by: ShadowBy) -> Summary {
+/// The same; every plan is shown on its way.
+pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned)) -> Summary {
+    let Course { round, length, shadow_by, .. } = course;
     let mut random = Seeded::new(seed ^ 0xF0E5);
+    let begin = START + if course.dense.is_some() { (random.next() % 168) as i64 * 3_600 } else { 0 };
     let mode = [Mode::Full, Mode::Full, Mode::Full, Mode::ScaleOut, Mode::Observe][(seed % 5) as usize];
-    let cloud = account(seed, round, &mut random);
+    let cloud = account(seed, begin, round, &mut random);
     let Ok(group) = Id::new("group", GROUP) else { unreachable!("a group's name") };
     let mut world = World::new(cloud, group, options(seed, mode));
     let mut load = Load::new(seed, 24.0 * TARGET);
-    let mut forecaster = Forecaster::new(START);
-    let mut trouble = Trouble { random, silent_until: 0, hung_until: 0, by_hand: 0, version: 1 };
+    let mut forecaster =
+        if course.dense.is_some() { Forecaster::warm(begin, &mut load) } else { Forecaster::new(begin) };
+    let mut trouble =
+        Trouble { dense: course.dense.unwrap_or(1), random, silent_until: 0, hung_until: 0, by_hand: 0, version: 1 };
     let mut witness = Witness::new(seed, mode);
     let (mut memory, mut steps, mut digest, mut demand) = (Memory::default(), 0, 0_u64, 0.0);
-    let (mut stopped_until, mut healed) = (START, false);
+    let (mut stopped_until, mut healed) = (begin, false);
     let trust = 0.6 + 0.4 * trouble.random.uniform();
-    for now in (START..START + length + HEALED).step_by(round as usize) {
+    for now in (begin..begin + length + course.healed).step_by(round as usize) {
         // Stopped between plan and act, it makes no other plan meanwhile: time never goes back.
         if now < stopped_until {
             continue;
         }
-        let healing = now >= START + length;
+        let healing = now >= begin + length;
         if healing && !std::mem::replace(&mut healed, true) {
             world.fleet.with(StrictCloud::heal);
             world.standing.paused = false;
@@ -221,6 +250,7 @@ fn live(seed: u64, round: i64, length: i64, shadow_by: ShadowBy) -> Summary {
         }
         let forecast = forecaster.forecast(now, trust);
         let planned = plan(&world, &observed, forecast, forecaster.lately(), (&mut memory, shadow_by), now);
+        show(&world, &planned);
         witness.before(&world, &observed, now);
         // A process that was stopped between plan and act goes on with a plan that is too old.
         let late = if !healing && trouble.once_in(300) { 95 } else { 0 };
@@ -230,7 +260,7 @@ fn live(seed: u64, round: i64, length: i64, shadow_by: ShadowBy) -> Summary {
         steps += 1;
         digest = fold(digest, &format!("{:?}{:?}", planned.plan.steps, planned.plan.need_now));
     }
-    witness.at_the_end(&world);
+    witness.at_the_end(&world, begin + length + course.healed);
     summary(&world, &trouble, steps, digest)
 }
 
@@ -257,12 +287,13 @@ fn plan(
         conditions: observed.conditions.clone(),
     };
     let (plan, next) = planner::plan(now, &policy, &evidence, memory);
-    *memory = next;
+    let memory = std::mem::replace(memory, next);
     let machines = u32::try_from(observed.inventory.instances.len()).unwrap_or(u32::MAX);
     Planned {
         plan,
         policy,
         evidence,
+        memory,
         last_week: BTreeMap::new(),
         fleet: checker::Fleet { groups: 1, machines, ..checker::Fleet::default() },
         source: Some("simulated"),

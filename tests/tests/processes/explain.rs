@@ -54,3 +54,61 @@ async fn a_plan_is_explained_or_the_reason_why_not_is_said() -> anyhow::Result<(
     assert_eq!(serde_json::from_str::<serde_json::Value>(&json)?["group"], "web");
     Ok(())
 }
+
+/// What was decided is kept with its evidence, told by time, and decided again, to the byte.
+#[tokio::test]
+async fn a_decision_is_found_by_its_time_and_replayed_byte_for_byte() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let inventory = directory.path().join("inventory.toml");
+    std::fs::write(&inventory, "[group.web]\nminimum = 1\nmaximum = 5\ninstances = [\"i-1\", \"i-2\"]\n")?;
+    let config = format!("[inventory]\nwarm_up_seconds = 0\nfile = \"{}\"\n", inventory.display());
+    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    let url = aggregator.url.as_str();
+    let record = eventually("a decision", Duration::from_secs(30), async || {
+        let (output, said, _) = explain(&["web", "--record", "--url", url]).await?;
+        Ok(output.status.success().then_some(said))
+    })
+    .await?;
+    let value: serde_json::Value = serde_json::from_str(&record)?;
+    let generation = value["decision"]["plan"]["generation"].as_u64().expect("a generation");
+    let now = (value["decision"]["plan"]["made_at"].as_i64().expect("a time") + 1).to_string();
+    let (_, said, _) = explain(&["web", "--at", &now, "--url", url]).await?;
+    for part in [&format!("web: mode observe, plan {generation} of"), "made from", "an inventory complete"] {
+        assert!(said.contains(part), "{part} in\n{said}");
+    }
+    let (output, _, wrong) = explain(&["web", "--at", "2001-01-01T00:00:00Z", "--url", url]).await?;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(wrong.contains("no plan is kept"), "{wrong}");
+    let kept: serde_json::Value = foreshadow_tests::web::get_json(&format!("{url}/decisions?group=web")).await?;
+    assert_eq!(kept[0]["generation"], generation, "{kept}");
+
+    let file = directory.path().join("record.json");
+    let replay = async |text: &str| {
+        std::fs::write(&file, text)?;
+        let output = Command::new(binary("foreshadow")?).arg("replay").arg(&file).output().await?;
+        let said = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+        anyhow::Ok((output.status.code(), said))
+    };
+    let (code, said) = replay(&format!("{record}[{record},{record}]")).await?;
+    assert_eq!((code, said.matches("the same, byte for byte").count()), (Some(0), 3), "{said}");
+    let mut other = value.clone();
+    other["decision"]["policy"]["minimum"] = 4.into();
+    other["decision"]["evidence"]["conditions"]["paused"] = true.into();
+    let (code, said) = replay(&other.to_string()).await?;
+    assert_eq!(code, Some(1), "{said}");
+    for part in ["--- recorded", "+++ replayed", "Paused", "1 of 1 records give another plan"] {
+        assert!(said.contains(part), "{part} in\n{said}");
+    }
+    let mut later = value;
+    later["decision"]["format"] = 99.into();
+    for (text, part) in [
+        (later.to_string().as_str(), "has the layout 99"),
+        ("{}", "record.json: record 1: is no record of a decision: missing field"),
+        ("", "holds no record"),
+        ("{", "is no JSON"),
+    ] {
+        let (code, said) = replay(text).await?;
+        assert!(code == Some(1) && said.contains(part), "{part} in {said}");
+    }
+    Ok(())
+}

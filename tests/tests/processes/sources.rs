@@ -70,7 +70,7 @@ async fn everything(fleet: &dyn Fleet) -> anyhow::Result<()> {
     let call = async |action: &Action, step: u32| fleet.call(&web, action, &token(step)).await;
     assert_eq!(members(fleet).await?, ["m-0", "m-1", "m-2"]);
 
-    let launch = Action::Launch { count: 1, size: 4 };
+    let launch = Action::launch(1, 4);
     assert_eq!(fleet.outcome(&web, &launch, &token(0)).await, Found::NotDone);
     let new = Called::Done { instances: ids(&["m-3"]) };
     assert_eq!(call(&launch, 0).await, new);
@@ -78,7 +78,7 @@ async fn everything(fleet: &dyn Fleet) -> anyhow::Result<()> {
     assert_eq!(call(&launch, 0).await, new);
     assert_eq!(fleet.outcome(&web, &launch, &token(0)).await, Found::Done { instances: ids(&["m-3"]) });
     assert_eq!(members(fleet).await?.len(), 4);
-    let Called::Refused { why } = call(&Action::Launch { count: 5, size: 9 }, 1).await else { panic!("refused") };
+    let Called::Refused { why } = call(&Action::launch(5, 9), 1).await else { panic!("refused") };
     assert!(why.contains("9 is above the maximum 5 of web"), "{why}");
 
     let (one, tags) =
@@ -136,7 +136,7 @@ async fn the_example_program_of_the_document_is_a_whole_fleet() -> anyhow::Resul
     let fleet = command::source(program, groups(), WITHIN, Reach::None, clock);
     let before = std::fs::read_to_string(directory.path().join("machines.json"))?;
     assert_eq!(members(fleet.as_ref()).await?.len(), 3);
-    let launch = Action::Launch { count: 1, size: 5 };
+    let launch = Action::launch(1, 5);
     assert!(matches!(fleet.call(&id("web"), &launch, &token(9)).await, Called::Refused { .. }));
     assert!(fleet.tag(&ids(&["m-0"]), &Tags::from([(UNTIL_TAG, None)])).await.is_err());
     assert_eq!(std::fs::read_to_string(directory.path().join("machines.json"))?, before);
@@ -167,7 +167,7 @@ async fn the_example_server_of_the_document_is_one_too_and_lets_in_nobody_else()
     let wrong = directory.path().join("wrong");
     std::fs::write(&wrong, "another-secret")?;
     let fleet = webhook::source(url.parse()?, wrong.clone(), groups(), WITHIN, clock.clone());
-    let launch = Action::Launch { count: 1, size: 5 };
+    let launch = Action::launch(1, 5);
     let Called::Refused { why } = fleet.call(&id("web"), &launch, &token(20)).await else { panic!("refused") };
     assert!(why.contains("401") && why.contains("the signature or its time is wrong"), "{why}");
     assert!(!why.contains("secret\n") && !why.contains("another-secret"), "{why}");

@@ -8,6 +8,7 @@ pub mod prophet;
 pub mod regression;
 pub mod seasonal;
 pub mod smoothing;
+pub mod trees;
 
 use std::fmt::Debug;
 
@@ -55,9 +56,14 @@ pub trait Model: Debug + Send + Sync {
         1
     }
 
+    /// Whether it takes part only when it is asked for by name: it costs more than it brings to the others.
+    fn on_request(&self) -> bool {
+        false
+    }
+
     /// Seconds a fit lasts before the model learns anew; longer for models that are dear. (Less while the history is short.)
     fn refit_seconds(&self) -> u64 {
-        DAY
+        DAY / 2
     }
 
     /// Learns from `history`, and from nothing else.
@@ -74,6 +80,20 @@ pub trait Fitted: Debug + Send + Sync {
     /// # Errors
     /// As for [`Model::fit`].
     fn predict(&self, history: &History<'_>, horizon: usize, levels: &[f64]) -> Result<Prediction, FitError>;
+}
+
+/// The sum of products.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    // Four sums side by side: one alone waits for each addition.
+    let mut sums = [0.0; 4];
+    let (a4, b4) = (a.chunks_exact(4), b.chunks_exact(4));
+    let rest: f64 = a4.remainder().iter().zip(b4.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a4.zip(b4) {
+        for i in 0..4 {
+            sums[i] += a[i] * b[i];
+        }
+    }
+    sums.iter().sum::<f64>() + rest
 }
 
 #[cfg(test)]

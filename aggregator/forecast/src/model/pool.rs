@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Model, arima, climate, level, prophet, regression, seasonal, smoothing};
+use super::{Model, arima, climate, level, prophet, regression, seasonal, smoothing, trees};
 
 /// Models in a fixed order, the seasonal floor first. Cheap to clone: all groups share one.
 #[derive(Debug, Clone)]
@@ -13,7 +13,7 @@ pub struct Pool {
 impl Default for Pool {
     /// The models that need nothing but the history.
     fn default() -> Self {
-        let models: [Arc<dyn Model>; 10] = [
+        let models: [Arc<dyn Model>; 11] = [
             Arc::new(seasonal::SeasonalNaive::DAY),
             Arc::new(seasonal::SeasonalNaive::WEEK),
             Arc::new(seasonal::EmpiricalSeasonal),
@@ -22,6 +22,7 @@ impl Default for Pool {
             Arc::new(climate::Climate),
             Arc::new(smoothing::Ets),
             Arc::new(smoothing::Mstl),
+            Arc::new(trees::Trees),
             Arc::new(arima::AutoArima),
             Arc::new(prophet::Prophet::default()),
         ];
@@ -45,6 +46,12 @@ impl Pool {
     #[must_use]
     pub fn only(&self, name: &str) -> Self {
         Self { models: self.models.iter().filter(|model| model.name() == name).cloned().collect() }
+    }
+
+    /// The models that take part without being asked for by name.
+    #[must_use]
+    pub fn competing(&self) -> Self {
+        Self { models: self.models.iter().filter(|model| !model.on_request()).cloned().collect() }
     }
 
     /// The models in their order.
@@ -77,6 +84,8 @@ mod tests {
         assert_eq!(alone.names().collect::<Vec<_>>(), ["level"]);
         let joined = alone.with(Arc::new(climate::Climate));
         assert_eq!(joined.names().collect::<Vec<_>>(), ["level", "climate"]);
+        let competing = pool.competing();
+        assert!(competing.get("prophet").is_none() && competing.get("auto_arima").is_some());
         assert!(joined.get("regression").is_none() && pool.only("crystal_ball").models().next().is_none());
     }
 }

@@ -6,6 +6,7 @@
 //! series how fast a deviation fades and whether there is a season at all. Fitted for least absolute error (iteratively
 //! reweighted ridge regression), so that a spike weighs no more than any other miss.
 
+use super::dot;
 use super::seasonal::season;
 use super::{FitError, Fitted, Model, Prediction};
 use crate::history::{DAY, History};
@@ -17,7 +18,7 @@ const DAY_WEIGHT: f64 = 0.3;
 /// Weight of the newest week in the weekly profile.
 const WEEK_WEIGHT: f64 = 0.5;
 /// Rows per range: more cost time and change little.
-const ROWS: usize = 1_200;
+const ROWS: usize = 600;
 /// Only this much of the newest history is learned from, in seconds.
 const LEARN_SECONDS: u64 = 28 * DAY;
 /// Reweighting rounds from squared to absolute error.
@@ -36,7 +37,26 @@ impl Model for Regression {
         "regression"
     }
 
+    /// Cheap, and soon wrong: when the level shifts, so does what a deviation means.
+    fn refit_seconds(&self) -> u64 {
+        3_600
+    }
+
     fn fit(&self, history: &History<'_>, horizon: usize) -> Result<Box<dyn Fitted>, FitError> {
+        Ok(Box::new(Fit::learn(history, horizon)?))
+    }
+}
+
+/// The solved ranges.
+#[derive(Debug, Clone)]
+pub(super) struct Fit {
+    day: usize,
+    coefficients: Vec<[f64; WIDTH]>,
+}
+
+impl Fit {
+    /// Solves every range on the newest [`LEARN_SECONDS`] of a history.
+    pub(super) fn learn(history: &History<'_>, horizon: usize) -> Result<Self, FitError> {
         let day = season(history, DAY)?;
         // Deviations exist from the second day on; half a day of them is the least there is to learn from.
         let need = 2 * day + day / 2;
@@ -55,14 +75,18 @@ impl Model for Regression {
             coefficients.push(fitted.or(previous).ok_or_else(|| FitError::Failed("no range could be solved".into()))?);
             from = to;
         }
-        Ok(Box::new(Fit { day, coefficients }))
+        Ok(Self { day, coefficients })
     }
-}
 
-#[derive(Debug)]
-struct Fit {
-    day: usize,
-    coefficients: Vec<[f64; WIDTH]>,
+    /// The median of the step `step` after an origin; beyond a day, that of the day's last range at the same time of day.
+    pub(super) fn median(&self, features: &Features<'_>, origin: usize, step: usize) -> f64 {
+        let within = step % self.day;
+        let ahead = step as u64 * u64::from(features.step_seconds);
+        let range = RANGES.iter().position(|edge| ahead < *edge).unwrap_or(RANGES.len() - 1);
+        let row = features.row(origin, within);
+        let value: f64 = row.iter().zip(&self.coefficients[range]).map(|(x, b)| x * b).sum();
+        value + features.profile[origin + within]
+    }
 }
 
 impl Fitted for Fit {
@@ -74,14 +98,7 @@ impl Fitted for Fit {
         let low = recent.values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = recent.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let path = (0..horizon)
-            .map(|step| {
-                let within = step % self.day;
-                let ahead = step as u64 * u64::from(history.step_seconds);
-                let range = RANGES.iter().position(|edge| ahead < *edge).unwrap_or(RANGES.len() - 1);
-                let row = features.row(origin, within);
-                let value: f64 = row.iter().zip(&self.coefficients[range]).map(|(x, b)| x * b).sum();
-                (value + features.profile[origin + within]).clamp((low - (high - low)).max(0.0), high + (high - low))
-            })
+            .map(|step| self.median(&features, origin, step).clamp((low - (high - low)).max(0.0), high + (high - low)))
             .collect();
         Ok(Prediction::Path(path))
     }
@@ -89,23 +106,25 @@ impl Fitted for Fit {
 
 /// Everything the regressors are made of, for each step of the history and a day beyond.
 #[derive(Debug)]
-struct Features<'a> {
+pub(super) struct Features<'a> {
+    step_seconds: u32,
     values: &'a [f64],
     observed: &'a [bool],
     day: usize,
-    hour: usize,
+    pub(super) hour: usize,
     /// `profile[t]` uses only days before `t`'s.
-    profile: Vec<f64>,
-    smooth: Vec<f64>,
-    weekly: Vec<f64>,
+    pub(super) profile: Vec<f64>,
+    /// Sums of the profile, to smooth it.
+    pub(super) profile_sums: Vec<f64>,
+    pub(super) weekly: Vec<f64>,
     /// Sums of values and of deviations up to each step.
-    value_sums: Vec<f64>,
-    deviation_sums: Vec<f64>,
+    pub(super) value_sums: Vec<f64>,
+    pub(super) deviation_sums: Vec<f64>,
     scale: f64,
 }
 
 impl<'a> Features<'a> {
-    fn new(history: &History<'a>, day: usize) -> Self {
+    pub(super) fn new(history: &History<'a>, day: usize) -> Self {
         let values = history.values;
         let length = values.len();
         let profile = profile(values, day, DAY_WEIGHT, None);
@@ -114,28 +133,37 @@ impl<'a> Features<'a> {
             .filter(|week| length > *week)
             .map_or_else(|| profile.clone(), |week| profile_of_week(values, week, day, &profile));
         let hour = history.steps(3_600);
-        let smooth = smoothed(&profile, hour);
-        let sums = |of: &dyn Fn(usize) -> f64| {
-            let mut sums = Vec::with_capacity(length + 1);
-            let mut sum = 0.0;
-            sums.push(sum);
-            for index in 0..length {
-                sum += of(index);
-                sums.push(sum);
-            }
-            sums
-        };
-        let value_sums = sums(&|index| values[index]);
-        let deviation_sums = sums(&|index| values[index] - profile[index]);
+        let profile_sums = sums_of(profile.len(), |index| profile[index]);
+        let value_sums = sums_of(length, |index| values[index]);
+        let deviation_sums = sums_of(length, |index| values[index] - profile[index]);
         let mean = value_sums[length] / length.max(1) as f64;
         let scale = if mean > 0.0 { mean } else { 1.0 };
-        let observed = history.observed;
-        Self { values, observed, day, hour, profile, smooth, weekly, value_sums, deviation_sums, scale }
+        let (step_seconds, observed) = (history.step_seconds, history.observed);
+        Self {
+            step_seconds,
+            values,
+            observed,
+            day,
+            hour,
+            profile,
+            profile_sums,
+            weekly,
+            value_sums,
+            deviation_sums,
+            scale,
+        }
     }
 
-    fn mean(sums: &[f64], end: usize, length: usize) -> f64 {
+    /// The mean of the `length` values before `end`, from their sums.
+    pub(super) fn mean(sums: &[f64], end: usize, length: usize) -> f64 {
         let from = end.saturating_sub(length);
         (sums[end] - sums[from]) / (end - from).max(1) as f64
+    }
+
+    /// The profile at `at`, the mean over an hour to either side as far as it was known at the origin.
+    fn smooth(&self, origin: usize, at: usize) -> f64 {
+        let (from, to) = (at.saturating_sub(self.hour), (at + self.hour + 1).min(origin + self.day));
+        (self.profile_sums[to] - self.profile_sums[from]) / (to - from) as f64
     }
 
     /// Regressors for the step `within` (less than a day) after an origin, from what was known at it.
@@ -151,7 +179,7 @@ impl<'a> Features<'a> {
             Self::mean(&self.deviation_sums, origin, self.day),
             self.values[at - self.day] - base,
             self.weekly[at] - base,
-            self.smooth[at] - base,
+            self.smooth(origin, at) - base,
             Self::mean(&self.value_sums, origin, self.day) - base,
         ]
     }
@@ -179,6 +207,18 @@ impl<'a> Features<'a> {
     }
 }
 
+/// The sums of the first 0, 1, … `length` values.
+pub(super) fn sums_of(length: usize, value: impl Fn(usize) -> f64) -> Vec<f64> {
+    let mut sums = Vec::with_capacity(length + 1);
+    let mut sum = 0.0;
+    sums.push(sum);
+    for index in 0..length {
+        sum += value(index);
+        sums.push(sum);
+    }
+    sums
+}
+
 /// `profile[t]` = weighted mean of the values one, two, … seasons before `t`; for `t` up to a season beyond the end.
 fn profile(values: &[f64], season: usize, newest: f64, before: Option<&[f64]>) -> Vec<f64> {
     let mut profile: Vec<f64> = Vec::with_capacity(values.len() + season);
@@ -203,59 +243,49 @@ fn profile_of_week(values: &[f64], week: usize, day: usize, daily: &[f64]) -> Ve
     weekly
 }
 
-/// The mean over an hour to either side.
-fn smoothed(values: &[f64], hour: usize) -> Vec<f64> {
-    let mut sums = vec![0.0];
-    for value in values {
-        sums.push(sums[sums.len() - 1] + value);
-    }
-    (0..values.len())
-        .map(|index| {
-            let (from, to) = (index.saturating_sub(hour), (index + hour + 1).min(values.len()));
-            (sums[to] - sums[from]) / (to - from) as f64
-        })
-        .collect()
-}
-
 /// Least absolute error with a ridge penalty, by iteratively reweighted least squares.
 fn least_absolute(rows: &[[f64; WIDTH]], targets: &[f64]) -> Option<[f64; WIDTH]> {
     let count = rows.len() as f64;
-    let mut scales = [0.0_f64; WIDTH];
-    for row in rows {
-        for (scale, x) in scales.iter_mut().zip(row) {
-            *scale += x * x / count;
-        }
-    }
-    let scales = scales.map(|scale| if scale > 1e-18 { scale.sqrt() } else { 0.0 });
+    // Column by column: sums of products run along memory. A regressor that is always zero stays out of it.
+    let mut shrink = [0.0; WIDTH];
+    let columns: Vec<Vec<f64>> = (0..WIDTH)
+        .map(|i| {
+            let square = rows.iter().map(|row| row[i] * row[i]).sum::<f64>() / count;
+            shrink[i] = if square > 1e-18 { 1.0 / square.sqrt() } else { 0.0 };
+            rows.iter().map(|row| row[i] * shrink[i]).collect()
+        })
+        .collect();
     let typical = targets.iter().map(|target| target.abs()).sum::<f64>() / count;
     let floor = (typical * 0.02).max(1e-9);
     let mut weights = vec![1.0; rows.len()];
+    let (mut weighted, mut fit) = (vec![0.0; rows.len()], vec![0.0; rows.len()]);
     let mut solution = [0.0; WIDTH];
     for _ in 0..ROUNDS {
         let mut normal = [[0.0; WIDTH]; WIDTH];
         let mut right = [0.0; WIDTH];
-        let mut total = 0.0;
-        for ((row, target), weight) in rows.iter().zip(targets).zip(&weights) {
-            let x: [f64; WIDTH] = std::array::from_fn(|i| if scales[i] > 0.0 { row[i] / scales[i] } else { 0.0 });
-            total += weight;
-            for i in 0..WIDTH {
-                let scaled = weight * x[i];
-                right[i] += scaled * target;
-                for j in 0..=i {
-                    normal[i][j] += scaled * x[j];
-                }
+        let total: f64 = weights.iter().sum();
+        for i in 0..WIDTH {
+            for ((weighted, x), weight) in weighted.iter_mut().zip(&columns[i]).zip(&weights) {
+                *weighted = x * weight;
             }
-        }
-        for (i, row) in normal.iter_mut().enumerate() {
-            row[i] += RIDGE * total;
+            right[i] = dot(&weighted, targets);
+            for j in 0..=i {
+                normal[i][j] = dot(&weighted, &columns[j]);
+            }
+            normal[i][i] += RIDGE * total;
         }
         solution = cholesky_solve(&normal, &right)?;
-        for ((row, target), weight) in rows.iter().zip(targets).zip(&mut weights) {
-            let fit: f64 = (0..WIDTH).filter(|i| scales[*i] > 0.0).map(|i| solution[i] * row[i] / scales[i]).sum();
+        fit.fill(0.0);
+        for (column, b) in columns.iter().zip(&solution) {
+            for (fit, x) in fit.iter_mut().zip(column) {
+                *fit += x * b;
+            }
+        }
+        for ((target, fit), weight) in targets.iter().zip(&fit).zip(&mut weights) {
             *weight = 1.0 / (target - fit).abs().max(floor);
         }
     }
-    let solution: [f64; WIDTH] = std::array::from_fn(|i| if scales[i] > 0.0 { solution[i] / scales[i] } else { 0.0 });
+    let solution: [f64; WIDTH] = std::array::from_fn(|i| solution[i] * shrink[i]);
     solution.iter().all(|value| value.is_finite()).then_some(solution)
 }
 

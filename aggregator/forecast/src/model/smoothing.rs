@@ -21,7 +21,7 @@ const MSTL_SECONDS: u64 = 28 * DAY;
 /// MSTL works on steps of at least this many seconds: finer seasons are noise, and cost grows with the season's length.
 const MSTL_STEP_SECONDS: u32 = 900;
 /// A replay of these models at every origin would cost more than all the others together.
-const EVERY: usize = 4;
+const EVERY: usize = 2;
 
 /// AutoETS without season.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,11 @@ pub struct Ets;
 impl Model for Ets {
     fn name(&self) -> &'static str {
         "auto_ets"
+    }
+
+    /// What follows a level is in the pool already.
+    fn on_request(&self) -> bool {
+        true
     }
 
     fn replay_every(&self) -> usize {
@@ -83,6 +88,11 @@ pub struct Mstl;
 impl Model for Mstl {
     fn name(&self) -> &'static str {
         "mstl_ets"
+    }
+
+    /// The trees know the day and the week as well, and cost less: docs/forecast-scores.md.
+    fn on_request(&self) -> bool {
+        true
     }
 
     fn replay_every(&self) -> usize {

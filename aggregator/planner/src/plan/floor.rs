@@ -17,7 +17,13 @@ const SLACK_SHARE: f64 = 0.1;
 const SLACK_AT_LEAST: u32 = 2;
 
 /// Moves the floor to where the forecast needs it.
-pub(super) fn keep(policy: &Policy, evidence: &Evidence, needs: &[MetricNeeds], standing: &[Hold]) -> Outcome {
+pub(super) fn keep(
+    now: i64,
+    policy: &Policy,
+    evidence: &Evidence,
+    needs: &[MetricNeeds],
+    standing: &[Hold],
+) -> Outcome {
     let conditions = &evidence.conditions;
     let Some(floor) = conditions.floor.filter(|_| conditions.foreign_scale_in) else { return Outcome::default() };
     if needs.iter().all(|need| need.reactive.is_none()) {
@@ -25,9 +31,11 @@ pub(super) fn keep(policy: &Policy, evidence: &Evidence, needs: &[MetricNeeds], 
     }
     let present = count(evidence, InstanceMode::Serving).saturating_add(count(evidence, InstanceMode::Warming));
     let from = floor.now;
-    let wanted = asked_for(needs).max(policy.minimum).min(policy.maximum).max(floor.own);
+    // Also what a window asks for within sight: the provider knows nothing of windows.
+    let least = policy.floor_within_sight(now).instances;
+    let wanted = asked_for(needs).max(least).min(policy.ceiling(now).instances).max(floor.own);
     // It is raised only ahead of load, to what is there at most, and not lowered because somebody is missing.
-    let ahead = needs.iter().any(|need| need.ahead > need.reactive) || wanted == policy.minimum;
+    let ahead = needs.iter().any(|need| need.ahead > need.reactive) || wanted == least;
     let to = match wanted > from {
         true if ahead => wanted.min(present).max(from),
         true => from,
@@ -87,12 +95,23 @@ mod tests {
 
     use super::super::{Memory, Plan, plan};
     use super::*;
+    use crate::bounds::Window;
     use crate::demand::Demand;
     use crate::evidence::{Floor, Forecast, Instance, Inventory, MetricEvidence};
     use crate::policy::Metric;
 
     /// `serving` at half of the target, of whom the forecast needs `ahead` times as many as now.
     fn planned(serving: u32, ahead: f64, floor: Option<(u32, u32)>, change: impl FnOnce(&mut Evidence)) -> Plan {
+        planned_by(|_| {}, serving, ahead, floor, change)
+    }
+
+    fn planned_by(
+        narrow: impl FnOnce(&mut Policy),
+        serving: u32,
+        ahead: f64,
+        floor: Option<(u32, u32)>,
+        change: impl FnOnce(&mut Evidence),
+    ) -> Plan {
         let gross = 30.0 * f64::from(serving);
         let weight = f64::from(serving);
         let demand = Demand { gross, weight, serving, reporting: serving, incomplete: false, saturated: false };
@@ -123,7 +142,8 @@ mod tests {
         evidence.conditions.foreign_scale_in = true;
         evidence.conditions.floor = floor.map(|(now, own)| Floor { now, own });
         change(&mut evidence);
-        let policy = Policy { mode: Mode::ScaleOut, minimum: 2, ..Policy::new("web") };
+        let mut policy = Policy { mode: Mode::ScaleOut, minimum: 2, ..Policy::new("web") };
+        narrow(&mut policy);
         plan(1_000, &policy, &evidence, &Memory::default()).0
     }
 
@@ -155,6 +175,18 @@ mod tests {
             }
         };
         assert_eq!(floor_of(&planned(20, 1.0, Some((3, 2)), night)), Some((3, 2)), "to the user's own, however near");
+    }
+
+    #[test]
+    fn it_holds_the_floor_of_a_window_within_sight_and_stays_below_its_ceiling() {
+        let by = |from, minimum, maximum, now| {
+            let window = Window { name: "noon".to_owned(), from, until: 9_000, minimum, maximum };
+            floor_of(&planned_by(|policy| policy.windows = vec![window], 20, 1.6, Some((now, 2)), |_| {}))
+        };
+        assert_eq!(by(4_000, Some(18), None, 2), Some((2, 18)));
+        assert_eq!(by(6_000, Some(18), None, 2), Some((2, 16)), "out of sight");
+        assert_eq!(by(0, None, Some(12), 2), Some((2, 12)));
+        assert_eq!(by(2_000, None, Some(12), 2), Some((2, 16)), "not yet");
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! Scale-in: who may be detached. Any doubt means nobody.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use super::needs::MetricNeeds;
+use super::spare::price_of;
 use super::{Direction, NotTaken, Outcome, PlannedStep, Step, count};
 use crate::demand::InstanceMode;
-use crate::evidence::{Evidence, Instance};
+use crate::evidence::{Evidence, Instance, Inventory, Pick};
 use crate::hold::Hold;
 use crate::policy::{Mode, Policy};
 use crate::rule;
 
 pub(super) fn scale_in(
+    now: i64,
     policy: &Policy,
     evidence: &Evidence,
     needs: &[MetricNeeds],
@@ -30,7 +33,7 @@ pub(super) fn scale_in(
         .iter()
         .filter(|instance| instance.mode == InstanceMode::Serving && !instance.protected)
         .collect();
-    let (take, own) = floored(policy, evidence, needs, allowed, candidates.len());
+    let (take, own) = floored(now, policy, evidence, needs, allowed, candidates.len());
     // A baseline in doubt is zero already: it asks for more, it forbids nothing.
     let against: Vec<Hold> =
         standing.iter().filter(|hold| !matches!(hold, Hold::BaselineInDoubt { .. })).cloned().collect();
@@ -40,7 +43,7 @@ pub(super) fn scale_in(
             "{serving} serve; {reactive} are needed now and {window} at most within the next {} min",
             (policy.shadow_window_seconds + policy.launch_lead_seconds) / 60
         );
-        let step = Step::Detach { instances: chosen(candidates, take) };
+        let step = Step::Detach { instances: chosen(&evidence.inventory, candidates, take) };
         let step = PlannedStep { step, reason, permitted: policy.mode >= Mode::Full };
         return Outcome { steps: vec![step], not_taken: Vec::new(), holds: own };
     }
@@ -63,6 +66,7 @@ pub(super) fn scale_in(
 /// Stops at the minimum, at the b = 0 answer of every metric, at what is not protected, and at the
 /// pace at which machines may go.
 fn floored(
+    now: i64,
     policy: &Policy,
     evidence: &Evidence,
     needs: &[MetricNeeds],
@@ -71,10 +75,12 @@ fn floored(
 ) -> (u32, Vec<Hold>) {
     let serving = count(evidence, InstanceMode::Serving);
     let (mut take, mut holds) = (allowed, Vec::new());
-    let floor = serving.saturating_sub(policy.minimum);
-    if take > floor {
-        holds.push(Hold::AtMinimum { minimum: policy.minimum });
-        take = floor;
+    // Also a floor that begins only later: who goes now would have to come back for it.
+    let floor = policy.floor_within_sight(now);
+    let spare = serving.saturating_sub(floor.instances);
+    if take > spare {
+        holds.push(Hold::AtMinimum { minimum: floor.instances, window: floor.window.map(str::to_owned) });
+        take = spare;
     }
     for need in needs {
         if let Some(tracking) = need.without_baseline
@@ -89,6 +95,11 @@ fn floored(
         holds.push(Hold::Protected { instances: serving - unprotected });
         take = unprotected;
     }
+    let (saves, costs) = (saved(policy, evidence, take), policy.change_cost);
+    if take > 0 && saves < costs {
+        holds.push(Hold::SmallChange { saves, costs });
+        take = 0;
+    }
     if let Some(allowed) = evidence.conditions.detachable.filter(|allowed| take > *allowed) {
         holds.push(Hold::Paced { allowed });
         take = allowed;
@@ -96,16 +107,36 @@ fn floored(
     (take, holds)
 }
 
-/// The zone with most first, then the oldest: even zones, old versions go before new ones.
-fn chosen(mut candidates: Vec<&Instance>, take: u32) -> Vec<String> {
+/// What it saves within the shadow window that so many go. What the pace makes of it is one change in several parts.
+fn saved(policy: &Policy, evidence: &Evidence, take: u32) -> f64 {
+    let hours = f64::from(policy.shadow_window_seconds) / 3_600.0;
+    f64::from(take) * price_of(evidence.conditions.price_per_hour) * hours
+}
+
+/// How a group picks that does not say how.
+const USUAL: [Pick; 2] = [Pick::OldVersion, Pick::Oldest];
+
+/// The zone with most first, so that zones stay even, then by the group's own termination policy.
+fn chosen(inventory: &Inventory, mut candidates: Vec<&Instance>, take: u32) -> Vec<String> {
+    let picks = if inventory.termination.is_empty() { &USUAL[..] } else { &inventory.termination };
+    // Whether a goes before b.
+    let by = |pick: &Pick, a: &Instance, b: &Instance| match pick {
+        Pick::OldVersion => {
+            let old = |instance: &Instance| inventory.old_versions.contains(&instance.id);
+            old(b).cmp(&old(a))
+        }
+        Pick::Oldest => a.since.cmp(&b.since),
+        Pick::Newest => b.since.cmp(&a.since),
+    };
     let mut chosen = Vec::new();
     for _ in 0..take {
         let zone_size = |zone: &Option<String>| candidates.iter().filter(|other| &other.zone == zone).count();
-        let best = candidates.iter().enumerate().max_by(|(_, a), (_, b)| {
-            let by_zone = zone_size(&a.zone).cmp(&zone_size(&b.zone));
-            by_zone.then_with(|| b.since.cmp(&a.since)).then_with(|| b.id.cmp(&a.id))
+        let first = candidates.iter().enumerate().min_by(|(_, a), (_, b)| {
+            let by_zone = zone_size(&b.zone).cmp(&zone_size(&a.zone));
+            let by_policy = || picks.iter().fold(Ordering::Equal, |order, pick| order.then_with(|| by(pick, a, b)));
+            by_zone.then_with(by_policy).then_with(|| a.id.cmp(&b.id))
         });
-        let Some(index) = best.map(|(index, _)| index) else { break };
+        let Some(index) = first.map(|(index, _)| index) else { break };
         chosen.push(candidates.remove(index).id.clone());
     }
     chosen

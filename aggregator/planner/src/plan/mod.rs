@@ -165,13 +165,17 @@ pub fn plan(now: i64, policy: &Policy, evidence: &Evidence, memory: &Memory) -> 
             ..Outcome::default()
         }],
         Some(reactive) => {
-            let wanted = out::wanted(policy, &needs, serving);
-            let out = out::scale_out(policy, evidence, &needs, wanted, &holds);
-            if wanted > 0 { vec![out] } else { vec![out, inward::scale_in(policy, evidence, &needs, reactive, &holds)] }
+            let wanted = out::wanted(now, policy, &needs, serving);
+            let out = out::scale_out(now, policy, evidence, &needs, wanted, &holds);
+            if wanted > 0 {
+                vec![out]
+            } else {
+                vec![out, inward::scale_in(now, policy, evidence, &needs, reactive, &holds)]
+            }
         }
     };
     let taken: Vec<String> = outcomes.iter().flat_map(|outcome| &outcome.steps).flat_map(PlannedStep::named).collect();
-    outcomes.push(floor::keep(policy, evidence, &needs, &holds));
+    outcomes.push(floor::keep(now, policy, evidence, &needs, &holds));
     outcomes.push(shadows::decide(now, policy, evidence, &needs, &holds, &taken));
     let (mut steps, mut not_taken) = (Vec::new(), Vec::new());
     for outcome in outcomes {

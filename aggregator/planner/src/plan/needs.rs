@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::spare::price_of;
 use crate::capacity;
-use crate::demand::InstanceMode;
-use crate::evidence::{Evidence, MetricEvidence};
+use crate::demand::{Demand, InstanceMode};
+use crate::evidence::{Evidence, Forecast, MetricEvidence};
 use crate::policy::{Metric, Policy};
 
 /// Scale-in must be sure: the window maximum is taken at this quantile at least.
@@ -22,6 +23,9 @@ pub struct MetricNeeds {
     pub reactive: Option<u32>,
     /// For the forecast at the policy's confidence over the launch lead and one step.
     pub ahead: Option<u32>,
+    /// For what is needed soon after, as far as bringing it forward costs less than another change would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub later: Option<u32>,
     /// For the highest forecast over the shadow window, at 95 % or the confidence if higher.
     pub window: Option<u32>,
     /// For present demand as if idle instances used nothing.
@@ -43,6 +47,7 @@ impl MetricNeeds {
             baseline: 0.0,
             reactive: None,
             ahead: None,
+            later: None,
             window: None,
             without_baseline: None,
             trust: 0.0,
@@ -79,14 +84,63 @@ fn of_metric(now: i64, policy: &Policy, evidence: &Evidence, metric: Metric, tar
         metric,
         demand: found.demand.map(|demand| demand.net(baseline)),
         baseline,
-        reactive: found.demand.map(|demand| need(demand.net(baseline))),
+        reactive: found.demand.map(|demand| reactive(policy, evidence, metric, target, &demand, found)),
         ahead: ahead.map(|(_, demand)| need(demand)),
+        later: forecast
+            .zip(ahead)
+            .and_then(|(path, (_, demand))| brought_forward(now, policy, evidence, path, need(demand), need)),
         window: window.map(|(_, demand)| need(demand)),
         without_baseline: found.demand.map(|demand| capacity::need_without_baseline(demand.gross, target, weight)),
         trust: forecast.map_or(0.0, |path| if path.trust.is_finite() { path.trust.clamp(0.0, 1.0) } else { 0.0 }),
         events: events_of(ahead),
         window_events: events_of(window),
     }
+}
+
+/// Need for present demand, by a lower target where the policy has one.
+fn reactive(
+    policy: &Policy,
+    evidence: &Evidence,
+    metric: Metric,
+    target: f64,
+    demand: &Demand,
+    found: &MetricEvidence,
+) -> u32 {
+    let lower = policy.reactive_target(metric, target);
+    // A baseline that is too much for the lower target is not believed there.
+    let baseline = baseline_points(found, lower);
+    capacity::need(demand.net(baseline), lower, baseline, mean_weight(policy, evidence, metric))
+}
+
+/// How many to have at once, where another change soon after would cost more than having them earlier. `None` where a change
+/// costs nothing, or the forecast ends.
+fn brought_forward(
+    now: i64,
+    policy: &Policy,
+    evidence: &Evidence,
+    path: &Forecast,
+    ahead: u32,
+    need: impl Fn(f64) -> u32,
+) -> Option<u32> {
+    if policy.change_cost <= 0.0 {
+        return None;
+    }
+    let ready = now + i64::from(policy.launch_lead_seconds);
+    let last = path.step_of(ready + i64::from(policy.shadow_window_seconds) - 1)?;
+    let price = price_of(evidence.conditions.price_per_hour);
+    let (mut most, mut spent) = (ahead, 0.0);
+    for step in path.step_of(ready)?..=last {
+        let needed = need(path.demand(step, policy.confidence)?);
+        let starts = path.start + i64::from(path.step_seconds) * i64::try_from(step).ok()?;
+        #[allow(clippy::cast_precision_loss, reason = "seconds within a window")]
+        let early = (starts - ready).max(0) as f64 / 3_600.0;
+        spent += f64::from(needed.saturating_sub(most)) * price * early;
+        if spent > policy.change_cost {
+            break;
+        }
+        most = most.max(needed);
+    }
+    Some(most)
 }
 
 /// Instances of the serving mean weight that carry a net demand of `metric`, points.

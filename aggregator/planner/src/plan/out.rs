@@ -12,24 +12,31 @@ use crate::rule;
 /// A plan may always add this many instances, whatever the share.
 const LAUNCH_AT_LEAST: u32 = 4;
 
-/// Instances beyond those that serve: the step rule's most demanding metric, and the minimum.
-pub(super) fn wanted(policy: &Policy, needs: &[MetricNeeds], serving: u32) -> u32 {
+/// Instances beyond those that serve: the step rule's most demanding metric, and the floor that holds when they are ready.
+pub(super) fn wanted(now: i64, policy: &Policy, needs: &[MetricNeeds], serving: u32) -> u32 {
     let by_metric = needs.iter().filter_map(|need| {
         let own = need.reactive?;
         Some(rule::step(serving, own, need.ahead.unwrap_or(own), need.trust).out)
     });
-    by_metric.max().unwrap_or_default().max(policy.minimum.saturating_sub(serving))
+    let wanted = by_metric.max().unwrap_or_default().max(policy.floor_ahead(now).instances.saturating_sub(serving));
+    // Where a change is made anyway, what the next one would bring comes along.
+    let along = needs.iter().filter_map(|need| {
+        let (own, later) = (need.reactive?, need.later?);
+        Some(rule::step(serving, own, later, need.trust).out)
+    });
+    if wanted > 0 { along.fold(wanted, u32::max) } else { 0 }
 }
 
 /// Caps what is wanted by what already warms, by the maximum and by one plan's share.
 pub(super) fn scale_out(
+    now: i64,
     policy: &Policy,
     evidence: &Evidence,
     needs: &[MetricNeeds],
     wanted: u32,
     standing: &[Hold],
 ) -> Outcome {
-    let reason = reason(policy, needs);
+    let reason = reason(now, policy, needs);
     if wanted == 0 {
         let reason = "what serves is enough for present demand and forecast".to_owned();
         return Outcome { not_taken: vec![not_taken(0, reason, Vec::new())], ..Outcome::default() };
@@ -44,7 +51,7 @@ pub(super) fn scale_out(
     if !left_alone.is_empty() {
         return Outcome { not_taken: vec![not_taken(wanted, reason, left_alone)], ..Outcome::default() };
     }
-    let (add, mut holds) = capped(policy, evidence, wanted);
+    let (add, mut holds) = capped(now, policy, evidence, wanted);
     let reattach = fit_shadows(evidence, add);
     let reattached = u32::try_from(reattach.len()).unwrap_or(u32::MAX);
     // What runs already costs nothing more when it serves: budgets are for launches.
@@ -62,7 +69,7 @@ pub(super) fn scale_out(
     Outcome { steps, not_taken, holds }
 }
 
-fn capped(policy: &Policy, evidence: &Evidence, wanted: u32) -> (u32, Vec<Hold>) {
+fn capped(now: i64, policy: &Policy, evidence: &Evidence, wanted: u32) -> (u32, Vec<Hold>) {
     let serving = count(evidence, InstanceMode::Serving);
     let warming = count(evidence, InstanceMode::Warming).saturating_add(evidence.inventory.expected);
     let present = serving.saturating_add(warming);
@@ -71,9 +78,11 @@ fn capped(policy: &Policy, evidence: &Evidence, wanted: u32) -> (u32, Vec<Hold>)
     if warming > 0 {
         holds.push(Hold::Warming { instances: warming });
     }
-    let room = policy.maximum.saturating_sub(present);
+    let ceiling = policy.ceiling(now);
+    let room = ceiling.instances.saturating_sub(present);
     if add > room {
-        holds.push(Hold::AtMaximum { maximum: policy.maximum, wanted: present.saturating_add(add) });
+        let (maximum, window) = (ceiling.instances, ceiling.window.map(str::to_owned));
+        holds.push(Hold::AtMaximum { maximum, wanted: present.saturating_add(add), window });
         add = room;
     }
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped by the cast to u32's range")]
@@ -122,22 +131,31 @@ fn fit_shadows(evidence: &Evidence, most: u32) -> Vec<String> {
     shadows.into_iter().take(most).map(|instance| instance.id.clone()).collect()
 }
 
-fn reason(policy: &Policy, needs: &[MetricNeeds]) -> String {
+fn reason(now: i64, policy: &Policy, needs: &[MetricNeeds]) -> String {
     let Some(need) = needs.iter().max_by_key(|need| need.reactive.max(need.ahead)) else { return String::new() };
+    let floor = policy.floor_ahead(now);
     let now = need.reactive.unwrap_or_default();
-    if now.max(need.ahead.unwrap_or_default()) < policy.minimum {
-        return format!("the minimum is {}", policy.minimum);
+    if now.max(need.ahead.unwrap_or_default()) < floor.instances {
+        let of = floor.window.map_or_else(String::new, |name| format!(", by the window {name}"));
+        return format!("the minimum is {}{of}", floor.instances);
     }
     match need.ahead {
         Some(ahead) if ahead > now => format!(
-            "{} needs {now} now and {ahead} within {} s of launching (trust {:.2}){}",
+            "{} needs {now} now and {ahead} within {} s of launching (trust {:.2}){}{}",
             need.metric,
             policy.launch_lead_seconds,
             need.trust,
+            along(need),
             raised_by(&need.events)
         ),
-        _ => format!("{} needs {now} now", need.metric),
+        _ => format!("{} needs {now} now{}", need.metric, along(need)),
     }
+}
+
+/// Says what comes along because another change would cost.
+fn along(need: &MetricNeeds) -> String {
+    let later = need.later.filter(|later| Some(*later) > need.ahead);
+    later.map_or_else(String::new, |later| format!(", {later} soon after, brought forward"))
 }
 
 /// Says when it is an event that asks.

@@ -50,7 +50,7 @@ pub(super) fn decide(
     let against: Vec<Hold> =
         standing.iter().filter(|hold| !matches!(hold, Hold::BaselineInDoubt { .. })).cloned().collect();
     let serving = count(evidence, InstanceMode::Serving);
-    let met = serving >= policy.minimum && met_without(needs, serving);
+    let met = serving >= policy.floor_within_sight(now).instances && met_without(needs, serving);
     let mut fates = Vec::new();
     let mut spares = 0;
     for (instance, shadow) in &ours {

@@ -35,12 +35,17 @@ pub fn worth(now: i64, policy: &Policy, evidence: &Evidence, number: u32, price_
     let probability = probability_needed(now, policy, evidence, number);
     let sooner = policy.launch_lead_seconds.saturating_sub(policy.reattach_lead_seconds);
     let hours = |seconds: u32| f64::from(seconds) / 3_600.0;
-    let price = price_per_hour.filter(|price| price.is_finite() && *price >= 0.0).unwrap_or(USUAL_PRICE_PER_HOUR);
+    let price = price_of(price_per_hour);
     Worth {
         probability,
         saves: probability * hours(sooner) * policy.late_cost_per_hour,
         costs: price * hours(policy.shadow_window_seconds),
     }
+}
+
+/// A price that can be, or the usual one.
+pub(super) fn price_of(price_per_hour: Option<f64>) -> f64 {
+    price_per_hour.filter(|price| price.is_finite() && *price >= 0.0).unwrap_or(USUAL_PRICE_PER_HOUR)
 }
 
 /// Halvings of the gap between two levels: finer than any forecast is.

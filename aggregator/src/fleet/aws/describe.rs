@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_autoscaling::types::{AutoScalingGroup, Instance, LaunchTemplateSpecification};
 use foreshadow_proto::convert::Id;
+use planner::evidence::Pick;
 
 use super::AwsFleet;
 use super::ec2::Template;
@@ -192,14 +193,28 @@ fn group_inventory(group: &AutoScalingGroup, problems: &mut Vec<String>) -> Grou
             None
         }
     });
+    let zones = group.availability_zones.iter().flatten();
     GroupInventory {
         minimum: own_minimum(group).unwrap_or(size(group.min_size)),
         floor: Some(size(group.min_size)),
         maximum: size(group.max_size),
         desired: size(group.desired_capacity),
         members: members.collect(),
+        zones: zones.filter_map(|zone| Id::new("zone", zone).ok()).collect(),
+        termination: group.termination_policies.iter().flatten().filter_map(|word| pick(word)).collect(),
         owner: tag(group, OWNER_TAG).filter(|owner| !owner.is_empty()).map(str::to_owned),
         ..GroupInventory::default()
+    }
+}
+
+/// A termination policy in the planner's words. What goes by the billing hour, by prices or by a function of the
+/// user's is left out: the next of the group's policies decides.
+fn pick(word: &str) -> Option<Pick> {
+    match word {
+        "Default" | "OldestLaunchConfiguration" | "OldestLaunchTemplate" => Some(Pick::OldVersion),
+        "OldestInstance" => Some(Pick::Oldest),
+        "NewestInstance" => Some(Pick::Newest),
+        _ => None,
     }
 }
 
@@ -240,6 +255,20 @@ mod tests {
             let read = group_inventory(&group(min, value), &mut Vec::new()).minimum;
             assert_eq!(read, u32::try_from(min).expect("a size"));
         }
+    }
+
+    #[test]
+    fn zones_and_termination_policies_are_read_in_their_order() {
+        let group = AutoScalingGroup::builder()
+            .set_availability_zones(Some(vec!["b".to_owned(), "a".to_owned()]))
+            .set_termination_policies(Some(
+                ["ClosestToNextInstanceHour", "NewestInstance", "Default", "arn:aws:lambda:x"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            ));
+        let read = group_inventory(&group.build(), &mut Vec::new());
+        assert_eq!(read.zones.iter().map(Id::as_str).collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(read.termination, [Pick::Newest, Pick::OldVersion]);
     }
 
     #[test]

@@ -16,9 +16,18 @@ use crate::fleet::{Called, MINIMUM_TAG, Reach, Token};
 
 /// LaunchInstances starts at most this many.
 const LAUNCHED_PER_CALL: u32 = 100;
+/// What LaunchInstances needs.
+const PERMISSIONS: &str = "autoscaling:LaunchInstances, ec2:CreateFleet, ec2:DescribeLaunchTemplateVersions";
 
 impl AwsFleet {
-    pub(super) async fn launch(&self, group: &Id, count: u32, size: u32, token: &Token) -> Called {
+    pub(super) async fn launch(
+        &self,
+        group: &Id,
+        count: u32,
+        size: u32,
+        shares: &[(Id, u32)],
+        token: &Token,
+    ) -> Called {
         if count == 0 {
             return Called::Done { instances: Vec::new() };
         }
@@ -29,7 +38,12 @@ impl AwsFleet {
         // LaunchInstances takes launch templates only.
         let has_template = state.launch_template.is_some() || state.mixed_instances_policy.is_some();
         if has_template && !self.no_launch_call.load(Ordering::Relaxed) {
-            if let Some(called) = self.launch_instances(group, &state, count, token).await {
+            let called = if shares.len() > 1 {
+                self.launch_over(group, shares, token).await
+            } else {
+                self.launch_instances(group, &state, count, token).await
+            };
+            if let Some(called) = called {
                 return called;
             }
             self.no_launch_call.store(true, Ordering::Relaxed);
@@ -65,13 +79,56 @@ impl AwsFleet {
             // The token was used for another zone, when that one had the fewest: ask there. This call
             // did nothing.
             if !fault.code().is_some_and(|code| code.starts_with("IdempotentParameterMismatch")) {
-                return Some(
-                    fault.called("autoscaling:LaunchInstances, ec2:CreateFleet, ec2:DescribeLaunchTemplateVersions"),
-                );
+                return Some(fault.called(PERMISSIONS));
             }
         }
         // Used before with parameters that cannot be had now: what it launched, describing tells.
         Some(Called::Unknown)
+    }
+
+    /// A call puts its whole count into one zone: one for each share, with a token of its own that is always the same. What
+    /// one zone does not have, the others are asked for, in the same order each time. `None` as above.
+    async fn launch_over(&self, group: &Id, shares: &[(Id, u32)], token: &Token) -> Option<Called> {
+        let (mut instances, mut refusals) = (Vec::new(), Vec::new());
+        'shares: for (index, (_, share)) in shares.iter().enumerate() {
+            for turn in 0..shares.len() {
+                let Some((zone, _)) = shares.get((index + turn) % shares.len()) else { continue };
+                let asked = self
+                    .changing
+                    .launch_instances()
+                    .auto_scaling_group_name(group.as_str())
+                    .requested_capacity(i32::try_from((*share).min(LAUNCHED_PER_CALL)).unwrap_or(1))
+                    .client_token(format!("{token}-{index}-{turn}"))
+                    .retry_strategy(RetryStrategy::None)
+                    .availability_zones(zone.as_str());
+                let called = match asked.send().await {
+                    Ok(answer) => launched(&answer),
+                    Err(error) => {
+                        let fault = Fault::from_sdk(&error);
+                        if fault.is_unknown_call(self.reach == Reach::Loopback) && index == 0 && turn == 0 {
+                            return None;
+                        }
+                        fault.called(PERMISSIONS)
+                    }
+                };
+                match called {
+                    Called::Done { instances: some } => {
+                        instances.extend(some);
+                        continue 'shares;
+                    }
+                    Called::Refused { why } => refusals.push(format!("{zone}: {why}")),
+                    // What was launched so far is done; the rest is for the next plan.
+                    Called::Throttled if !instances.is_empty() => return Some(Called::Done { instances }),
+                    // Repeated with the same tokens, all of it is answered as it was.
+                    other => return Some(other),
+                }
+            }
+        }
+        Some(if instances.is_empty() {
+            Called::Refused { why: refusals.join("; ") }
+        } else {
+            Called::Done { instances }
+        })
     }
 
     /// Raises MinSize to `size`, after the user's own value is safe in a tag.

@@ -137,7 +137,7 @@ impl Fleet for AwsFleet {
             return Called::Refused { why: format!("{group} is not in inventory.aws.groups") };
         }
         match action {
-            Action::Launch { count, size } => self.launch(group, *count, *size, token).await,
+            Action::Launch { count, size, zones } => self.launch(group, *count, *size, zones, token).await,
             Action::Attach { instances } => self.attach(group, instances).await,
             Action::Detach { instances } => self.take_out(group, instances, Out::Detached).await,
             Action::EnterStandby { instances } => self.take_out(group, instances, Out::Standby).await,

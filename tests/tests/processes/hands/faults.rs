@@ -101,7 +101,7 @@ async fn a_lost_answer_is_unknown_and_describing_tells() -> anyhow::Result<()> {
         ("web", Action::Detach { instances: ids(&members[5..6]) }, "DetachInstances"),
         ("web", Action::Attach { instances: out[..1].to_vec() }, "AttachInstances"),
         ("web", Action::Terminate { instances: out[1..2].to_vec() }, "TerminateInstances"),
-        ("old", Action::Launch { count: 2, size: 4 }, "UpdateAutoScalingGroup"),
+        ("old", Action::launch(2, 4), "UpdateAutoScalingGroup"),
     ];
     for (_, _, name) in &arrives {
         world.proxy.next(name, [Fault::HangAfter]);
@@ -119,7 +119,7 @@ async fn a_lost_answer_is_unknown_and_describing_tells() -> anyhow::Result<()> {
         ("web", Action::Detach { instances: ids(&members[6..7]) }, "DetachInstances"),
         ("web", Action::Attach { instances: out[2..3].to_vec() }, "AttachInstances"),
         ("web", Action::Terminate { instances: out[3..4].to_vec() }, "TerminateInstances"),
-        ("old", Action::Launch { count: 2, size: 6 }, "UpdateAutoScalingGroup"),
+        ("old", Action::launch(2, 6), "UpdateAutoScalingGroup"),
     ];
     for (_, _, name) in &late {
         world.proxy.next(name, [Fault::HangBefore]);

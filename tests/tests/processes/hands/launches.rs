@@ -18,7 +18,7 @@ fn launched(instances: &[&str]) -> Fault {
 async fn minsize_rises_with_the_users_value_in_a_tag_and_falls_no_lower_than_it() -> anyhow::Result<()> {
     let world = World::new().await?;
     let members = world.cloud.group("old", 3).await?;
-    let raise = Action::Launch { count: 3, size: 6 };
+    let raise = Action::launch(3, 6);
     assert_eq!(world.outcome("old", &raise, 0).await?, Found::NotDone);
     assert_eq!(world.call("old", &raise, 0).await, none());
     let sent = world.proxy.take_changes();
@@ -33,12 +33,12 @@ async fn minsize_rises_with_the_users_value_in_a_tag_and_falls_no_lower_than_it(
 
     // Repeated it changes nothing, a smaller one lowers nothing, a larger one keeps the user's value.
     assert_eq!(world.call("old", &raise, 0).await, none());
-    assert_eq!(world.call("old", &Action::Launch { count: 1, size: 4 }, 1).await, none());
+    assert_eq!(world.call("old", &Action::launch(1, 4), 1).await, none());
     assert!(world.proxy.take_changes().is_empty());
-    assert_eq!(world.call("old", &Action::Launch { count: 2, size: 8 }, 2).await, none());
+    assert_eq!(world.call("old", &Action::launch(2, 8), 2).await, none());
     assert_eq!(actions(&world.proxy.take_changes()), ["UpdateAutoScalingGroup"]);
     assert_eq!(world.minimum("old").await?, ("8".to_owned(), Some("1".to_owned())));
-    let above = world.call("old", &Action::Launch { count: 200, size: 201 }, 3).await;
+    let above = world.call("old", &Action::launch(200, 201), 3).await;
     assert!(refusal(&above).contains("MaxSize 200"), "{above:?}");
     assert!(world.proxy.take_changes().is_empty());
 
@@ -105,7 +105,7 @@ async fn a_floor_keeps_who_is_there_and_gives_the_users_minimum_back() -> anyhow
 async fn a_user_value_that_cannot_be_kept_is_never_overwritten() -> anyhow::Result<()> {
     let world = World::new().await?;
     world.cloud.group("old", 2).await?;
-    let raise = Action::Launch { count: 2, size: 4 };
+    let raise = Action::launch(2, 4);
     for fault in [Fault::THROTTLE, Fault::Error { status: 403, code: "AccessDenied" }, Fault::FAIL_AFTER] {
         let throttled = fault == Fault::THROTTLE;
         world.proxy.next("CreateOrUpdateTags", [fault]);
@@ -127,6 +127,51 @@ async fn a_user_value_that_cannot_be_kept_is_never_overwritten() -> anyhow::Resu
     Ok(())
 }
 
+/// A launch over zones is a call for each, under a token of its own that is the same when all of it is repeated; what one zone
+/// does not have another is asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_launch_over_zones_asks_each_for_its_share_and_the_others_where_there_is_nothing() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    world.cloud.template_group("web", 3, &["us-east-1a", "us-east-1b"]).await?;
+    let inventory = world.fleet.describe().await?;
+    assert_eq!(inventory.groups[&id("web")].zones, ids(&["us-east-1a", "us-east-1b"].map(str::to_owned)));
+    let zones = vec![(id("us-east-1a"), 2), (id("us-east-1b"), 1)];
+    let launch = Action::Launch { count: 3, size: 6, zones };
+    let first = token("web", 0);
+    let asked = |calls: &[Call]| -> Vec<(String, String, String)> {
+        let of = |call: &Call, name: &str| call.field(name).to_owned();
+        let names = |call: &Call| {
+            (of(call, "AvailabilityZones.member.1"), of(call, "RequestedCapacity"), of(call, "ClientToken"))
+        };
+        calls.iter().map(names).collect()
+    };
+    let expected =
+        |zone: &str, count: &str, which: &str| (zone.to_owned(), count.to_owned(), format!("{first}-{which}"));
+    let all = || ["i-1", "i-2", "i-3"].map(str::to_owned);
+    let (a, b) = (launched(&["i-1", "i-2"]), launched(&["i-3"]));
+    world.proxy.next("LaunchInstances", [a.clone(), b.clone()]);
+    assert_eq!(world.call("web", &launch, 0).await, done(&all()));
+    let even = [expected("us-east-1a", "2", "0-0"), expected("us-east-1b", "1", "1-0")];
+    assert_eq!(asked(&world.proxy.take_changes()), even);
+    // The answer for the second is lost: all of it is repeated, with the same tokens.
+    world.proxy.next("LaunchInstances", [a.clone(), Fault::Error { status: 500, code: "InternalFailure" }]);
+    assert_eq!(world.call("web", &launch, 0).await, Called::Unknown);
+    assert_eq!(asked(&world.proxy.take_changes()), even);
+    // Throttled half way: what was launched is done, the next plan asks for the rest.
+    world.proxy.next("LaunchInstances", [a.clone(), Fault::THROTTLE]);
+    assert_eq!(world.call("web", &launch, 0).await, done(&all()[..2]));
+    world.proxy.take_changes();
+    world.proxy.next("LaunchInstances", [launched(&[]), a, b]);
+    assert_eq!(world.call("web", &launch, 0).await, done(&all()));
+    let around =
+        [expected("us-east-1a", "2", "0-0"), expected("us-east-1b", "2", "0-1"), expected("us-east-1b", "1", "1-0")];
+    assert_eq!(asked(&world.proxy.take_changes()), around);
+    world.proxy.next("LaunchInstances", [launched(&[]), launched(&[]), launched(&[]), launched(&[])]);
+    let called = world.call("web", &launch, 0).await;
+    assert!(refusal(&called).contains("us-east-1a: no instance was launched"), "{called:?}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn launches_carry_their_token_and_one_zone_and_fall_back_where_the_call_is_not_known() -> anyhow::Result<()> {
     let world = World::new().await?;
@@ -136,7 +181,7 @@ async fn launches_carry_their_token_and_one_zone_and_fall_back_where_the_call_is
     let members = &inventory.groups[&id("web")].members;
     let in_a = members.iter().filter(|member| member.zone == Some(id("us-east-1a"))).count();
     let (fewest, most) = if in_a < 2 { ("us-east-1a", "us-east-1b") } else { ("us-east-1b", "us-east-1a") };
-    let launch = Action::Launch { count: 2, size: 5 };
+    let launch = Action::launch(2, 5);
     let mismatch = || Fault::Error { status: 400, code: "IdempotentParameterMismatch" };
 
     world.proxy.next("LaunchInstances", [launched(&["i-1", "i-2"])]);
@@ -190,7 +235,7 @@ async fn launches_carry_their_token_and_one_zone_and_fall_back_where_the_call_is
     let sent = world.proxy.take_changes();
     assert_eq!(actions(&sent), ["LaunchInstances", "CreateOrUpdateTags", "UpdateAutoScalingGroup"]);
     assert_eq!(world.cloud.members("web").await?.len(), 5);
-    assert_eq!(world.call("web", &Action::Launch { count: 1, size: 6 }, 3).await, none());
+    assert_eq!(world.call("web", &Action::launch(1, 6), 3).await, none());
     assert_eq!(actions(&world.proxy.take_changes()), ["UpdateAutoScalingGroup"]);
     Ok(())
 }

@@ -52,7 +52,7 @@ async fn instances_leave_and_come_back_in_batches_of_twenty_and_end_by_id() -> a
         Action::Detach { instances: Vec::new() },
         Action::Attach { instances: Vec::new() },
         Action::Terminate { instances: Vec::new() },
-        Action::Launch { count: 0, size: 0 },
+        Action::launch(0, 0),
     ] {
         assert_eq!(world.call("web", &empty, 5).await, none());
     }
@@ -169,7 +169,7 @@ async fn what_the_local_aws_would_let_pass_is_refused_before_it_is_sent() -> any
     world.proxy.take_changes();
     let above = world.call("web", &Action::Attach { instances: ids(&members[1..2]) }, 5).await;
     assert!(refusal(&above).contains("MaxSize 1"), "{above:?}");
-    let above = world.call("web", &Action::Launch { count: 1, size: 2 }, 6).await;
+    let above = world.call("web", &Action::launch(1, 2), 6).await;
     assert!(refusal(&above).contains("raise MaxSize"), "{above:?}");
     let sent = world.proxy.take_changes();
     assert_eq!(actions(&sent), ["LaunchInstances"], "the call this cloud does not have, and nothing else");

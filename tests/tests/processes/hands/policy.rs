@@ -64,7 +64,7 @@ async fn the_policies_grant_what_is_sent_and_nothing_else() -> anyhow::Result<()
     let one = ids(&members[..1]);
     let lease = |value: Option<&str>| Tags::from([(UNTIL_TAG, value.map(str::to_owned))]);
     for (step, action) in (0..).zip([
-        Action::Launch { count: 1, size: 4 },
+        Action::launch(1, 4),
         Action::Detach { instances: one.clone() },
         Action::Attach { instances: one.clone() },
         Action::EnterStandby { instances: one.clone() },

@@ -7,7 +7,7 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::dot;
+use super::super::dot;
 
 /// Of the numerical Jacobian; parameters are of the order of 1.
 const STEP: f64 = 1e-6;

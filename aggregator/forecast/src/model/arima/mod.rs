@@ -53,8 +53,6 @@ const COMPANIED: usize = 3;
 const NOTHING: f64 = 1e-12;
 /// The level is judged by so many means (of a day each where there are four weeks).
 const LEVELS: usize = 28;
-/// Replayed at every n-th origin only, as the other dear models.
-const EVERY: usize = 4;
 
 /// The auto-ARIMA model.
 #[derive(Debug, Clone, Copy)]
@@ -65,8 +63,14 @@ impl Model for AutoArima {
         "auto_arima"
     }
 
+    /// A fit is dear.
     fn replay_every(&self) -> usize {
-        EVERY
+        4
+    }
+
+    /// As the other models that follow the level: a fit from before a shift misleads after it.
+    fn refit_seconds(&self) -> u64 {
+        3_600
     }
 
     fn fit(&self, history: &History<'_>, _horizon: usize) -> Result<Box<dyn Fitted>, FitError> {
@@ -141,18 +145,4 @@ fn levels(values: &[f64]) -> Vec<f64> {
 /// Where the first step of a history lies in a season of so many steps.
 fn phase(history: &History<'_>, season: usize) -> usize {
     history.start.div_euclid(i64::from(history.step_seconds.max(1))).rem_euclid(season as i64) as usize
-}
-
-/// The sum of products.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    // Four sums side by side: one alone waits for each addition.
-    let mut sums = [0.0; 4];
-    let (a4, b4) = (a.chunks_exact(4), b.chunks_exact(4));
-    let rest: f64 = a4.remainder().iter().zip(b4.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in a4.zip(b4) {
-        for i in 0..4 {
-            sums[i] += a[i] * b[i];
-        }
-    }
-    sums.iter().sum::<f64>() + rest
 }

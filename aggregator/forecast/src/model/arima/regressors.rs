@@ -5,7 +5,7 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::dot;
+use super::super::dot;
 use super::filter::innovations;
 use super::process::Process;
 

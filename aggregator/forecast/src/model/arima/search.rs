@@ -6,7 +6,7 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::dot;
+use super::super::dot;
 use super::filter::innovations;
 use super::least_squares::minimise;
 use super::process::{MAXIMUM_ORDER, Process};

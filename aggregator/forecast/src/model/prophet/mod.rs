@@ -89,6 +89,11 @@ impl Model for Prophet {
         "prophet"
     }
 
+    /// On load series the pool is better without it: docs/forecast-scores.md.
+    fn on_request(&self) -> bool {
+        true
+    }
+
     fn fit(&self, history: &History<'_>, _horizon: usize) -> Result<Box<dyn Fitted>, FitError> {
         let need = history.steps(LEAST_SECONDS);
         if history.len() < need {

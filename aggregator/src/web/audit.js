@@ -1,0 +1,36 @@
+// Who changed what, when and why.
+
+import { ask, path } from './api.js';
+import { badge, fill, h, table } from './dom.js';
+import { may } from './live.js';
+import { time } from './words.js';
+
+const SAYS = {
+  pause: 'paused', resume: 'resumed', set_mode: 'set the mode of', take_over: 'took over', put_shadow_config: 'set how long shadows are measured', enter_event: 'entered an event', delete_event: 'took back',
+  adopt_shadow: 'adopted', extend_shadow: 'extended the lease of', release_shadow: 'released',
+};
+
+export async function open(host, context) {
+  if (!may('operator')) {
+    fill(host, h('h1', {}, 'Audit'), h('p', { class: 'empty' }, 'Who changed what is told to operators and admins.'));
+    return {};
+  }
+  const list = h('div');
+  let entries = [];
+  const show = () => {
+    const wanted = (context.query.find ?? '').toLowerCase();
+    const found = entries.filter(entry => !wanted || [entry.caller, entry.action, entry.detail, entry.reason].some(text => text.toLowerCase().includes(wanted)));
+    fill(list, table('Audit log', [{ name: 'When' }, { name: 'Who' }, { name: 'Did' }, { name: 'What' }, { name: 'Why' }], found.map(entry => ({ cells: [
+      time(entry.at_micros / 1e6), [entry.caller, ' ', badge(entry.role)], SAYS[entry.action] ?? entry.action.replaceAll('_', ' '), h('span', { class: 'detail' }, entry.detail), h('span', { class: 'reason' }, entry.reason || '–')] })),
+    entries.length ? 'No entry has that.' : 'Nothing was ever changed here.'));
+  };
+  const read = async () => {
+    entries = await ask(path(['audit'], { limit: 500 }));
+    show();
+  };
+  fill(host, h('h1', {}, 'Audit'), h('p', { class: 'muted' }, 'Every change by a person or a program, the latest five hundred. What Foreshadow itself did stands in each group’s journal.'),
+    h('div', { class: 'controls' }, h('label', { class: 'control' }, 'Has', h('input', { type: 'search', value: context.query.find ?? '', autocomplete: 'off', oninput: event => context.set({ find: event.target.value }) }))), list);
+  await read();
+  const timer = setInterval(() => document.hidden || list.contains(document.activeElement) || read().catch(() => {}), 10000);
+  return { update: show, close: () => clearInterval(timer) };
+}

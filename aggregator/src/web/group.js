@@ -1,0 +1,343 @@
+// One group: what it carries and will carry, what serves and should, what stands in shadow, and why nothing else is done. The
+// charts share one axis and one cursor; the range is in the address.
+
+import { ask, path } from './api.js';
+import { Chart, Cursor } from './chart.js';
+import { changeMode, dialog, pause, resume } from './dialogs.js';
+import { badge, button, figure, fill, h, steady, table } from './dom.js';
+import { modeBadge } from './fleet.js';
+import { listen, may, now, readAll, serverNow } from './live.js';
+import { columns, history, plan } from './reasons.js';
+import { indexAt } from './scale.js';
+import { lanes, list, spend } from './shadows.js';
+import { BANDS, ago, clock, metric, money, number, percent, plural, span, step, time } from './words.js';
+
+const SPANS = [['3h', 3], ['6h', 6], ['24h', 24], ['3d', 72], ['7d', 168], ['14d', 336]];
+const USUAL = '6h';
+/// Ahead of now no more than a day is forecast, seconds.
+const AHEAD = 86400;
+const PLANS = 12;
+
+/// The path of a quantile, by its nearest level.
+const level = (forecast, wanted) => forecast.paths.reduce((best, path) => Math.abs(path.quantile - wanted) < Math.abs(best.quantile - wanted) ? path : best).demand;
+
+class Group {
+  constructor(host, context) {
+    this.name = context.segments[1];
+    this.context = context;
+    this.alive = true;
+    this.cursor = new Cursor();
+    const onRange = (from, to) => context.set(from === undefined ? { from: null, to: null } : { from, to }, { push: true });
+    const onPick = at => this.planOf(at);
+    const shared = { cursor: this.cursor, onRange, onPick };
+    this.charts = {
+      demand: new Chart({ ...shared, label: 'Demand and forecast', height: 270, unit: 'utilisation points' }),
+      capacity: new Chart({ ...shared, label: 'Capacity, planned and actual', height: 200, unit: 'instances' }),
+      shadows: new Chart({ ...shared, label: 'Shadow sessions', height: 80 }),
+    };
+    const section = (title, id, ...children) => h('section', { 'aria-labelledby': id }, h('h2', { id }, title), children);
+    this.at = {};
+    const slot = name => { this.at[name] = h('div'); return this.at[name]; };
+    fill(host,
+      slot('problem'), slot('top'), slot('figures'), slot('ranges'),
+      section('Demand and forecast', 'demand', slot('coverage'), this.charts.demand.node, this.tabled()),
+      section('Capacity', 'capacity', this.charts.capacity.node),
+      section('Shadows', 'shadows', slot('spent'), this.charts.shadows.node, slot('sessions')),
+      section('Why', 'why', h('p', { class: 'muted' }, 'What the latest plans do, would do and leave, each with its reason. A click on a chart, or Enter, shows the plan of that time.'), slot('plans')),
+      section('Evidence', 'evidence', slot('evidence')),
+      section('What was done', 'done', slot('intents')),
+      section('Members', 'members', slot('members')));
+  }
+
+  get now() {
+    // The simulated group of the demo has a clock of its own.
+    return this.detail?.summary.simulated ? this.detail.plan?.made_at ?? serverNow() : serverNow();
+  }
+
+  range() {
+    const { from, to, span: wanted } = this.context.query;
+    if (Number(from) < Number(to)) return { from: Number(from), to: Number(to), fixed: true };
+    const hours = (SPANS.find(([name]) => name === wanted) ?? SPANS.find(([name]) => name === USUAL))[1];
+    return { from: this.now - 3600 * hours, to: this.now + Math.min(AHEAD, 3600 * hours), fixed: false };
+  }
+
+  async read(what) {
+    const group = this.name;
+    const { from, to } = this.range();
+    const span = { from: Math.floor(from / 60) * 60, to: Math.ceil(Math.min(to, serverNow()) / 60) * 60 + 60 };
+    const past = span.from < span.to;
+    const reads = {
+      detail: () => ask(path(['groups', group])),
+      minutes: () => past ? ask(path(['groups', group, 'minutes'], { ...span, metric: this.metric })) : [],
+      course: () => past ? ask(path(['groups', group, 'course'], span)) : ask(path(['groups', group, 'course'])),
+      models: () => ask(path(['groups', group, 'models'])),
+      events: () => ask(path(['events'], { group, from: span.from, to: Math.round(to) })),
+      sessions: () => ask(path(['shadow', 'sessions'], { group })),
+      intents: () => ask(path(['intents'], { group, limit: 200 })),
+      plans: () => ask(path(['plans'], { group, limit: PLANS })),
+    };
+    const mine = this.reading = (this.reading ?? 0) + 1;
+    await Promise.all(what.map(async name => {
+      const found = await reads[name]();
+      // A slow answer to an older question is no news.
+      if (mine >= (this.newest?.[name] ?? 0)) {
+        this.newest = { ...this.newest, [name]: mine };
+        this[name] = found;
+        if (name === 'minutes') this.series = this.demandOf(found);
+      }
+    }));
+  }
+
+  /// Demand net of the idle baseline, as columns.
+  demandOf(minutes) {
+    const baseline = this.need()?.baseline ?? 0;
+    const column = of => Float64Array.from(minutes, of);
+    return {
+      times: column(minute => minute.start), mean: column(minute => Math.max(0, minute.gross_mean - baseline * minute.weight)),
+      most: column(minute => Math.max(0, minute.gross_maximum - baseline * minute.weight)), serving: column(minute => minute.serving),
+      bounded: column(minute => minute.lower_bound ? Math.max(0, minute.gross_mean - baseline * minute.weight) : NaN),
+    };
+  }
+
+  get metric() {
+    return this.context.query.metric ?? this.detail?.forecasts[0]?.metric ?? 'cpu';
+  }
+  need = () => this.detail?.plan?.needs?.find(need => need.metric === this.metric);
+  forecast = () => this.detail?.forecasts.find(forecast => forecast.metric === this.metric);
+  line = () => now.groups.get(this.name);
+
+  head() {
+    const line = this.line();
+    if (!line) return;
+    const { standing } = this.detail;
+    const own = standing.group?.paused && standing.group;
+    steady(this.at.top, [standing, line.mode, line.paused, line.at_most, now.me?.role], () => [
+      h('nav', { class: 'crumbs', 'aria-label': 'Where you are' }, h('a', { href: '#/' }, 'Fleet'), ' / '),
+      h('div', { class: 'title' }, h('h1', {}, this.name), modeBadge(line),
+        h('div', { class: 'acts' },
+          !line.simulated && own && may('admin') && button('Resume group', { class: 'go' }, () => resume(this.name)),
+          !line.simulated && !own && may('operator') && button('Pause group', { class: 'stop' }, () => pause(this.name)),
+          may('admin') && !line.simulated && button('Mode…', {}, () => changeMode(line)))),
+      own && h('p', { class: 'paused' }, badge('paused', 'bad'), ' ', h('strong', {}, own.by), `: “${own.reason}”, `, time(own.at, at => ago(at, serverNow())), '.'),
+      line.simulated && h('p', { class: 'said' }, 'This group is simulated: its load, its cloud and its time. Its forecast and its plans are made as those of a real one are.'),
+      standing.group && !own && standing.group.mode !== 'observe' && h('p', { class: 'muted' }, `Mode ${standing.group.mode} since `, time(standing.group.at), ` by ${standing.group.by}: “${standing.group.reason}”.`)]);
+  }
+
+  numbers() {
+    const { summary, lead_times: leads, plan } = this.detail;
+    const [need, forecast, line] = [this.need(), this.forecast(), this.line()];
+    const open = this.sessions?.filter(session => session.ended === null) ?? [];
+    fill(this.at.figures, h('dl', { class: 'figures' },
+      figure('Serving', number(summary.serving), `${summary.reporting} reporting, ${summary.warming} warming`),
+      figure('Needed now', plan?.need_now ?? '–', plan?.binding && `by ${metric(plan.binding)}`),
+      figure('Needed ahead', plan?.need_ahead ?? '–', `within ${span(leads.launch.seconds)}`),
+      figure('Demand', number(need?.demand), 'points of utilisation', 'Load of the group net of the idle baseline, in utilisation points of the reference instance'),
+      figure('Trust', number(forecast?.trust, 2), forecast ? 'of 1' : 'no forecast yet'),
+      figure('Interval held', percent(forecast?.measured_coverage), forecast && `promised ${percent(forecast.nominal_coverage)}`, 'How often demand really stayed within the interval from the 10 % to the 90 % quantile'),
+      figure('In shadow', number(open.length || summary.shadow + summary.draining), open.length > 0 && `${money(open.reduce((sum, session) => sum + (session.price_per_hour ?? 0), 0))} an hour`),
+      line && figure('Bounds', `${line.minimum} – ${line.maximum}`, `${percent(line.confidence)} confidence`)));
+  }
+
+  rangeBar() {
+    const { from, to, fixed } = this.range();
+    const chosen = fixed ? null : this.context.query.span ?? USUAL;
+    const move = by => this.context.set({ from: Math.round(from + by * (to - from)), to: Math.round(to + by * (to - from)) }, { push: true });
+    const metrics = Object.keys(this.models ?? {});
+    steady(this.at.ranges, [chosen, metrics, this.metric, Math.floor(from / 60), Math.floor(to / 60)], () => h('div', { class: 'controls' }, h('div', { class: 'segments', role: 'group', 'aria-label': 'Range' }, SPANS.map(([name]) => h('button', {
+      type: 'button', 'aria-pressed': String(name === chosen), onclick: () => this.context.set({ span: name === USUAL ? null : name, from: null, to: null }, { push: true }),
+    }, name))),
+    h('button', { type: 'button', 'aria-label': 'Earlier', onclick: () => move(-0.5) }, '←'), h('button', { type: 'button', 'aria-label': 'Later', onclick: () => move(0.5) }, '→'),
+    fixed && h('button', { type: 'button', onclick: () => this.context.set({ from: null, to: null }, { push: true }) }, 'Back to now'),
+    metrics.length > 1 && h('label', { class: 'control' }, 'Metric', h('select', { onchange: event => this.context.set({ metric: event.target.value }) }, metrics.map(name => h('option', { value: name, selected: name === this.metric }, metric(name))))),
+    h('span', { class: 'muted' }, time(from), ' to ', time(to))));
+  }
+
+  draw() {
+    const { from, to } = this.range();
+    const common = { from, to, now: this.now };
+    const forecast = this.forecast();
+    const windows = (this.events ?? []).flatMap(event => (event.occurrences ?? []).map(one => ({ name: event.name, from: Date.parse(one.rises) / 1000, to: Date.parse(one.ends) / 1000,
+      detail: `${event.name}: ${number(event.intensity, 1)} times the demand` }))).slice(0, 400);
+    const { times, mean, most, serving, bounded } = this.series;
+    const fans = [], lines = [];
+    if (forecast) {
+      const at = Float64Array.from(forecast.paths[0].demand, (_, index) => forecast.start_seconds + (index + 0.5) * forecast.step_seconds);
+      const fan = (name, low, high, kind) => ({ name, kind, times: at, low: level(forecast, low), high: level(forecast, high) });
+      fans.push(fan('5 to 95 %', 0.05, 0.95, 'wide'), fan('10 to 90 %', 0.1, 0.9, 'narrow'));
+      lines.push({ name: 'forecast, median', kind: 'ahead', times: at, values: level(forecast, 0.5), gap: Infinity });
+    }
+    lines.push({ name: 'demand', kind: 'load', times, values: mean }, { name: 'highest ten seconds', kind: 'peak', times, values: most });
+    if (bounded.some(value => !Number.isNaN(value))) lines.push({ name: 'at least (lower bound)', kind: 'bounded', times, values: bounded });
+    this.charts.demand.draw({ ...common, windows, fans, lines });
+    this.drawCapacity(common, windows, { times, serving });
+    this.charts.shadows.draw({ ...common, lanes: lanes(this.sessions ?? [], from, to, this.now) });
+  }
+
+  /// The charts as a table, for those who would rather read, or copy.
+  tabled() {
+    const host = h('div');
+    return h('details', { ontoggle: event => event.target.open && fill(host, this.rows()) }, h('summary', {}, 'The same as a table'), host);
+  }
+
+  rows() {
+    const { from, to } = this.range();
+    const size = [300, 900, 1800, 3600, 7200, 21600, 43200, 86400].find(size => (to - from) / size <= 30) ?? 86400;
+    const forecast = this.forecast();
+    const rows = [];
+    for (let at = Math.ceil(from / size) * size; at <= to; at += size) {
+      const inside = index => index >= 0 && index < this.series.times.length && at - this.series.times[index] < 150;
+      const index = indexAt(this.series.times, at);
+      const step = forecast && Math.floor((at - forecast.start_seconds) / forecast.step_seconds);
+      const ahead = wanted => forecast && step >= 0 && step < forecast.paths[0].demand.length ? number(level(forecast, wanted)[step]) : '–';
+      const { ahead: needs } = this.course;
+      const need = needs && needs.need[Math.floor((at - needs.start) / needs.step_seconds)];
+      rows.push({ cells: [time(at), inside(index) ? number(this.series.mean[index]) : '–', ahead(0.1), ahead(0.5), ahead(0.9), inside(index) ? this.series.serving[index] : '–', need ?? '–'] });
+    }
+    return table('Demand, forecast and need', [{ name: 'Time' }, { name: 'Demand', kind: 'number' }, { name: 'Forecast 10 %', kind: 'number' }, { name: '50 %', kind: 'number' }, { name: '90 %', kind: 'number' },
+      { name: 'Served', kind: 'number' }, { name: 'Will be needed', kind: 'number' }], rows, 'Nothing is known of this range.');
+  }
+
+  drawCapacity(common, windows, served) {
+    const planned = columns(this.course, this.now);
+    const { ahead, minimum, maximum } = this.course;
+    const lines = [
+      { name: 'serving', kind: 'serve', shape: 'stairs', times: served.times, values: served.serving },
+      { name: 'need now', kind: 'load', shape: 'stairs', times: planned.times, values: planned.need, gap: Infinity },
+      { name: 'planned: need ahead', kind: 'ahead', shape: 'stairs', times: planned.times, values: planned.ahead, gap: Infinity },
+    ];
+    if (ahead) {
+      lines.push({ name: 'forecast need', kind: 'ahead dashed', shape: 'stairs', gap: Infinity, times: ahead.need.map((_, index) => ahead.start + index * ahead.step_seconds), values: ahead.need.map(need => need ?? NaN) });
+    }
+    const marks = (this.intents ?? []).map(intent => ({ at: intent.written_at, shape: step(intent.action).shape, kind: step(intent.action).kind,
+      title: `${clock(intent.written_at)} ${step(intent.action).does} ${intent.count ?? intent.to ?? intent.instances?.length ?? ''}: ${intent.reason}` })).filter(mark => mark.at >= common.from && mark.at <= common.to);
+    const tells = at => {
+      const near = (common.to - common.from) / 80;
+      return marks.filter(mark => Math.abs(mark.at - at) < near).slice(0, 3).map(mark => h('span', { class: 'item' }, mark.title));
+    };
+    const rules = [{ name: 'minimum', value: minimum, kind: 'bound' }, maximum < 1.6 * lines[0].values.reduce((most, value) => Math.max(most, value), 1) && { name: 'maximum', value: maximum, kind: 'bound', scales: true }].filter(Boolean);
+    this.charts.capacity.draw({ ...common, windows, lines, marks, rules, tells });
+  }
+
+  words() {
+    const standing = this.models?.[this.metric]?.standing;
+    const refused = this.models?.[this.metric]?.refused;
+    const spoken = band => h('span', {}, `${BANDS[band.band] ?? band.band}: `, h('strong', {}, percent(band.measured)), ` of ${number(band.observations)}`);
+    const nominal = standing?.coverage[0]?.nominal;
+    fill(this.at.coverage, standing ? h('p', { class: 'held' }, `The darker interval promises ${percent(nominal)}. It held `, standing.coverage.flatMap((band, index) => [index > 0 && ', ', band.measured === null ? `${BANDS[band.band]}: not measured yet` : spoken(band)]),
+      '. ', h('a', { href: `#/models/${encodeURIComponent(this.name)}` }, 'Models')) : h('p', { class: 'muted' }, refused ? `Not forecast: ${refused}.` : 'No forecast yet: it comes after 30 minutes of data.'));
+    const { from, to } = this.range();
+    const cost = spend(this.sessions ?? [], from, Math.min(to, this.now));
+    fill(this.at.spent, cost.sessions > 0 && h('p', {}, `${plural(cost.sessions, 'session')} in this range, `, cost.unpriced < cost.sessions ? [h('strong', {}, money(cost.sum)), ' spent'] : 'no price is configured for their types',
+      cost.unpriced > 0 && cost.unpriced < cost.sessions && `, ${cost.unpriced} without a price`, '.'));
+    steady(this.at.sessions, [this.sessions, Math.floor(this.now / 60)], () => list(this.sessions ?? [], this.now, () => this.again(['sessions', 'detail'])));
+  }
+
+  evidenceOf() {
+    const { launch, reattach } = this.detail.lead_times;
+    const found = this.models?.[this.metric];
+    const lead = (name, one) => h('li', {}, h('strong', {}, `${name}: ${span(one.seconds)}`), one.measured >= 3 ? `, nine in ten of ${one.measured} measured` : `, from the policy: ${one.measured} of 3 measured`,
+      one.spread && h('small', {}, ` shortest ${span(one.spread[0])}, median ${span(one.spread[1])}, longest ${span(one.spread[2])}`));
+    const doubt = { too_few_shadows: 'too few shadows and no regression to agree with', disagreement: 'shadows and regression are more than three points apart', no_serving: 'nothing serving reports' };
+    const b = found?.baseline;
+    fill(this.at.evidence, h('div', { class: 'columns' },
+      h('div', {}, h('h3', {}, 'Lead times'), h('ul', {}, lead('Launch to serving', launch), lead('Re-attach to serving', reattach)), h('p', { class: 'muted' }, 'What is planned ahead by: the launch lead and one step of the forecast.')),
+      b && h('div', {}, h('h3', {}, `Idle baseline of ${metric(this.metric)}`), h('ul', {}, h('li', {}, h('strong', {}, `In use: ${number(b.points, 1)} points`), found.doubt && `, zero because ${doubt[found.doubt] ?? found.doubt}`),
+        h('li', {}, `From shadows: ${b.from_shadows === null ? 'none' : `${number(b.from_shadows, 1)} points, the median of ${b.shadows}`}`), h('li', {}, `From the regression of load over traffic: ${b.from_regression === null ? 'none' : `${number(b.from_regression, 1)} points`}`)),
+      h('p', { class: 'muted' }, `What an instance uses when it does nothing. Target ${number(found.target)} %. It moves a point an hour at most.`))));
+  }
+
+  done() {
+    steady(this.at.intents, [this.intents, this.detail.summary.mode], () => table('Intents and outcomes', [{ name: 'Written' }, { name: 'Step' }, { name: 'Instances' }, { name: 'Outcome' }, { name: 'Why' }],
+      this.intents.slice(0, 40).map(intent => ({ cells: [time(intent.written_at), badge(step(intent.action).does, step(intent.action).kind), intent.instances?.join(', ') ?? intent.count ?? `at ${intent.to}`,
+        intent.settled ? [badge(intent.settled.settled, intent.settled.settled === 'done' ? 'good' : 'bad'), h('small', {}, intent.settled.why?.join('; ') ?? `after ${span(intent.settled_at - intent.written_at)}`)] : badge('open', ''),
+        h('span', { class: 'reason' }, intent.reason)] })), this.detail.summary.mode === 'observe' ? 'Nothing was ever done here: in observe nothing is.' : 'Nothing was done here yet.'));
+    const { members } = this.detail;
+    steady(this.at.members, members, () => [table('Who is in the group', [{ name: 'Instance' }, { name: 'Mode' }, { name: 'Since' }, { name: 'Type' }, { name: 'Zone' }, { name: 'Agent' }],
+      members.slice(0, 100).map(member => ({ cells: [member.instance, badge(member.mode, member.mode), time(member.since_micros / 1e6), member.instance_type ?? '–', member.zone ?? '–',
+        member.connected ? `connected, ${member.agent_version ?? '?'}` : 'silent'] })), 'Nobody is known to be in this group.'),
+    members.length > 0 && h('p', {}, h('a', { href: `#/instances?group=${encodeURIComponent(this.name)}` }, `All ${plural(members.length, 'instance')} with their load`))]);
+  }
+
+  /// The plan that held at a time.
+  async planOf(at) {
+    if (at > this.now) return;
+    const found = await ask(path(['plans'], { group: this.name, limit: 1, to: Math.round(at) }));
+    await dialog({ title: `The plan of ${clock(at)}`, wide: true, body: found.length ? plan(found[0], this.now) : h('p', {}, 'No plan of that time is kept: they are for thirty days.') });
+  }
+
+  async again(what) {
+    this.busy = true;
+    try {
+      await this.read(what);
+      if (!this.alive) return;
+      fill(this.at.problem);
+      this.show(what);
+    } catch (error) {
+      if (this.alive) fill(this.at.problem, h('p', { class: 'said bad' }, `What is shown may be old: ${error.message}`));
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  show(what) {
+    const has = (...names) => names.some(name => what.includes(name));
+    if (has('detail')) this.head();
+    if (has('detail', 'sessions')) this.numbers();
+    this.rangeBar();
+    if (has('detail', 'minutes', 'course', 'events', 'sessions', 'intents')) this.draw();
+    if (has('models', 'sessions')) this.words();
+    if (has('detail', 'models')) this.evidenceOf();
+    if (has('detail', 'intents')) this.done();
+    // What somebody reads is not taken away under the eyes: plans that were opened stay, new ones wait above.
+    if (has('plans')) this.history();
+  }
+
+  history() {
+    const newest = this.plans[0]?.generation;
+    const open = [...this.at.plans.querySelectorAll('details[open]')].length;
+    const reading = this.at.plans.contains(document.activeElement) || open > 1;
+    if (!reading || !this.shown) {
+      history(this.plans, this.now, this.at.plans);
+      this.shown = newest;
+    } else if (newest !== this.shown && !this.at.plans.querySelector('.newer')) {
+      this.at.plans.prepend(button('Newer plans', { class: 'newer' }, () => history(this.plans, this.now, this.at.plans)));
+    }
+  }
+}
+
+const EVERYTHING = ['detail', 'minutes', 'course', 'models', 'events', 'sessions', 'intents', 'plans'];
+/// What each round may have changed, and what changes with the minutes.
+const ROUND = ['detail', 'sessions', 'intents', 'plans'], MINUTE = ['minutes', 'course', 'models', 'events'];
+
+export async function open(host, context) {
+  const group = new Group(host, context);
+  if (!now.groups.has(group.name)) await readAll();
+  await group.read(['detail']);
+  await group.read(EVERYTHING.slice(1));
+  group.show(EVERYTHING);
+  const end = listen((what, data) => {
+    // Simulated time runs fast: its minutes come with every round.
+    if (what === 'round' && data.group === group.name) group.busy || group.again(group.line()?.simulated ? [...ROUND, 'minutes', 'course'] : ROUND);
+    else if (what === 'groups' && group.line()) {
+      // What of it needs more than its line comes with the round.
+      group.head();
+      group.numbers();
+    }
+  });
+  const timer = setInterval(() => document.hidden || group.range().to < serverNow() - 120 || group.again(MINUTE), 60000);
+  let asked = JSON.stringify(context.query);
+  return {
+    update() {
+      // The pages' own parameters only: the same question is not asked again.
+      if (asked === (asked = JSON.stringify(context.query))) return;
+      group.rangeBar();
+      group.again(['minutes', 'course', 'events']);
+    },
+    close() {
+      group.alive = false;
+      end();
+      clearInterval(timer);
+      Object.values(group.charts).forEach(chart => chart.close());
+    },
+  };
+}

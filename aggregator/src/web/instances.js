@@ -1,0 +1,153 @@
+// Instances as they report: load of the last ten minutes, how their samples come in, which agent they run. Live by the stream
+// of samples; the past of a row is asked for when it is seen.
+
+import { ask, follow, lines, path } from './api.js';
+import { spark } from './chart.js';
+import { badge, figure, fill, h, steady } from './dom.js';
+import { now, readAll, serverNow } from './live.js';
+import { byName, bytes, number, percent, plural, span, time } from './words.js';
+
+const WINDOW = 600, PAGE = 50, AT_ONCE = 4;
+/// Samples of more instances than these are not followed at once.
+const FOLLOWED = 400;
+const COLUMNS = [['Instance', ''], ['Group', ''], ['Mode', ''], ['CPU, 10 min', ''], ['CPU', 'number'], ['Memory', 'number'], ['Network in, out', 'number'], ['Newest sample', 'number'], ['Waits in its spool', 'number'], ['Dropped', 'number'], ['Agent', '']];
+
+class Row {
+  constructor(instance) {
+    this.points = [];
+    this.cells = COLUMNS.map(([name, kind], index) => h(index ? 'td' : 'th', { scope: index ? null : 'row', class: kind, data: { name } }, h('div')));
+    this.node = h('tr', {}, this.cells);
+    this.show(instance);
+  }
+
+  cell(index, ...children) {
+    fill(this.cells[index].firstChild, children);
+  }
+
+  show(instance) {
+    this.instance = instance;
+    const { spool } = instance;
+    this.newest = Math.max(this.newest ?? 0, (spool.newest_micros ?? 0) / 1e6);
+    this.cell(0, instance.instance, h('small', {}, [instance.instance_type, instance.zone].filter(Boolean).join(', ')));
+    steady(this.cells[1].firstChild, instance.group, () => h('a', { href: `#/groups/${encodeURIComponent(instance.group)}` }, instance.group));
+    this.cell(2, badge(instance.out_of_service ?? instance.mode, instance.mode), h('small', {}, 'since ', time(instance.since_micros / 1e6)), instance.claim_disagrees && badge('claims otherwise', 'bad', `its agent says ${instance.claimed_state}`));
+    this.cell(8, spool.waiting ? badge(plural(spool.waiting, 'sample'), 'hold') : '0');
+    this.cell(9, spool.dropped ? badge(number(spool.dropped), 'bad') : '0');
+    this.cell(10, instance.agent_version ?? '–', h('small', {}, instance.connected ? (instance.ready === false ? 'connected, not ready' : 'connected') : 'silent'));
+    this.values();
+  }
+
+  take(sample) {
+    const at = Date.parse(sample.at) / 1000;
+    this.points.push([at, sample.cpu_percent]);
+    this.newest = Math.max(this.newest ?? 0, at);
+    if (at >= (this.sampled ?? 0)) {
+      this.sampled = at;
+      this.sample = sample;
+    }
+    this.dirty = true;
+  }
+
+  values() {
+    const { sample } = this;
+    const at = serverNow();
+    const age = this.newest ? at - this.newest : null;
+    this.cell(7, age === null ? h('span', { class: 'muted' }, 'none yet') : age > 30 ? badge(span(age), 'bad') : `${number(Math.max(0, age))} s ago`);
+    if (!sample) return;
+    this.cell(4, `${number(sample.cpu_percent, 1)} %`, sample.cpu_steal_percent > 1 && h('small', {}, `${number(sample.cpu_steal_percent, 1)} % stolen`));
+    this.cell(5, sample.memory_used_bytes === null || !sample.memory_total_bytes ? '–' : percent(sample.memory_used_bytes / sample.memory_total_bytes), sample.memory_total_bytes && h('small', {}, `of ${bytes(sample.memory_total_bytes)}`));
+    this.cell(6, sample.network ? `${bytes(sample.network.in_bytes)}/s, ${bytes(sample.network.out_bytes)}/s` : '–');
+  }
+
+  draw() {
+    if (!this.dirty) return;
+    this.dirty = false;
+    const from = serverNow() - WINDOW;
+    this.points.sort((a, b) => a[0] - b[0]);
+    while (this.points.length && this.points[0][0] < from) this.points.shift();
+    this.cell(3, spark([[from, null], ...this.points, [serverNow(), null]], { width: 120, most: 100, floor: 0, kind: this.instance.mode === 'shadow' ? 'shadow' : 'load' }));
+    this.values();
+  }
+
+  async past(signal) {
+    this.asked = true;
+    for (const sample of await lines(path(['shadow', 'metrics'], { instance: this.instance.instance, from: '-10m' }), { signal })) this.take(sample);
+    this.draw();
+  }
+}
+
+export async function open(host, context) {
+  if (!now.groups.size) await readAll();
+  const stop = new AbortController();
+  const rows = new Map();
+  const [figures, body, pager, note, count] = [h('dl', { class: 'figures' }), h('tbody'), h('div', { class: 'pager' }), h('div'), h('p', { class: 'muted', 'aria-live': 'polite' })];
+  let all = [], followed = null, following = null;
+  const group = () => context.query.group || undefined;
+  const select = h('select', { onchange: event => context.set({ group: event.target.value, page: null }) });
+  const search = h('input', { type: 'search', value: context.query.find ?? '', autocomplete: 'off', oninput: event => context.set({ find: event.target.value, page: null }) });
+  const mode = h('select', { onchange: event => context.set({ mode: event.target.value, page: null }) }, ['', 'warming', 'serving', 'draining', 'shadow'].map(value => h('option', { value, selected: value === (context.query.mode ?? '') }, value || 'any')));
+  fill(host, h('h1', {}, 'Instances'), figures, h('div', { class: 'controls' }, h('label', { class: 'control' }, 'Name has', search), h('label', { class: 'control' }, 'Group', select), h('label', { class: 'control' }, 'Mode', mode)),
+    count, h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Instances' }, h('table', { class: 'instances' }, h('thead', {}, h('tr', {}, COLUMNS.map(([name, kind]) => h('th', { scope: 'col', class: kind }, name)))), body)), pager, note);
+
+  const follows = () => {
+    const wanted = group() ?? (all.length <= FOLLOWED ? '' : null);
+    if (wanted === followed) return;
+    followed = wanted;
+    following?.abort();
+    if (wanted === null) return;
+    following = new AbortController();
+    follow(path(['shadow', 'metrics'], { group: wanted || undefined }), AbortSignal.any([stop.signal, following.signal]), { event: (name, sample) => name === 'sample' && rows.get(sample.instance)?.take(sample) });
+  };
+
+  const shown = () => {
+    const { find = '', mode: wanted = '' } = context.query;
+    return all.filter(one => one.instance.toLowerCase().includes(find.toLowerCase()) && (!wanted || one.mode === wanted));
+  };
+
+  const show = () => {
+    const found = shown();
+    const pages = Math.max(1, Math.ceil(found.length / PAGE));
+    const page = Math.min(pages, Math.max(1, Number(context.query.page) || 1));
+    const here = found.slice((page - 1) * PAGE, page * PAGE);
+    for (const one of here) {
+      if (rows.has(one.instance)) rows.get(one.instance).show(one);
+      else rows.set(one.instance, new Row(one));
+    }
+    const names = new Set(here.map(one => one.instance));
+    for (const name of rows.keys()) if (!names.has(name)) rows.delete(name);
+    const nodes = here.map(one => rows.get(one.instance).node);
+    if (nodes.length !== body.childNodes.length || nodes.some((node, index) => body.childNodes[index] !== node)) body.replaceChildren(...nodes);
+    const versions = new Map();
+    for (const one of all.filter(one => one.agent_version)) versions.set(one.agent_version, (versions.get(one.agent_version) ?? 0) + 1);
+    const silent = all.filter(one => !one.connected).length;
+    const waiting = all.reduce((sum, one) => sum + one.spool.waiting, 0), dropped = all.reduce((sum, one) => sum + one.spool.dropped, 0);
+    fill(figures, figure('Instances', number(all.length), `${all.filter(one => one.mode === 'serving').length} serving`), figure('Connected', number(all.length - silent), silent ? `${silent} silent` : 'all of them'),
+      figure('Wait in spools', number(waiting), 'samples on their way'), figure('Dropped', number(dropped), dropped ? 'by agents whose spool was full' : 'none'),
+      figure('Agents', versions.size <= 1 ? [...versions.keys()][0] ?? '–' : `${versions.size} versions`, [...versions].sort().map(([version, many]) => `${version}: ${many}`).join(', ') || undefined));
+    fill(count, `${number(found.length)} of ${plural(all.length, 'instance')}`, followed === null && ': too many to follow at once; choose a group for live load');
+    const turn = (to, text) => h('button', { type: 'button', disabled: to < 1 || to > pages, onclick: () => context.set({ page: to === 1 ? null : to }, { push: true }) }, text);
+    fill(pager, pages > 1 && [turn(page - 1, 'Earlier'), h('span', {}, `page ${page} of ${pages}`), turn(page + 1, 'Later')]);
+    fill(note, !all.length && h('p', { class: 'empty' }, 'No instance reports here yet.'));
+    const due = [...rows.values()].filter(row => !row.asked);
+    const work = async () => {
+      for (let row; (row = due.shift()) && !stop.signal.aborted;) await row.past(stop.signal).catch(() => {});
+    };
+    Array.from({ length: AT_ONCE }, work);
+  };
+
+  const read = async () => {
+    all = (await ask(path(['instances'], { group: group() }), { signal: stop.signal })).sort((a, b) => byName(a.group, b.group) || byName(a.instance, b.instance));
+    fill(select, h('option', { value: '' }, 'any'), [...now.groups.keys()].map(name => h('option', { value: name, selected: name === group() }, name)));
+    follows();
+    show();
+  };
+  await read();
+  const timers = [setInterval(() => document.hidden || rows.forEach(row => { row.dirty = true; row.draw(); }), 1000), setInterval(() => document.hidden || read().catch(() => {}), 5000)];
+  return {
+    update: () => read().catch(() => {}),
+    close() {
+      stop.abort();
+      timers.forEach(clearInterval);
+    },
+  };
+}

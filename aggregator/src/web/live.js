@@ -1,0 +1,74 @@
+// What every page needs of now: who is asking, every group in a line, whether everything is paused. Kept by one stream.
+
+import { ask, follow, path } from './api.js';
+
+const listeners = new Set();
+let stream = null;
+
+export const now = {
+  /// Who is asking; null until known.
+  me: null,
+  /// Lines of `GET /overview` by name.
+  groups: new Map(),
+  /// What was last said of everything.
+  everywhere: null,
+  /// 'live', 'lost' or 'refused'.
+  state: 'lost',
+  /// The server's clock minus ours, seconds.
+  ahead: 0,
+};
+
+const RANK = { viewer: 1, operator: 2, admin: 3 };
+
+/// Whether whoever is asking may do what needs this role.
+export const may = role => (RANK[now.me?.role] ?? 0) >= RANK[role];
+/// The server's time, seconds since 1970.
+export const serverNow = () => Date.now() / 1000 + now.ahead;
+/// Calls back on news: `what` is 'groups', 'round' or 'state'. Returns how to end it.
+export const listen = callback => {
+  listeners.add(callback);
+  return () => listeners.delete(callback);
+};
+const tell = (what, news) => listeners.forEach(listener => listener(what, news));
+
+export async function whoAmI() {
+  const before = Date.now() / 1000;
+  now.me = await ask('/whoami');
+  // Half a second is the clock's own grain.
+  now.ahead = now.me.now + 0.5 - (before + Date.now() / 1000) / 2;
+  if (Math.abs(now.ahead) < 2) now.ahead = 0;
+  tell('state');
+}
+
+/// Every group in a line, asked for now.
+export async function readAll() {
+  const all = await ask('/overview');
+  now.groups = new Map(all.groups.map(line => [line.name, line]));
+  now.everywhere = all.everywhere;
+  tell('groups', all);
+}
+
+/// Follows every group, or one alone.
+export function watch(group) {
+  stream?.abort();
+  stream = new AbortController();
+  let first = true;
+  follow(path(['changes'], { group }), stream.signal, {
+    event(name, data) {
+      if (name === 'groups') {
+        // A stream that begins anew says everything: what it leaves out is no more.
+        if (first && !group) now.groups.clear();
+        first = false;
+        data.groups.forEach(line => now.groups.set(line.name, line));
+        data.gone.forEach(gone => now.groups.delete(gone));
+        now.everywhere = data.everywhere;
+      }
+      tell(name, data);
+    },
+    state(state) {
+      if (state === 'live') first = true;
+      now.state = state;
+      tell('state');
+    },
+  });
+}

@@ -1,0 +1,95 @@
+// Numbers, times and terms as people read them. Times are the viewer's; UTC is told when pointed at.
+
+import { h } from './dom.js';
+
+export const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+const formats = new Map();
+const format = options => {
+  const key = JSON.stringify(options);
+  if (!formats.has(key)) formats.set(key, new Intl.DateTimeFormat(undefined, { hourCycle: 'h23', ...options }));
+  return formats.get(key);
+};
+const CLOCK = { hour: '2-digit', minute: '2-digit' };
+const DAY = { weekday: 'short', day: 'numeric', month: 'short' };
+
+export const clock = seconds => format(CLOCK).format(seconds * 1000);
+export const day = seconds => format(DAY).format(seconds * 1000);
+export const moment = seconds => format({ ...DAY, ...CLOCK, second: '2-digit' }).format(seconds * 1000);
+export const utc = seconds => `${new Date(seconds * 1000).toISOString().replace('.000Z', 'Z')}`;
+
+/// A moment, with UTC when pointed at.
+export const time = (seconds, shown) => seconds == null ? '–'
+  : h('time', { datetime: utc(seconds), title: `${utc(seconds)} (UTC)` }, (shown ?? moment)(seconds));
+
+/// How long ago, or how far ahead, of `now`.
+export const ago = (seconds, now) => {
+  const apart = Math.round(seconds - now);
+  return apart > 0 ? `in ${span(apart)}` : `${span(-apart)} ago`;
+};
+
+/// A length of time in its two largest units.
+export function span(seconds) {
+  if (seconds == null) return '–';
+  const whole = Math.round(Math.abs(seconds));
+  const parts = [['d', 86400], ['h', 3600], ['min', 60], ['s', 1]];
+  const first = parts.findIndex(([, size]) => whole >= size);
+  if (first < 0) return '0 s';
+  const [unit, size] = parts[first];
+  const [next, smaller] = parts[first + 1] ?? [];
+  const rest = next ? Math.floor(whole % size / smaller) : 0;
+  return `${Math.floor(whole / size)} ${unit}${rest ? ` ${rest} ${next}` : ''}`;
+}
+
+/// Names in the order people expect: 2 before 10.
+export const byName = (a, b) => a.localeCompare(b, undefined, { numeric: true });
+export const number = (value, digits = 0) => value == null ? '–'
+  : value.toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+export const percent = (share, digits = 0) => share == null ? '–' : `${number(100 * share, digits)} %`;
+export const plural = (count, one, many) => `${number(count)} ${count === 1 ? one : many ?? `${one}s`}`;
+/// Money has the currency of the configured prices, which nobody said.
+export const money = value => value == null ? '–' : number(value, value !== 0 && Math.abs(value) < 10 ? 3 : 2);
+export const bytes = value => {
+  if (value == null) return '–';
+  const power = Math.min(4, Math.floor(Math.log2(Math.max(1, value)) / 10));
+  return `${number(value / 1024 ** power, power ? 1 : 0)} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][power]}`;
+};
+
+export const MODES = ['observe', 'scale-out', 'full'];
+export const MODE_SAYS = {
+  observe: 'plans are made and shown, nothing is done',
+  'scale-out': 'may launch and re-attach, never takes a machine away',
+  full: 'may also detach into shadow and, when all agree, terminate',
+};
+export const METRICS = { cpu: 'CPU', memory: 'memory', network_in: 'network in', network_out: 'network out' };
+export const metric = name => METRICS[name] ?? name;
+export const BANDS = { '1h': 'up to 1 h ahead', '6h': '1 to 6 h ahead', '24h': 'beyond 6 h' };
+
+/// What holds, in a few words; how much and since when is told with the plan.
+export const HOLDS = {
+  NoEvidence: 'nobody reports', StaleSamples: 'samples are old', Incomplete: 'too few report', Saturated: 'an instance is saturated', StaleInventory: 'the inventory is old',
+  PartialInventory: 'the inventory is partial', NoForecast: 'no forecast yet', LowTrust: 'too little trust', ShortHorizon: 'the forecast is too short', WarmUp: 'just started',
+  Surprise: 'less than was thought possible', BaselineInDoubt: 'idle baseline in doubt', WithoutBaseline: 'no further down without the idle baseline', Paused: 'paused',
+  NotOwner: 'another installation owns it', Deploying: 'a deploy is running', ForeignScaleIn: 'the provider scales in as well', Untold: 'the provider does not say', ClockJump: 'the clock jumped',
+  CommonCause: 'too many groups at once', LaunchesFailing: 'launches fail', UnauthenticatedEvidence: 'agents are not authenticated', ClaimedGroup: 'known from agents alone', AtMinimum: 'at the minimum',
+  AtMaximum: 'at the maximum', LaunchCapped: 'launches are capped', Protected: 'instances are protected', Warming: 'instances warm up', Changing: 'a change is under way', Paced: 'machines go slowly',
+  BudgetSpent: 'the budget is spent', ShadowDisagrees: 'shadows do not agree',
+};
+export const hold = word => HOLDS[word] ?? word;
+
+/// What a step does, and its shape on a chart.
+export const STEPS = {
+  launch: { does: 'launch', past: 'launched', shape: 'up', kind: 'good' },
+  reattach: { does: 're-attach', past: 're-attached', shape: 'back', kind: 'good' },
+  attach: { does: 're-attach', past: 're-attached', shape: 'back', kind: 'good' },
+  exit_standby: { does: 'bring back from standby', past: 'brought back', shape: 'back', kind: 'good' },
+  detach: { does: 'detach into shadow', past: 'detached', shape: 'down', kind: 'shadow' },
+  enter_standby: { does: 'put into standby', past: 'put into standby', shape: 'down', kind: 'shadow' },
+  leave: { does: 'take out of the group', past: 'taken out of the group', shape: 'down', kind: 'shadow' },
+  floor: { does: 'keep a floor of', past: 'set the floor', shape: 'up', kind: 'good' },
+  terminate: { does: 'terminate', past: 'terminated', shape: 'end', kind: 'bad' },
+  extend: { does: 'extend the lease of', past: 'extended', shape: 'back', kind: '' },
+  release: { does: 'release', past: 'released', shape: 'back', kind: '' },
+  adopt: { does: 'adopt', past: 'adopted', shape: 'back', kind: '' },
+};
+export const step = name => STEPS[name] ?? { does: name, past: name, shape: 'back', kind: '' };

@@ -1,0 +1,321 @@
+//! The web page in a real browser (`tests/page.mjs`): every page, both themes, narrow and wide, by mouse and by keyboard,
+//! before an aggregator with two weeks of history, agents with scripted load and machines that are a program's.
+
+mod seed;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use foreshadow_tests::fleet::{Fleet, Script};
+use foreshadow_tests::process::{Aggregator, eventually, free_port};
+use foreshadow_tests::tokens::Tokens;
+use foreshadow_tests::web;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use seed::{DETACHED, MACHINES};
+
+/// How long the browser may take for everything: a minute and a half by itself, more beside neighbours.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+fn now() -> i64 {
+    use foreshadow_agent::clock::{Clock as _, HostClock};
+    HostClock.wall_micros() / 1_000_000
+}
+
+fn target(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").join(name)
+}
+
+/// The program of `docs/fleets.md`, with the machines of `web` in its file.
+fn machines(directory: &Path) -> anyhow::Result<String> {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fleets.md");
+    let document = std::fs::read_to_string(document)?;
+    let program = document.split("```python\n").nth(1).and_then(|rest| rest.split("```").next());
+    let path = directory.join("machines");
+    std::fs::write(&path, program.context("the example")?)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    let names: Vec<String> = (0..MACHINES).map(|number| format!("m-{number}")).collect();
+    let all: serde_json::Map<String, Value> =
+        names.iter().map(|name| (name.clone(), json!({"state": "running", "tags": {}}))).collect();
+    let groups = json!({"web": {"minimum": 2, "maximum": 40, "tags": {}, "members": names}});
+    let state = json!({"groups": groups, "machines": all, "tokens": {}});
+    std::fs::write(directory.join("machines.json"), state.to_string())?;
+    Ok(path.display().to_string())
+}
+
+/// Somebody takes machines out of `web` without asking us.
+fn detach(directory: &Path, names: &[&str]) -> anyhow::Result<()> {
+    let path = directory.join("machines.json");
+    // The program writes the file whenever it is asked anything, under this lock.
+    let lock = std::fs::File::create(directory.join("machines.json.lock"))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
+    let mut state: Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
+    let members = state["groups"]["web"]["members"].as_array_mut().context("members")?;
+    members.retain(|member| !names.iter().any(|name| member == name));
+    std::fs::write(directory.join("machines.new"), state.to_string())?;
+    Ok(std::fs::rename(directory.join("machines.new"), path)?)
+}
+
+/// A group that only a file knows, whose name has whatever a name may have.
+const STRANGE: &str = "batch/night:eu@2";
+
+fn config(directory: &Path) -> anyhow::Result<String> {
+    let program = machines(directory)?;
+    let file = directory.join("inventory.toml");
+    let text = format!(
+        "[group.\"{STRANGE}\"]\nminimum = 1\nmaximum = 9\ninstances = [\"b-0\", \"b-1\"]\n\
+         [group.search]\nminimum = 1\nmaximum = 9\ninstances = [\"s-0\"]\n"
+    );
+    std::fs::write(&file, text)?;
+    Ok(format!(
+        "[inventory]\ninterval_seconds = 5\nwarm_up_seconds = 0\ndrain_seconds = 10\nfile = \"{}\"\n\
+         [inventory.command]\nprogram = \"{program}\"\ngroups = [\"web\"]\nreach = \"loopback\"\n\
+         [shadow]\ndefault_seconds = 5400\n[shadow.prices_per_hour]\n\"m5.large\" = 0.107\n\
+         [safety]\nwarm_up_seconds = 0\nquiet_seconds = 20\nshare_15_minutes = 1.0\nshare_6_hours = 1.0\nfleet_share = 1.0\n\
+         [group.web]\nminimum = 2\nmaximum = 40\n",
+        file.display()
+    ))
+}
+
+fn agents(
+    url: &str,
+    names: Vec<String>,
+    group: &str,
+    load: impl Fn(usize) -> f64 + Send + Sync + 'static,
+) -> anyhow::Result<Fleet> {
+    Fleet::start(&Script {
+        aggregator: url.to_owned(),
+        instances: names,
+        group: group.to_owned(),
+        instance_type: "m5.large".to_owned(),
+        interval: Duration::from_secs(1),
+        load: Arc::new(move |index, second| {
+            let wobble =
+                3.0 * ((second as f64) / 9.0 + index as f64).sin() + ((second * 7 + index as u64 * 13) % 5) as f64;
+            (load(index) + wobble).clamp(0.5, 100.0) as f32
+        }),
+    })
+}
+
+/// An aggregator whose groups have a past, a present and shadows.
+struct World {
+    aggregator: Aggregator,
+    _fleets: Vec<Fleet>,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    async fn start() -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let config = config(directory.path())?;
+        let port = free_port()?;
+        // The first run makes the database, the second finds a history in it.
+        let first = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
+        assert!(first.process.terminate().await?.success());
+        seed::history(directory.path(), now()).await?;
+        let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
+        let url = aggregator.url.clone();
+        let names = (0..MACHINES).map(|number| format!("m-{number}")).collect();
+        let carried = seed::demand(now() / 60) / f64::from(MACHINES - DETACHED.len() as u32);
+        let idle: Vec<usize> = DETACHED.iter().filter_map(|name| name.strip_prefix("m-")?.parse().ok()).collect();
+        let web = agents(&url, names, "", move |index| if idle.contains(&index) { 2.0 } else { carried })?;
+        let search = agents(&url, vec!["s-0".to_owned()], "", |_| 34.0)?;
+        eventually("web is forecast", Duration::from_secs(120), async || {
+            let group = web::get_json(&format!("{url}/groups/web")).await?;
+            let (forecasts, serving) = (&group["forecasts"], &group["summary"]["serving"]);
+            Ok((forecasts[0]["paths"].is_array() && *serving == MACHINES).then_some(()))
+        })
+        .await?;
+        detach(directory.path(), &DETACHED)?;
+        eventually("two foreign shadows", Duration::from_secs(60), async || {
+            let group = web::get_json(&format!("{url}/groups/web")).await?;
+            Ok((group["summary"]["shadow"] == DETACHED.len() as u64).then_some(()))
+        })
+        .await?;
+        Ok(Self { aggregator, _fleets: vec![web, search], _directory: directory })
+    }
+}
+
+/// Runs the script with what it needs on its standard input: secrets are on no command line.
+async fn look(given: &Value) -> anyhow::Result<()> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("page.mjs");
+    let mut command = Command::new("node");
+    command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut browser = command.spawn().context("node is not installed: bash tests/run installs it")?;
+    let mut stdin = browser.stdin.take().context("its input")?;
+    stdin.write_all(given.to_string().as_bytes()).await?;
+    drop(stdin);
+    let ended =
+        tokio::time::timeout(PATIENCE, browser.wait_with_output()).await.context("the browser takes too long")??;
+    let said = format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    println!("{said}");
+    ensure!(ended.status.success(), "{said}");
+    Ok(())
+}
+
+fn given(what: &str, url: &str) -> Value {
+    json!({"what": what, "url": url, "modules": target("tools"), "screenshots": target("screenshots")})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_is_shown_steers_and_can_be_used_by_anybody() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    look(&given("pages", &world.aggregator.url)).await?;
+
+    // What was clicked was done, and is written down with its reason.
+    let url = &world.aggregator.url;
+    let audit = web::get_json(&format!("{url}/audit?limit=50")).await?;
+    let done: Vec<(&str, &str)> = audit
+        .as_array()
+        .context("a list")?
+        .iter()
+        .filter_map(|entry| Some((entry["action"].as_str()?, entry["reason"].as_str()?)))
+        .collect();
+    for wanted in [
+        ("pause", "a look at the red button"),
+        ("resume", "it works"),
+        ("set_mode", "a week of plans looks right"),
+        ("enter_event", "the yearly sale"),
+        ("delete_event", "postponed"),
+    ] {
+        ensure!(done.contains(&wanted), "{wanted:?} is not in {done:?}");
+    }
+    let standing = web::get_json(&format!("{url}/groups/web")).await?["standing"].clone();
+    assert_eq!((&standing["mode"], &standing["paused"]), (&"scale-out".into(), &false.into()), "{standing}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_is_offered_what_it_may_do_and_no_token_is_in_an_address() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let tokens = Tokens::make(directory.path()).await?;
+    let file = directory.path().join("inventory.toml");
+    std::fs::write(&file, "[group.web]\nminimum = 1\nmaximum = 9\ninstances = [\"i-1\", \"i-2\"]\n")?;
+    let config = format!(
+        "[identity]\ntokens = \"{}\"\n[inventory]\nfile = \"{}\"\ninterval_seconds = 5\n",
+        tokens.file.display(),
+        file.display()
+    );
+    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    let bearer = format!("Bearer {}", tokens.of("viewer"));
+    let known = async || {
+        let answer = web::request(
+            http::Method::GET,
+            &format!("{}/groups/web", aggregator.url),
+            &[("authorization", &bearer)],
+            "",
+        )
+        .await?;
+        Ok((answer.status == 200).then_some(()))
+    };
+    eventually("the group is known", Duration::from_secs(60), known).await?;
+    let mut asked = given("roles", &aggregator.url);
+    asked["tokens"] =
+        ["viewer", "operator", "admin", "agent"].into_iter().map(|role| (role, tokens.of(role))).collect();
+    look(&asked).await?;
+    let log = aggregator.process.output();
+    assert!(!log.contains(tokens.of("admin")), "a token is in the log");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_groups_and_two_weeks_of_minutes_are_light() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("inventory.toml");
+    std::fs::write(&file, "[group.heavy]\nminimum = 1\nmaximum = 9\ninstances = [\"i-0\"]\n")?;
+    let config = format!("[inventory]\nfile = \"{}\"\ninterval_seconds = 60\n", file.display());
+    let port = free_port()?;
+    let first = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
+    assert!(first.process.terminate().await?.success());
+    seed::minutes(directory.path(), "heavy", now(), 14).await?;
+    let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
+    eventually("the group is planned", Duration::from_secs(120), async || {
+        let all = web::get_json(&format!("{}/overview", aggregator.url)).await?;
+        Ok((all["groups"].as_array().map(Vec::len) == Some(1)).then_some(()))
+    })
+    .await?;
+    // The script multiplies the line of one group, in the browser.
+    let mut asked = given("weight", &aggregator.url);
+    asked["group"] = "heavy".into();
+    look(&asked).await
+}
+
+/// What changed is sent, the first event is everything, and a stream of one group tells its rounds.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_streamed_and_only_changes() -> anyhow::Result<()> {
+    use futures::StreamExt as _;
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("inventory.toml");
+    std::fs::write(
+        &file,
+        "[group.web]\nminimum = 1\nmaximum = 9\ninstances = [\"i-1\"]\n[group.api]\nminimum = 1\nmaximum = 9\ninstances = [\"i-2\"]\n",
+    )?;
+    let config = format!("[inventory]\nfile = \"{}\"\ninterval_seconds = 5\n", file.display());
+    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    let url = &aggregator.url;
+    eventually("both are planned", Duration::from_secs(60), async || {
+        let all = web::get_json(&format!("{url}/overview")).await?;
+        Ok((all["groups"].as_array().map(Vec::len) == Some(2)).then_some(()))
+    })
+    .await?;
+    let within = Duration::from_secs(60);
+    let mut changes = web::events(&format!("{url}/changes")).await?;
+    let (name, all) = tokio::time::timeout(within, changes.next()).await?.context("an event")?;
+    assert_eq!(
+        (name.as_str(), all["groups"].as_array().map(Vec::len), &all["everywhere"]),
+        ("groups", Some(2), &Value::Null)
+    );
+    let mut web_alone = web::events(&format!("{url}/changes?group=web")).await?;
+    let (_, first) = tokio::time::timeout(within, web_alone.next()).await?.context("an event")?;
+    assert_eq!((first["groups"].as_array().map(Vec::len), &first["groups"][0]["name"]), (Some(1), &"web".into()));
+    let mut rounds = Vec::new();
+    while rounds.len() < 2 {
+        let (name, data) = tokio::time::timeout(within, web_alone.next()).await?.context("an event")?;
+        if name == "round" {
+            assert_eq!(data["group"], "web");
+            rounds.push(data["generation"].as_u64().context("a generation")?);
+        }
+    }
+    assert!(rounds[1] > rounds[0], "{rounds:?}");
+    let body = r#"{"reason": "a test"}"#;
+    let paused = web::request(http::Method::POST, &format!("{url}/groups/api/pause"), &[], body).await?;
+    ensure!(paused.status == 200, "{}", paused.body);
+    loop {
+        let (_, data) = tokio::time::timeout(within, changes.next()).await?.context("an event")?;
+        let groups = data["groups"].as_array().context("groups")?;
+        if let Some(api) = groups.iter().find(|line| line["name"] == "api" && line["paused"] == true) {
+            assert_eq!(groups.len(), 1, "web did not change: {api}");
+            break;
+        }
+    }
+    for (path, status) in [
+        ("/changes?group=nobody", 404),
+        ("/changes?x=1", 400),
+        ("/overview?x=1", 400),
+        ("/whoami?x=1", 400),
+        ("/instances?group=nobody", 404),
+        ("/groups/nobody/course", 404),
+        ("/groups/web/course?from=-40d", 400),
+        ("/groups/nobody/models", 404),
+        ("/web/nothing.js", 404),
+        ("/web/..%2Fmod.rs", 404),
+    ] {
+        let answer = web::get(&format!("{url}{path}")).await?;
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+        assert!(answer.json()?["detail"].is_string(), "{path}");
+    }
+    let me = web::get_json(&format!("{url}/whoami")).await?;
+    assert_eq!((&me["role"], &me["open"]), (&"admin".into(), &true.into()));
+    let instances = web::get_json(&format!("{url}/instances?group=web")).await?;
+    assert_eq!(
+        (&instances[0]["instance"], &instances[0]["group"], &instances[0]["spool"]["waiting"]),
+        (&"i-1".into(), &"web".into(), &0.into())
+    );
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! The past of the page's groups: minutes, plans, intents, lead times and shadow sessions, as they would have been written.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use sqlx::{Sqlite, SqlitePool, Transaction};
+
+pub const MACHINES: u32 = 14;
+/// Those that somebody takes out of the group.
+pub const DETACHED: [&str; 2] = ["m-12", "m-13"];
+
+fn statement(name: &str) -> anyhow::Result<&'static str> {
+    Ok(foreshadow::sql::statements().find(|(own, _)| *own == name).context("the statement")?.1)
+}
+
+/// From 0 to 1, the same for the same number; the finaliser of SplitMix64.
+fn noise(number: i64) -> f64 {
+    let mut mixed = (number as u64).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((mixed ^ (mixed >> 31)) >> 40) as f64 / f64::from(1_u32 << 24)
+}
+
+/// Points of the whole group: a working day with its noon and its evening, a quieter weekend.
+pub fn demand(minute: i64) -> f64 {
+    let turn = std::f64::consts::TAU * (minute.rem_euclid(1_440) as f64) / 1_440.0;
+    let weekend = if (minute.div_euclid(1_440) + 4).rem_euclid(7) < 2 { 0.75 } else { 1.0 };
+    let shape = 1.0 - 0.42 * (turn - 0.9).cos() + 0.16 * (2.0 * turn + 0.6).sin();
+    430.0 * weekend * shape * (0.97 + 0.06 * noise(minute / 5)) + 10.0 * noise(minute)
+}
+
+fn need(points: f64) -> u32 {
+    (points / 60.0).ceil() as u32
+}
+
+/// The highest need of the next half hour.
+fn ahead(minute: i64) -> u32 {
+    need((0..30).step_by(5).map(|later| demand(minute + later)).fold(0.0, f64::max) * 1.05)
+}
+
+fn served(minute: i64) -> u32 {
+    (ahead(minute - minute.rem_euclid(10)) + 1).max(2)
+}
+
+async fn open(directory: &Path) -> anyhow::Result<SqlitePool> {
+    let file = directory.join("data/foreshadow.db");
+    Ok(SqlitePool::connect(&format!("sqlite://{}", file.display())).await?)
+}
+
+async fn write_minutes(
+    to: &mut Transaction<'_, Sqlite>,
+    group: &str,
+    now: i64,
+    days: i64,
+    scale: f64,
+) -> anyhow::Result<()> {
+    let insert = statement("MINUTE_WRITE")?;
+    for minute in (now / 60 - days * 1_440)..(now / 60) {
+        // An hour in which nobody measured, once.
+        if minute.rem_euclid(9 * 1_440) < 60 {
+            continue;
+        }
+        let (gross, serving) = (scale * demand(minute), i64::from(served(minute)));
+        sqlx::query(insert)
+            .bind(group)
+            .bind("cpu")
+            .bind(minute * 60)
+            .bind(gross)
+            .bind(gross * (1.02 + 0.1 * noise(minute * 3)))
+            .bind(serving as f64)
+            .bind(serving)
+            .bind(serving)
+            .bind(i64::from(minute.rem_euclid(4_000) < 15))
+            .execute(&mut **to)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Minutes alone.
+pub async fn minutes(directory: &Path, group: &str, now: i64, days: i64) -> anyhow::Result<()> {
+    let pool = open(directory).await?;
+    let mut transaction = pool.begin().await?;
+    write_minutes(&mut transaction, group, now, days, 1.0).await?;
+    transaction.commit().await?;
+    pool.close().await;
+    Ok(())
+}
+
+/// A plan as it is stored.
+fn plan(generation: i64, minute: i64) -> Value {
+    let (serving, now_needed, soon) = (served(minute), need(demand(minute)), ahead(minute));
+    let steps = match (soon + 1).cmp(&serving) {
+        std::cmp::Ordering::Greater => json!([{"step": "launch", "count": soon + 1 - serving, "permitted": false,
+            "reason": format!("cpu needs {soon} within 6 min at 90 %; {serving} serve")}]),
+        std::cmp::Ordering::Less => json!([{"step": "detach", "instances": ["m-0"], "permitted": false,
+            "reason": format!("{serving} serve; {soon} are needed over the next hour at 95 %")}]),
+        std::cmp::Ordering::Equal => json!([]),
+    };
+    let trust = 0.62 + 0.2 * noise(minute / 300);
+    json!({"group": "web", "generation": generation, "parent": generation - 1, "mode": "observe", "made_at": minute * 60,
+        "valid_until": minute * 60 + 60, "confidence": 0.9, "serving": serving, "warming": 0, "binding": "cpu",
+        "need_now": now_needed, "need_ahead": soon, "steps": steps, "holds": [{"hold": "BaselineInDoubt", "metric": "cpu", "doubt": "too_few_shadows"}],
+        "holds_in_words": ["the idle cpu baseline is taken as zero: too few shadows"], "simulated": false, "verdicts": [],
+        "not_taken": [{"direction": "scale_in", "instances": 1, "reason": "one more could go by the forecast",
+            "holds": [{"hold": "BaselineInDoubt", "metric": "cpu", "doubt": "too_few_shadows"}]}],
+        "needs": [{"metric": "cpu", "demand": demand(minute), "baseline": 0.0, "reactive": now_needed, "ahead": soon,
+            "window": soon + 1, "without_baseline": now_needed, "trust": trust}]})
+}
+
+/// Everything of `web`, and a little of the others.
+pub async fn history(directory: &Path, now: i64) -> anyhow::Result<()> {
+    let pool = open(directory).await?;
+    let mut transaction = pool.begin().await?;
+    write_minutes(&mut transaction, "web", now, 14, 1.0).await?;
+    write_minutes(&mut transaction, "search", now, 1, 0.06).await?;
+    for (number, minute) in ((now / 60 - 7 * 1_440)..(now / 60)).step_by(5).enumerate() {
+        let generation = number as i64 + 1;
+        let insert = sqlx::query(statement("PLAN_WRITE")?).bind("web").bind(generation).bind(minute * 60);
+        insert.bind(plan(generation, minute).to_string()).execute(&mut *transaction).await?;
+    }
+    for (number, (action, ago, why, refused)) in [
+        (
+            json!({"action": "launch", "count": 2, "size": 12}),
+            14_400,
+            "cpu needs 12 within 6 min at 90 %; 10 serve",
+            Some("no capacity in us-east-1a"),
+        ),
+        (
+            json!({"action": "detach", "instances": ["m-20"]}),
+            10_800,
+            "13 serve; 11 are needed over the next hour at 95 %",
+            None,
+        ),
+        (
+            json!({"action": "attach", "instances": ["m-20"]}),
+            6_000,
+            "cpu needs 12 now; what stands in shadow comes back first",
+            None,
+        ),
+        (
+            json!({"action": "detach", "instances": ["m-21"]}),
+            5_400,
+            "13 serve; 11 are needed over the next hour at 95 %",
+            None,
+        ),
+        (
+            json!({"action": "launch", "count": 1, "size": 13}),
+            4_200,
+            "cpu needs 13 within 6 min at 90 %; 12 serve",
+            None,
+        ),
+        (
+            json!({"action": "terminate", "instances": ["m-21"]}),
+            1_500,
+            "forecast, present and the shadow agree: nobody needs it for the next hour",
+            None,
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (token, written) = (format!("{:032x}", number + 1), now - ago);
+        let mut body = json!({"token": token, "group": "web", "generation": number + 1, "step": 0, "epoch": 1, "written_at": written, "valid_until": written + 60});
+        body.as_object_mut().context("an object")?.extend(action.as_object().cloned().unwrap_or_default());
+        let insert = sqlx::query(statement("INTENT_WRITE")?)
+            .bind(&token)
+            .bind("web")
+            .bind(number as i64 + 1)
+            .bind(0_i64)
+            .bind(1_i64);
+        insert.bind(body.to_string()).bind(why).bind(written).execute(&mut *transaction).await?;
+        let instances = action.get("instances").cloned().unwrap_or_else(|| json!(["m-20"]));
+        let settled = match refused {
+            None => json!({"settled": "done", "instances": instances}),
+            Some(why) => json!({"settled": "refused", "why": [why], "by_cloud": true}),
+        };
+        let settle = sqlx::query(statement("INTENT_SETTLE")?).bind(&token).bind(written + 4).bind(settled.to_string());
+        settle.execute(&mut *transaction).await?;
+    }
+    for (number, seconds) in [192, 211, 187, 240, 205, 198].into_iter().enumerate() {
+        let insert =
+            sqlx::query(statement("LEAD_WRITE")?).bind(format!("m-{}", 30 + number)).bind(now - 86_400 + number as i64);
+        insert.bind("web").bind("launch").bind(i64::from(seconds)).execute(&mut *transaction).await?;
+    }
+    for (number, (instance, origin, began, ended, why)) in [
+        ("m-20", "ours", 10_790, 5_990, "back in its group"),
+        ("m-21", "ours", 5_390, 1_490, "terminated: all agreed"),
+        ("m-19", "foreign", 20_000, 16_400, "detached by alice, by the trail"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (started, ended) = (now - began, now - ended);
+        sqlx::query(statement("SESSION_WRITE")?)
+            .bind(number as i64 + 1)
+            .bind(instance)
+            .bind("web")
+            .bind("m5.large")
+            .bind(origin)
+            .bind(started)
+            .bind(started + 5_400)
+            .bind(ended)
+            .bind(why)
+            .bind(0.107)
+            .bind(None::<&str>)
+            .bind(started + 86_400)
+            .bind(None::<i64>)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    for (name, starts, length, ramp, intensity, repeat) in [
+        ("Evening show", now.div_euclid(86_400) * 86_400 - 6 * 86_400 + 19 * 3_600, 5_400_i64, 900_i64, 1.4, "daily"),
+        ("Release <i>day</i>", now + 2 * 86_400, 7_200, 0, 1.8, "none"),
+    ] {
+        sqlx::query(statement("EVENT_WRITE")?)
+            .bind(1_i64)
+            .bind(None::<&str>)
+            .bind(name)
+            .bind(starts)
+            .bind(starts + length)
+            .bind(ramp)
+            .bind(intensity)
+            .bind(repeat)
+            .bind(i64::from(repeat != "none"))
+            .bind((repeat != "none").then_some("Europe/Berlin"))
+            .bind(None::<i64>)
+            .bind("alice")
+            .bind(now - 7 * 86_400)
+            .bind("known ahead")
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await?;
+    pool.close().await;
+    Ok(())
+}
