@@ -12,7 +12,7 @@ pub const AGREEMENT_POINTS: f64 = 3.0;
 /// b may move this much in an hour, points.
 pub const POINTS_PER_HOUR: f64 = 1.0;
 /// Points that a regression looks at, at most: it compares each with each.
-const REGRESSION_POINTS: usize = 300;
+const REGRESSION_POINTS: usize = 100;
 /// The middle half of the traffic must vary by this share of its median: about a fifth, as standard deviation.
 const VARIATION: f64 = 0.27;
 

@@ -1,4 +1,5 @@
-//! One agent in ten says whatever it likes: what that may move, and what not. 10 000 cases each.
+//! One agent in ten says whatever it likes: what that may move, and what not. 10 000 cases of demand, 500 of the baseline,
+//! whose regression takes longer.
 
 use planner::baseline::{Baseline, Measured, bounded, regression};
 use planner::demand::{Demand, InstanceMode, Reading, measure};
@@ -111,10 +112,19 @@ proptest! {
         let (truth, said) = (group.demand(Some(group.truth)), group.demand(group.lie));
         let stands_for = 1.0 / planner::demand::COMPLETE_SHARE;
         let most = 100.0 * group.weight * stands_for;
-        prop_assert!((said.gross - truth.gross).abs() <= most + 1e-6, "{truth:?} {said:?}");
-        // By going silent it may make demand a lower bound, and lower by what it used: scale-in then holds.
-        prop_assert!(said.incomplete || said.weight == truth.weight);
+        prop_assert!(said.gross <= truth.gross + most + 1e-6, "{truth:?} {said:?}");
+        if said.incomplete && !truth.incomplete {
+            // By going silent beside others that are, it makes demand a lower bound, of those who report: scale-in holds.
+            let told: f64 = group.honest.iter().filter_map(|(weight, used)| Some(weight * (*used)?)).sum();
+            prop_assert!(said.is_lower_bound() && (said.gross - told).abs() < 1e-6, "{truth:?} {said:?}");
+        } else {
+            prop_assert!(said.gross >= truth.gross - most - 1e-6, "{truth:?} {said:?}");
+        }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn a_liar_moves_the_baseline_by_less_than_the_honest_differ(world in world()) {
