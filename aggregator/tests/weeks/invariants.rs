@@ -82,7 +82,7 @@ impl Witness {
         let gross = observed.demand.map(|demand| demand.gross);
         self.before = Some(Before { account, gross, paused: world.standing.paused });
         self.gone.retain(|(at, _)| now - at < 900);
-        self.there.retain(|(at, _)| now - at < 120);
+        self.there.retain(|(at, _)| now - at < 600);
     }
 
     pub fn after(&mut self, world: &World, now: i64) {
@@ -157,7 +157,7 @@ impl Witness {
                     assert!(!it.protected, "{id} is protected: {}", case());
                 }
             }
-            // A floor keeps who is there, or was a minute ago by an old description: then what the provider just took is
+            // A floor keeps who is there, or was minutes ago by an old description: then what the provider just took is
             // replaced. The user's own minimum stays below it.
             Call::SetMinimum => {
                 let least = world.fleet.with(|cloud| cloud.truth().groups.get(GROUP).map_or(0, |group| group.min));
