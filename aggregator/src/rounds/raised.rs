@@ -227,11 +227,10 @@ mod tests {
         let (with_event, held) = followed(6.0, vec![event]);
         assert!(with_event > 0.9 * trust, "{with_event} beside {trust}");
         assert!((held.expect("measured") - coverage.expect("measured")).abs() < 0.1, "{held:?} beside {coverage:?}");
-        let (surprised, missed) = followed(6.0, Vec::new());
         // Intervals follow what comes within the four hours, so it is not all missed.
+        let (_, missed) = followed(6.0, Vec::new());
         let (missed, coverage) = (missed.expect("measured"), coverage.expect("measured"));
-        let said = format!("trust {surprised} beside {trust}, coverage {missed} beside {coverage}");
-        assert!(surprised < trust && missed < coverage, "{said}: the same, and nobody had said so");
+        assert!(missed < coverage - 0.1, "{missed} beside {coverage}: the same, and nobody had said so");
     }
 
     #[test]
