@@ -28,5 +28,4 @@ mod push;
 mod sources;
 mod spool;
 mod steer;
-mod stops;
 mod tls;
