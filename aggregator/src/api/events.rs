@@ -15,7 +15,7 @@ use super::ApiState;
 use super::ask::{Asked, wrong};
 use super::problem::Problem;
 use super::rest::{BODY_BYTES, known_group};
-use crate::events::{Announced, Announcement, Event, EventError, Scope, Window};
+use crate::events::{Announced, Announcement, Event, EventError, Scope, Window, ical};
 use crate::identity::Caller;
 use crate::rounds::MeasuredFactor;
 
@@ -24,6 +24,8 @@ const USUAL_SECONDS: i64 = 7 * 86_400;
 /// Longest span in which occurrences are listed: a year.
 const MOST_SECONDS: i64 = 366 * 86_400;
 const MOST_REASON: usize = 500;
+/// Without `within_seconds`, a calendar's file is read this far ahead.
+const QUARTER_SECONDS: i64 = 13 * 7 * 86_400;
 
 /// An event. Times are RFC 3339, as the clocks of its time zone show them where it has one.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -251,6 +253,38 @@ pub async fn enter(
     tracing::info!(event = entered.id, caller = caller.name, "an event is entered");
     let location = [(header::LOCATION, format!("/events/{}", entered.id))];
     Ok((StatusCode::CREATED, location, Json(shown(&factors(&state), &entered, now, None))).into_response())
+}
+
+/// When the events of a calendar's file (iCalendar, RFC 5545) take place. Nothing is entered.
+#[utoipa::path(post, path = "/calendar", params(
+    ("within_seconds" = Option<i64>, Query, description = "those of so long from now; a quarter of a year unless told, a year at most"),
+    ("time_zone" = Option<String>, Query, description = "IANA name of the zone of times that name none; UTC unless told")),
+    request_body(content = String, content_type = "text/calendar"),
+    responses((status = 200, description = "read", body = Vec<ical::Occurrence>),
+        (status = 400, description = "a parameter, or lines of the file, are wrong", body = Problem),
+        (status = 413, description = "the file is too large", body = Problem)))]
+pub async fn calendar(
+    State(state): State<ApiState>,
+    asked: Asked,
+    body: Bytes,
+) -> Result<Json<Vec<ical::Occurrence>>, Problem> {
+    let asked = asked.only(&["within_seconds", "time_zone"])?;
+    if body.len() > BODY_BYTES {
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a body has {BODY_BYTES} bytes at most")));
+    }
+    let within = asked.number("within_seconds")?.unwrap_or(QUARTER_SECONDS);
+    if !(1..=MOST_SECONDS).contains(&within) {
+        return Err(wrong("within_seconds", &format!("must be 1 to {MOST_SECONDS}")));
+    }
+    let zone = TimeZone::get(asked.text("time_zone").unwrap_or("UTC"))
+        .map_err(|_| wrong("time_zone", "is not known; give an IANA name such as Europe/Berlin"))?;
+    let text = std::str::from_utf8(&body).map_err(|error| Problem::bad(format!("the file is no UTF-8: {error}")))?;
+    let now = state.clock.wall_seconds();
+    let found = ical::read(text, now, now + within, &zone).map_err(|problems| {
+        let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Problem::bad(format!("the calendar cannot be read: {}", said.join("; ")))
+    })?;
+    Ok(Json(found))
 }
 
 /// Takes an event back. What has taken place stays as the explanation of its history.

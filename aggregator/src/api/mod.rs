@@ -120,6 +120,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/decisions/{generation}", get(rest::decision))
         .route("/predict/capacity", get(rest::predict_capacity))
         .route("/events", get(events::events).post(events::enter))
+        .route("/calendar", post(events::calendar))
         .route("/events/{id}", get(events::event).delete(events::delete))
         .route("/shadow/config", get(rest::shadow_config).put(rest::put_shadow_config))
         .route("/shadow/metrics", get(watch::shadow_metrics).post(push::push_metrics))

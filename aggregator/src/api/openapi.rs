@@ -35,6 +35,7 @@ use super::{behind, events, identity, overview, push, rest, steer, watch};
         events::event,
         events::enter,
         events::delete,
+        events::calendar,
         rest::shadow_config,
         rest::put_shadow_config,
         rest::detached,

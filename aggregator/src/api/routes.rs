@@ -71,6 +71,8 @@ pub const TABLE: &[Route] = &[
     Route { method: "GET", path: "/events", roles: Roles::From(Role::Viewer) },
     // An event only ever asks for more machines, and the group's maximum bounds it.
     Route { method: "POST", path: "/events", roles: Roles::From(Role::Operator) },
+    // It reads a file for whoever enters events, and enters none.
+    Route { method: "POST", path: "/calendar", roles: Roles::From(Role::Operator) },
     Route { method: "GET", path: "/events/{id}", roles: Roles::From(Role::Viewer) },
     Route { method: "DELETE", path: "/events/{id}", roles: Roles::From(Role::Operator) },
     Route { method: "GET", path: "/shadow/config", roles: Roles::From(Role::Viewer) },

@@ -15,7 +15,7 @@ use jiff::{Span, Timestamp, ToSpan as _};
 const MOST_TURNS: usize = 100_000;
 
 /// One time that an event of the file takes place, seconds since the Unix epoch.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, utoipa::ToSchema)]
 pub struct Occurrence {
     pub starts: i64,
     /// Exclusive.

@@ -5,7 +5,7 @@
 mod calendar;
 pub mod command;
 mod entry;
-mod ical;
+pub mod ical;
 mod log;
 mod occurrences;
 pub(crate) mod sql;

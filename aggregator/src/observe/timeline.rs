@@ -342,6 +342,12 @@ impl Timeline {
         groups.into_iter().collect()
     }
 
+    /// Machines of all groups, those that are gone left out.
+    pub fn machines(&self) -> usize {
+        let placed = |record: &Record| record.placements.last().is_some_and(|placed| placed.mode != InstanceMode::Gone);
+        self.read().instances.values().filter(|record| placed(record)).count()
+    }
+
     /// Every inventory source was read completely once.
     pub fn is_read(&self) -> bool {
         self.read().read_once

@@ -123,6 +123,8 @@ pub struct Service {
     groups: BTreeMap<Id, Group>,
     /// Minutes (start, s) that got samples after they were closed.
     late: BTreeSet<i64>,
+    /// Of all groups, as of the beginning of this round.
+    machines: usize,
 }
 
 #[derive(Debug)]
@@ -174,6 +176,7 @@ impl Service {
             slices: HashMap::new(),
             groups: BTreeMap::new(),
             late: BTreeSet::new(),
+            machines: 0,
         }
     }
 
@@ -241,6 +244,7 @@ impl Service {
         self.late.retain(|minute| !late.contains(minute));
         // Listed before anything is awaited: a source that is read meanwhile waits for the next round.
         let groups = self.timeline.groups();
+        self.machines = self.timeline.machines();
         self.calendar.renew(now).await;
         for group in groups {
             let Some(snapshot) = self.timeline.group(&group) else {
@@ -381,7 +385,8 @@ impl Service {
         labels("foreshadow_group_need_ahead", plan.need_ahead);
         metrics::counter!("foreshadow_rounds_total").increment(1);
         self.board.publish(group, report);
-        if planned.plan.steps.iter().any(|step| step.permitted) {
+        // A change that was begun before a restart waits for a plan to be judged by, and while it is open no plan has a step.
+        if planned.evidence.conditions.changing || planned.plan.steps.iter().any(|step| step.permitted) {
             self.act.offer(planned);
         }
         Ok(())
@@ -507,11 +512,10 @@ impl Service {
     /// All groups together, as of their latest rounds.
     fn fleet(&self) -> checker::Fleet {
         let count = |items: usize| u32::try_from(items).unwrap_or(u32::MAX);
-        let machines = self.timeline.groups().into_iter().filter_map(|group| self.timeline.group(&group));
         checker::Fleet {
             groups: count(self.groups.len()),
             groups_that_want_in: count(self.groups.values().filter(|group| group.wants_in).count()),
-            machines: count(machines.map(|group| group.members.len()).sum()),
+            machines: count(self.machines),
             ..checker::Fleet::default()
         }
     }

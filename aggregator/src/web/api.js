@@ -29,8 +29,8 @@ async function answered(path, { method = 'GET', body, signal, accept } = {}) {
     const sent = sessionStorage.getItem('token');
     const answer = await fetch(path, {
       method, signal, cache: 'no-store', credentials: 'omit',
-      headers: headers({ ...body && { 'content-type': 'application/json' }, ...accept && { accept } }),
-      body: body && JSON.stringify(body),
+      headers: headers({ ...body && { 'content-type': typeof body === 'string' ? 'text/calendar' : 'application/json' }, ...accept && { accept } }),
+      body: typeof body === 'string' ? body : body && JSON.stringify(body),
     });
     if (answer.ok) return answer;
     const problem = await answer.json().catch(() => null);

@@ -3,7 +3,6 @@
 import { ask, path } from './api.js';
 import { dialog, field, reasonField, toast } from './dialogs.js';
 import { badge, button, fill, h, table } from './dom.js';
-import { read as readCalendar } from './ics.js';
 import { may, now, readAll, serverNow } from './live.js';
 import { ago, number, plural, span, time, zone } from './words.js';
 
@@ -64,15 +63,20 @@ async function edit(old, group, done) {
   done();
 }
 
-/// Events of a calendar file: shown first, entered one by one, each that is refused by its reason.
+/// Events of a calendar file, as the server reads them: shown first, entered one by one, each that is refused by its reason.
 async function bring(done) {
   const [list, found] = [h('div', { 'aria-live': 'polite' }), []];
   const show = async file => {
-    found.splice(0, Infinity, ...file ? readCalendar(await file.text(), zone) : []);
-    fill(list, found.length ? h('ul', { class: 'found' }, found.map((one, index) => h('li', {}, one.problem ? h('span', { class: 'muted' }, `${one.name}: left out, ${one.problem}`)
-      : h('label', { class: 'choice' }, h('input', { type: 'checkbox', name: `take-${index}`, checked: one.repeat !== 'none' || one.starts + one.seconds > serverNow() }),
-        h('span', {}, h('b', {}, one.name), h('small', {}, time(one.starts), `, ${span(one.seconds)}, ${one.repeat === 'none' ? 'once' : one.repeat}`))))))
-      : file && h('p', { class: 'said bad' }, 'No event is in this file.'));
+    found.length = 0;
+    try {
+      if (file) found.push(...await ask(path(['calendar'], { time_zone: zone }), { method: 'POST', body: await file.text() }));
+    } catch (error) {
+      fill(list, h('p', { class: 'said bad' }, error.message));
+      return;
+    }
+    fill(list, found.length ? h('ul', { class: 'found' }, found.map((one, index) => h('li', {}, h('label', { class: 'choice' }, h('input', { type: 'checkbox', name: `take-${index}`, checked: true }),
+      h('span', {}, h('b', {}, one.name), h('small', {}, time(one.starts), `, ${span(one.ends - one.starts)}`))))))
+      : file && h('p', { class: 'said bad' }, 'Nothing in this file takes place within thirteen weeks.'));
   };
   const entered = await dialog({
     title: 'Events of a calendar', confirm: 'Enter those', kind: 'go', wide: true,
@@ -83,13 +87,12 @@ async function bring(done) {
       reasonField(),
     ],
     async work(given) {
-      const chosen = found.filter((one, index) => !one.problem && given[`take-${index}`]);
+      const chosen = found.filter((one, index) => given[`take-${index}`]);
       if (!chosen.length) throw new Error('No event is chosen.');
       const refused = [];
       for (const one of chosen) {
-        const body = { name: one.name, starts: new Date(one.starts * 1000).toISOString(), duration_seconds: Math.round(one.seconds), intensity: Number(given.intensity), reason: given.reason };
+        const body = { name: one.name.slice(0, 100), starts: new Date(one.starts * 1000).toISOString(), duration_seconds: one.ends - one.starts, intensity: Number(given.intensity), reason: given.reason };
         Object.assign(body, given.group ? { group: given.group } : { every_group: true });
-        if (one.repeat !== 'none') Object.assign(body, { repeat: one.repeat, every: one.every, time_zone: one.zone, ...one.until && { until: new Date(one.until * 1000).toISOString() } });
         await ask('/events', { method: 'POST', body }).catch(error => refused.push(`${one.name}: ${error.message}`));
       }
       if (refused.length) throw new Error(`${chosen.length - refused.length} of ${chosen.length} are entered. Refused: ${refused.join('; ')}`);

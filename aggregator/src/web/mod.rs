@@ -58,7 +58,6 @@ pub const ASSETS: &[Asset] = &[
     script!("reasons.js"),
     script!("shadows.js"),
     script!("events.js"),
-    script!("ics.js"),
     script!("instances.js"),
     script!("models.js"),
     script!("audit.js"),

@@ -82,6 +82,31 @@ async fn history(directory: &Path, now: i64) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A calendar's file is read as `events import` reads it, and nothing is entered.
+#[tokio::test]
+async fn a_calendars_file_is_read_and_nothing_is_entered() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let aggregator = Aggregator::start(directory.path(), "").await?;
+    let tomorrow = jiff::Timestamp::from_second(now() + 86_400)?;
+    let day = tomorrow.strftime("%Y%m%d").to_string();
+    let file = format!(
+        "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:1\r\nSUMMARY:show\r\nDTSTART:{day}T200000Z\r\nDURATION:PT90M\r\n\
+         RRULE:FREQ=DAILY;COUNT=3\r\nEXDATE:{day}T200000Z\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    );
+    let url = format!("{}/calendar?within_seconds=864000", aggregator.url);
+    let read = web::request(Method::POST, &url, &[], file.clone()).await?;
+    let found: Vec<Value> = serde_json::from_str(&read.body)?;
+    assert_eq!(found.len(), 2, "the first is excepted: {}", read.body);
+    assert_eq!(found[0]["ends"].as_i64().zip(found[0]["starts"].as_i64()).map(|(end, start)| end - start), Some(5_400));
+    assert_eq!(web::get_json(&format!("{}/events", aggregator.url)).await?, json!([]));
+    let wrong = web::request(Method::POST, &url, &[], file.replace("PT90M", "long")).await?;
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.body.contains("line 6: DURATION"), "{}", wrong.body);
+    let zone = web::request(Method::POST, &format!("{}/calendar?time_zone=Nowhere", aggregator.url), &[], file).await?;
+    assert!(zone.status == 400 && zone.body.contains("time_zone"), "{}", zone.body);
+    Ok(())
+}
+
 /// The median of demand at a time from now, and the names of the events that raise it.
 async fn ahead(url: &str, at: &str) -> anyhow::Result<(f64, Vec<String>)> {
     let answer = web::get_json(&format!("{url}/predict/capacity?group=web&at={}", at.replace('+', "%2B"))).await?;

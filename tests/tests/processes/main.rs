@@ -28,4 +28,5 @@ mod push;
 mod sources;
 mod spool;
 mod steer;
+mod stops;
 mod tls;

@@ -36,10 +36,12 @@ pub(super) fn keep(
     let wanted = asked_for(needs).max(least).min(policy.ceiling(now).instances).max(floor.own);
     // It is raised only ahead of load, to what is there at most, and not lowered because somebody is missing.
     let ahead = needs.iter().any(|need| need.ahead > need.reactive) || wanted == least;
-    let to = match wanted > from {
-        true if ahead => wanted.min(present).max(from),
-        true => from,
-        false => wanted,
+    let to = if wanted <= from {
+        wanted
+    } else if ahead {
+        wanted.min(present).max(from)
+    } else {
+        from
     };
     if to == from || (to < from && from - to < slack(from) && to != floor.own) {
         return Outcome::default();

@@ -1,0 +1,289 @@
+//! The aggregator is killed, stopped, or is there twice, in the middle of what it does to a group. The fleet is a program
+//! that counts what is done to it and can be held at any operation, before it is done or after.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use foreshadow_tests::fleet::{Fleet, Script};
+use foreshadow_tests::process::{Aggregator, Process, binary, eventually, free_port};
+use foreshadow_tests::web;
+use http::Method;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+const SIZE: usize = 10;
+/// Machines that have an agent from the start, in the group or not.
+const AGENTS: usize = 16;
+const WITHIN: Duration = Duration::from_secs(120);
+
+/// Machines in a file. `hold` beside it names an operation and whether it is held before or after it is done; then
+/// `held` appears, and it goes on when `hold` is gone. Every operation that was done is a line in `done`.
+const PROGRAM: &str = r#"#!/usr/bin/env python3
+import fcntl, json, os, sys, time
+HERE = os.path.dirname(os.path.abspath(__file__))
+path = lambda name: os.path.join(HERE, name)
+ask = json.load(sys.stdin)
+operation = ask["operation"]
+
+def held(when):
+    try:
+        wanted = open(path("hold")).read().split()
+    except FileNotFoundError:
+        return
+    if wanted == [operation, when]:
+        open(path("held"), "w").write(operation)
+        while os.path.exists(path("hold")):
+            time.sleep(0.02)
+
+held("before")
+with open(path("lock"), "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    state = json.load(open(path("machines.json")))
+    answer = {"result": "done"}
+    if operation == "describe":
+        members = [{"instance": id, "lifecycle": "InService"} for id in state["members"]]
+        group = {"minimum": 1, "maximum": 40, "desired": len(members), "members": members, "owner": state["owner"]}
+        answer = {"complete": True, "groups": {"web": group}}
+    elif operation == "tag_group":
+        state["owner"] = ask["tags"].get("foreshadow:owner", state["owner"])
+    elif operation == "launch":
+        if ask["token"] not in state["tokens"]:
+            new = ["m-%d" % (len(state["members"]) + n) for n in range(ask["count"])]
+            state["members"] += new
+            state["tokens"][ask["token"]] = new
+            open(path("done"), "a").write(ask["token"] + "\n")
+        answer["instances"] = state["tokens"][ask["token"]]
+    elif operation == "outcome":
+        new = state["tokens"].get(ask["token"])
+        answer = {"result": "not_done"} if new is None else {"result": "done", "instances": new}
+    elif operation in ("outside", "tagged"):
+        answer = {"instances": []}
+    json.dump(state, open(path("machines.new"), "w"))
+    os.replace(path("machines.new"), path("machines.json"))
+held("after")
+print(json.dumps(answer))
+"#;
+
+struct World {
+    directory: TempDir,
+    port: u16,
+    aggregator: Option<Aggregator>,
+    /// Points that the whole group carries.
+    load: Arc<AtomicU32>,
+    _fleet: Fleet,
+}
+
+impl World {
+    async fn start() -> anyhow::Result<Self> {
+        let (directory, port) = (tempfile::tempdir()?, free_port()?);
+        let program = directory.path().join("machines");
+        std::fs::write(&program, PROGRAM)?;
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+        let named = |count: usize| (0..count).map(|number| format!("m-{number}")).collect::<Vec<_>>();
+        let state = serde_json::json!({ "members": named(SIZE), "owner": null, "tokens": {} });
+        let file = directory.path().join("machines.json");
+        std::fs::write(&file, state.to_string())?;
+        let load = Arc::new(AtomicU32::new(550));
+        let shared = load.clone();
+        let fleet = Fleet::start(&Script {
+            aggregator: format!("http://127.0.0.1:{port}"),
+            instances: named(AGENTS),
+            group: String::new(),
+            instance_type: "m5.large".to_owned(),
+            interval: Duration::from_secs(1),
+            load: Arc::new(move |index, _| match members(&file) {
+                Ok(count) if index < count => shared.load(Ordering::Relaxed) as f32 / count as f32,
+                _ => 2.0,
+            }),
+        })?;
+        let mut world = Self { directory, port, aggregator: None, load, _fleet: fleet };
+        world.serve().await?;
+        eventually("the group is known", WITHIN, async || {
+            Ok(web::get(&world.url("/groups/web")).await?.status.is_success().then_some(()))
+        })
+        .await?;
+        let mode = r#"{"mode": "scale-out", "reason": "the test"}"#;
+        let answer = web::request(Method::POST, &world.url("/groups/web/mode"), &[], mode).await?;
+        ensure!(answer.status.is_success(), "{}", answer.body);
+        Ok(world)
+    }
+
+    fn config(&self) -> String {
+        let program = self.directory.path().join("machines");
+        format!(
+            "[inventory]\ninterval_seconds = 5\nwarm_up_seconds = 0\n[inventory.command]\nprogram = {program:?}\n\
+             groups = [\"web\"]\nreach = \"loopback\"\n"
+        )
+    }
+
+    async fn serve(&mut self) -> anyhow::Result<()> {
+        self.aggregator = Some(Aggregator::start_on(self.directory.path(), &self.config(), self.port, &[]).await?);
+        Ok(())
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn hold(&self, operation: &str, when: &str) -> anyhow::Result<()> {
+        remove(&self.file("held"))?;
+        Ok(std::fs::write(self.file("hold"), format!("{operation} {when}"))?)
+    }
+
+    fn release(&self) -> anyhow::Result<()> {
+        remove(&self.file("hold"))
+    }
+
+    async fn held(&self, operation: &str) -> anyhow::Result<()> {
+        eventually(&format!("{operation} is held"), WITHIN, async || Ok(self.file("held").exists().then_some(()))).await
+    }
+
+    fn machines(&self) -> anyhow::Result<usize> {
+        members(&self.file("machines.json"))
+    }
+
+    /// Load for so many machines.
+    fn carry(&self, machines: usize) -> anyhow::Result<()> {
+        self.load.store(u32::try_from(60 * machines - 20)?, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn kill(&mut self) -> anyhow::Result<()> {
+        self.aggregator.take().context("it runs")?.process.kill().await
+    }
+
+    fn pid(&self) -> anyhow::Result<Pid> {
+        let id = self.aggregator.as_ref().context("it runs")?.process.id()?;
+        Pid::from_raw(i32::try_from(id)?).context("a process id")
+    }
+
+    async fn intents(&self) -> anyhow::Result<Vec<Value>> {
+        let intents = web::get_json(&self.url("/intents?group=web&limit=100")).await?;
+        Ok(intents.as_array().cloned().unwrap_or_default())
+    }
+
+    /// Waits until so many machines are there and everything that was begun is settled.
+    async fn settled_at(&self, machines: usize) -> anyhow::Result<()> {
+        let what = format!("{machines} machines and nothing open");
+        eventually(&what, WITHIN, async || {
+            let intents = self.intents().await?;
+            let open = intents.iter().any(|intent| intent["settled"].is_null());
+            Ok((!open && self.machines()? == machines).then_some(()))
+        })
+        .await
+        .with_context(|| self.aggregator.as_ref().map(|it| it.process.output()).unwrap_or_default())
+    }
+}
+
+/// How many machines are in the group by its file.
+fn members(file: &Path) -> anyhow::Result<usize> {
+    let state: Value = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+    Ok(state["members"].as_array().context("members")?.len())
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Each state of the journal with the process killed in it: described before the call, called and not done yet, done and
+/// not answered, and finding out what became of it. One machine more is needed each time, and one more is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_every_state_of_the_journal_it_launches_once() -> anyhow::Result<()> {
+    let mut world = World::start().await?;
+    let mut machines = SIZE;
+    for (operation, when) in [("tag_group", "before"), ("launch", "before"), ("launch", "after"), ("outcome", "before")]
+    {
+        // Finding out follows on a call whose answer was lost.
+        let first = if operation == "outcome" { ("launch", "after") } else { (operation, when) };
+        machines += 1;
+        world.hold(first.0, first.1)?;
+        world.carry(machines)?;
+        world.held(first.0).await?;
+        world.kill().await?;
+        if operation == "outcome" {
+            world.hold(operation, when)?;
+            world.serve().await?;
+            world.held(operation).await?;
+            world.kill().await?;
+        }
+        // What was held goes on although nobody waits for it any more.
+        world.release()?;
+        world.serve().await?;
+        world.settled_at(machines).await.with_context(|| format!("killed at {operation}, {when}"))?;
+    }
+    let done = std::fs::read_to_string(world.file("done"))?;
+    let mut times: BTreeMap<&str, u32> = BTreeMap::new();
+    for token in done.lines() {
+        *times.entry(token).or_default() += 1;
+    }
+    assert_eq!((times.len(), times.values().max()), (4, Some(&1)), "{times:?}");
+    let intents = world.intents().await?;
+    let launched = intents.iter().filter(|it| it["settled"]["settled"] == "done").count();
+    assert_eq!(launched, 4, "{intents:#?}");
+    Ok(())
+}
+
+/// Stopped for longer than a plan is valid, between the plan and its call, it carries the plan out no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_for_longer_than_a_plan_is_valid_it_does_not_carry_it_out() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    world.hold("tag_group", "before")?;
+    world.carry(SIZE + 1)?;
+    world.held("tag_group").await?;
+    let old = world.intents().await?.first().cloned().context("an intent")?;
+    kill_process(world.pid()?, Signal::STOP)?;
+    // A plan is valid for sixty seconds: this is what the test is about.
+    let valid_until = old["valid_until"].as_i64().context("a time")?;
+    eventually("the plan is old", WITHIN, async || Ok((now() > valid_until + 1).then_some(()))).await?;
+    assert_eq!(world.machines()?, SIZE);
+    world.release()?;
+    kill_process(world.pid()?, Signal::CONT)?;
+    world.settled_at(SIZE + 1).await?;
+    let intents = world.intents().await?;
+    let late = intents.iter().find(|it| it["token"] == old["token"]).context("the old intent")?;
+    assert_eq!(late["settled"]["settled"], "refused", "{late:#}");
+    let why = late["settled"]["why"].to_string();
+    assert!(why.contains("too old") || why.contains("the plan of"), "{why}");
+    let anew = intents.iter().find(|it| it["settled"]["settled"] == "done").context("the new intent")?;
+    assert!(anew["generation"].as_u64() > old["generation"].as_u64(), "decided anew: {intents:#?}");
+    Ok(())
+}
+
+/// A second aggregator on the same store does not start, and the first goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_aggregators_on_one_store_the_second_does_not_start() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let other = tempfile::tempdir()?;
+    let config = other.path().join("foreshadow.toml");
+    std::fs::write(&config, world.config())?;
+    let mut command = Command::new(binary("foreshadow")?);
+    command.arg("serve").arg("--config").arg(&config).arg("--listen").arg(format!("127.0.0.1:{}", free_port()?));
+    command.arg("--directory").arg(world.file("data"));
+    let mut second = Process::start("second", command, other.path())?;
+    let status = second.ended().await?;
+    assert!(!status.success(), "{}", second.output());
+    assert!(second.output().contains("another"), "{}", second.output());
+    world.carry(SIZE + 1)?;
+    world.settled_at(SIZE + 1).await?;
+    assert_eq!(world.intents().await?.iter().filter(|it| it["settled"]["settled"] == "done").count(), 1);
+    Ok(())
+}
+
+fn now() -> i64 {
+    use foreshadow_agent::clock::{Clock as _, HostClock};
+    HostClock.wall_micros() / 1_000_000
+}
