@@ -105,6 +105,10 @@ pub enum Unfit {
     OldVersion,
     /// Which version it or its group has is not known.
     UnknownVersion,
+    /// Its group is being deployed: which version it will have is not known yet.
+    Deploying,
+    /// Bringing it back was refused lately; it is tried again later.
+    Refused,
 }
 
 impl Shadow {

@@ -1,4 +1,7 @@
 //! The one place that changes anything: an intent that was checked is carried out, its tags first.
+//!
+//! Whoever was outside keeps the tags of its group and owner until it is known to be inside: by them alone may it be tagged,
+//! attached or ended at all (`deploy/aws/act-policy.json`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,8 +52,15 @@ async fn look(fleet: &dyn Fleet, intent: &Intent) -> Result<Fresh, String> {
     Ok(Fresh { taken: inventory.taken_micros / 1_000_000, complete: inventory.complete, group, outside })
 }
 
-/// Carries an intent out. `until` is when the lease of what is detached ends, seconds since the epoch.
-pub async fn carry_out(fleet: &dyn Fleet, intent: &Intent, owner: &str, until: i64) -> Called {
+/// Carries an intent out. `until` is when the lease of what is detached ends, seconds since the epoch; `still` is asked at
+/// the last moment, when the tags are set, and may say why not after all.
+pub async fn carry_out(
+    fleet: &dyn Fleet,
+    intent: &Intent,
+    owner: &str,
+    until: i64,
+    still: impl Future<Output = Result<(), String>>,
+) -> Called {
     let prepared = match &intent.action {
         Action::Launch { .. } | Action::Leave { .. } | Action::Terminate { .. } | Action::Floor { .. } => Ok(()),
         Action::Attach { instances } | Action::ExitStandby { instances } => {
@@ -62,8 +72,12 @@ pub async fn carry_out(fleet: &dyn Fleet, intent: &Intent, owner: &str, until: i
                 .map_err(|why| format!("nothing was detached: its lease cannot be tagged: {why}"))
         }
     };
+    let prepared = match prepared {
+        Ok(()) => still.await,
+        refused => refused,
+    };
     match prepared {
-        Err(why) => Called::Refused { why },
+        Err(why) => Called::Withheld { why },
         Ok(()) => fleet.call(&intent.group, &intent.action, &intent.token).await,
     }
 }
@@ -81,9 +95,9 @@ pub async fn lease(fleet: &dyn Fleet, group: &Id, instances: &[Id], owner: &str,
 
 /// Takes the lease off and reads that it is off, so that no reaper ends what is about to serve.
 async fn unlease(fleet: &dyn Fleet, group: &Id, instances: &[Id]) -> Result<(), String> {
-    untag(fleet, instances)
-        .await
-        .map_err(|error| format!("nothing was attached: its lease cannot be removed: {error}"))?;
+    let over = Tags::from([(UNTIL_TAG, None)]);
+    let removed = fleet.tag(instances, &over).await;
+    removed.map_err(|error| format!("nothing was attached: its lease cannot be removed: {error}"))?;
     let shown = fleet.outside(group, instances).await.map_err(|error| error.to_string())?;
     let shown: BTreeMap<&Id, &Outside> = shown.iter().map(|outside| (&outside.instance, outside)).collect();
     for instance in instances {

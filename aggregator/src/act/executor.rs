@@ -13,11 +13,16 @@ use planner::plan::{PlannedStep, Step};
 use planner::policy::ShadowBy;
 use serde::{Deserialize, Serialize};
 
+use super::control::Standing;
 use super::journal::{Effect, Event, Intent, Journal, Settled};
 use super::ledger::{Gone, Ledger};
 use super::verdicts::{self, Judged, Planned, Surroundings, Verdict};
 use crate::fleet::{Action, Reach, Token};
 use crate::store::StoreId;
+
+/// What takes machines away names this many at most: one call carries them all (`DetachInstances`, `EnterStandby`), and no
+/// second one follows when the plan is old.
+const AWAY_AT_ONCE: usize = 20;
 
 /// How a plan goes on.
 #[derive(Debug)]
@@ -62,6 +67,8 @@ pub struct Outlook {
     pub terminable: u32,
     /// Modes that the inventory cannot show yet.
     pub modes: BTreeMap<Id, InstanceMode>,
+    /// Shadows that could not be brought back and are not tried again yet.
+    pub kept_out: BTreeSet<Id>,
     /// Whom a launch that named nobody has brought, with the time of its call.
     pub arrived: Vec<(Id, i64)>,
 }
@@ -86,13 +93,19 @@ impl Executor {
     }
 
     /// Takes in what was settled before a restart, oldest first.
-    pub fn restore(&mut self, intent: &Intent, settled: &Settled, at: i64) {
-        self.ledger.settled(intent, settled, at);
+    pub fn restore(&mut self, settled: &[(Intent, Settled, i64)], now: i64) {
+        for (intent, settled, at) in settled {
+            self.ledger.settled(intent, settled, *at);
+        }
+        self.ledger.restored(now);
     }
 
     /// The next step of a plan, from `index` on, that its mode permits and the checker would allow;
-    /// `index` moves behind it. Nothing is begun in a group that is busy.
-    pub fn next(&mut self, planned: &Planned, index: &mut usize, reach: Reach, now: i64) -> Next {
+    /// `index` moves behind it. Nothing is begun in a group that is busy or paused.
+    pub fn next(&mut self, planned: &Planned, index: &mut usize, standing: &Standing, reach: Reach, now: i64) -> Next {
+        if standing.paused {
+            return Next::End;
+        }
         let Ok(group) = Id::new("group", &planned.plan.group) else { return Next::End };
         while let Some(step) = planned.plan.steps.get(*index) {
             let at = std::mem::replace(index, *index + 1);
@@ -106,6 +119,9 @@ impl Executor {
             let around = self.surroundings(&group, &intent.action, reach, planned.plan.made_at);
             // What the checker refuses already is not worth a line in the journal, nor a description.
             if !verdicts::refusals(planned, &verdicts::change_of(&intent.action), &self.limits, &around).is_empty() {
+                if intent.action.brings_back() {
+                    self.ledger.keep_out(intent.action.instances(), now);
+                }
                 continue;
             }
             let effects = self.on(Event::Begin(intent), now);
@@ -165,16 +181,16 @@ impl Executor {
                 })
             }
             Step::Detach { instances } => Some(match planned.policy.shadow_by {
-                ShadowBy::Detach => Action::Detach { instances: ids(instances)? },
-                ShadowBy::Standby => Action::EnterStandby { instances: ids(instances)? },
+                ShadowBy::Detach => Action::Detach { instances: at_once(ids(instances)?) },
+                ShadowBy::Standby => Action::EnterStandby { instances: at_once(ids(instances)?) },
             }),
             // Nobody is terminated who is in a group: who stands by leaves it first, and ends with a later plan.
             Step::Terminate { instances } => {
                 let (standing_by, detached) = apart(planned, ids(instances)?);
                 Some(if detached.is_empty() {
-                    Action::Leave { instances: standing_by }
+                    Action::Leave { instances: at_once(standing_by) }
                 } else {
-                    Action::Terminate { instances: detached }
+                    Action::Terminate { instances: at_once(detached) }
                 })
             }
             Step::Floor { from, to } => Some(Action::Floor { from: *from, to: *to }),
@@ -229,6 +245,7 @@ impl Executor {
             detachable: allowance(self.ledger.gone(group, false, now)),
             terminable: allowance(self.ledger.gone(group, true, now)),
             arrived,
+            kept_out: self.ledger.kept_out(now),
             modes: known
                 .iter()
                 .filter_map(|(it, shown)| Some((it.clone(), self.ledger.mode(group, it, *shown)?)))
@@ -278,6 +295,11 @@ pub struct Record {
     pub launches_failing: bool,
     pub other_groups_in: u32,
     pub removed_everywhere: u32,
+}
+
+fn at_once(mut instances: Vec<Id>) -> Vec<Id> {
+    instances.truncate(AWAY_AT_ONCE);
+    instances
 }
 
 /// Shadows that stand by in their group, and those that are detached.

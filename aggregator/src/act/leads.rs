@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use foreshadow_proto::convert::Id;
+
+use crate::fleet::Action;
 use serde::Serialize;
 
 /// The latest that count.
@@ -31,6 +33,15 @@ impl Kind {
         match self {
             Self::Launch => "launch",
             Self::Reattach => "reattach",
+        }
+    }
+
+    /// The lead that a change begins.
+    pub const fn begun_by(action: &Action) -> Option<Self> {
+        match action {
+            Action::Launch { .. } => Some(Self::Launch),
+            _ if action.brings_back() => Some(Self::Reattach),
+            _ => None,
         }
     }
 

@@ -18,6 +18,9 @@ use crate::fleet::Action;
 const LAUNCH_FAILED_AFTER: i64 = 900;
 /// First and longest wait after a launch failed, seconds (Cluster Autoscaler's node group back-off).
 const BACK_OFF: (i64, i64) = (300, 1_800);
+/// First and longest time, seconds, for which a shadow that could not be brought back is not tried again: meanwhile others
+/// are launched in its place.
+const TRIED_AGAIN_AFTER: (i64, i64) = (120, 1_800);
 /// Entries are kept this long, seconds.
 const KEPT: i64 = 6 * 3_600;
 /// The number serving is remembered this often, seconds.
@@ -28,6 +31,8 @@ const SERVED_EVERY: i64 = 600;
 pub struct Ledger {
     entries: VecDeque<Entry>,
     groups: BTreeMap<Id, GroupLedger>,
+    /// Shadows that could not be brought back: when last, and how often in a row.
+    kept_out: BTreeMap<Id, (i64, u32)>,
 }
 
 #[derive(Debug, Clone)]
@@ -43,6 +48,8 @@ struct Entry {
     before: BTreeSet<Id>,
     /// When its call went out.
     written: i64,
+    /// It may never have been done: when it does not show, nothing failed.
+    in_doubt: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -75,6 +82,9 @@ impl Ledger {
                     _ => None,
                 };
                 let named = if launch { instances } else { action.instances() };
+                if action.brings_back() {
+                    self.kept_out.retain(|instance, _| !instances.contains(instance));
+                }
                 self.entries.push_back(Entry {
                     at,
                     group: intent.group.clone(),
@@ -83,12 +93,39 @@ impl Ledger {
                     awaited_size,
                     before: if awaited_size.is_some() { group.members.clone() } else { BTreeSet::new() },
                     written: intent.written_at,
+                    in_doubt: false,
                 });
             }
+            // It may come up yet: as long as a launch takes, it is reckoned with.
+            (Settled::Refused { in_doubt: true, .. }, Action::Launch { size, .. }) => self.entries.push_back(Entry {
+                at,
+                group: intent.group.clone(),
+                action: intent.action.clone(),
+                awaited: BTreeSet::new(),
+                awaited_size: Some(*size),
+                before: group.members.clone(),
+                written: intent.written_at,
+                in_doubt: true,
+            }),
             // A checker's or a lease's refusal is no failure of the cloud: the call was never made.
             (Settled::Refused { by_cloud: true, .. }, Action::Launch { .. }) => group.fail(at),
+            (Settled::Refused { .. }, action) if action.brings_back() => self.keep_out(action.instances(), at),
             (Settled::Refused { .. }, _) => {}
         }
+    }
+
+    /// These shadows could not be brought back, whatever the reason: for a while others come in their place.
+    pub fn keep_out(&mut self, instances: &[Id], at: i64) {
+        for instance in instances {
+            let times = self.kept_out.get(instance).map_or(0, |(_, times)| *times);
+            self.kept_out.insert(instance.clone(), (at, times.saturating_add(1)));
+        }
+    }
+
+    /// Shadows that are not tried again yet.
+    pub fn kept_out(&self, now: i64) -> BTreeSet<Id> {
+        let waits = |(at, times): &(i64, u32)| now < at + doubled(TRIED_AGAIN_AFTER, *times);
+        self.kept_out.iter().filter(|(_, tried)| waits(tried)).map(|(instance, _)| instance.clone()).collect()
     }
 
     /// Compares with an inventory of a group: who is there, since when the picture was taken. Gives
@@ -121,7 +158,9 @@ impl Ledger {
                     if entry.awaits() && now - entry.at > LAUNCH_FAILED_AFTER {
                         entry.awaited.clear();
                         entry.awaited_size = None;
-                        state.fail(now);
+                        if !entry.in_doubt {
+                            state.fail(now);
+                        }
                     }
                 }
                 Action::Attach { .. } | Action::ExitStandby { .. } => {
@@ -211,8 +250,17 @@ impl Ledger {
         self.entries.iter().filter(move |entry| entry.group == *group)
     }
 
+    /// What was launched this long ago was seen before the restart, or has failed before it: it is no failure of now.
+    pub fn restored(&mut self, now: i64) {
+        for entry in self.entries.iter_mut().filter(|entry| now - entry.at > LAUNCH_FAILED_AFTER) {
+            entry.awaited.clear();
+            entry.awaited_size = None;
+        }
+    }
+
     fn forget(&mut self, now: i64) {
         self.entries.retain(|entry| now - entry.at <= KEPT);
+        self.kept_out.retain(|_, (at, _)| now - *at <= KEPT);
     }
 }
 
@@ -230,7 +278,12 @@ impl GroupLedger {
 }
 
 fn back_off(times: u32) -> i64 {
-    (BACK_OFF.0 << (times.clamp(1, 8) - 1)).min(BACK_OFF.1)
+    doubled(BACK_OFF, times)
+}
+
+/// The first wait, doubled with every time after the first, up to the longest.
+fn doubled((first, longest): (i64, i64), times: u32) -> i64 {
+    (first << (times.clamp(1, 8) - 1)).min(longest)
 }
 
 fn gone<'a>(entries: impl Iterator<Item = &'a Entry>, terminated: bool, now: i64) -> Gone {
@@ -352,7 +405,7 @@ mod tests {
     fn launches_that_fail_back_off_and_a_success_ends_it() {
         let mut ledger = Ledger::default();
         let launch = || intent(Action::launch(1, 3));
-        let refused = |by_cloud| Settled::Refused { why: vec!["no capacity".to_owned()], by_cloud };
+        let refused = |by_cloud| Settled::Refused { why: vec!["no capacity".to_owned()], by_cloud, in_doubt: false };
         ledger.settled(&launch(), &refused(false), NOW);
         assert!(!ledger.launches_failing(&id("web"), NOW), "the checker's refusal is no failure");
         ledger.settled(&launch(), &refused(true), NOW);
@@ -371,6 +424,48 @@ mod tests {
         ledger.seen(&id("web"), &set(&["i-9"]), 0, NOW + 2_901, NOW + 2_901);
         assert!(ledger.launches_failing(&id("web"), NOW + 2_901));
         assert_eq!(ledger.expected(&id("web"), &set(&["i-9"])), 0);
+    }
+
+    #[test]
+    fn a_launch_in_doubt_is_reckoned_with_and_is_no_failure() {
+        let mut ledger = Ledger::default();
+        let two = set(&["i-1", "i-2"]);
+        let doubt = Settled::Refused { why: vec!["throttled".to_owned()], by_cloud: true, in_doubt: true };
+        ledger.settled(&intent(Action::launch(2, 4)), &doubt, NOW);
+        assert_eq!(ledger.expected(&id("web"), &two), 2);
+        assert_eq!(ledger.launched_last_hour(&id("web"), NOW + 1), 2);
+        ledger.seen(&id("web"), &two, 2, NOW + 901, NOW + 901);
+        assert_eq!(ledger.expected(&id("web"), &two), 0);
+        assert!(!ledger.launches_failing(&id("web"), NOW + 902));
+    }
+
+    #[test]
+    fn a_shadow_that_could_not_be_brought_back_is_left_alone_for_longer_each_time() {
+        let mut ledger = Ledger::default();
+        let attach = intent(Action::Attach { instances: ids(&["s-1"]) });
+        let refused = Settled::Refused { why: vec!["its image is gone".to_owned()], by_cloud: true, in_doubt: false };
+        ledger.settled(&attach, &refused, NOW);
+        assert_eq!((ledger.kept_out(NOW + 119), ledger.kept_out(NOW + 120)), (set(&["s-1"]), set(&[])));
+        ledger.settled(&attach, &refused, NOW + 120);
+        assert_eq!((ledger.kept_out(NOW + 359), ledger.kept_out(NOW + 360)), (set(&["s-1"]), set(&[])));
+        for _ in 0..20 {
+            ledger.settled(&attach, &refused, NOW + 400);
+        }
+        assert_eq!((ledger.kept_out(NOW + 2_199), ledger.kept_out(NOW + 2_200)), (set(&["s-1"]), set(&[])));
+        done(&mut ledger, Action::Attach { instances: ids(&["s-1"]) }, &["s-1"], NOW + 2_200);
+        ledger.settled(&attach, &refused, NOW + 3_000);
+        assert_eq!(ledger.kept_out(NOW + 3_120), set(&[]), "it came back in between: from the beginning");
+    }
+
+    #[test]
+    fn what_was_launched_long_before_a_restart_is_no_failure_of_now() {
+        let mut ledger = Ledger::default();
+        done(&mut ledger, Action::launch(1, 3), &["i-3"], NOW - 3_600);
+        done(&mut ledger, Action::launch(1, 4), &["i-4"], NOW - 60);
+        ledger.restored(NOW);
+        ledger.seen(&id("web"), &set(&["i-1"]), 1, NOW + 10, NOW + 10);
+        assert!(!ledger.launches_failing(&id("web"), NOW + 10), "whoever left since did not fail to come");
+        assert_eq!(ledger.expected(&id("web"), &set(&["i-1"])), 1, "the other is on its way");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! From a plan to the cloud. A step becomes an [`Intent`] in the [`journal`] before anything is
 //! done; the checker judges it on a fresh description right before the call; what came of it is
-//! settled, or found out. [`executor`] is all of that without IO, [`service`] drives it,
+//! settled, or found out, and [`aftermath`] says what follows. [`executor`] is all of that without IO, [`service`] drives it,
 //! [`control`] says how far it may go, [`call`] is the one place that changes anything.
 
+pub mod aftermath;
 pub mod call;
 pub mod control;
 pub mod executor;
@@ -11,7 +12,7 @@ pub mod intents;
 pub mod journal;
 pub mod leads;
 pub mod ledger;
-mod reaper;
+pub(crate) mod reaper;
 pub mod service;
 pub(crate) mod sql;
 pub mod verdicts;

@@ -3,7 +3,7 @@
 //! One intent a group at a time. Every wait (disk, cloud) is a task of its own, so that no group waits
 //! for another's cloud; the executor itself is moved by this one loop alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,18 +15,19 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::aftermath::Aftermath;
 use super::call::{self, Fresh};
 use super::control::Control;
 use super::executor::{Executor, Next, Outlook, Seen};
 use super::hold;
-use super::intents::Intents;
+use super::intents::{Intents, Line};
 use super::journal::{Effect, Event, Intent, Settled};
 use super::leads::{Kind, Lead, Leads};
 use super::reaper::Reaper;
 use super::verdicts::{self, Planned, Verdict};
 use crate::clock::Clock;
 use crate::decision::{Decision, DecisionLog};
-use crate::fleet::{Action, Called, Fleet, Found, Reach};
+use crate::fleet::{Called, Fleet, Found, Reach, Token};
 use crate::observe::{Hint, Timeline};
 use crate::shadow::{Sessions, ShadowSession};
 use crate::store::StoreId;
@@ -41,6 +42,9 @@ const DETACHED_REMEMBERED: i64 = 7 * 86_400;
 const HOLD_EVERY: Duration = Duration::from_secs(10);
 /// Lease tags nobody answers for are looked for this often.
 const REAP_EVERY: Duration = Duration::from_secs(600);
+/// What the checker said holds for this long, seconds by the clock that runs while the process stands still: tags are set
+/// within it (two calls of twenty seconds at most), and a later call would be by a picture that is gone.
+const SAID_FOR: i64 = 45;
 
 /// How it acts.
 #[derive(Debug, Clone, Default)]
@@ -186,6 +190,8 @@ pub struct Service {
     /// Fresh descriptions whose group has no plan yet, after a restart.
     described: Vec<(Intent, Result<Fresh, String>)>,
     tasks: JoinSet<Came>,
+    /// The intents that tasks are about.
+    about: HashMap<tokio::task::Id, Token>,
 }
 
 /// The plan of a group that is being carried out.
@@ -221,22 +227,23 @@ impl Service {
         let now = clock.wall_seconds();
         let epoch = intents.take_lease(now).await?;
         let mut executor = Executor::new(installation, epoch, options.limits);
-        let (mut open, mut leads) = (Vec::new(), intents.leads(now).await?);
-        for line in intents.since(now - DETACHED_REMEMBERED).await? {
-            let done = matches!(line.settled, None | Some(Settled::Done { .. }));
-            if line.intent.action.takes_out() && done {
-                sessions.mark_ours(line.intent.action.instances(), &line.reason).await;
-            }
+        let (mut open, mut done, mut leads) = (Vec::new(), Vec::new(), intents.leads(now).await?);
+        let lines = intents.since(now - DETACHED_REMEMBERED).await?;
+        for (instance, reason) in ours(&lines, &sessions.sessions().await) {
+            sessions.mark_ours(std::slice::from_ref(&instance), &reason).await;
+        }
+        for line in lines {
             match (line.settled, line.settled_at) {
                 (Some(settled), Some(at)) => {
-                    if let (Some(kind), Settled::Done { instances }) = (kind_of(&line.intent), &settled) {
+                    if let (Some(kind), Settled::Done { instances }) = (Kind::begun_by(&line.intent.action), &settled) {
                         leads.called(instances, kind, line.intent.written_at);
                     }
-                    executor.restore(&line.intent, &settled, at);
+                    done.push((line.intent, settled, at));
                 }
                 _ => open.push(line.intent),
             }
         }
+        executor.restore(&done, now);
         let (sender, plans) = mpsc::channel(PLANS_WAITING);
         let handle = Handle(Arc::new(Shared {
             executor: Mutex::new(executor),
@@ -258,6 +265,7 @@ impl Service {
             groups: BTreeMap::new(),
             described: Vec::new(),
             tasks: JoinSet::new(),
+            about: HashMap::new(),
         };
         if !open.is_empty() {
             tracing::warn!(intents = open.len(), "the journal has open intents: finding out what became of them");
@@ -281,13 +289,7 @@ impl Service {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 Some(planned) = self.plans.recv() => self.consider(planned).await,
-                Some(came) = self.tasks.join_next() => match came {
-                    Ok(Came::Event(event)) => self.take(event).await,
-                    Ok(Came::Described(intent, fresh, owns)) => self.judge(intent, fresh, owns).await,
-                    Ok(Came::Nothing) => {}
-                    // The intent stays open: nothing new is begun in its group until a restart finds out.
-                    Err(error) => tracing::error!(%error, "a step of the journal panicked"),
-                },
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended).await,
                 _ = tick.tick() => self.take(Event::Tick).await,
                 _ = hold.tick() => self.hold().await,
                 _ = expire.tick() => {
@@ -296,7 +298,14 @@ impl Service {
                     }
                 }
                 _ = reap.tick() => {
-                    let reaper = Reaper::new(self.handle.owner(), self.sessions.clone(), self.timeline.clone(), self.clock.clone());
+                    let moving: BTreeSet<Id> = {
+                        let executor = self.handle.executor();
+                        executor.open().flat_map(|intent| intent.action.instances()).cloned().collect()
+                    };
+                    let reaper = Reaper::new(
+                        self.handle.owner(), self.sessions.clone(), self.timeline.clone(), self.clock.clone(),
+                        self.handle.0.control.clone(), moving,
+                    );
                     let fleets = self.handle.0.fleets.clone();
                     self.tasks.spawn(async move {
                         for fleet in fleets.iter().filter(|fleet| fleet.reach() != Reach::None) {
@@ -307,6 +316,29 @@ impl Service {
                 }
             }
         }
+    }
+
+    async fn ended(&mut self, ended: Result<(tokio::task::Id, Came), tokio::task::JoinError>) {
+        let task = ended.as_ref().map_or_else(|error| error.id(), |(task, _)| *task);
+        let about = self.about.remove(&task);
+        match ended {
+            Ok((_, Came::Event(event))) => self.take(event).await,
+            Ok((_, Came::Described(intent, fresh, owns))) => self.judge(intent, fresh, owns).await,
+            Ok((_, Came::Nothing)) => {}
+            Err(error) => {
+                tracing::error!(%error, token = ?about, "a step of the journal panicked");
+                metrics::counter!("foreshadow_step_panics_total").increment(1);
+                if let Some(token) = about {
+                    self.take(Event::Lost(token)).await;
+                }
+            }
+        }
+    }
+
+    /// Does what an intent needs in a task of its own; whatever becomes of the task, the intent is not forgotten.
+    fn spawn(&mut self, token: Token, task: impl Future<Output = Came> + Send + 'static) {
+        let task = self.tasks.spawn(task);
+        self.about.insert(task.id(), token);
     }
 
     /// Holds on whom a termination hook holds, where the policy says so.
@@ -355,7 +387,8 @@ impl Service {
             let now = self.clock.wall_seconds();
             let Some(current) = self.groups.get_mut(group) else { return };
             let reach = self.handle.reach(current.planned.source);
-            let next = self.handle.executor().next(&current.planned, &mut current.next, reach, now);
+            let standing = self.handle.0.control.standing(group);
+            let next = self.handle.executor().next(&current.planned, &mut current.next, &standing, reach, now);
             match next {
                 Next::Lease(step) => {
                     if let Err(error) = self.handle.record(&current.planned).await {
@@ -415,7 +448,7 @@ impl Service {
         let handle = self.handle.clone();
         let reason = self.reason(&intent);
         let planned = self.groups.get(&intent.group).map(|current| current.planned.clone());
-        self.tasks.spawn(async move {
+        self.spawn(intent.token.clone(), async move {
             // What it was decided from first: what nobody could explain is not done.
             let written = async {
                 if let Some(planned) = planned.filter(|planned| planned.plan.generation == intent.generation) {
@@ -449,8 +482,10 @@ impl Service {
 
     fn describe(&mut self, intent: Intent) {
         let (fleet, handle) = (self.source(&intent.group), self.handle.clone());
-        self.tasks.spawn(async move {
+        self.spawn(intent.token.clone(), async move {
             let fresh = match fleet {
+                // Not even the tag of its owner is set while it is paused.
+                _ if handle.0.control.standing(&intent.group).paused => Err("paused meanwhile".to_owned()),
                 Some(fleet) => call::describe(&*fleet, &intent, &handle.owner()).await,
                 None => Err("no source that can act knows the group".to_owned()),
             };
@@ -492,11 +527,17 @@ impl Service {
         }
         let seconds = self.sessions.config().await.seconds(&intent.group, None);
         let until = self.clock.wall_seconds() + i64::from(seconds);
-        let (fleet, owner) = (self.source(&intent.group), self.handle.owner());
-        self.tasks.spawn(async move {
+        let (fleet, handle, clock) = (self.source(&intent.group), self.handle.clone(), self.clock.clone());
+        let said_at = clock.now().boot;
+        self.spawn(intent.token.clone(), async move {
+            let still = async {
+                let owns = handle.0.intents.lease().await.is_ok_and(|epoch| epoch == handle.executor().epoch());
+                let standing = handle.0.control.standing(&intent.group);
+                verdicts::still(&intent.action, &standing, owns, clock.now().boot - said_at, SAID_FOR)
+            };
             let outcome = match fleet {
-                Some(fleet) => call::carry_out(&*fleet, &intent, &owner, until).await,
-                None => Called::Refused { why: "no source that can act knows the group".to_owned() },
+                Some(fleet) => call::carry_out(&*fleet, &intent, &handle.owner(), until, still).await,
+                None => Called::Withheld { why: "no source that can act knows the group".to_owned() },
             };
             Came::Event(Event::Called { token: intent.token, outcome })
         });
@@ -504,7 +545,7 @@ impl Service {
 
     fn resolve(&mut self, intent: Intent) {
         let fleet = self.source(&intent.group);
-        self.tasks.spawn(async move {
+        self.spawn(intent.token.clone(), async move {
             let found = match fleet {
                 Some(fleet) => fleet.outcome(&intent.group, &intent.action, &intent.token).await,
                 // After a restart the sources are not read yet.
@@ -523,51 +564,139 @@ impl Service {
         let outcome = match &settled {
             Settled::Done { instances } => {
                 tracing::warn!(group = %intent.group, action = intent.action.word(), ?instances, "done");
-                if let Some(kind) = kind_of(&intent) {
+                if let Some(kind) = Kind::begun_by(&intent.action) {
                     self.handle.leads().called(instances, kind, intent.written_at);
-                }
-                if intent.action.brings_back() {
-                    self.sessions.unmark(instances).await;
-                }
-                if matches!(intent.action, Action::Terminate { .. }) {
-                    for instance in instances {
-                        if let Err(error) = self.sessions.close(instance, "terminated", self.clock.now()).await {
-                            tracing::warn!(%error, "a session of what was terminated is not closed");
-                        }
-                    }
                 }
                 "done"
             }
             Settled::Refused { why, .. } => {
                 tracing::warn!(group = %intent.group, action = intent.action.word(), ?why, "not done");
-                if intent.action.takes_out() {
-                    let instances = intent.action.instances();
-                    self.sessions.unmark(instances).await;
-                    if let Some(fleet) = self.source(&intent.group)
-                        && let Err(error) = call::untag(&*fleet, instances).await
-                    {
-                        tracing::debug!(%error, "the lease of what was not detached stays tagged");
-                    }
-                }
                 "refused"
             }
         };
+        self.follow(&intent.group, Aftermath::of(&intent, &settled)).await;
         metrics::counter!("foreshadow_intents_settled_total", "action" => intent.action.word(), "outcome" => outcome)
             .increment(1);
         self.hint.give();
         Box::pin(self.advance(&intent.group)).await;
     }
+
+    /// Does what must follow; the tags in a task of their own.
+    async fn follow(&mut self, group: &Id, after: Aftermath) {
+        let now = self.clock.now();
+        self.sessions.unmark(&after.inside).await;
+        self.sessions.doubt(&after.in_doubt, now).await;
+        for instance in &after.ended {
+            if let Err(error) = self.sessions.close(instance, "terminated", now).await {
+                tracing::warn!(%error, "a session of what was terminated is not closed");
+            }
+        }
+        let open = self.sessions.open_in(group).await;
+        let outside: Vec<ShadowSession> =
+            open.into_iter().filter(|session| after.outside.contains(&session.instance)).collect();
+        let Some(fleet) = self.source(group).filter(|_| !after.inside.is_empty() || !outside.is_empty()) else {
+            return;
+        };
+        let handle = self.handle.clone();
+        self.tasks.spawn(async move {
+            if !after.inside.is_empty()
+                && let Err(error) = call::untag(&*fleet, &after.inside).await
+            {
+                tracing::warn!(%error, instances = ?after.inside, "who serves carries the tags of a lease on");
+            }
+            for session in outside {
+                handle.follow_lease(&session, Some(fleet.name())).await;
+            }
+            Came::Nothing
+        });
+    }
 }
 
-/// The lead that a change begins.
-const fn kind_of(intent: &Intent) -> Option<Kind> {
-    match intent.action {
-        Action::Launch { .. } => Some(Kind::Launch),
-        Action::Attach { .. } | Action::ExitStandby { .. } => Some(Kind::Reattach),
-        Action::Detach { .. }
-        | Action::EnterStandby { .. }
-        | Action::Leave { .. }
-        | Action::Terminate { .. }
-        | Action::Floor { .. } => None,
+/// Whom the journal names as detached by us, with the reason: by the latest that was done to it, and unless its session
+/// has ended since. Whoever detaches such a one again is somebody else.
+fn ours(lines: &[Line], sessions: &[ShadowSession]) -> BTreeMap<Id, String> {
+    let mut ours: BTreeMap<Id, (String, i64)> = BTreeMap::new();
+    for Line { intent, reason, settled, .. } in lines {
+        let named = || intent.action.instances().iter().cloned().collect::<BTreeSet<Id>>();
+        let (mut taken, mut given) = (BTreeSet::new(), BTreeSet::new());
+        match settled {
+            // It may be done, or be done yet.
+            None | Some(Settled::Refused { in_doubt: true, .. }) if intent.action.takes_out() => taken = named(),
+            Some(Settled::Done { instances }) if intent.action.takes_out() => taken.extend(instances.iter().cloned()),
+            Some(Settled::Done { instances }) => given.extend(instances.iter().cloned()),
+            _ => {}
+        }
+        ours.retain(|instance, _| !given.contains(instance));
+        ours.extend(taken.into_iter().map(|instance| (instance, (reason.clone(), intent.written_at))));
+    }
+    let over = |instance: &Id, written_at: i64| {
+        let session = sessions.iter().rev().find(|session| session.instance == *instance);
+        session.is_some_and(|session| session.ended.is_some() && session.started >= written_at)
+    };
+    ours.retain(|instance, (_, written_at)| !over(instance, *written_at));
+    ours.into_iter().map(|(instance, (reason, _))| (instance, reason)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::Action;
+    use crate::shadow::Origin;
+
+    fn id(name: &str) -> Id {
+        Id::new("id", name).expect("an id")
+    }
+
+    fn line(action: Action, written_at: i64, settled: Option<Settled>) -> Line {
+        let group = id("web");
+        let token = Token::new(StoreId([1; 16]), &group, u64::try_from(written_at).expect("a time"), 0);
+        let valid_until = written_at + 60;
+        let intent = Intent { token, group, generation: 1, step: 0, epoch: 1, action, written_at, valid_until };
+        Line { intent, reason: "not needed".to_owned(), settled_at: settled.as_ref().map(|_| written_at), settled }
+    }
+
+    fn session(instance: &str, started: i64, ended: Option<i64>) -> ShadowSession {
+        ShadowSession {
+            session: started,
+            instance: id(instance),
+            group: id("web"),
+            instance_type: None,
+            version: None,
+            origin: Origin::Ours,
+            started,
+            until: started + 600,
+            boot_until: 600,
+            hard_limit: started + 6_000,
+            ended,
+            reason: "not needed".to_owned(),
+            price_per_hour: None,
+        }
+    }
+
+    #[test]
+    fn after_a_restart_only_whom_we_took_out_last_is_ours() {
+        let both = || vec![id("i-1"), id("i-2")];
+        let detach = || Action::Detach { instances: both() };
+        let done = |names: &[&str]| Some(Settled::Done { instances: names.iter().map(|name| id(name)).collect() });
+        let refused = |in_doubt| Some(Settled::Refused { why: vec!["no".to_owned()], by_cloud: true, in_doubt });
+        let said = |lines: &[Line], sessions: &[ShadowSession]| -> Vec<String> {
+            ours(lines, sessions).into_keys().map(|instance| instance.to_string()).collect()
+        };
+        assert_eq!(said(&[line(detach(), 100, None)], &[]), ["i-1", "i-2"], "it may be done");
+        assert_eq!(said(&[line(detach(), 100, refused(true))], &[]), ["i-1", "i-2"]);
+        assert_eq!(said(&[line(detach(), 100, refused(false))], &[]), [""; 0]);
+        assert_eq!(said(&[line(detach(), 100, done(&["i-1"]))], &[]), ["i-1"], "the other half was left in its group");
+        let attached = line(Action::Attach { instances: both() }, 200, done(&["i-1"]));
+        let out = line(detach(), 100, done(&["i-1", "i-2"]));
+        assert_eq!(said(&[out.clone(), attached.clone()], &[]), ["i-2"], "somebody else may detach i-1 now");
+        let again = line(detach(), 300, done(&["i-1"]));
+        assert_eq!(said(&[out.clone(), attached, again], &[]), ["i-1", "i-2"]);
+        let ended = line(Action::Terminate { instances: vec![id("i-2")] }, 200, done(&["i-2"]));
+        assert_eq!(said(&[out.clone(), ended], &[]), ["i-1"]);
+        // Released, or seen back in its group: that session is over.
+        let released = [session("i-1", 110, Some(500)), session("i-2", 110, None)];
+        assert_eq!(said(std::slice::from_ref(&out), &released), ["i-2"]);
+        let before = [session("i-1", 50, Some(90))];
+        assert_eq!(said(&[out], &before), ["i-1", "i-2"], "an older session says nothing");
     }
 }

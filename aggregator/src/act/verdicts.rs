@@ -7,6 +7,7 @@ use checker::{Change, Facts, Fleet, Limits, Load, Machine, Place, ShadowFacts};
 use foreshadow_proto::convert::Id;
 use planner::demand::InstanceMode;
 use planner::evidence::{Evidence, Instance, Origin};
+use planner::hold::Hold;
 use planner::plan::{Memory, Plan};
 use planner::policy::{AtLimit, Metric, Mode, Policy};
 use serde::{Deserialize, Serialize};
@@ -172,6 +173,13 @@ pub fn last_word(
     if standing.mode < least_mode(&intent.action) {
         refusals.push(format!("the mode is {} by now", standing.mode));
     }
+    // It is the latest plan that judges: what it holds for and the checker cannot see.
+    let takes_away =
+        !(intent.action.brings_back() || matches!(intent.action, Action::Launch { .. } | Action::Floor { .. }));
+    let held = planned.plan.holds.iter().find(|hold| matches!(hold, Hold::ClockJump | Hold::Surprise { .. }));
+    if let Some(hold) = held.filter(|_| takes_away) {
+        refusals.push(format!("a newer plan holds: {hold}"));
+    }
     let deployed = fresh.group.deploying || fresh.group.version != planned.version;
     if intent.action.brings_back() && deployed {
         refusals.push("a deploy changed the group meanwhile".to_owned());
@@ -184,6 +192,23 @@ pub fn last_word(
     let refreshed = refreshed(planned, fresh, now);
     refusals.extend(self::refusals(&refreshed, &change_of(&intent.action), executor.limits(), &around));
     refusals
+}
+
+/// What may have changed since the checker's word, asked when nothing but the call is left. `since` and `within` in seconds.
+pub fn still(action: &Action, standing: &Standing, owns: bool, since: i64, within: i64) -> Result<(), String> {
+    if standing.paused {
+        return Err("paused meanwhile".to_owned());
+    }
+    if standing.mode < least_mode(action) {
+        return Err(format!("the mode is {} by now", standing.mode));
+    }
+    if !owns {
+        return Err("another owner has taken the group over".to_owned());
+    }
+    if since > within {
+        return Err(format!("what was described is {since} s old by now: the next plan looks again"));
+    }
+    Ok(())
 }
 
 const fn least_mode(action: &Action) -> Mode {
@@ -330,6 +355,24 @@ mod tests {
         busy.last_week.insert(Metric::Cpu, 600.0);
         let refusals = said(&busy, &detach(1), Record::default());
         assert_eq!(refusals, ["cpu needed 10 in this hour a week ago, 9 would serve"]);
+    }
+
+    #[test]
+    fn nothing_is_called_that_was_forbidden_or_grew_old_at_the_last_moment() {
+        let standing = |mode, paused| Standing { mode, at_most: Mode::Full, paused, group: None, everywhere: None };
+        let ids = vec![Id::new("instance", "i-1").expect("an id")];
+        let (away, back) = (Action::Terminate { instances: ids.clone() }, Action::Attach { instances: ids });
+        assert_eq!(still(&away, &standing(Mode::Full, false), true, 45, 45), Ok(()));
+        assert_eq!(still(&back, &standing(Mode::ScaleOut, false), true, 0, 45), Ok(()));
+        for (action, standing, owns, since) in [
+            (&away, standing(Mode::Full, true), true, 0),
+            (&away, standing(Mode::ScaleOut, false), true, 0),
+            (&back, standing(Mode::Observe, false), true, 0),
+            (&away, standing(Mode::Full, false), false, 0),
+            (&back, standing(Mode::Full, false), true, 46),
+        ] {
+            assert!(still(action, &standing, owns, since, 45).is_err(), "{action:?} {standing:?} {owns} {since}");
+        }
     }
 
     #[test]

@@ -367,6 +367,8 @@ pub enum Called {
     Done { instances: Vec<Id> },
     /// Definitely not done, and repeating it would not help.
     Refused { why: String },
+    /// Never asked for: something before the call spoke against it.
+    Withheld { why: String },
     /// Definitely not done: the next plan asks again.
     Throttled,
     /// It may have been done: a timeout, a broken connection, an error after success.

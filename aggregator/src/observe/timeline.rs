@@ -441,6 +441,8 @@ impl Timeline {
         record.claimed = claimed;
         record.was_member |= !claimed;
         record.found_running = true;
+        // Who was let go before stays so: until its group has it again it opens no session.
+        record.released = placement.mode == InstanceMode::Gone;
         // Its agent has had no time to come back: silence counts from now on.
         let apart = matches!(placement.mode, InstanceMode::Draining | InstanceMode::Shadow);
         record.agent.heard = apart.then_some(now);
@@ -849,6 +851,21 @@ mod tests {
             NOW,
         );
         assert_eq!(timeline.group(&id("claimed")).expect("known").source, None, "a claim stays a claim");
+    }
+
+    #[test]
+    fn who_was_let_go_before_a_restart_opens_no_session_after_it() {
+        let timeline = timeline();
+        timeline.restore(id("s-1"), placed(InstanceMode::Gone, NOW - 9), false, NOW);
+        timeline.take("file", &inventory(&["i-1"], NOW));
+        timeline.set_read();
+        timeline.pushed(&id("s-1"), NOW);
+        settle(&timeline, NOW + 1_000_000);
+        let mode = || timeline.placement(&id("s-1")).map(|placed| placed.mode);
+        assert_eq!(mode(), Some(InstanceMode::Gone), "it runs on and was released");
+        timeline.take("file", &inventory(&["i-1", "s-1"], NOW + 2_000_000));
+        settle(&timeline, NOW + 2_000_000);
+        assert_ne!(mode(), Some(InstanceMode::Gone), "its group has it again");
     }
 
     #[test]

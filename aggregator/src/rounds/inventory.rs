@@ -20,13 +20,22 @@ const QUIET_PACKETS: f64 = 50.0;
 /// A newest sample this old, seconds, is no voice any more.
 const SILENT_SECONDS: i64 = 120;
 
+/// What its group has to say of a shadow.
+#[derive(Debug, Clone, Copy)]
+struct Standing<'a> {
+    version: Option<&'a str>,
+    deploying: bool,
+    /// Bringing it back was refused lately.
+    refused: bool,
+}
+
 /// The evidence of one open session.
 fn evidence(
     session: &ShadowSession,
     member: &MemberSnapshot,
     slices: Option<&InstanceSlices>,
     serving_packets: Option<f64>,
-    group_version: Option<&str>,
+    group: Standing<'_>,
     now: Now,
 ) -> Shadow {
     let heard = slices.and_then(InstanceSlices::newest).map(|slice| (now.wall - (slice + 1) * 10).max(0));
@@ -41,7 +50,7 @@ fn evidence(
         until: session.until,
         lease_over: session.is_over(now),
         hard_limit: session.hard_limit,
-        unfit: unfit(session, member, sample_age.is_some(), group_version),
+        unfit: unfit(session, member, sample_age.is_some(), group),
         sample_age_seconds: sample_age.and_then(|age| u32::try_from(age).ok()),
         quiet_seconds: u32::try_from(quiet).unwrap_or_default(),
         price_per_hour: session.price_per_hour,
@@ -49,15 +58,22 @@ fn evidence(
     }
 }
 
-fn unfit(session: &ShadowSession, member: &MemberSnapshot, heard: bool, group_version: Option<&str>) -> Vec<Unfit> {
-    let version = match (session.version.as_deref(), group_version) {
+fn unfit(session: &ShadowSession, member: &MemberSnapshot, heard: bool, group: Standing<'_>) -> Vec<Unfit> {
+    let version = match (session.version.as_deref(), group.version) {
         (Some(own), Some(group)) if own == group => None,
         (Some(_), Some(_)) => Some(Unfit::OldVersion),
         _ => Some(Unfit::UnknownVersion),
     };
     // What a hook holds, or its group has given up, does not come back.
     let ready = member.ready == Some(true) && member.out_of_service.is_none_or(|word| word == observe::STANDBY);
-    [(!heard).then_some(Unfit::Silent), (!ready).then_some(Unfit::NotReady), version].into_iter().flatten().collect()
+    let against = [
+        (!heard).then_some(Unfit::Silent),
+        (!ready).then_some(Unfit::NotReady),
+        version,
+        group.deploying.then_some(Unfit::Deploying),
+        group.refused.then_some(Unfit::Refused),
+    ];
+    against.into_iter().flatten().collect()
 }
 
 /// The inventory of a group.
@@ -72,7 +88,11 @@ pub fn inventory(
     let instances = snapshot.members.iter().map(|member| {
         let session = sessions.iter().find(|session| session.instance == member.instance);
         let slices = slices.get(&member.instance);
-        let version = snapshot.version.as_deref();
+        let group = Standing {
+            version: snapshot.version.as_deref(),
+            deploying: snapshot.deploying,
+            refused: outlook.kept_out.contains(&member.instance),
+        };
         Instance {
             id: member.instance.to_string(),
             instance_type: member.instance_type.clone(),
@@ -80,7 +100,7 @@ pub fn inventory(
             mode: outlook.modes.get(&member.instance).copied().unwrap_or_else(|| planner_mode(member.mode)),
             since: member.since_micros / 1_000_000,
             protected: member.protected,
-            shadow: session.map(|session| evidence(session, member, slices, serving_packets, version, now)),
+            shadow: session.map(|session| evidence(session, member, slices, serving_packets, group, now)),
         }
     });
     // A version that is not known is not called old.
@@ -124,6 +144,7 @@ mod tests {
     use super::*;
 
     const NOW: Now = Now { wall: 1_800_000_000, boot: 9_000 };
+    const GROUP: Standing<'_> = Standing { version: Some("lt-1:3"), deploying: false, refused: false };
 
     fn session() -> ShadowSession {
         ShadowSession {
@@ -190,7 +211,7 @@ mod tests {
     }
 
     fn of(packets: Option<f64>, age: i64, serving: Option<f64>) -> Shadow {
-        evidence(&session(), &member(Some(true)), Some(&slices(packets, age)), serving, Some("lt-1:3"), NOW)
+        evidence(&session(), &member(Some(true)), Some(&slices(packets, age)), serving, GROUP, NOW)
     }
 
     #[test]
@@ -208,13 +229,15 @@ mod tests {
         assert!(fit.is_fit() && !fit.lease_over, "{fit:?}");
         let silent = of(Some(1.0), 200, None);
         assert_eq!((silent.sample_age_seconds, silent.unfit), (None, vec![Unfit::Silent]));
-        let with = |ready, version| {
+        let with = |ready, group| {
             let slices = slices(Some(1.0), 0);
-            evidence(&session(), &member(ready), Some(&slices), None, version, NOW).unfit
+            evidence(&session(), &member(ready), Some(&slices), None, group, NOW).unfit
         };
-        assert_eq!(with(Some(false), Some("lt-1:3")), [Unfit::NotReady]);
-        assert_eq!(with(None, Some("lt-1:3")), [Unfit::NotReady]);
-        assert_eq!(with(Some(true), Some("lt-1:4")), [Unfit::OldVersion]);
-        assert_eq!(with(Some(true), None), [Unfit::UnknownVersion]);
+        assert_eq!(with(Some(false), GROUP), [Unfit::NotReady]);
+        assert_eq!(with(None, GROUP), [Unfit::NotReady]);
+        assert_eq!(with(Some(true), Standing { version: Some("lt-1:4"), ..GROUP }), [Unfit::OldVersion]);
+        assert_eq!(with(Some(true), Standing { version: None, ..GROUP }), [Unfit::UnknownVersion]);
+        assert_eq!(with(Some(true), Standing { deploying: true, ..GROUP }), [Unfit::Deploying]);
+        assert_eq!(with(Some(true), Standing { refused: true, ..GROUP }), [Unfit::Refused]);
     }
 }

@@ -134,15 +134,24 @@ impl Course {
 #[derive(Debug, Clone)]
 pub struct PlanLog(SqlitePool);
 
+/// Numbers left out after a restart, whatever its clock says.
+const GENERATIONS_APART: i64 = 1_000;
+
 impl PlanLog {
     pub const fn new(pool: SqlitePool) -> Self {
         Self(pool)
     }
 
-    /// The latest generation of a group; 0 before the first.
-    pub async fn generation(&self, group: &Id) -> Result<u64, sqlx::Error> {
-        let last: i64 = sqlx::query_scalar(sql::PLAN_LAST).bind(group.as_str()).fetch_one(&self.0).await?;
-        Ok(u64::try_from(last).unwrap_or_default())
+    /// A generation of a group that no plan has had, to go on from; 0 before the first. Plans that say nothing new are not
+    /// kept, and a store that is put back from a backup has forgotten what came after it: with at most one plan a second, none
+    /// of the numbers since can reach this one.
+    pub async fn go_on_from(&self, group: &Id, now: i64) -> Result<u64, sqlx::Error> {
+        let Some(row) = sqlx::query(sql::PLAN_LAST).bind(group.as_str()).fetch_optional(&self.0).await? else {
+            return Ok(0);
+        };
+        let (last, made_at): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let since = (now - made_at).max(0).saturating_add(GENERATIONS_APART);
+        Ok(u64::try_from(last.saturating_add(since)).unwrap_or_default())
     }
 
     pub(super) async fn write(&self, group: &Id, plan: &Plan, shown: &Value) -> Result<(), sqlx::Error> {
@@ -201,6 +210,7 @@ impl PlanLog {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
     use super::*;
 
@@ -210,6 +220,23 @@ mod tests {
             "steps": [{"step": "launch", "count": 2, "reason": "r", "permitted": false},
                 {"step": "detach", "instances": ["i-1"], "reason": "r", "permitted": true}]});
         serde_json::from_value(shown).expect("a plan as it is stored")
+    }
+
+    #[tokio::test]
+    async fn no_generation_comes_twice_after_a_restart_or_a_backup() {
+        let memory = SqliteConnectOptions::new().in_memory(true);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(memory).await.expect("a database");
+        sqlx::migrate!().run(&pool).await.expect("migrated");
+        let (plans, web) = (PlanLog::new(pool.clone()), Id::new("group", "web").expect("an id"));
+        assert_eq!(plans.go_on_from(&web, 5_000).await.expect("read"), 0);
+        for (generation, made_at) in [(7, 1_000), (9, 1_020)] {
+            let write = sqlx::query(sql::PLAN_WRITE).bind("web").bind(generation).bind(made_at).bind("{}");
+            write.execute(&pool).await.expect("written");
+        }
+        assert_eq!(plans.go_on_from(&web, 1_020).await.expect("read"), 1_009);
+        // What is put back a day later has forgotten no more plans than that.
+        assert_eq!(plans.go_on_from(&web, 1_020 + 86_400).await.expect("read"), 87_409);
+        assert_eq!(plans.go_on_from(&web, 0).await.expect("read"), 1_009, "whatever the clock says");
     }
 
     #[test]

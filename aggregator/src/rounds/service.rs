@@ -48,9 +48,6 @@ const PLAN_WRITTEN_EVERY: i64 = 300;
 /// A decision that changes nothing is written down with all its evidence this often, seconds.
 const DECISION_WRITTEN_EVERY: i64 = 3_600;
 
-/// More plans than can be made before one is written.
-const UNWRITTEN_PLANS: u64 = 1_000;
-
 /// How groups are planned.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -308,11 +305,7 @@ impl Service {
     /// Reads a group's history and makes what a restart left out.
     async fn open(&self, group: &Id, snapshot: &GroupSnapshot, now: i64) -> anyhow::Result<Group> {
         let policy = self.policy(group, snapshot);
-        // Plans that say nothing new are not kept: none of their numbers is given again.
-        let generation = match self.plans.generation(group).await? {
-            0 => 0,
-            last => last + UNWRITTEN_PLANS,
-        };
+        let generation = self.plans.go_on_from(group, now).await?;
         let mut round = GroupRound::new(policy, self.options.forecast.clone(), false, generation);
         round.set_pool(self.options.pool.clone());
         let mut newest = 0;

@@ -9,7 +9,8 @@ pub(crate) const PLAN_COURSE: &str =
 pub(crate) const PLAN_ONE: &str = "SELECT body FROM plan WHERE group_name = $1 AND generation = $2";
 pub(crate) const PLAN_SPAN: &str =
     "SELECT COALESCE(MIN(generation), 0), COALESCE(MAX(generation), 0) FROM plan WHERE group_name = $1";
-pub(crate) const PLAN_LAST: &str = "SELECT COALESCE(MAX(generation), 0) FROM plan WHERE group_name = $1";
+pub(crate) const PLAN_LAST: &str =
+    "SELECT generation, made_at FROM plan WHERE group_name = $1 ORDER BY generation DESC LIMIT 1";
 pub(crate) const PLAN_EXPIRE: &str = "DELETE FROM plan WHERE made_at < $1";
 
 pub(crate) const ALL: &[(&str, &str)] = &[

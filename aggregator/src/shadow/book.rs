@@ -78,6 +78,14 @@ impl Book {
         self.detached.extend(instances.iter().map(mark));
     }
 
+    /// A call of ours that detaches these may still come, or may never have been: as long as a description may be wrong
+    /// about them, they are ours when they leave.
+    pub fn doubt(&mut self, instances: &[Id], now: Now) {
+        for (_, mark) in self.detached.iter_mut().filter(|(instance, _)| instances.contains(instance)) {
+            mark.back.get_or_insert(now.wall);
+        }
+    }
+
     /// They were not detached after all, or we attached them again: whoever detaches them next is somebody else.
     pub fn unmark(&mut self, instances: &[Id]) {
         self.detached.retain(|instance, _| !instances.contains(instance));
@@ -385,6 +393,19 @@ mod tests {
         book.follow(&[moved("i-3", InstanceMode::Serving)], later(710));
         book.follow(&[moved("i-3", InstanceMode::Shadow)], later(720));
         assert_eq!(book.open(&id("i-3")).map(|it| it.origin), Some(Origin::Foreign), "we had attached it ourselves");
+    }
+
+    #[test]
+    fn what_may_still_be_detached_is_ours_for_ten_minutes() {
+        let mut book = book();
+        book.mark_ours(&[id("i-1"), id("i-2")], "not needed");
+        book.doubt(&[id("i-1"), id("i-2"), id("i-3")], START);
+        book.follow(&[moved("i-1", InstanceMode::Draining)], later(300));
+        book.follow(&[], later(600));
+        book.follow(&["i-2", "i-3"].map(|name| moved(name, InstanceMode::Draining)), later(700));
+        let origin = |name: &str| book.open(&id(name)).map(|it| it.origin);
+        assert_eq!(origin("i-1"), Some(Origin::Ours), "the call came late");
+        assert_eq!((origin("i-2"), origin("i-3")), (Some(Origin::Foreign), Some(Origin::Foreign)));
     }
 
     #[test]

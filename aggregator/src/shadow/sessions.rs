@@ -107,6 +107,11 @@ impl Sessions {
         self.book.write().await.mark_ours(instances, reason);
     }
 
+    /// A Detach of ours may have been done to these after all, or may yet be.
+    pub async fn doubt(&self, instances: &[Id], now: Now) {
+        self.book.write().await.doubt(instances, now);
+    }
+
     /// They were not detached after all.
     pub async fn unmark(&self, instances: &[Id]) {
         self.book.write().await.unmark(instances);

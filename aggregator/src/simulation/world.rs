@@ -15,12 +15,13 @@ use planner::simulation::StrictCloud;
 use planner::simulation::cloud::{Carried, Lifecycle};
 
 use super::SimulatedFleet;
+use crate::act::aftermath::Aftermath;
 use crate::act::journal::{Effect, Event};
 use crate::act::{Executor, Intent, Kind, Leads, Outlook, Planned, Seen, Settled, Standing, Verdict};
-use crate::act::{call, executor::Next, verdicts};
+use crate::act::{call, executor::Next, reaper, verdicts};
 use crate::clock::Now;
 use crate::decision::Decision;
-use crate::fleet::{Action, Called, Fleet, Found, Reach, Tags, Token, UNTIL_TAG};
+use crate::fleet::{Called, Fleet, Found, Reach, Token};
 use crate::observe::{self, GroupSnapshot, Patience, Timeline};
 use crate::rounds::slices::{InstanceSlices, Signal};
 use crate::rounds::{idle, inventory};
@@ -29,6 +30,8 @@ use crate::store::StoreId;
 
 /// Bytes of an average packet, to turn the cloud's traffic into packets.
 const PACKET_BYTES: f64 = 800.0;
+/// Leases are looked after this often, seconds: oftener than in life, which has more time.
+const REAP_EVERY: i64 = 120;
 /// Slices kept of each instance: fifteen minutes.
 const KEPT_SLICES: i64 = 90;
 
@@ -57,6 +60,8 @@ pub struct World {
     slices: HashMap<Id, InstanceSlices>,
     pub standing: Standing,
     started: i64,
+    /// When leases were looked after last.
+    reaped: i64,
     /// Carries out this many effects more and then dies.
     dies_after: Option<usize>,
     /// How often it died.
@@ -98,6 +103,7 @@ impl World {
             slices: HashMap::new(),
             standing,
             started: now,
+            reaped: now,
             dies_after: None,
             crashes: 0,
             reach: Reach::Cloud,
@@ -120,7 +126,9 @@ impl World {
 
     /// An operator takes a foreign shadow over.
     pub fn adopt(&mut self, instance: &Id) -> bool {
-        self.book.adopt(instance, "an operator").is_ok()
+        let Ok(changed) = self.book.adopt(instance, "an operator") else { return false };
+        changed.sessions.iter().filter(|_| reaper::may_tag(&self.standing)).for_each(|session| self.tag(session));
+        true
     }
 
     /// The process dies before it carries out effect number `effects` from now.
@@ -268,11 +276,15 @@ impl World {
     /// Carries a plan out at `now`, and whatever of earlier ones is still open.
     pub fn act(&mut self, planned: &Planned, now: i64) {
         self.fleet.set_now(now);
+        if now - self.reaped >= REAP_EVERY && reaper::may_tag(&self.standing) {
+            self.reaped = now;
+            self.reap();
+        }
         let due = self.executor.on(Event::Tick, now);
         self.perform(planned, due, now);
         let mut index = 0;
         loop {
-            match self.executor.next(planned, &mut index, self.reach, now) {
+            match self.executor.next(planned, &mut index, &self.standing, self.reach, now) {
                 Next::Lease(step) => self.lease(&step.step, &step.reason, now),
                 Next::Effects(effects) => self.perform(planned, effects, now),
                 Next::End => return,
@@ -290,9 +302,31 @@ impl World {
             };
             let Ok(changed) = changed else { continue };
             changed.released.iter().for_each(|released| self.timeline.release(released));
-            let until = changed.sessions.first().filter(|it| it.ended.is_none()).map(|it| it.until.to_string());
-            let tags = Tags::from([(UNTIL_TAG, until)]);
-            drop(self.fleet.tag(std::slice::from_ref(&instance), &tags).now_or_never());
+            changed.sessions.first().into_iter().for_each(|session| self.tag(session));
+        }
+    }
+
+    /// Shadows of ours that lost their tags are tagged again.
+    fn reap(&self) {
+        let moving: Vec<&Id> = self.executor.open().flat_map(|intent| intent.action.instances()).collect();
+        let ours =
+            |it: &&ShadowSession| it.ended.is_none() && it.origin == Origin::Ours && !moving.contains(&&it.instance);
+        for session in self.book.sessions().iter().filter(ours) {
+            let asked = std::slice::from_ref(&session.instance);
+            let Some(Ok(shown)) = self.fleet.outside(&self.group, asked).now_or_never() else { continue };
+            if shown.iter().any(reaper::lost_its_lease) {
+                self.tag(session);
+            }
+        }
+    }
+
+    /// The tags of a shadow follow its lease.
+    fn tag(&self, session: &ShadowSession) {
+        let instance = std::slice::from_ref(&session.instance);
+        if session.ended.is_none() {
+            drop(call::lease(&*self.fleet, &session.group, instance, &self.owner(), session.until).now_or_never());
+        } else {
+            drop(call::untag(&*self.fleet, instance).now_or_never());
         }
     }
 
@@ -319,13 +353,15 @@ impl World {
         self.started = now;
         self.executor =
             Executor::new(StoreId(self.options.installation), self.executor.epoch() + 1, self.options.limits);
-        let mut open = Vec::new();
+        let (mut open, mut done) = (Vec::new(), Vec::new());
         for (intent, settled) in self.disk.values() {
             match settled {
-                Some((settled, at)) => self.executor.restore(intent, settled, *at),
+                Some((settled, at)) => done.push((intent.clone(), settled.clone(), *at)),
                 None => open.push(intent.clone()),
             }
         }
+        done.sort_by_key(|(_, _, at)| *at);
+        self.executor.restore(&done, now);
         self.executor.on(Event::Reopened(open), now)
     }
 
@@ -338,7 +374,10 @@ impl World {
                 Event::Written(token)
             }
             Effect::Check(intent) => {
-                let fresh = call::describe(&*fleet, &intent, &self.owner()).now_or_never()?;
+                let fresh = match self.standing.paused {
+                    true => Err("paused meanwhile".to_owned()),
+                    false => call::describe(&*fleet, &intent, &self.owner()).now_or_never()?,
+                };
                 let refusals = match fresh {
                     Err(why) => vec![why],
                     Ok(fresh) => {
@@ -352,7 +391,8 @@ impl World {
                     self.book.mark_ours(intent.action.instances(), "not needed");
                 }
                 let until = now + i64::from(self.book.config.seconds(&intent.group, None));
-                let outcome = call::carry_out(&*fleet, &intent, &self.owner(), until).now_or_never();
+                let still = async { verdicts::still(&intent.action, &self.standing, true, 0, 0) };
+                let outcome = call::carry_out(&*fleet, &intent, &self.owner(), until, still).now_or_never();
                 Event::Called { token: intent.token, outcome: outcome.unwrap_or(Called::Unknown) }
             }
             Effect::Resolve(intent) => {
@@ -368,25 +408,18 @@ impl World {
     }
 
     fn settled(&mut self, intent: &Intent, settled: &Settled) {
-        match (settled, &intent.action) {
-            (Settled::Done { instances }, Action::Launch { .. }) => {
-                self.leads.called(instances, Kind::Launch, intent.written_at);
-            }
-            (Settled::Done { instances }, Action::Attach { .. } | Action::ExitStandby { .. }) => {
-                self.leads.called(instances, Kind::Reattach, intent.written_at);
-                self.book.unmark(instances);
-            }
-            (Settled::Done { instances }, Action::Terminate { .. }) => {
-                for instance in instances {
-                    drop(self.book.close(instance, "terminated", clocks(intent.written_at)));
-                }
-            }
-            (Settled::Refused { .. }, Action::Detach { instances } | Action::EnterStandby { instances }) => {
-                self.book.unmark(instances);
-                drop(call::untag(&*self.fleet, instances).now_or_never());
-            }
-            _ => {}
+        if let (Some(kind), Settled::Done { instances }) = (Kind::begun_by(&intent.action), settled) {
+            self.leads.called(instances, kind, intent.written_at);
         }
+        let after = Aftermath::of(intent, settled);
+        self.book.unmark(&after.inside);
+        self.book.doubt(&after.in_doubt, clocks(intent.written_at));
+        for instance in &after.ended {
+            drop(self.book.close(instance, "terminated", clocks(intent.written_at)));
+        }
+        drop(call::untag(&*self.fleet, &after.inside).now_or_never());
+        let outside = after.outside.iter().filter_map(|instance| self.book.open(instance));
+        outside.for_each(|session| self.tag(session));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use foreshadow::act::Intent;
-use foreshadow::fleet::UNTIL_TAG;
+use foreshadow::fleet::{GROUP_TAG, OWNER_TAG, UNTIL_TAG};
 use foreshadow::shadow::Origin;
 use foreshadow::simulation::{Observed, World};
 use planner::policy::Mode;
@@ -16,6 +16,8 @@ const GROUP: &str = "web";
 /// The oldest picture that anything is done by, seconds: a plan is carried out until 95 s after its round, by a description that
 /// is at most 50 s old.
 const DESCRIBED_WITHIN: i64 = 180;
+/// Tags that were lost are made good within this, seconds: calls that do it fail as all others do.
+const BARE_FOR: i64 = 1_300;
 
 /// Follows every change the cloud was asked for.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Witness {
     gone: Vec<(i64, usize)>,
     /// How many were in the group lately, or were to be.
     there: Vec<(i64, u32)>,
+    /// Shadows of ours without their tags, and since when.
+    bare: BTreeMap<String, i64>,
     before: Option<Before>,
 }
 
@@ -55,6 +59,7 @@ impl Witness {
             tokens: BTreeMap::new(),
             gone: Vec::new(),
             there: Vec::new(),
+            bare: BTreeMap::new(),
             before: None,
         }
     }
@@ -94,19 +99,39 @@ impl Witness {
         self.read += mutations.len();
         // What was launched just now is there as well; a floor itself launches later, if at all.
         self.there.push((now, world.fleet.with(|cloud| cloud.truth().counted(GROUP))));
+        self.leased(world, now);
         let Some(before) = self.before.take() else { return };
         for mutation in mutations.iter().filter(|it| it.by == Actor::Caller) {
             self.judge(mutation, &before, world, now);
         }
     }
 
+    /// Whoever of ours stands outside its group carries the tags by which it is found, tagged, attached and ended.
+    fn leased(&mut self, world: &World, now: i64) {
+        let account = world.fleet.with(|cloud| cloud.truth().clone());
+        let open = world.sessions().iter().filter(|it| it.ended.is_none() && it.origin == Origin::Ours);
+        let bare = open.filter_map(|it| {
+            let (name, it) = account.instances.get_key_value(it.instance.as_str())?;
+            let tagged = [UNTIL_TAG, GROUP_TAG, OWNER_TAG].iter().all(|tag| it.tags.contains_key(*tag));
+            (it.lifecycle == Lifecycle::Detached && !tagged).then(|| name.clone())
+        });
+        let bare: Vec<String> = bare.collect();
+        // While it is paused, and in observe, no tag is changed.
+        let may = !world.standing.paused && self.mode > Mode::Observe;
+        self.bare.retain(|name, _| may && bare.contains(name));
+        for name in bare {
+            let since = *self.bare.entry(name.clone()).or_insert(now);
+            assert!(now - since <= BARE_FOR, "seed {} at {now}: {name} has no lease since {since}", self.seed);
+        }
+    }
+
     fn judge(&mut self, mutation: &Mutation, before: &Before, world: &World, now: i64) {
         let case = || format!("seed {} at {now}: {mutation:?}", self.seed);
         assert!(self.mode > Mode::Observe, "observe changes nothing: {}", case());
+        assert!(!before.paused, "paused means paused: {}", case());
         if mutation.call == Call::Tag {
             return;
         }
-        assert!(!before.paused, "paused means paused: {}", case());
         let was = |id: &String| before.account.instances.get(id);
         let applied = mutation.effect == Effect::Applied;
         match mutation.call {

@@ -197,6 +197,13 @@ impl World {
         Ok(web::get_json(&self.url("/groups/web")).await?["plan"].clone())
     }
 
+    /// Killed while a call is held, which goes on although nobody waits for it any more.
+    async fn die_and_come_back(&mut self) -> anyhow::Result<()> {
+        self.aggregator.take().context("it runs")?.process.kill().await?;
+        self.proxy.release();
+        self.serve().await
+    }
+
     fn named(&self, action: &str) -> Vec<Call> {
         self.proxy.changes().into_iter().filter(|call| call.action == action).collect()
     }
@@ -269,13 +276,16 @@ async fn the_circle_runs() -> anyhow::Result<()> {
             Ok((detached.iter().all(shadow) && steps(&world.plan().await?).is_empty()).then_some(()))
         })
         .await?;
+    // The aggregator is killed while the cloud holds the answer: they come back once.
     let before = world.proxy.changes().len();
+    world.proxy.next("AttachInstances", [Fault::HangAfter]);
     world.carry(HIGH);
     world
         .until("shadows come back", 120, async |world| {
             Ok(world.named("AttachInstances").iter().any(|call| !members_of(call).is_empty()).then_some(()))
         })
         .await?;
+    world.die_and_come_back().await?;
     let since: Vec<Call> = world.proxy.changes().split_off(before);
     let first = |action: &str| since.iter().position(|call| call.action == action);
     let attach = first("AttachInstances").context("an attachment")?;
@@ -292,7 +302,11 @@ async fn the_circle_runs() -> anyhow::Result<()> {
         })
         .await?;
 
-    // Falling again, and staying low: detached, left in peace for its lease, ended by its id.
+    let attached: Vec<String> = world.named("AttachInstances").iter().flat_map(members_of).collect();
+    assert_eq!(attached.len(), attached.iter().collect::<BTreeSet<_>>().len(), "once each: {attached:?}");
+
+    // Falling again, and staying low: detached, left in peace for its lease, ended by its id; killed once more meanwhile.
+    world.proxy.next("TerminateInstances", [Fault::HangAfter]);
     world.carry(LOW);
     let ended: Vec<String> = world
         .until("a termination that was earned", 300, async |world| {
@@ -303,6 +317,18 @@ async fn the_circle_runs() -> anyhow::Result<()> {
         .await?;
     let detached: BTreeSet<String> = world.named("DetachInstances").iter().flat_map(members_of).collect();
     assert!(ended.iter().all(|id| detached.contains(id) && *id != foreign), "{ended:?} of {detached:?}");
+    world.die_and_come_back().await?;
+    world
+        .until("what became of the termination is found out", 120, async |world| {
+            let intents = web::get_json(&world.url("/intents?group=web&limit=100")).await?;
+            let intents = intents.as_array().cloned().unwrap_or_default();
+            let first = intents.iter().rfind(|it| it["action"] == "terminate").cloned();
+            Ok(first.filter(|it| it["settled"]["settled"] == "done"))
+        })
+        .await?;
+    let again = world.named("TerminateInstances");
+    let again: Vec<&str> = again.iter().flat_map(|call| call.list("InstanceId")).collect();
+    assert_eq!(again.len(), again.iter().collect::<BTreeSet<_>>().len(), "once each: {again:?}");
     let open = world.sessions().await?;
     let untouched = open.iter().find(|it| it["instance"] == foreign.as_str()).context("the foreign session")?;
     assert_eq!(untouched["origin"], "foreign");
@@ -335,9 +361,7 @@ async fn killed_while_the_cloud_holds_a_call_it_does_nothing_twice() -> anyhow::
         .until("the call is out", 60, async |world| Ok((!world.named("DetachInstances").is_empty()).then_some(())))
         .await?;
     let victims = members_of(&world.named("DetachInstances")[0]);
-    world.aggregator.take().context("it runs")?.process.kill().await?;
-    world.proxy.release();
-    world.serve().await?;
+    world.die_and_come_back().await?;
     let settled = world
         .until("what became of it is found out", 180, async |world| {
             let intents = web::get_json(&world.url("/intents?group=web&limit=100")).await?;

@@ -13,6 +13,7 @@ use foreshadow_tests::fleet::{Fleet, Script};
 use foreshadow_tests::process::{Aggregator, Process, binary, eventually, free_port};
 use foreshadow_tests::web;
 use http::Method;
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -77,11 +78,18 @@ struct World {
     aggregator: Option<Aggregator>,
     /// Points that the whole group carries.
     load: Arc<AtomicU32>,
+    more: &'static str,
+    environment: Vec<(String, String)>,
     _fleet: Fleet,
 }
 
 impl World {
     async fn start() -> anyhow::Result<Self> {
+        Self::start_with("", &[]).await
+    }
+
+    /// With more in the configuration, and in the environment.
+    async fn start_with(more: &'static str, environment: &[(&str, String)]) -> anyhow::Result<Self> {
         let (directory, port) = (tempfile::tempdir()?, free_port()?);
         let program = directory.path().join("machines");
         std::fs::write(&program, PROGRAM)?;
@@ -103,7 +111,8 @@ impl World {
                 _ => 2.0,
             }),
         })?;
-        let mut world = Self { directory, port, aggregator: None, load, _fleet: fleet };
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let mut world = Self { directory, port, aggregator: None, load, more, environment, _fleet: fleet };
         world.serve().await?;
         eventually("the group is known", WITHIN, async || {
             Ok(web::get(&world.url("/groups/web")).await?.status.is_success().then_some(()))
@@ -119,13 +128,29 @@ impl World {
         let program = self.directory.path().join("machines");
         format!(
             "[inventory]\ninterval_seconds = 5\nwarm_up_seconds = 0\n[inventory.command]\nprogram = {program:?}\n\
-             groups = [\"web\"]\nreach = \"loopback\"\n"
+             groups = [\"web\"]\nreach = \"loopback\"\n{}",
+            self.more
         )
     }
 
     async fn serve(&mut self) -> anyhow::Result<()> {
-        self.aggregator = Some(Aggregator::start_on(self.directory.path(), &self.config(), self.port, &[]).await?);
+        let environment: Vec<(&str, &str)> =
+            self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let aggregator = Aggregator::start_on(self.directory.path(), &self.config(), self.port, &environment).await?;
+        self.aggregator = Some(aggregator);
         Ok(())
+    }
+
+    /// Somebody takes a machine out of the group by hand.
+    fn take_out(&self, machine: &str) -> anyhow::Result<()> {
+        let lock = std::fs::File::create(self.file("lock"))?;
+        flock(&lock, FlockOperation::LockExclusive)?;
+        let file = self.file("machines.json");
+        let mut state: Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+        state["members"].as_array_mut().context("members")?.retain(|member| member != machine);
+        let new = self.file("machines.test");
+        std::fs::write(&new, state.to_string())?;
+        Ok(std::fs::rename(new, file)?)
     }
 
     fn url(&self, path: &str) -> String {
@@ -260,6 +285,58 @@ async fn stopped_for_longer_than_a_plan_is_valid_it_does_not_carry_it_out() -> a
     assert!(why.contains("too old") || why.contains("the plan of"), "{why}");
     let anew = intents.iter().find(|it| it["settled"]["settled"] == "done").context("the new intent")?;
     assert!(anew["generation"].as_u64() > old["generation"].as_u64(), "decided anew: {intents:#?}");
+    Ok(())
+}
+
+/// The aggregator's wall clock jumps an hour ahead, and back: no lease ends, and nothing is changed meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_an_hour_ends_no_lease_and_changes_nothing() -> anyhow::Result<()> {
+    let faked = ["x86_64", "aarch64"].map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1"));
+    let preload = faked.into_iter().find(|path| Path::new(path).exists()).context("libfaketime is not installed")?;
+    let directory = tempfile::tempdir()?;
+    let (clock, new) = (directory.path().join("clock"), directory.path().join("clock.new"));
+    let jump = |offset: &str| -> anyhow::Result<()> {
+        std::fs::write(&new, offset)?;
+        Ok(std::fs::rename(&new, &clock)?)
+    };
+    jump("+0")?;
+    let environment = [
+        ("LD_PRELOAD", preload),
+        ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
+        ("FAKETIME_NO_CACHE", "1".to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ];
+    let world = World::start_with("[shadow]\ndefault_seconds = 600\n", &environment).await?;
+    world.take_out("m-0")?;
+    let session = async || {
+        let sessions = web::get_json(&world.url("/shadow/sessions?group=web")).await?;
+        let found = sessions.as_array().and_then(|all| all.iter().find(|it| it["instance"] == "m-0")).cloned();
+        found.context("no session yet")
+    };
+    let first = eventually("its session", WITHIN, async || Ok(session().await.ok())).await?;
+    let until = |session: &Value| session["until"].as_i64().context("a time");
+    let jumps = async || {
+        let metrics = web::get(&world.url("/metrics")).await?.body;
+        let line = metrics.lines().find_map(|line| line.strip_prefix("foreshadow_clock_jumps_total "));
+        Ok::<u32, anyhow::Error>(line.map_or(Ok(0), str::parse)?)
+    };
+    for (number, offset) in (1..).zip(["+3600", "+0"]) {
+        jump(offset)?;
+        eventually("the jump is noticed", WITHIN, async || Ok((jumps().await? == number).then_some(()))).await?;
+        let plan = web::get_json(&world.url("/groups/web")).await?["plan"].clone();
+        let now = session().await?;
+        assert!(now["ended"].is_null(), "{offset}: {now:#}");
+        assert!(until(&now)? >= until(&first)? + 3_600, "{offset}: the hour that never was is not waited: {now:#}");
+        assert!(plan["holds"].to_string().contains("ClockJump"), "{offset}: {plan:#}");
+    }
+    // More is needed by now, and while the clock cannot be trusted nobody acts on it.
+    world.carry(SIZE + 2)?;
+    eventually("a plan with a need", WITHIN, async || {
+        let plan = web::get_json(&world.url("/groups/web")).await?["plan"].clone();
+        Ok((plan["need_now"].as_u64() > Some(SIZE as u64)).then_some(()))
+    })
+    .await?;
+    assert_eq!((world.machines()?, world.intents().await?.len()), (SIZE - 1, 0));
     Ok(())
 }
 
