@@ -82,6 +82,9 @@ fn facts(evidence: &Evidence) -> Facts {
     let machines = evidence.inventory.instances.iter().map(|instance| Machine {
         id: instance.id.clone(),
         place: Place::Serving,
+        weights: evidence.metrics.keys().map(|metric| (metric.to_string(), 1.0)).collect(),
+        stolen_percent: 0.0,
+        price_per_hour: None,
         protected: false,
         ours: false,
         in_target_group: false,
