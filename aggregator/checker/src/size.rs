@@ -96,7 +96,7 @@ pub(crate) fn cost(more: u32, facts: &Facts, refusals: &mut Vec<Refusal>) {
         would_be += machines * price;
     }
     would_be += coming * dearest;
-    if dearest > 0.0 && would_be > per_hour + TOLERANCE {
+    if would_be > per_hour + TOLERANCE {
         refusals.push(Refusal::TooDear { per_hour, would_be });
     }
 }

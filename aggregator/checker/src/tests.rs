@@ -477,6 +477,12 @@ fn those_who_stay_carry_it_and_not_as_many_of_the_mean() {
         });
         assert!(!check(&detach(1), &unknown, &Limits::default()).is_empty(), "{weight:?}");
     }
+    // And take nothing from what others carry.
+    let negative = changed(|facts| {
+        facts.machines[39].weights.insert("cpu".to_owned(), -1.0);
+        facts.loads[0].gross = Some(38.5 * 60.0);
+    });
+    assert_eq!(check(&terminate(&["s-0"]), &negative, &Limits::default()), []);
 }
 
 #[test]
@@ -496,6 +502,12 @@ fn what_hosts_take_lowers_what_machines_carry_and_a_lot_of_it_keeps_everybody() 
         let all = check(&detach(1), &robbed(percent, 800.0), &Limits::default());
         assert!(all.contains(&Refusal::Stolen { percent: 100.0 }), "{percent}: {all:?}");
     }
+    let shadows = changed(|facts| {
+        facts.machines.drain(..5);
+        facts.machines.iter_mut().filter(|it| it.place == Place::Shadow).for_each(|it| it.stolen_percent = 100.0);
+    });
+    let next = Change::Detach { instances: ids(&["i-9"]) };
+    assert_eq!(check(&next, &shadows, &Limits::default()), [], "of those that serve");
     // One that is robbed of everything among forty; and what is taken from processors is not taken from networks.
     let one = changed(|facts| facts.machines[5].stolen_percent = 100.0);
     assert_eq!(check(&detach(1), &one, &Limits::default()), []);

@@ -135,6 +135,13 @@ fn those_who_stay_carry_it_whoever_is_picked() {
     assert_eq!(plan.need_now, Some(5));
     assert_eq!(detached(&plan), ["i-0", "i-1", "i-2"], "12 of 25: one more large one is too many, and 12.5 must stay");
     assert_eq!(plan.holds, [Hold::CarriesTooMuch { instances: 2 }]);
+    // A large one in shadow carries nothing.
+    let spare = changed(mixed(5, 750.0), |it| {
+        let kind = Some(LARGE.to_owned());
+        let shadow = Some(shadow());
+        it.inventory.instances.push(Instance { instance_type: kind, shadow, ..instance("s-1", InstanceMode::Shadow) });
+    });
+    assert_eq!(detached(&made(&policy(), &spare)), ["i-0", "i-1", "i-2"]);
     // The small ones fit in beside.
     let roomy = made(&policy(), &mixed(5, 690.0));
     assert_eq!(detached(&roomy), ["i-0", "i-1", "i-2", "i-5", "i-6"][..detached(&roomy).len()]);
@@ -296,6 +303,12 @@ fn money_that_is_limited_needs_prices_and_counts_who_is_on_the_way() {
     assert_eq!(launched(&made(&rich, &priced(Some(1.0), Some(0.1)))), 3);
     let coming = changed(priced(Some(1.0), Some(0.1)), |it| it.inventory.expected = 1);
     assert_eq!(launched(&made(&rich, &coming)), 2, "who is on the way costs as well");
+    let fit = Shadow { unfit: Vec::new(), ..shadow() };
+    let back = changed(mixed(0, 620.0), |it| {
+        it.inventory.instances.push(Instance { shadow: Some(fit), ..instance("s-1", InstanceMode::Shadow) });
+    });
+    let back = made(&rich, &back);
+    assert_eq!((back.steps.len(), back.holds), (1, vec![]), "who comes back has no price to be known");
     let enough = changed(priced(None, None), |it| *cpu(it) = measured(500.0, 13.0, 500.0));
     let enough = made(&Policy { minimum: 10, ..rich }, &enough);
     assert!(enough.holds.iter().all(|hold| !matches!(hold, Hold::Unpriced { .. })), "{enough:?}");
@@ -369,5 +382,14 @@ fn a_spare_is_worth_what_would_be_missing_without_it() {
         it.inventory.instances.push(Instance { shadow: Some(over), ..instance("s-1", InstanceMode::Shadow) });
     });
     let plan = made(&policy(), &ended);
-    assert!(plan.steps[0].reason.contains("needed with probability"), "an end tells what it was worth: {plan:?}");
+    assert!(plan.steps[0].reason.contains("not worth keeping: needed with probability 0.0"), "{plan:?}");
+    let worthy = changed(evidence(596.0), |it| {
+        let over = Shadow { lease_over: true, hard_limit: NOW, price_per_hour: Some(0.0), unfit: Vec::new(), ..shadow() };
+        it.inventory.instances.push(Instance { shadow: Some(over), ..instance("s-1", InstanceMode::Shadow) });
+        let forecast = cpu(it).forecast.as_mut().expect("one");
+        forecast.levels.push(0.999);
+        forecast.paths.push(vec![650.0; 288]);
+    });
+    let plan = made(&policy(), &worthy);
+    assert!(plan.steps[0].reason.contains("could not come back, or not for longer: needed with"), "{plan:?}");
 }

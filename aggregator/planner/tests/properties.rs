@@ -388,7 +388,7 @@ proptest! {
         serving in prop::collection::vec(10.0_f64..90.0, 5..40), target in 20.0_f64..80.0,
     ) {
         let with = |shadows: Vec<f64>| {
-            let measured = Measured { shadows, regression: None, serving: serving.clone() };
+            let measured = Measured { shadows, regression: None, serving: serving.clone(), ..Measured::default() };
             let start = Baseline { points: 50.0, ..Baseline::default() };
             bounded(&start, &measured, target, 1.0).0
         };
