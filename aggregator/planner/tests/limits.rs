@@ -382,14 +382,22 @@ fn a_spare_is_worth_what_would_be_missing_without_it() {
         it.inventory.instances.push(Instance { shadow: Some(over), ..instance("s-1", InstanceMode::Shadow) });
     });
     let plan = made(&policy(), &ended);
-    assert!(plan.steps[0].reason.contains("not worth keeping: needed with probability 0.0"), "{plan:?}");
-    let worthy = changed(evidence(596.0), |it| {
-        let over = Shadow { lease_over: true, hard_limit: NOW, price_per_hour: Some(0.0), unfit: Vec::new(), ..shadow() };
-        it.inventory.instances.push(Instance { shadow: Some(over), ..instance("s-1", InstanceMode::Shadow) });
-        let forecast = cpu(it).forecast.as_mut().expect("one");
-        forecast.levels.push(0.999);
-        forecast.paths.push(vec![650.0; 288]);
-    });
-    let plan = made(&policy(), &worthy);
+    assert!(plan.steps[0].reason.contains("not worth keeping: needed with probability 0."), "{plan:?}");
+    let worthy = |unfit: Vec<Unfit>, hard_limit: i64| {
+        let over = Shadow { lease_over: true, hard_limit, price_per_hour: Some(0.0), unfit, ..shadow() };
+        changed(evidence(596.0), |it| {
+            it.inventory.instances.push(Instance { shadow: Some(over), ..instance("s-1", InstanceMode::Shadow) });
+            let forecast = cpu(it).forecast.as_mut().expect("one");
+            forecast.levels.push(0.999);
+            forecast.paths.push(vec![650.0; 288]);
+        })
+    };
+    let step = |evidence: Evidence| made(&policy(), &evidence).steps[0].step.clone();
+    assert!(matches!(step(worthy(Vec::new(), NOW + 1)), Step::Extend { .. }), "it is worth keeping");
+    assert!(
+        matches!(step(worthy(vec![Unfit::OldVersion], NOW + 1)), Step::Terminate { .. }),
+        "one that cannot come back"
+    );
+    let plan = made(&policy(), &worthy(Vec::new(), NOW));
     assert!(plan.steps[0].reason.contains("could not come back, or not for longer: needed with"), "{plan:?}");
 }

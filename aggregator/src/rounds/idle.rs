@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use foreshadow_proto::convert::Id;
-use planner::baseline::{Measured, OfType, of_types, regression};
+use planner::baseline::{Measured, of_types, regression};
 use planner::policy::{Metric, Policy};
 
 use super::minutes;

@@ -48,6 +48,12 @@ const ALIKE: &[(&str, &str, &str, &str)] = &[
         "needed at the lowest level, it is needed at 95 %, and is not agreed on",
     ),
     (
+        "src/plan/spare.rs",
+        "by_metric",
+        "never: ! is_needed (above) ?",
+        "not needed at any level, nothing of it is missing at any, and nothing times nothing is nothing",
+    ),
+    (
         "src/plan/standing.rs",
         "stolen",
         "always: count > 0.0",

@@ -163,10 +163,10 @@ fn paced(policy: &Policy, evidence: &Evidence, gone: &mut Vec<String>, holds: &m
     let limits = [
         policy
             .shadows_at_most
-            .map(|at_most| (at_most.saturating_sub(stand), Hold::BudgetSpent { budget: Budget::Shadows { at_most } })),
-        evidence.conditions.detachable.map(|allowed| (allowed, Hold::Paced { allowed })),
+            .map(|at_most| (Hold::BudgetSpent { budget: Budget::Shadows { at_most } }, at_most.saturating_sub(stand))),
+        evidence.conditions.detachable.map(|allowed| (Hold::Paced { allowed }, allowed)),
     ];
-    for (allowed, hold) in limits.into_iter().flatten() {
+    for (hold, allowed) in limits.into_iter().flatten() {
         let most = usize::try_from(allowed).unwrap_or(usize::MAX);
         if gone.len() > most {
             gone.truncate(most);
