@@ -436,6 +436,7 @@ fn policy(group: &Id, read: &config::Group) -> GroupPolicy {
     policy.late_cost_per_hour = read.late_cost_per_hour.unwrap_or(policy.late_cost_per_hour);
     policy.launches_per_hour = read.launches_per_hour.unwrap_or(policy.launches_per_hour);
     policy.spend_per_hour = read.spend_per_hour;
+    policy.shadows_at_most = read.shadows_at_most;
     policy.silent_at_limit = read.silent_at_limit.unwrap_or_default();
     policy.adopt = read.adopt.unwrap_or_default();
     policy.shadow_by = read.shadow_by.unwrap_or_default();

@@ -71,6 +71,10 @@ pub fn describe_metrics() {
     counter!("foreshadow_rounds_failed_total", "Rounds of a group that made no plan");
     gauge!("foreshadow_group_planned_timestamp_seconds", "When the latest plan was made: alarm when it stops moving");
     gauge!("foreshadow_group_serving", "Instances that serve");
+    gauge!(
+        "foreshadow_group_never_ready",
+        "Instances that warm up for longer than anything takes, and are not counted on"
+    );
     gauge!("foreshadow_group_need_now", "Instances that present demand needs");
     gauge!("foreshadow_group_need_ahead", "Instances that the forecast needs within the launch lead");
     counter!("foreshadow_shadow_sessions_changed_total", "Shadow sessions opened, or their lease changed");

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use checker::{Change, Limits, Refusal};
-use foreshadow::act::Planned;
+use foreshadow::act::{Planned, Settled};
+use foreshadow::fleet::OWNER_TAG;
 use foreshadow::observe::Patience;
 use foreshadow::rounds::{GroupRound, Measurements};
 use foreshadow::shadow::ShadowConfig;
@@ -163,6 +164,27 @@ fn slack_2021_a_fall_that_nobody_forecast_takes_nobody_away_and_a_rise_is_capped
     assert_eq!(launched, Some(SERVING), "no more than as many again in one plan: {:?}", plan.steps);
 }
 
+/// The same, as it looked to a forecast that had learned to expect less: nothing is surprised, and CPU falls alone.
+#[test]
+fn slack_2021_cpu_that_falls_while_the_network_does_not_takes_nobody_away() {
+    // What a fifth of the CPU comes to, and a forecast that finds it likely.
+    let (busy, fallen) = (900.0, 220.0);
+    let told = |hung: bool, load: f64| {
+        let mut world = world(FaultRates::default());
+        let mut memory = Memory::default();
+        live(&mut world, 0..90, busy, 1_100.0, true, &mut memory);
+        assert!(!took_away(&world), "{:?}", ours(&world));
+        world.faults.hung = hung;
+        live(&mut world, 90..150, load, fallen, true, &mut memory);
+        let now = START + 150 * 60;
+        let observed = world.observe(now, load, true).expect("observed");
+        let holds = planned(&world, &observed, Some(flat(now, fallen)), now, &mut memory).plan.holds;
+        (took_away(&world), holds.iter().any(|hold| matches!(hold, Hold::Hung { .. })))
+    };
+    assert_eq!(told(true, busy), (false, true));
+    assert_eq!(told(false, fallen), (true, false), "where the load itself is gone the network falls as well");
+}
+
 /// AWS us-east-1, 2025: a delayed executor applied an older plan over a newer one, a cleanup deleted it,
 /// what was left was empty; meanwhile launches failed, and health checks removed good capacity.
 #[test]
@@ -268,6 +290,34 @@ fn judoscale_one_groups_poison_stops_no_plan() {
         );
     }
     // A group is planned on a thread of its own, and one that gets no plan is an alarm: `/readyz`.
+}
+
+/// Two installations on one group: who claimed it acts, the other holds, until it is taken over by an explicit call; and a process
+/// whose lease was taken while it slept does nothing more.
+#[test]
+fn of_two_who_believe_the_group_is_theirs_the_owner_alone_acts() {
+    let mut first = world(FaultRates::default());
+    let mut second = first.beside([9; 16]);
+    let (mut memory, mut other) = (Memory::default(), Memory::default());
+    let done = |world: &World| world.journal().filter(|(_, it)| matches!(it, Some(Settled::Done { .. }))).count();
+    live(&mut first, 0..60, LOW, LOW, true, &mut memory);
+    assert!(done(&first) > 0, "the owner acts");
+    live(&mut second, 60..90, 1_500.0, 1_500.0, true, &mut other);
+    assert_eq!(done(&second), 0);
+    let now = START + 90 * 60;
+    let observed = second.observe(now, 1_500.0, true).expect("observed");
+    assert!(planned(&second, &observed, None, now, &mut other).plan.holds.contains(&Hold::NotOwner));
+    let before = done(&first);
+    first.faults.dispossessed = true;
+    live(&mut first, 91..110, 1_500.0, 1_500.0, true, &mut memory);
+    assert_eq!(done(&first), before, "its lease is another's");
+    first.faults.dispossessed = false;
+    let owner = second.owner();
+    first.fleet.with(|cloud| cloud.tag(now, "web", OWNER_TAG, Some(&owner))).expect("taken over");
+    live(&mut second, 111..120, 1_500.0, 1_500.0, true, &mut other);
+    assert!(done(&second) > 0, "taken over, the other acts");
+    live(&mut first, 120..180, LOW, LOW, true, &mut memory);
+    assert_eq!(done(&first), before, "and the first holds");
 }
 
 /// DZone's red button: launches, failing health checks and terminations in a loop, while the control

@@ -1,5 +1,7 @@
 //! What the judge is told: one change, and what was described afresh right before it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// What is to be done to a group.
@@ -53,10 +55,16 @@ pub enum Place {
 }
 
 /// One machine of the group or its shadow.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     pub id: String,
     pub place: Place,
+    /// By metric, what it carries relative to the reference machine; one of whom that is not told carries nothing.
+    pub weights: BTreeMap<String, f64>,
+    /// Percent of its processors' time that its host gives to others.
+    pub stolen_percent: f64,
+    /// Absent where nobody told it.
+    pub price_per_hour: Option<f64>,
     pub protected: bool,
     /// Its shadow session is of origin `ours`, or was adopted.
     pub ours: bool,
@@ -121,6 +129,13 @@ pub struct Fleet {
     pub removed_15_minutes: u32,
 }
 
+/// What those that serve use now, each on average, as shares of what they used in the hours before.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Pulse {
+    pub cpu: f64,
+    pub network: f64,
+}
+
 /// Everything known right before a change. The default is that nothing is known: it refuses.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Facts {
@@ -139,6 +154,15 @@ pub struct Facts {
     /// Launched by us within the last hour, and how many may be.
     pub launched_last_hour: u32,
     pub launches_per_hour: u32,
+    /// Launched by us and not among the machines yet.
+    pub expected: u32,
+    /// What one more may cost, absent where nobody told it, and what the whole group may, absent where that has no limit.
+    pub price_per_hour: Option<f64>,
+    pub spend_per_hour: Option<f64>,
+    /// How many may stand in shadow or drain at once; absent where that has no limit.
+    pub shadows_at_most: Option<u32>,
+    /// Absent until the hours before are known.
+    pub pulse: Option<Pulse>,
     pub fleet: Fleet,
     /// Since the aggregator started.
     pub running_seconds: u32,

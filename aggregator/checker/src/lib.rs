@@ -17,7 +17,7 @@ mod size;
 
 use std::collections::BTreeSet;
 
-pub use facts::{Change, Facts, Fleet, Load, Machine, Place, Removed, ShadowFacts, Window};
+pub use facts::{Change, Facts, Fleet, Load, Machine, Place, Pulse, Removed, ShadowFacts, Window};
 pub use limits::{Limits, LimitsProblem};
 pub use refusal::Refusal;
 
@@ -32,6 +32,7 @@ pub fn check(change: &Change, facts: &Facts, limits: &Limits) -> Vec<Refusal> {
             if would_be > facts.launches_per_hour {
                 refusals.push(Refusal::TooManyLaunches { per_hour: facts.launches_per_hour, would_be });
             }
+            size::cost(*count, facts, &mut refusals);
         }
         Change::Reattach { instances } => {
             named(instances, facts, &mut refusals, |machine| match machine.place {
@@ -46,7 +47,8 @@ pub fn check(change: &Change, facts: &Facts, limits: &Limits) -> Vec<Refusal> {
                 Place::Serving => None,
                 _ => Some(Refusal::NotServing { instance: machine.id.clone() }),
             });
-            size::fewer(count(instances), facts, &mut refusals);
+            size::fewer(instances, facts, &mut refusals);
+            size::shadows(count(instances), facts, &mut refusals);
             size::pace(count(instances), facts, limits, &mut refusals);
         }
         Change::Leave { instances } => {
@@ -56,7 +58,7 @@ pub fn check(change: &Change, facts: &Facts, limits: &Limits) -> Vec<Refusal> {
                 Place::Shadow if machine.in_group => agrees(machine, limits),
                 _ => Some(Refusal::NotInStandby { instance: machine.id.clone() }),
             });
-            size::fewer(0, facts, &mut refusals);
+            size::fewer(&[], facts, &mut refusals);
             size::pace(count(instances), facts, limits, &mut refusals);
         }
         Change::Terminate { instances } => {
@@ -70,7 +72,7 @@ pub fn check(change: &Change, facts: &Facts, limits: &Limits) -> Vec<Refusal> {
                 Place::Warming | Place::Serving => Some(Refusal::InGroup { instance: machine.id.clone() }),
                 Place::Draining | Place::Gone => Some(Refusal::NotInShadow { instance: machine.id.clone() }),
             });
-            size::fewer(0, facts, &mut refusals);
+            size::fewer(&[], facts, &mut refusals);
             size::pace(count(instances), facts, limits, &mut refusals);
         }
         Change::Floor { from, to } => floor(*from, *to, facts, &mut refusals),
@@ -122,6 +124,7 @@ fn standing(change: &Change, facts: &Facts, limits: &Limits, refusals: &mut Vec<
     if other_groups_in > 0 {
         refusals.push(Refusal::OneGroupAtATime { other_groups: other_groups_in });
     }
+    size::plausible(facts, refusals);
     if let Some(problem) = limits.problems(facts.loopback).into_iter().next() {
         refusals.push(Refusal::ShortenedSafety { field: problem.field.to_owned() });
     }

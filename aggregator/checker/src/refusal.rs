@@ -38,6 +38,11 @@ pub enum Refusal {
     BelowObservedNeed { metric: String, need: u32, would_be: u32 },
     BelowNeedWithoutBaseline { metric: String, need: u32, would_be: u32 },
     BelowLastWeek { metric: String, need: u32, would_be: u32 },
+    Hung { cpu: f64, network: f64 },
+    Stolen { percent: f64 },
+    TooManyShadows { at_most: u32, would_be: u32 },
+    TooDear { per_hour: f64, would_be: f64 },
+    Unpriced { instance: String },
     TooFast { within_minutes: u32, allowed: u32, would_be: u32 },
     FleetTooFast { allowed: u32, would_be: u32 },
 }
@@ -94,6 +99,22 @@ impl fmt::Display for Refusal {
             }
             Self::BelowLastWeek { metric, need, would_be } => {
                 write!(f, "{metric} needed {need} in this hour a week ago, {would_be} would serve")
+            }
+            Self::Hung { cpu, network } => write!(
+                f,
+                "CPU is at {:.0} % of what it was and the network at {:.0} %: something hangs",
+                100.0 * cpu,
+                100.0 * network
+            ),
+            Self::Stolen { percent } => write!(f, "hosts give {percent:.0} % of the processors' time to others"),
+            Self::TooManyShadows { at_most, would_be } => {
+                write!(f, "{would_be} would stand in shadow, {at_most} may")
+            }
+            Self::TooDear { per_hour, would_be } => {
+                write!(f, "the group would cost {would_be:.2} an hour, {per_hour:.2} may be")
+            }
+            Self::Unpriced { instance } => {
+                write!(f, "money is limited and the price of {instance} is not known")
             }
             Self::TooFast { within_minutes, allowed, would_be } => {
                 write!(f, "{would_be} gone within {within_minutes} min, {allowed} may")

@@ -1,17 +1,21 @@
 //! How many machines must stay, and how fast others may go. Own arithmetic: whole machines are
 //! counted up one by one instead of dividing and rounding.
 
-use crate::facts::{Facts, Load, Place};
+use crate::facts::{Facts, Load, Machine, Place};
 use crate::limits::Limits;
 use crate::refusal::Refusal;
 
 /// A rounding error of this share of a machine does not make another one needed.
 const TOLERANCE: f64 = 1e-6;
 
-/// Judges that `gone` machines fewer serve; with none fewer, that those who serve are enough.
-pub(crate) fn fewer(gone: u32, facts: &Facts, refusals: &mut Vec<Refusal>) {
-    let serving = facts.count(Place::Serving);
-    let would_be = serving.saturating_sub(gone);
+/// The metric that a host takes from when it gives processors to others.
+const PROCESSORS: &str = "cpu";
+
+/// Judges that these machines serve no more; with none of them, that those who serve are enough.
+pub(crate) fn fewer(gone: &[String], facts: &Facts, refusals: &mut Vec<Refusal>) {
+    let serving = || facts.machines.iter().filter(|machine| machine.place == Place::Serving);
+    let stay: Vec<&Machine> = serving().filter(|machine| !gone.contains(&machine.id)).collect();
+    let would_be = u32::try_from(stay.len()).unwrap_or(u32::MAX);
     let minimum = facts.floor();
     if would_be < minimum {
         refusals.push(Refusal::BelowMinimum { minimum, would_be });
@@ -20,11 +24,84 @@ pub(crate) fn fewer(gone: u32, facts: &Facts, refusals: &mut Vec<Refusal>) {
         refusals.push(Refusal::NoObservation { metric: "every metric".to_owned() });
     }
     for load in &facts.loads {
-        stays(load, serving, would_be, facts.leave_below_last_week, refusals);
+        // Machines as they stay on average; where nobody stays, as those that serve; of the reference where nobody does.
+        let each = mean(&stay, &load.metric).or_else(|| mean(&serving().collect::<Vec<_>>(), &load.metric));
+        stays(load, each.unwrap_or(1.0), would_be, facts.leave_below_last_week, refusals);
     }
 }
 
-fn stays(load: &Load, serving: u32, would_be: u32, leave: bool, refusals: &mut Vec<Refusal>) {
+/// What a machine carries of a metric on average; nothing where that is not told.
+fn mean(machines: &[&Machine], metric: &str) -> Option<f64> {
+    let mut sum = 0.0;
+    for machine in machines {
+        let weight = machine.weights.get(metric).copied().filter(|weight| weight.is_finite() && *weight > 0.0);
+        let kept = if metric == PROCESSORS { 100.0 - stolen(machine) } else { 100.0 };
+        sum += weight.unwrap_or_default() * kept / 100.0;
+    }
+    #[allow(clippy::cast_precision_loss, reason = "a count of machines")]
+    (!machines.is_empty()).then(|| sum / machines.len() as f64)
+}
+
+/// Percent of its time that a machine is robbed of; all of it where the figure cannot be.
+fn stolen(machine: &Machine) -> f64 {
+    if machine.stolen_percent >= 0.0 { machine.stolen_percent.min(100.0) } else { 100.0 }
+}
+
+/// From this share on, percent, what the hosts give to others speaks against taking anybody away.
+const STOLEN_PERCENT: f64 = 5.0;
+
+/// Judges whether what is seen of those that serve can be what they are needed for.
+pub(crate) fn plausible(facts: &Facts, refusals: &mut Vec<Refusal>) {
+    let serving: Vec<f64> =
+        facts.machines.iter().filter(|machine| machine.place == Place::Serving).map(stolen).collect();
+    #[allow(clippy::cast_precision_loss, reason = "a count of machines")]
+    let limit = STOLEN_PERCENT * serving.len() as f64;
+    let sum: f64 = serving.iter().sum();
+    if sum >= limit && limit > 0.0 {
+        refusals.push(Refusal::Stolen { percent: STOLEN_PERCENT * sum / limit });
+    }
+    // CPU that lost three tenths while the network kept three tenths more than it.
+    if let Some(pulse) = facts.pulse
+        && 10.0 * pulse.cpu <= 7.0
+        && 10.0 * (pulse.network - pulse.cpu) >= 3.0
+    {
+        refusals.push(Refusal::Hung { cpu: pulse.cpu, network: pulse.network });
+    }
+}
+
+/// Judges how many stand in shadow when `more` join them.
+pub(crate) fn shadows(more: u32, facts: &Facts, refusals: &mut Vec<Refusal>) {
+    let stand = facts.count(Place::Shadow).saturating_add(facts.count(Place::Draining));
+    let would_be = stand.saturating_add(more);
+    if let Some(at_most) = facts.shadows_at_most
+        && would_be > at_most
+    {
+        refusals.push(Refusal::TooManyShadows { at_most, would_be });
+    }
+}
+
+/// Judges what the group costs with `more` machines: all that are there, all on their way, each new one as dear as the dearest.
+pub(crate) fn cost(more: u32, facts: &Facts, refusals: &mut Vec<Refusal>) {
+    let Some(per_hour) = facts.spend_per_hour else { return };
+    let (mut dearest, mut would_be) = (0.0_f64, 0.0);
+    let there = facts.machines.iter().filter(|machine| machine.place != Place::Gone);
+    let prices = there.map(|machine| (machine.id.as_str(), machine.price_per_hour, 1.0));
+    let coming = f64::from(facts.expected.saturating_add(more));
+    for (name, price, machines) in prices.chain([("one more", facts.price_per_hour, 0.0)]) {
+        let Some(price) = price.filter(|price| price.is_finite() && *price >= 0.0) else {
+            refusals.push(Refusal::Unpriced { instance: name.to_owned() });
+            return;
+        };
+        dearest = dearest.max(price);
+        would_be += machines * price;
+    }
+    would_be += coming * dearest;
+    if would_be > per_hour + TOLERANCE {
+        refusals.push(Refusal::TooDear { per_hour, would_be });
+    }
+}
+
+fn stays(load: &Load, weight: f64, would_be: u32, leave: bool, refusals: &mut Vec<Refusal>) {
     let metric = || load.metric.clone();
     let sound = load.weight > 0.0 && load.weight.is_finite() && load.target > 0.0 && load.target <= 100.0;
     let gross = load.gross.filter(|gross| gross.is_finite() && *gross >= 0.0);
@@ -32,8 +109,6 @@ fn stays(load: &Load, serving: u32, would_be: u32, leave: bool, refusals: &mut V
         refusals.push(Refusal::NoObservation { metric: metric() });
         return;
     };
-    // Machines of the weight that serves on average.
-    let weight = load.weight / f64::from(serving.max(1));
     let plain = smallest(gross, load.target * weight);
     if would_be < plain {
         refusals.push(Refusal::BelowNeedWithoutBaseline { metric: metric(), need: plain, would_be });

@@ -1,5 +1,7 @@
 //! Each refusal has a test that fails when the refusal is removed.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -8,7 +10,18 @@ fn machine(id: &str, place: Place) -> Machine {
     let shadow =
         ShadowFacts { lease_over: true, may_end_silent: false, sample_age_seconds: Some(1), quiet_seconds: 900 };
     let shadow = (place == Place::Shadow).then_some(shadow);
-    Machine { id: id.to_owned(), place, protected: false, ours: true, in_target_group: false, in_group: false, shadow }
+    Machine {
+        id: id.to_owned(),
+        place,
+        weights: BTreeMap::from([("cpu".to_owned(), 1.0)]),
+        stolen_percent: 0.0,
+        price_per_hour: Some(0.1),
+        protected: false,
+        ours: true,
+        in_target_group: false,
+        in_group: false,
+        shadow,
+    }
 }
 
 /// Forty serving at 20 % of a 60 % target, two shadows of ours, a large quiet fleet.
@@ -37,12 +50,24 @@ fn calm() -> Facts {
         removed: Removed::default(),
         launched_last_hour: 10,
         launches_per_hour: 30,
+        expected: 0,
+        price_per_hour: Some(0.1),
+        spend_per_hour: None,
+        shadows_at_most: None,
+        pulse: None,
         fleet: Fleet { groups: 20, machines: 1_000, ..Fleet::default() },
         running_seconds: 3_600,
         launches_failing: false,
         authenticated: true,
         loopback: false,
         leave_below_last_week: false,
+    }
+}
+
+/// Everybody carries so much.
+fn weigh(facts: &mut Facts, weight: f64) {
+    for machine in &mut facts.machines {
+        machine.weights.insert("cpu".to_owned(), weight);
     }
 }
 
@@ -322,6 +347,7 @@ fn figures_that_cannot_be_are_no_observation() {
         changed(|facts| {
             let load = &mut facts.loads[0];
             (load.gross, load.baseline, load.weight) = (Some(gross), baseline, weight);
+            weigh(facts, weight / 40.0);
         })
     };
     let said = |facts: &Facts, gone| check(&detach(gone), facts, &Limits::default());
@@ -335,7 +361,7 @@ fn figures_that_cannot_be_are_no_observation() {
         facts.machines.retain(|machine| machine.place == Place::Shadow);
         facts.minimum = 0;
     });
-    let plain = Refusal::BelowNeedWithoutBaseline { metric: "cpu".into(), need: 1, would_be: 0 };
+    let plain = Refusal::BelowNeedWithoutBaseline { metric: "cpu".into(), need: 14, would_be: 0 };
     assert!(check(&terminate(&["s-0"]), &nobody, &Limits::default()).contains(&plain));
     let last_week = |then| said(&changed(|facts| facts.loads[0].last_week = Some(then)), 1);
     let refusal = Refusal::BelowLastWeek { metric: "cpu".into(), need: u32::MAX, would_be: 39 };
@@ -355,6 +381,7 @@ fn observed_need_is_a_floor() {
         facts.loads[0].gross = Some(61.0 * 38.9);
         facts.loads[0].baseline = 30.0;
         facts.loads[0].weight = 30.0;
+        weigh(facts, 0.75);
     });
     let refusals = check(&detach(1), &facts, &Limits::default());
     assert!(refusals.iter().any(|refusal| matches!(refusal, Refusal::BelowObservedNeed { .. })), "{refusals:?}");
@@ -425,8 +452,169 @@ fn limits_are_loosened_on_loopback_only() {
     assert_eq!(Limits { fleet_share: f64::NAN, ..Limits::default() }.problems(true).len(), 1);
 }
 
+#[test]
+fn those_who_stay_carry_it_and_not_as_many_of_the_mean() {
+    // Ten of weight 1 and thirty of weight 4: 130 at 60 points. Of the mean weight three may go, of the large ones two.
+    let mixed = changed(|facts| {
+        for (number, machine) in facts.machines.iter_mut().enumerate() {
+            machine.weights.insert("cpu".to_owned(), if number < 10 { 1.0 } else { 4.0 });
+        }
+        (facts.loads[0].gross, facts.loads[0].weight) = (Some(60.0 * 120.0), 130.0);
+    });
+    let large = |count: usize| Change::Detach { instances: (10..10 + count).map(|n| format!("i-{n}")).collect() };
+    assert_eq!(check(&large(2), &mixed, &Limits::default()), []);
+    assert_eq!(check(&detach(3), &mixed, &Limits::default()), [], "three small ones may");
+    let plain = Refusal::BelowNeedWithoutBaseline { metric: "cpu".into(), need: 38, would_be: 37 };
+    let net = Refusal::BelowObservedNeed { metric: "cpu".into(), need: 38, would_be: 37 };
+    assert_eq!(check(&large(3), &mixed, &Limits::default()), [plain, net]);
+    // Of whom it is not told what they carry, they carry nothing.
+    for weight in [None, Some(f64::NAN), Some(f64::INFINITY), Some(-1.0), Some(0.0)] {
+        let unknown = changed(|facts| {
+            for machine in facts.machines.iter_mut().skip(13) {
+                machine.weights.clear();
+                machine.weights.extend(weight.map(|weight| ("cpu".to_owned(), weight)));
+            }
+        });
+        assert!(!check(&detach(1), &unknown, &Limits::default()).is_empty(), "{weight:?}");
+    }
+    // And take nothing from what others carry.
+    let negative = changed(|facts| {
+        facts.machines[39].weights.insert("cpu".to_owned(), -1.0);
+        facts.loads[0].gross = Some(38.5 * 60.0);
+    });
+    assert_eq!(check(&terminate(&["s-0"]), &negative, &Limits::default()), []);
+}
+
+#[test]
+fn what_hosts_take_lowers_what_machines_carry_and_a_lot_of_it_keeps_everybody() {
+    let robbed = |percent: f64, gross: f64| {
+        changed(|facts| {
+            facts.machines.iter_mut().for_each(|machine| machine.stolen_percent = percent);
+            facts.loads[0].gross = Some(gross);
+        })
+    };
+    assert_eq!(check(&detach(1), &robbed(4.9, 800.0), &Limits::default()), []);
+    only(&detach(1), &robbed(5.0, 800.0), &Refusal::Stolen { percent: 5.0 });
+    assert_eq!(check(&detach(1), &robbed(0.0, 39.0 * 60.0), &Limits::default()), []);
+    let need = |need| Refusal::BelowNeedWithoutBaseline { metric: "cpu".into(), need, would_be: 39 };
+    assert!(check(&detach(1), &robbed(4.0, 39.0 * 60.0), &Limits::default()).contains(&need(41)));
+    for percent in [f64::NAN, -1.0, 101.0] {
+        let all = check(&detach(1), &robbed(percent, 800.0), &Limits::default());
+        assert!(all.contains(&Refusal::Stolen { percent: 100.0 }), "{percent}: {all:?}");
+    }
+    let shadows = changed(|facts| {
+        facts.machines.drain(..5);
+        facts.machines.iter_mut().filter(|it| it.place == Place::Shadow).for_each(|it| it.stolen_percent = 100.0);
+    });
+    let next = Change::Detach { instances: ids(&["i-9"]) };
+    assert_eq!(check(&next, &shadows, &Limits::default()), [], "of those that serve");
+    // One that is robbed of everything among forty; and what is taken from processors is not taken from networks.
+    let one = changed(|facts| facts.machines[5].stolen_percent = 100.0);
+    assert_eq!(check(&detach(1), &one, &Limits::default()), []);
+    let network = changed(|facts| {
+        for machine in &mut facts.machines {
+            (machine.stolen_percent, machine.weights) = (4.0, BTreeMap::from([("network_in".to_owned(), 1.0)]));
+        }
+        (facts.loads[0].metric, facts.loads[0].gross) = ("network_in".to_owned(), Some(39.0 * 60.0));
+    });
+    assert_eq!(check(&detach(1), &network, &Limits::default()), []);
+    let nobody = changed(|facts| facts.machines.retain(|machine| machine.place == Place::Shadow));
+    let said = check(&terminate(&["s-0"]), &nobody, &Limits::default());
+    assert!(said.iter().all(|refusal| !matches!(refusal, Refusal::Stolen { .. })), "{said:?}");
+    assert_eq!(check(&Change::Launch { count: 1 }, &robbed(50.0, 800.0), &Limits::default()), []);
+}
+
+#[test]
+fn cpu_that_falls_alone_takes_nobody_away() {
+    let with = |cpu: f64, network: f64| changed(|facts| facts.pulse = Some(Pulse { cpu, network }));
+    only(&detach(1), &with(0.7, 1.0), &Refusal::Hung { cpu: 0.7, network: 1.0 });
+    only(&terminate(&["s-0"]), &with(0.2, 0.6), &Refusal::Hung { cpu: 0.2, network: 0.6 });
+    for (cpu, network) in [(0.71, 1.5), (0.5, 0.79), (0.1, 0.1)] {
+        assert_eq!(check(&detach(1), &with(cpu, network), &Limits::default()), [], "{cpu} {network}");
+    }
+    assert_eq!(check(&Change::Launch { count: 1 }, &with(0.2, 1.0), &Limits::default()), []);
+}
+
+#[test]
+fn no_more_stand_in_shadow_than_may() {
+    let most = |at_most| changed(|facts| facts.shadows_at_most = Some(at_most));
+    only(&detach(2), &most(3), &Refusal::TooManyShadows { at_most: 3, would_be: 4 });
+    assert_eq!(check(&detach(2), &most(4), &Limits::default()), []);
+    let draining = changed(|facts| {
+        facts.machines[0].place = Place::Draining;
+        facts.shadows_at_most = Some(3);
+    });
+    let next = Change::Detach { instances: ids(&["i-1"]) };
+    only(&next, &draining, &Refusal::TooManyShadows { at_most: 3, would_be: 4 });
+    assert_eq!(check(&terminate(&["s-0"]), &most(0), &Limits::default()), [], "fewer stand afterwards");
+}
+
+#[test]
+fn a_group_costs_no_more_than_it_may() {
+    let rich = |per_hour, by: fn(&mut Facts)| {
+        let mut facts = changed(|facts| facts.spend_per_hour = Some(per_hour));
+        by(&mut facts);
+        facts
+    };
+    let launch = |count| Change::Launch { count };
+    let said = |count, facts: &Facts| check(&launch(count), facts, &Limits::default());
+    // 42 at 0.1 an hour, shadows included.
+    assert_eq!(said(3, &rich(4.5, |_| {})), []);
+    let all = said(4, &rich(4.5, |_| {}));
+    assert!(
+        matches!(all[..], [Refusal::TooDear { per_hour: 4.5, would_be }] if (would_be - 4.6).abs() < 1e-9),
+        "{all:?}"
+    );
+    assert_eq!(said(3, &rich(4.5, |facts| facts.expected = 1)).len(), 1, "who is on the way costs as well");
+    assert_eq!(
+        said(3, &rich(4.5, |facts| facts.machines[0].price_per_hour = Some(0.3))).len(),
+        1,
+        "and the dearest comes"
+    );
+    assert_eq!(said(3, &rich(4.5, |facts| facts.price_per_hour = Some(0.2))).len(), 1);
+    assert_eq!(said(4, &rich(4.5, |facts| facts.machines[0].place = Place::Gone)), [], "who is gone costs nothing");
+    for price in [None, Some(f64::NAN), Some(f64::INFINITY), Some(-0.1)] {
+        let mut unpriced = rich(100.0, |_| {});
+        unpriced.machines[3].price_per_hour = price;
+        only(&launch(1), &unpriced, &Refusal::Unpriced { instance: "i-3".into() });
+        let mut unknown = rich(100.0, |_| {});
+        unknown.price_per_hour = price;
+        only(&launch(1), &unknown, &Refusal::Unpriced { instance: "one more".into() });
+    }
+    let mut free = rich(0.0, |facts| facts.machines.iter_mut().for_each(|it| it.price_per_hour = Some(0.0)));
+    free.price_per_hour = Some(0.0);
+    assert_eq!(said(4, &free), [], "what costs nothing is not counted");
+    let unlimited = changed(|facts| facts.price_per_hour = None);
+    assert_eq!(said(4, &unlimited), []);
+    let back = Change::Reattach { instances: ids(&["s-0"]) };
+    assert_eq!(check(&back, &rich(0.1, |_| {}), &Limits::default()), [], "what runs already costs no more");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    /// Of whatever weights they are, those who stay carry what is observed.
+    #[test]
+    fn those_who_stay_carry_what_is_observed(
+        weights in prop::collection::vec(0.1_f64..8.0, 2..60), gone in prop::collection::vec(any::<prop::sample::Index>(), 1..4),
+        filled in 0.2_f64..1.2, stolen in 0.0_f64..4.0,
+    ) {
+        let mut facts = calm();
+        facts.machines = (0..weights.len()).map(|n| machine(&format!("i-{n}"), Place::Serving)).collect();
+        for (machine, weight) in facts.machines.iter_mut().zip(&weights) {
+            machine.weights.insert("cpu".to_owned(), *weight);
+            machine.stolen_percent = stolen;
+        }
+        let total: f64 = weights.iter().sum();
+        let gross = filled * 60.0 * total;
+        facts.loads[0] = Load { gross: Some(gross), weight: total, ..facts.loads[0].clone() };
+        let leave: std::collections::BTreeSet<usize> = gone.iter().map(|index| index.index(weights.len())).collect();
+        let change = Change::Detach { instances: leave.iter().map(|n| format!("i-{n}")).collect() };
+        if check(&change, &facts, &Limits::default()).is_empty() {
+            let stay: f64 = weights.iter().enumerate().filter(|(n, _)| !leave.contains(n)).map(|(_, weight)| weight).sum();
+            prop_assert!(stay * 60.0 * (1.0 - stolen / 100.0) >= gross - 1e-2, "{stay} for {gross}");
+        }
+    }
 
     /// Whatever is said of the baseline, what stays carries what is observed as if b were zero.
     #[test]

@@ -12,6 +12,8 @@ use planner::plan::{Memory, Step};
 use planner::policy::{Metric, Mode, Policy};
 
 const GROUPS: u32 = 10_000;
+/// Groups that differ, each planned as often as makes up a round: evidence of ten thousand takes half a gigabyte.
+const DISTINCT: u32 = 1_000;
 const INSTANCES: u32 = 20;
 const NOW: i64 = 1_800_000_000;
 /// What a round of so many groups may take.
@@ -82,6 +84,9 @@ fn facts(evidence: &Evidence) -> Facts {
     let machines = evidence.inventory.instances.iter().map(|instance| Machine {
         id: instance.id.clone(),
         place: Place::Serving,
+        weights: evidence.metrics.keys().map(|metric| (metric.to_string(), 1.0)).collect(),
+        stolen_percent: 0.0,
+        price_per_hour: None,
         protected: false,
         ours: false,
         in_target_group: false,
@@ -125,8 +130,8 @@ fn resident() -> u64 {
 
 fn main() {
     let before = resident();
-    let groups: Vec<Evidence> = (0..GROUPS).map(evidence).collect();
-    let each = (resident() - before) / u64::from(GROUPS);
+    let groups: Vec<Evidence> = (0..DISTINCT).map(evidence).collect();
+    let each = resident().saturating_sub(before) / u64::from(DISTINCT);
     let mut policy = Policy { mode: Mode::Full, ..Policy::new("web") };
     policy.targets.insert(Metric::Memory, 60.0);
     let limits = Limits::default();
@@ -134,7 +139,7 @@ fn main() {
     for _ in 0..5 {
         let began = cpu();
         let (mut steps, mut refused) = (0, 0);
-        for evidence in &groups {
+        for evidence in groups.iter().cycle().take(GROUPS as usize) {
             let (plan, _) = black_box(planner::plan(NOW, &policy, evidence, &Memory::default()));
             let facts = facts(evidence);
             for step in &plan.steps {

@@ -3,6 +3,8 @@
 //!
 //! One agent in ten may say whatever it likes: medians throughout, and the lowest tenth sets no cap.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Shadows needed before their median counts.
@@ -33,10 +35,46 @@ pub struct Baseline {
 pub struct Measured {
     /// Mean utilisation of each shadow that is past draining and silent, points.
     pub shadows: Vec<f64>,
+    /// The same by instance type.
+    pub of_types: Vec<OfType>,
     /// Intercept of [`regression`].
     pub regression: Option<f64>,
     /// Utilisation of the serving instances, points.
     pub serving: Vec<f64>,
+}
+
+/// What the shadows of one instance type use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OfType {
+    pub instance_type: String,
+    /// Their median, points.
+    pub points: f64,
+    /// From the lowest of them to the highest, points.
+    pub spread: f64,
+    pub shadows: u32,
+    /// Ten-second readings behind it.
+    pub readings: u32,
+}
+
+/// Idle use by instance type, from the type, mean use (points) and number of readings of each shadow.
+pub fn of_types(shadows: &[(Option<&str>, f64, u32)]) -> Vec<OfType> {
+    let mut types: BTreeMap<&str, (Vec<f64>, u32)> = BTreeMap::new();
+    for (kind, points, readings) in shadows {
+        let (all, number) = types.entry(kind.unwrap_or("unknown")).or_default();
+        all.push(*points);
+        *number = number.saturating_add(*readings);
+    }
+    let of_type = |(kind, (all, readings)): (&str, (Vec<f64>, u32))| {
+        let all = clean(&all);
+        Some(OfType {
+            instance_type: kind.to_owned(),
+            points: quantile(&all, 0.5)?,
+            spread: all.last()? - all.first()?,
+            shadows: u32::try_from(all.len()).unwrap_or(u32::MAX),
+            readings,
+        })
+    };
+    types.into_iter().filter_map(of_type).collect()
 }
 
 /// Why b is zero although something was measured.
@@ -54,7 +92,9 @@ pub enum Doubt {
 /// Bounds what was measured: the next baseline from the previous one, `hours` later.
 pub fn bounded(previous: &Baseline, measured: &Measured, target: f64, hours: f64) -> (Baseline, Option<Doubt>) {
     let shadows = clean(&measured.shadows);
-    let from_shadows = quantile(&shadows, 0.5);
+    // Of several types the one that idles with least: a b that is right for one is too much for the other.
+    let least = measured.of_types.iter().map(|it| it.points).filter(|points| points.is_finite());
+    let from_shadows = quantile(&shadows, 0.5).map(|median| least.fold(median, f64::min));
     let from_regression = measured.regression.filter(|points| points.is_finite() && *points >= 0.0);
     let evidence = |points| Baseline {
         points,
@@ -137,30 +177,56 @@ mod tests {
     #[test]
     fn three_shadows_count_and_two_do_not() {
         let serving = vec![50.0; 20];
-        let (three, none) = after_long(&Measured { shadows: vec![8.0; 3], regression: None, serving: serving.clone() });
+        let (three, none) = after_long(&Measured {
+            shadows: vec![8.0; 3],
+            regression: None,
+            serving: serving.clone(),
+            ..Measured::default()
+        });
         assert_eq!((three.points, none), (8.0, None));
-        let (two, doubt) = after_long(&Measured { shadows: vec![8.0; 2], regression: None, serving });
+        let (two, doubt) =
+            after_long(&Measured { shadows: vec![8.0; 2], regression: None, serving, ..Measured::default() });
         assert_eq!((two.points, doubt), (0.0, Some(Doubt::TooFewShadows)));
     }
 
     #[test]
+    fn each_type_idles_by_itself_and_the_least_of_them_counts() {
+        let told =
+            [(Some("m5.large"), 4.0, 60), (Some("m5.large"), 6.0, 50), (Some("c5.large"), 9.0, 40), (None, 8.0, 1)];
+        let types = of_types(&told);
+        let shown: Vec<_> =
+            types.iter().map(|it| (it.instance_type.as_str(), it.points, it.spread, it.shadows, it.readings)).collect();
+        assert_eq!(shown, [("c5.large", 9.0, 0.0, 1, 40), ("m5.large", 4.0, 2.0, 2, 110), ("unknown", 8.0, 0.0, 1, 1)]);
+        let shadows = told.iter().map(|(_, points, _)| *points).collect();
+        let measured = Measured { shadows, of_types: types, regression: None, serving: vec![50.0; 20] };
+        assert_eq!(after_long(&measured).0.points, 4.0);
+    }
+
+    #[test]
     fn disagreement_is_zero() {
-        let measured = Measured { shadows: vec![8.0; 5], regression: Some(20.0), serving: vec![50.0; 20] };
+        let measured =
+            Measured { shadows: vec![8.0; 5], regression: Some(20.0), serving: vec![50.0; 20], ..Measured::default() };
         assert_eq!(after_long(&measured).1, Some(Doubt::Disagreement));
         assert_eq!(after_long(&measured).0.points, 0.0);
     }
 
     #[test]
     fn it_is_capped_by_serving_and_by_half_the_target() {
-        let low = Measured { shadows: vec![40.0; 3], regression: None, serving: vec![12.0; 20] };
+        let low = Measured { shadows: vec![40.0; 3], regression: None, serving: vec![12.0; 20], ..Measured::default() };
         assert_eq!(after_long(&low).0.points, 12.0);
-        let high = Measured { shadows: vec![55.0; 3], regression: None, serving: vec![90.0; 20] };
+        let high =
+            Measured { shadows: vec![55.0; 3], regression: None, serving: vec![90.0; 20], ..Measured::default() };
         assert_eq!(after_long(&high).0.points, 30.0);
     }
 
     #[test]
     fn it_rises_a_point_an_hour_and_one_wild_shadow_moves_nothing() {
-        let measured = Measured { shadows: vec![8.0, 8.0, 8.0, 100.0], regression: None, serving: vec![50.0; 20] };
+        let measured = Measured {
+            shadows: vec![8.0, 8.0, 8.0, 100.0],
+            regression: None,
+            serving: vec![50.0; 20],
+            ..Measured::default()
+        };
         let (first, _) = bounded(&Baseline::default(), &measured, 60.0, 0.5);
         assert_eq!(first.points, 0.5);
         assert_eq!(after_long(&measured).0.points, 8.0);

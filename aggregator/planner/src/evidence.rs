@@ -36,6 +36,29 @@ pub struct Inventory {
     /// Those that were launched from another version than the group would launch now.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub old_versions: BTreeSet<String>,
+    /// Percent of an instance's processor time that its host gave to others lately (CPU steal), by instance; who lost
+    /// nothing is left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stolen: BTreeMap<String, f64>,
+    /// Price per hour by instance type, of the types that are there and have one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub prices: BTreeMap<String, f64>,
+}
+
+impl Inventory {
+    /// Percent of its processor time that an instance was robbed of. What cannot be is all of it: it carries nothing.
+    pub fn stolen_from(&self, instance: &str) -> f64 {
+        let stolen = self.stolen.get(instance).copied().unwrap_or_default();
+        if stolen.is_finite() { stolen.clamp(0.0, 100.0) } else { 100.0 }
+    }
+
+    /// The instance types of those that are there and have no price; one that is not told is called so.
+    pub fn unpriced(&self) -> Vec<String> {
+        let there = self.instances.iter().filter(|instance| instance.mode != InstanceMode::Gone);
+        let kinds: BTreeSet<Option<&str>> = there.map(|instance| instance.instance_type.as_deref()).collect();
+        let without = kinds.into_iter().filter(|kind| kind.is_none_or(|name| !self.prices.contains_key(name)));
+        without.map(|kind| kind.unwrap_or("a type that is not told").to_owned()).collect()
+    }
 }
 
 /// By what a group picks who goes, among those in the zone that has most.
@@ -245,6 +268,14 @@ pub struct Floor {
     pub own: u32,
 }
 
+/// What those that serve use now, each on average, as shares of the median of the hours before.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Pulse {
+    pub cpu: f64,
+    /// Packets both ways.
+    pub network: f64,
+}
+
 /// What else is going on. The default is that nothing is.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Conditions {
@@ -260,6 +291,12 @@ pub struct Conditions {
     pub not_owner: bool,
     pub clock_jumped: bool,
     pub launches_failing: bool,
+    /// Launches failed: none is tried before this, seconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch_again_at: Option<i64>,
+    /// Absent until the hours before are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulse: Option<Pulse>,
     pub agents_unauthenticated: bool,
     /// The group is known from its agents' claim alone.
     pub claimed: bool,
@@ -275,6 +312,6 @@ pub struct Conditions {
     pub launched_last_hour: u32,
     /// What everything of the group costs now, shadows included, per hour; absent when prices are not known.
     pub cost_per_hour: Option<f64>,
-    /// What one more would cost, per hour.
+    /// What one more would cost at most, per hour.
     pub price_per_hour: Option<f64>,
 }

@@ -69,6 +69,25 @@ pub enum Hold {
     ClockJump,
     CommonCause,
     LaunchesFailing,
+    /// Launches failed, and the next is tried at this time, seconds since the epoch.
+    BackOff {
+        next_try: i64,
+        seconds_left: u32,
+    },
+    /// CPU fell and the network did not, as shares of what they were.
+    Hung {
+        cpu: f64,
+        network: f64,
+    },
+    /// The host gives this much of the processors' time to others, percent, on average of those that serve.
+    Stolen {
+        percent: f64,
+    },
+    /// Warming up for longer than anything takes.
+    NeverReady {
+        instances: u32,
+        after_seconds: u32,
+    },
     UnauthenticatedEvidence,
     ClaimedGroup,
     AtMinimum {
@@ -102,6 +121,14 @@ pub enum Hold {
     BudgetSpent {
         budget: Budget,
     },
+    /// Money is limited, and what these types cost is not known.
+    Unpriced {
+        types: Vec<String>,
+    },
+    /// More could go by their number, but these carry too much.
+    CarriesTooMuch {
+        instances: u32,
+    },
     /// A change costs more than this one would save within the shadow window.
     SmallChange {
         saves: f64,
@@ -120,6 +147,7 @@ pub enum Hold {
 pub enum Budget {
     Launches { per_hour: u32 },
     Money { per_hour: f64 },
+    Shadows { at_most: u32 },
 }
 
 /// Why a shadow is not terminated by its own evidence.
@@ -161,6 +189,10 @@ impl Hold {
             Self::ClockJump => "ClockJump",
             Self::CommonCause => "CommonCause",
             Self::LaunchesFailing => "LaunchesFailing",
+            Self::BackOff { .. } => "BackOff",
+            Self::Hung { .. } => "Hung",
+            Self::Stolen { .. } => "Stolen",
+            Self::NeverReady { .. } => "NeverReady",
             Self::UnauthenticatedEvidence => "UnauthenticatedEvidence",
             Self::ClaimedGroup => "ClaimedGroup",
             Self::AtMinimum { .. } => "AtMinimum",
@@ -171,6 +203,8 @@ impl Hold {
             Self::Changing => "Changing",
             Self::Paced { .. } => "Paced",
             Self::BudgetSpent { .. } => "BudgetSpent",
+            Self::Unpriced { .. } => "Unpriced",
+            Self::CarriesTooMuch { .. } => "CarriesTooMuch",
             Self::SmallChange { .. } => "SmallChange",
             Self::ShadowDisagrees { .. } => "ShadowDisagrees",
         }
@@ -222,6 +256,22 @@ impl fmt::Display for Hold {
             Self::ClockJump => f.write_str("the clock jumped"),
             Self::CommonCause => f.write_str("too many groups want to scale in at once: a common cause?"),
             Self::LaunchesFailing => f.write_str("launches fail: nothing is taken away meanwhile"),
+            Self::BackOff { seconds_left, .. } => {
+                write!(f, "launches failed: the next is tried in {seconds_left} s")
+            }
+            Self::Hung { cpu, network } => write!(
+                f,
+                "CPU is at {:.0} % of what it was and the network at {:.0} %: does something behind it hang?",
+                100.0 * cpu,
+                100.0 * network
+            ),
+            Self::Stolen { percent } => {
+                write!(f, "the hosts give {percent:.0} % of the processors' time to others (steal)")
+            }
+            Self::NeverReady { instances, after_seconds } => write!(
+                f,
+                "{instances} instance(s) are not ready after {after_seconds} s and are not counted on: look at them"
+            ),
             Self::UnauthenticatedEvidence => f.write_str("agents are not authenticated"),
             Self::ClaimedGroup => f.write_str("known from its agents alone, no inventory source has it: observed only"),
             Self::AtMinimum { minimum, window } => write!(f, "at the minimum of {minimum}{}", of_window(window)),
@@ -240,6 +290,17 @@ impl fmt::Display for Hold {
             }
             Self::BudgetSpent { budget: Budget::Money { per_hour } } => {
                 write!(f, "the group may cost {per_hour:.2} an hour, shadows included")
+            }
+            Self::BudgetSpent { budget: Budget::Shadows { at_most } } => {
+                write!(f, "{at_most} may stand in shadow at once, and do")
+            }
+            Self::Unpriced { types } => write!(
+                f,
+                "spend_per_hour limits the group, and shadow.prices_per_hour has no price of {}: nothing is launched",
+                types.join(", ")
+            ),
+            Self::CarriesTooMuch { instances } => {
+                write!(f, "{instances} more could go by their number, but those who stay would carry too little")
             }
             Self::SmallChange { saves, costs } => {
                 write!(f, "it would save {saves:.3} within the shadow window, and a change costs {costs:.3}")

@@ -137,7 +137,13 @@ pub struct Policy {
     pub launches_per_hour: u32,
     /// Most that everything of the group may cost, shadows included.
     pub spend_per_hour: Option<f64>,
+    /// Most that may stand in shadow at once, draining ones and those of others included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadows_at_most: Option<u32>,
 }
+
+/// An instance is on its way for this long at least, seconds (Cluster Autoscaler's `max-node-provision-time`).
+const ON_ITS_WAY_SECONDS: u32 = 900;
 
 /// What becomes of a shadow at its hard limit when nothing speaks for its termination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -208,12 +214,19 @@ impl Policy {
             hold_terminating: false,
             launches_per_hour: 200,
             spend_per_hour: None,
+            shadows_at_most: None,
         }
     }
 
     /// What an instance may be used by present demand, points.
     pub fn reactive_target(&self, metric: Metric, target: f64) -> f64 {
         self.reactive_targets.get(&metric).map_or(target, |lower| lower.min(target))
+    }
+
+    /// For how long an instance that warms up is on its way, seconds: fifteen minutes, or twice the lead where launches
+    /// take longer. Later it is not to be counted on.
+    pub fn on_its_way_seconds(&self) -> u32 {
+        ON_ITS_WAY_SECONDS.max(self.launch_lead_seconds.saturating_mul(2))
     }
 
     /// Weight of an instance type for a metric: by bandwidth for network, by capacity otherwise.

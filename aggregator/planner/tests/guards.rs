@@ -410,7 +410,7 @@ fn who_leaves_a_group_alone_adds_nothing_either() {
 #[test]
 fn scale_out_stops_at_what_there_may_be() {
     let warming = changed(steady(80.0), |it| {
-        it.inventory.instances.push(instance("w-1", InstanceMode::Warming));
+        it.inventory.instances.push(Instance { since: NOW - 900, ..instance("w-1", InstanceMode::Warming) });
         it.inventory.expected = 1;
     });
     let plan = made(&policy(), &warming);
@@ -439,7 +439,6 @@ fn scale_out_stops_at_what_there_may_be() {
     assert_eq!(launched(&made(&rich, &money(2.0, 0.1))), 0, "over it already");
     assert_eq!(launched(&made(&rich, &money(0.9, 0.1))), 4, "just enough");
     assert_eq!(launched(&made(&rich, &money(2.0, 0.0))), 4, "what costs nothing is not counted");
-    assert_eq!(launched(&made(&rich, &steady(80.0))), 4, "prices are not known");
     let fit = Shadow { unfit: Vec::new(), ..over() };
     let back = made(&rich, &with_shadow(money(2.0, 0.1), "s-1", fit));
     assert_eq!((reattached(&back), launched(&back)), (vec!["s-1".to_owned()], 0), "what runs already costs no more");

@@ -91,7 +91,7 @@ impl World {
             serving.push(self.lies.iter().map(|(_, used)| used).sum::<f64>() / 9.0);
             shadows.push(self.idle_lie);
         }
-        Measured { shadows, regression: regression(&points), serving }
+        Measured { shadows, regression: regression(&points), serving, ..Measured::default() }
     }
 }
 

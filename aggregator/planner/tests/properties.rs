@@ -228,6 +228,52 @@ proptest! {
         }
     }
 
+    /// Of whatever types they are, and however much their hosts take, those who stay carry present demand and the highest that
+    /// is forecast within the shadow window.
+    #[test]
+    fn of_any_types_those_who_stay_carry_it(
+        kinds in prop::collection::vec((0_usize..4, 1.0_f64..60.0), 2..40), ahead in 0.2_f64..1.2, trust in 0.2_f64..1.0,
+        stolen in 0.0_f64..4.9,
+    ) {
+        const WEIGHTS: [f64; 4] = [0.5, 1.0, 2.5, 8.0];
+        let readings: Vec<Reading> = kinds
+            .iter()
+            .map(|(kind, utilisation)| Reading {
+                mode: InstanceMode::Serving,
+                weight: WEIGHTS[*kind],
+                utilisation: Some(*utilisation),
+            })
+            .collect();
+        let demand = measure(&readings).expect("all report");
+        let case = Case {
+            serving: kinds.len() as u32,
+            warming: 0,
+            shadows: 0,
+            readings: Vec::new(),
+            target: 60.0,
+            baseline: 0.0,
+            forecast: Some((ahead * demand.gross, trust)),
+            minimum: 0,
+            conditions: calm(),
+        };
+        let mut evidence = case.evidence();
+        for (instance, (kind, _)) in evidence.inventory.instances.iter_mut().zip(&kinds) {
+            instance.instance_type = Some(format!("type-{kind}"));
+            evidence.inventory.stolen.insert(instance.id.clone(), stolen);
+        }
+        evidence.metrics.get_mut(&Metric::Cpu).expect("cpu").demand = Some(demand);
+        let mut policy = case.policy();
+        policy.weights = WEIGHTS.iter().enumerate().map(|(kind, weight)| (format!("type-{kind}"), *weight)).collect();
+        let plan = plan(NOW, &policy, &evidence, &Memory::default()).0;
+        let gone = detached(&plan);
+        if !gone.is_empty() {
+            let stay = evidence.inventory.instances.iter().zip(&kinds).filter(|(it, _)| !gone.contains(&it.id));
+            let carried: f64 = stay.map(|(_, (kind, _))| WEIGHTS[*kind] * 60.0 * (1.0 - stolen / 100.0)).sum();
+            let highest = 1.1 * ahead * demand.gross;
+            prop_assert!(carried >= demand.gross.max(highest) - 1e-2, "{carried} for {}: {plan:?}", demand.gross);
+        }
+    }
+
     /// Never fewer than target tracking would order on the same samples, whatever b and forecast say.
     #[test]
     fn never_orders_fewer_than_target_tracking(case in case()) {
@@ -342,7 +388,7 @@ proptest! {
         serving in prop::collection::vec(10.0_f64..90.0, 5..40), target in 20.0_f64..80.0,
     ) {
         let with = |shadows: Vec<f64>| {
-            let measured = Measured { shadows, regression: None, serving: serving.clone() };
+            let measured = Measured { shadows, regression: None, serving: serving.clone(), ..Measured::default() };
             let start = Baseline { points: 50.0, ..Baseline::default() };
             bounded(&start, &measured, target, 1.0).0
         };

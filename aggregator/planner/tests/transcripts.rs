@@ -8,7 +8,8 @@ use std::path::Path;
 use planner::baseline::{Baseline, Doubt};
 use planner::demand::{Demand, InstanceMode};
 use planner::evidence::{
-    Conditions, Evidence, Floor, Forecast, ForecastEvent, Instance, Inventory, MetricEvidence, Origin, Shadow, Unfit,
+    Conditions, Evidence, Floor, Forecast, ForecastEvent, Instance, Inventory, MetricEvidence, Origin, Pulse, Shadow,
+    Unfit,
 };
 use planner::plan;
 use planner::plan::{Memory, Plan};
@@ -60,7 +61,12 @@ fn evidence(serving: u32, utilisation: f64, ahead: Option<(f64, f64)>) -> Eviden
                 forecast,
             },
         )]),
-        conditions: Conditions { started_seconds_ago: 7_200, ..Conditions::default() },
+        conditions: Conditions {
+            started_seconds_ago: 7_200,
+            cost_per_hour: Some(0.96),
+            price_per_hour: Some(0.096),
+            ..Conditions::default()
+        },
     }
 }
 
@@ -137,6 +143,43 @@ fn cases() -> Vec<(&'static str, Evidence)> {
                 (evidence.conditions.cost_per_hour, evidence.conditions.price_per_hour) = (Some(4.9), Some(0.096));
             })
         }),
+        ("load rises ahead, money is limited and a price is missing", {
+            changed(evidence(10, 50.0, Some((1.8, 0.8))), |evidence| {
+                evidence.conditions.cost_per_hour = None;
+                evidence.inventory.instances[3].instance_type = Some("m5.large".to_owned());
+                evidence
+                    .inventory
+                    .instances
+                    .iter_mut()
+                    .skip(4)
+                    .for_each(|it| it.instance_type = Some("m6a.large".to_owned()));
+                evidence
+                    .inventory
+                    .instances
+                    .iter_mut()
+                    .take(3)
+                    .for_each(|it| it.instance_type = Some("m5.large".to_owned()));
+                evidence.inventory.prices = BTreeMap::from([("m5.large".to_owned(), 0.096)]);
+            })
+        }),
+        ("load rises ahead, launches fail", {
+            changed(evidence(10, 50.0, Some((1.8, 0.8))), |evidence| {
+                (evidence.conditions.launches_failing, evidence.conditions.launch_again_at) = (true, Some(NOW + 290));
+            })
+        }),
+        ("load rises ahead, two launched half an hour ago are not ready", {
+            changed(evidence(10, 50.0, Some((1.8, 0.8))), |evidence| {
+                evidence.inventory.instances.extend(["i-98", "i-99"].map(|id| Instance {
+                    id: id.to_owned(),
+                    instance_type: None,
+                    zone: Some("zone-a".to_owned()),
+                    mode: InstanceMode::Warming,
+                    since: NOW - 1_800,
+                    protected: false,
+                    shadow: None,
+                }));
+            })
+        }),
         ("three shadows, all agree, one may go", {
             changed(with_shadows(evidence(10, 50.0, Some((1.0, 0.8))), 3, &shadow()), |evidence| {
                 evidence.conditions.terminable = Some(1);
@@ -180,6 +223,33 @@ fn cases() -> Vec<(&'static str, Evidence)> {
         }),
         ("load is here, no forecast yet", evidence(10, 90.0, None)),
         ("load falls, trusted", evidence(10, 20.0, Some((1.0, 0.9)))),
+        ("load falls, trusted, four may stand in shadow and one does", {
+            let like = Shadow { until: NOW + 900, lease_over: false, ..shadow() };
+            with_shadows(evidence(10, 20.0, Some((1.0, 0.9))), 1, &like)
+        }),
+        ("load falls, trusted, and most of it is carried by three of ten", {
+            changed(evidence(10, 20.0, Some((1.0, 1.0))), |evidence| {
+                evidence
+                    .inventory
+                    .instances
+                    .iter_mut()
+                    .skip(1)
+                    .take(3)
+                    .for_each(|it| it.instance_type = Some("m5.4xlarge".to_owned()));
+                let demand = cpu(evidence).demand.as_mut().expect("demand");
+                (demand.gross, demand.weight) = (900.0, 31.0);
+            })
+        }),
+        ("CPU falls and the network does not", {
+            changed(evidence(10, 20.0, Some((1.0, 0.9))), |evidence| {
+                evidence.conditions.pulse = Some(Pulse { cpu: 0.4, network: 0.97 });
+            })
+        }),
+        ("hosts give a tenth of the processors to others", {
+            changed(evidence(10, 20.0, Some((1.0, 0.9))), |evidence| {
+                evidence.inventory.stolen = (0..10).map(|number| (format!("i-{number:02}"), 10.0)).collect();
+            })
+        }),
         ("load falls, hardly trusted", evidence(10, 20.0, Some((1.0, 0.1)))),
         ("load fell below what was thought possible", evidence(10, 20.0, Some((2.0, 0.9)))),
         (
@@ -228,7 +298,15 @@ fn written(name: &str, plan: &Plan) -> String {
 
 #[test]
 fn plans_read_as_they_did() {
-    let policy = Policy { mode: Mode::Full, minimum: 2, maximum: 20, spend_per_hour: Some(5.0), ..Policy::new("web") };
+    let policy = Policy {
+        mode: Mode::Full,
+        minimum: 2,
+        maximum: 20,
+        weights: BTreeMap::from([("m5.4xlarge".to_owned(), 8.0)]),
+        spend_per_hour: Some(5.0),
+        shadows_at_most: Some(4),
+        ..Policy::new("web")
+    };
     let mut text = String::from("# Plans of a group of 2 to 20 at 60 % CPU, mode full\n\n");
     for (name, evidence) in cases() {
         text.push_str(&written(name, &plan(NOW, &policy, &evidence, &Memory::default()).0));

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::control::Standing;
 use super::journal::{Effect, Event, Intent, Journal, Settled};
-use super::ledger::{Gone, Ledger};
+use super::ledger::{Gone, Ledger, Way};
 use super::verdicts::{self, Judged, Planned, Surroundings, Verdict};
 use crate::fleet::{Action, Reach, Token};
 use crate::store::StoreId;
@@ -61,6 +61,8 @@ pub struct Seen {
 pub struct Outlook {
     pub changing: bool,
     pub launches_failing: bool,
+    /// No launch is tried before this, seconds since the epoch.
+    pub launch_again_at: Option<i64>,
     pub launched_last_hour: u32,
     pub expected: u32,
     pub detachable: u32,
@@ -229,21 +231,23 @@ impl Executor {
     /// Compares with what an inventory shows and tells what it cannot show.
     pub fn outlook(&mut self, group: &Id, seen: &Seen, known: &BTreeMap<Id, InstanceMode>, now: i64) -> Outlook {
         let arrived = self.ledger.seen(group, &seen.members, seen.serving, seen.taken, now);
-        let allowance = |gone: Gone| {
+        let allowance = |way: Way| {
+            let gone: Gone = self.ledger.gone(group, way, &[], now);
             let before = self.ledger.served_6_hours_ago(group);
             let before = if before == 0 { seen.serving } else { before };
             let fleet = share(self.limits.fleet_share, seen.machines);
             let left = share(self.limits.share_15_minutes, seen.serving).saturating_sub(gone.last_15_minutes);
             left.min(share(self.limits.share_6_hours, before).saturating_sub(gone.last_6_hours))
-                .min(fleet.saturating_sub(self.ledger.gone_everywhere(now)))
+                .min(fleet.saturating_sub(self.gone_everywhere(group, way, &[], now)))
         };
         Outlook {
             changing: !self.journal.is_idle(group),
             launches_failing: self.ledger.launches_failing(group, now),
+            launch_again_at: self.ledger.launch_again_at(group, now),
             launched_last_hour: self.ledger.launched_last_hour(group, now),
             expected: self.ledger.expected(group, &seen.members),
-            detachable: allowance(self.ledger.gone(group, false, now)),
-            terminable: allowance(self.ledger.gone(group, true, now)),
+            detachable: allowance(Way::Out),
+            terminable: allowance(Way::End),
             arrived,
             kept_out: self.ledger.kept_out(now),
             modes: known
@@ -253,8 +257,25 @@ impl Executor {
         }
     }
 
+    /// Intents of other groups that take machines away and are not settled: done, for all that is known.
+    fn begun_elsewhere<'a>(&'a self, group: &'a Id) -> impl Iterator<Item = (&'a Id, Way, usize)> {
+        self.journal
+            .open()
+            .filter(move |intent| intent.group != *group)
+            .filter_map(|intent| Some((&intent.group, Way::of(&intent.action)?, intent.action.instances().len())))
+    }
+
+    /// What goes a way in all groups within 15 minutes, but for what is to go now.
+    fn gone_everywhere(&self, group: &Id, way: Way, but: &[Id], now: i64) -> u32 {
+        let begun: usize = self.begun_elsewhere(group).filter(|(_, begun, _)| *begun == way).map(|(.., it)| it).sum();
+        self.ledger.gone_everywhere(way, but, now).saturating_add(u32::try_from(begun).unwrap_or(u32::MAX))
+    }
+
     fn record(&self, group: &Id, action: &Action, now: i64) -> Record {
-        let gone = self.ledger.gone(group, matches!(action, Action::Terminate { .. }), now);
+        let (way, named) = (Way::of(action).unwrap_or(Way::Out), action.instances());
+        let gone = self.ledger.gone(group, way, named, now);
+        let mut others = self.ledger.other_groups_in(group, now);
+        others.extend(self.begun_elsewhere(group).map(|(other, ..)| other));
         Record {
             removed: Removed {
                 last_15_minutes: gone.last_15_minutes,
@@ -263,8 +284,8 @@ impl Executor {
             },
             launched_last_hour: self.ledger.launched_last_hour(group, now),
             launches_failing: self.ledger.launches_failing(group, now),
-            other_groups_in: self.ledger.other_groups_in(group, now),
-            removed_everywhere: self.ledger.gone_everywhere(now),
+            other_groups_in: u32::try_from(others.len()).unwrap_or(u32::MAX),
+            removed_everywhere: self.gone_everywhere(group, way, named, now),
         }
     }
 }
@@ -334,6 +355,50 @@ mod tests {
         });
         let zones = zones.iter().map(ToString::to_string).collect();
         Inventory { zones, instances: instances.collect(), ..Inventory::default() }
+    }
+
+    #[test]
+    fn what_other_groups_have_begun_counts_before_it_is_settled() {
+        const NOW: i64 = 1_800_000_000;
+        let ids = |names: &[&str]| names.iter().map(|name| Id::new("id", name).expect("an id")).collect::<Vec<_>>();
+        let [web, api] = ["web", "api"].map(|name| Id::new("group", name).expect("an id"));
+        let mut executor = Executor::new(StoreId([1; 16]), 1, Limits::default());
+        let intent = |action: Action| Intent {
+            token: Token::new(StoreId([1; 16]), &api, 1, 0),
+            group: api.clone(),
+            generation: 1,
+            step: 0,
+            epoch: 1,
+            action,
+            written_at: NOW,
+            valid_until: NOW + 60,
+        };
+        let detach = Action::Detach { instances: ids(&["i-1"]) };
+        let end = Action::Terminate { instances: ids(&["s-1"]) };
+        let seen = Seen { serving: 10, taken: NOW, machines: 150, ..Seen::default() };
+        let told = |executor: &mut Executor| {
+            let outlook = executor.outlook(&web, &seen, &BTreeMap::new(), NOW);
+            let [out, ends] = [&detach, &end].map(|action| executor.record(&web, action, NOW));
+            let others = (out.other_groups_in, ends.other_groups_in);
+            (others, (out.removed_everywhere, ends.removed_everywhere), (outlook.detachable, outlook.terminable))
+        };
+        // A fleet of 150 may lose three in a quarter of an hour, this group of ten one of its own.
+        assert_eq!(told(&mut executor), ((0, 0), (0, 0), (1, 1)));
+        let two = Action::Detach { instances: ids(&["i-2", "i-3"]) };
+        let three = Action::Leave { instances: ids(&["s-2", "s-3", "s-4"]) };
+        for (begun, removed, allowed) in [(two, (2, 0), (1, 1)), (three, (0, 3), (1, 0)), (end.clone(), (0, 1), (1, 1))]
+        {
+            // Whatever has become of it: it is on the way, or nobody knows.
+            drop(executor.on(Event::Begin(intent(begun)), NOW));
+            assert_eq!(told(&mut executor), ((1, 1), removed, allowed));
+            let own = executor.record(&api, &detach, NOW);
+            assert_eq!((own.other_groups_in, own.removed_everywhere), (0, 0), "its own is not another's");
+            drop(executor.on(Event::NotWritten(Token::new(StoreId([1; 16]), &api, 1, 0)), NOW));
+            assert_eq!(told(&mut executor), ((0, 0), (0, 0), (1, 1)));
+        }
+        // What takes nobody away is in nobody's way.
+        drop(executor.on(Event::Begin(intent(Action::launch(1, 3))), NOW));
+        assert_eq!(told(&mut executor).0, (0, 0));
     }
 
     #[test]

@@ -21,6 +21,8 @@ const BACK_OFF: (i64, i64) = (300, 1_800);
 /// First and longest time, seconds, for which a shadow that could not be brought back is not tried again: meanwhile others
 /// are launched in its place.
 const TRIED_AGAIN_AFTER: (i64, i64) = (120, 1_800);
+/// Failures further apart than this are no row, seconds (Cluster Autoscaler's `node-group-backoff-reset-timeout`).
+const FORGIVEN_AFTER: i64 = 3 * 3_600;
 /// Entries are kept this long, seconds.
 const KEPT: i64 = 6 * 3_600;
 /// The number serving is remembered this often, seconds.
@@ -60,6 +62,26 @@ struct GroupLedger {
     served: VecDeque<(i64, u32)>,
     /// Members as they were last seen.
     members: BTreeSet<Id>,
+}
+
+/// A way in which machines go; each is paced by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Out of service, into shadow.
+    Out,
+    /// To their end: terminated, or out of standby to be terminated then.
+    End,
+}
+
+impl Way {
+    /// `None` for what takes nobody away.
+    pub const fn of(action: &Action) -> Option<Self> {
+        match action {
+            Action::Detach { .. } | Action::EnterStandby { .. } => Some(Self::Out),
+            Action::Leave { .. } | Action::Terminate { .. } => Some(Self::End),
+            Action::Launch { .. } | Action::Attach { .. } | Action::ExitStandby { .. } | Action::Floor { .. } => None,
+        }
+    }
 }
 
 /// Machines gone within the two windows of the pace.
@@ -208,22 +230,21 @@ impl Ledger {
         }
     }
 
-    /// What is counted of a kind of change within the windows of the pace, in a group.
-    pub fn gone(&self, group: &Id, terminated: bool, now: i64) -> Gone {
-        gone(self.of(group), terminated, now)
+    /// What went a way within the windows of the pace, in a group. `but` are those that are to go now: who left standby to
+    /// end is not counted a second time when it ends.
+    pub fn gone(&self, group: &Id, way: Way, but: &[Id], now: i64) -> Gone {
+        gone(self.of(group), way, but, now)
     }
 
-    /// Detached in all groups within 15 minutes.
-    pub fn gone_everywhere(&self, now: i64) -> u32 {
-        gone(self.entries.iter(), false, now).last_15_minutes
+    /// What went a way in all groups within 15 minutes.
+    pub fn gone_everywhere(&self, way: Way, but: &[Id], now: i64) -> u32 {
+        gone(self.entries.iter(), way, but, now).last_15_minutes
     }
 
-    /// Groups other than this one in which machines were taken away within the last minute.
-    pub fn other_groups_in(&self, group: &Id, now: i64) -> u32 {
-        let away = |entry: &&Entry| entry.action.takes_out() || matches!(entry.action, Action::Terminate { .. });
+    /// Groups other than this one from which machines were taken away within the last minute.
+    pub fn other_groups_in(&self, group: &Id, now: i64) -> BTreeSet<&Id> {
         let lately = self.entries.iter().filter(|entry| entry.group != *group && now - entry.at < SHOWN_AFTER);
-        let groups: BTreeSet<&Id> = lately.filter(away).map(|entry| &entry.group).collect();
-        u32::try_from(groups.len()).unwrap_or(u32::MAX)
+        lately.filter(|entry| Way::of(&entry.action).is_some()).map(|entry| &entry.group).collect()
     }
 
     /// The number that served six hours ago, or the oldest that is known; 0 when none is.
@@ -243,7 +264,13 @@ impl Ledger {
 
     /// Launches of a group failed lately.
     pub fn launches_failing(&self, group: &Id, now: i64) -> bool {
-        self.groups.get(group).and_then(|state| state.failed).is_some_and(|(at, times)| now < at + back_off(times))
+        self.launch_again_at(group, now).is_some()
+    }
+
+    /// When the next launch of a group is tried after one failed, seconds since the epoch; `None` when nothing is waited for.
+    pub fn launch_again_at(&self, group: &Id, now: i64) -> Option<i64> {
+        let (at, times) = self.groups.get(group)?.failed?;
+        Some(at + back_off(times)).filter(|again| now < *again)
     }
 
     fn of(&self, group: &Id) -> impl Iterator<Item = &Entry> {
@@ -272,7 +299,8 @@ impl Entry {
 
 impl GroupLedger {
     fn fail(&mut self, at: i64) {
-        let times = self.failed.map_or(0, |(_, times)| times);
+        let row = self.failed.filter(|(last, _)| at - last < FORGIVEN_AFTER);
+        let times = row.map_or(0, |(_, times)| times);
         self.failed = Some((at, times.saturating_add(1)));
     }
 }
@@ -286,23 +314,24 @@ fn doubled((first, longest): (i64, i64), times: u32) -> i64 {
     (first << (times.clamp(1, 8) - 1)).min(longest)
 }
 
-fn gone<'a>(entries: impl Iterator<Item = &'a Entry>, terminated: bool, now: i64) -> Gone {
-    let mut gone = Gone::default();
-    for entry in entries {
-        let instances = match &entry.action {
-            Action::Detach { instances } | Action::EnterStandby { instances } if !terminated => instances,
-            Action::Terminate { instances } if terminated => instances,
-            _ => continue,
-        };
-        let number = u32::try_from(instances.len()).unwrap_or(u32::MAX);
+fn gone<'a>(entries: impl Iterator<Item = &'a Entry>, way: Way, but: &[Id], now: i64) -> Gone {
+    let (mut lately, mut today) = (Vec::new(), Vec::new());
+    for entry in entries.filter(|entry| Way::of(&entry.action) == Some(way) && now - entry.at < KEPT) {
+        // One that was detached, came back and is detached again went twice; nobody ends twice.
+        let named = entry.action.instances().iter().filter(|it| way == Way::Out || !but.contains(it));
+        today.extend(named.clone());
         if now - entry.at < 900 {
-            gone.last_15_minutes = gone.last_15_minutes.saturating_add(number);
-        }
-        if now - entry.at < KEPT {
-            gone.last_6_hours = gone.last_6_hours.saturating_add(number);
+            lately.extend(named);
         }
     }
-    gone
+    let number = |mut named: Vec<&Id>| {
+        if way == Way::End {
+            named.sort();
+            named.dedup();
+        }
+        u32::try_from(named.len()).unwrap_or(u32::MAX)
+    };
+    Gone { last_15_minutes: number(lately), last_6_hours: number(today) }
 }
 
 #[cfg(test)]
@@ -395,10 +424,25 @@ mod tests {
         }
         done(&mut ledger, Action::Terminate { instances: ids(&["s-1"]) }, &["s-1"], NOW);
         let web = id("web");
-        assert_eq!(ledger.gone(&web, false, NOW), Gone { last_15_minutes: 2, last_6_hours: 4 });
-        assert_eq!(ledger.gone(&web, true, NOW), Gone { last_15_minutes: 1, last_6_hours: 1 });
-        assert_eq!(ledger.gone_everywhere(NOW), 2);
-        assert_eq!((ledger.other_groups_in(&web, NOW), ledger.other_groups_in(&id("api"), NOW)), (0, 1));
+        assert_eq!(ledger.gone(&web, Way::Out, &[], NOW), Gone { last_15_minutes: 2, last_6_hours: 4 });
+        assert_eq!(ledger.gone(&web, Way::End, &[], NOW), Gone { last_15_minutes: 1, last_6_hours: 1 });
+        let everywhere = |way| ledger.gone_everywhere(way, &[], NOW);
+        assert_eq!((everywhere(Way::Out), everywhere(Way::End)), (2, 1));
+        let other = |group: &str| ledger.other_groups_in(&id(group), NOW).len();
+        assert_eq!((other("web"), other("api")), (0, 1));
+    }
+
+    #[test]
+    fn who_leaves_standby_to_end_went_once() {
+        let mut ledger = Ledger::default();
+        done(&mut ledger, Action::Leave { instances: ids(&["s-1", "s-2"]) }, &["s-1", "s-2"], NOW - 100);
+        let gone = |ledger: &Ledger, but: &[&str]| ledger.gone(&id("web"), Way::End, &ids(but), NOW).last_15_minutes;
+        assert_eq!((gone(&ledger, &[]), gone(&ledger, &["s-1"])), (2, 1), "its end is no second one");
+        assert_eq!(ledger.other_groups_in(&id("api"), NOW - 60).len(), 1, "and one group at a time counts it");
+        done(&mut ledger, Action::Terminate { instances: ids(&["s-1"]) }, &["s-1"], NOW);
+        assert_eq!(gone(&ledger, &[]), 2);
+        assert_eq!(ledger.gone_everywhere(Way::End, &ids(&["s-2"]), NOW), 1);
+        assert_eq!(ledger.gone_everywhere(Way::Out, &[], NOW), 0);
     }
 
     #[test]
@@ -410,6 +454,15 @@ mod tests {
         assert!(!ledger.launches_failing(&id("web"), NOW), "the checker's refusal is no failure");
         ledger.settled(&launch(), &refused(true), NOW);
         assert!(ledger.launches_failing(&id("web"), NOW + 299) && !ledger.launches_failing(&id("web"), NOW + 300));
+        let again = |ledger: &Ledger, at| ledger.launch_again_at(&id("web"), at);
+        assert_eq!((again(&ledger, NOW), again(&ledger, NOW + 300)), (Some(NOW + 300), None));
+        let mut seldom = ledger.clone();
+        seldom.settled(&launch(), &refused(true), NOW + FORGIVEN_AFTER);
+        assert_eq!(
+            again(&seldom, NOW + FORGIVEN_AFTER),
+            Some(NOW + FORGIVEN_AFTER + 300),
+            "hours later it is the first"
+        );
         ledger.settled(&launch(), &refused(true), NOW + 300);
         assert!(ledger.launches_failing(&id("web"), NOW + 899));
         for _ in 0..9 {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use checker::{Change, Facts, Fleet, Limits, Load, Machine, Place, ShadowFacts};
 use foreshadow_proto::convert::Id;
 use planner::demand::InstanceMode;
-use planner::evidence::{Evidence, Instance, Origin};
+use planner::evidence::{Evidence, Instance, Inventory, Origin};
 use planner::hold::Hold;
 use planner::plan::{Memory, Plan};
 use planner::policy::{AtLimit, Metric, Mode, Policy};
@@ -105,7 +105,12 @@ fn facts(planned: &Planned, around: &Surroundings) -> Facts {
         valid_until: plan.valid_until,
         inventory_complete: evidence.inventory.complete,
         inventory_age_seconds: evidence.inventory.age_seconds,
-        machines: evidence.inventory.instances.iter().map(|it| machine(policy, it, around)).collect(),
+        machines: evidence
+            .inventory
+            .instances
+            .iter()
+            .map(|it| machine(policy, &evidence.inventory, it, around))
+            .collect(),
         minimum: policy.minimum,
         maximum: policy.maximum,
         windows: policy.windows.iter().map(window).collect(),
@@ -113,6 +118,11 @@ fn facts(planned: &Planned, around: &Surroundings) -> Facts {
         removed: around.record.removed,
         launched_last_hour: around.record.launched_last_hour,
         launches_per_hour: policy.launches_per_hour,
+        expected: evidence.inventory.expected,
+        price_per_hour: evidence.conditions.price_per_hour,
+        spend_per_hour: policy.spend_per_hour,
+        shadows_at_most: policy.shadows_at_most,
+        pulse: evidence.conditions.pulse.map(|pulse| checker::Pulse { cpu: pulse.cpu, network: pulse.network }),
         fleet: Fleet {
             other_groups_in: around.record.other_groups_in,
             removed_15_minutes: around.record.removed_everywhere,
@@ -131,8 +141,9 @@ fn window(window: &planner::bounds::Window) -> checker::Window {
     checker::Window { from, until, minimum, maximum }
 }
 
-fn machine(policy: &Policy, instance: &Instance, around: &Surroundings) -> Machine {
-    let shadow = instance.shadow.as_ref();
+fn machine(policy: &Policy, inventory: &Inventory, instance: &Instance, around: &Surroundings) -> Machine {
+    let (shadow, kind) = (instance.shadow.as_ref(), instance.instance_type.as_deref());
+    let weights = policy.targets.keys().filter_map(|metric| Some((metric.to_string(), policy.weight(*metric, kind)?)));
     Machine {
         id: instance.id.clone(),
         place: match instance.mode {
@@ -142,6 +153,9 @@ fn machine(policy: &Policy, instance: &Instance, around: &Surroundings) -> Machi
             InstanceMode::Shadow => Place::Shadow,
             InstanceMode::Gone => Place::Gone,
         },
+        weights: weights.collect(),
+        stolen_percent: inventory.stolen.get(&instance.id).copied().unwrap_or_default(),
+        price_per_hour: kind.and_then(|name| inventory.prices.get(name)).copied(),
         protected: instance.protected,
         ours: shadow.is_some_and(|shadow| shadow.origin == Origin::Ours),
         in_target_group: around.balanced.contains(&instance.id),
@@ -297,7 +311,7 @@ fn refreshed(planned: &Planned, fresh: &Fresh, now: i64) -> Planned {
 mod tests {
     use planner::baseline::Baseline;
     use planner::demand::Demand;
-    use planner::evidence::{Conditions, Inventory, MetricEvidence};
+    use planner::evidence::{Conditions, MetricEvidence};
 
     use super::*;
 

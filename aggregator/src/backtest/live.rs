@@ -235,7 +235,8 @@ fn measurements(observed: &Observed, setting: &Setting) -> Measurements {
         .map(|reading| reading.utilisation)
         .collect();
     // The baseline is taken as measured: what three idle shadows show.
-    let idle = Measured { shadows: vec![on_grid(100.0 * setting.idle); 3], regression: None, serving };
+    let idle =
+        Measured { shadows: vec![on_grid(100.0 * setting.idle); 3], regression: None, serving, ..Measured::default() };
     let machines = count(observed.inventory.instances.len());
     Measurements {
         inventory: observed.inventory.clone(),

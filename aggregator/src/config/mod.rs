@@ -180,6 +180,8 @@ pub struct Group {
     pub launches_per_hour: Option<u32>,
     /// Most that the whole group may cost, shadows included.
     pub spend_per_hour: Option<f64>,
+    /// Most that may stand in shadow at once, draining ones and those of others included.
+    pub shadows_at_most: Option<u32>,
     pub silent_at_limit: Option<AtLimit>,
     pub adopt: Option<Adopt>,
     pub shadow_by: Option<ShadowBy>,
@@ -402,6 +404,7 @@ fn group(reader: &mut Reader, mut section: Section<'_>, longest_shadow: u32) -> 
         change_cost: section.get(reader, "change_cost", want::number(0.0..=1e6)),
         launches_per_hour: section.get(reader, "launches_per_hour", want::count(0..=100_000)),
         spend_per_hour: section.get(reader, "spend_per_hour", want::number(0.0..=1e9)),
+        shadows_at_most: section.get(reader, "shadows_at_most", want::count(0..=100_000)),
         silent_at_limit: section
             .get(reader, "silent_at_limit", |value| one_of(value, [AtLimit::Release, AtLimit::Terminate])),
         adopt: section.get(reader, "adopt", |value| one_of(value, [Adopt::None, Adopt::All])),

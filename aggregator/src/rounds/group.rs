@@ -7,7 +7,7 @@ use std::sync::Arc;
 use forecast::events::{self, Occurrence};
 use forecast::{Contest, Options, Pool, Series, Tracker};
 use foreshadow_proto::v1;
-use planner::baseline::{self, Baseline, Doubt, Measured};
+use planner::baseline::{self, Baseline, Doubt, Measured, OfType};
 use planner::demand::{Demand, InstanceMode};
 use planner::evidence::{Conditions, Evidence, Forecast, ForecastEvent, Inventory, MetricEvidence};
 use planner::plan::{Memory, Plan};
@@ -68,6 +68,8 @@ struct MetricRound {
     refused: Option<String>,
     /// What stands behind the forecast, for people.
     standing: Option<Arc<Standing>>,
+    /// What idle instances use by type, for people.
+    idle: Vec<OfType>,
 }
 
 impl MetricRound {
@@ -241,6 +243,7 @@ impl GroupRound {
             let last = *round.baseline_at.get_or_insert(now);
             #[allow(clippy::cast_precision_loss, reason = "seconds between rounds")]
             let hours = (now - last).max(0) as f64 / 3_600.0;
+            round.idle.clone_from(&found.of_types);
             (round.baseline, round.doubt) = baseline::bounded(&round.baseline, found, *target, hours);
             round.baseline_at = Some(now);
         }
@@ -297,6 +300,7 @@ impl GroupRound {
                 refused: round.refused.clone(),
                 baseline: round.baseline,
                 doubt: round.doubt,
+                idle: round.idle.clone(),
             };
             (metric.to_string(), report)
         });

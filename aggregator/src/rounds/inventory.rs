@@ -1,7 +1,7 @@
 //! The inventory as the plan sees it: who is in which mode, with what we did and nobody can see yet,
 //! and what each shadow shows of itself: is it heard, does anybody talk to it, could it come back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use foreshadow_proto::convert::Id;
 use planner::demand::InstanceMode;
@@ -27,6 +27,21 @@ struct Standing<'a> {
     deploying: bool,
     /// Bringing it back was refused lately.
     refused: bool,
+}
+
+/// What a host gives to others is averaged over so many slices (five minutes) …
+const STEAL_SLICES: i64 = 30;
+/// … and below this it is noise, percent.
+const STEAL_NOISE: f64 = 0.5;
+
+/// Percent of the processors' time that each member's host gives to others, as far as it is more than noise.
+fn stolen(snapshot: &GroupSnapshot, slices: &HashMap<Id, InstanceSlices>, now: Now) -> BTreeMap<String, f64> {
+    let until = now.wall.div_euclid(10);
+    let of = |member: &MemberSnapshot| {
+        let percent = slices.get(&member.instance)?.mean(Signal::Steal, until - STEAL_SLICES..until)?;
+        Some((member.instance.to_string(), percent)).filter(|_| percent >= STEAL_NOISE)
+    };
+    snapshot.members.iter().filter_map(of).collect()
 }
 
 /// The evidence of one open session.
@@ -115,6 +130,8 @@ pub fn inventory(
         },
         instances: instances.collect(),
         expected: outlook.expected,
+        stolen: stolen(snapshot, slices, now),
+        prices: BTreeMap::new(),
         zones: snapshot.zones.iter().map(ToString::to_string).collect(),
         termination: snapshot.termination.clone(),
         old_versions: snapshot

@@ -8,11 +8,13 @@ pub(crate) mod idle;
 pub(crate) mod inventory;
 mod minutes;
 mod plans;
+pub(crate) mod pulse;
 mod raised;
 mod service;
 pub(crate) mod slices;
 pub(crate) mod sql;
 mod standing;
+mod tally;
 
 pub use board::{AnswersCapacity, Board, GroupReport, PredictError};
 pub use group::{GroupRound, Measurements};

@@ -7,13 +7,15 @@ use std::time::Duration;
 use foreshadow_proto::convert::Id;
 use planner::evidence::Conditions;
 use planner::hold::Hold;
-use planner::plan::{Plan, Step};
+use planner::plan::Plan;
 use planner::policy::{Metric, Mode, Policy};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::minutes::{self, Serving};
+use super::pulse::{Pulse, Use};
 use super::slices::{InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal};
+use super::tally::{Made, Tally};
 use super::{Board, GroupRound, Measurements, PlanLog, idle, inventory};
 use crate::act::{self, Kind, Outlook, Seen};
 use crate::clock::{Clock, Now};
@@ -118,6 +120,7 @@ pub struct Service {
     jumped: Option<i64>,
     slices: HashMap<Id, InstanceSlices>,
     groups: BTreeMap<Id, Group>,
+    tally: Tally,
     /// Minutes (start, s) that got samples after they were closed.
     late: BTreeSet<i64>,
     /// Of all groups, as of the beginning of this round.
@@ -133,8 +136,7 @@ struct Group {
     last_plan: Option<(String, i64)>,
     /// When a decision of it was written down last.
     recorded: Option<i64>,
-    /// Its latest plan would take machines away.
-    wants_in: bool,
+    pulse: Pulse,
 }
 
 impl Service {
@@ -172,6 +174,7 @@ impl Service {
             jumped: None,
             slices: HashMap::new(),
             groups: BTreeMap::new(),
+            tally: Tally::default(),
             late: BTreeSet::new(),
             machines: 0,
         }
@@ -265,6 +268,30 @@ impl Service {
                 tracing::error!(%group, %error, "no plan in this round");
             }
         }
+        self.tally.keep(&self.groups.keys().cloned().collect());
+        // Every group was asked: what takes machines away is judged by what all of them want.
+        for made in self.tally.counted(self.machines) {
+            self.hand_over(made).await;
+        }
+    }
+
+    /// Writes a plan down where it is due, and hands it over to be carried out.
+    async fn hand_over(&mut self, made: Made) {
+        let Made { group, planned, record } = made;
+        if record {
+            match self.act.record(&planned).await {
+                Ok(()) => {
+                    if let Some(state) = self.groups.get_mut(&group) {
+                        state.recorded = Some(planned.plan.made_at);
+                    }
+                }
+                Err(error) => tracing::error!(%group, %error, "a decision cannot be written down"),
+            }
+        }
+        // A change that was begun before a restart waits for a plan to be judged by, and while it is open no plan has a step.
+        if planned.evidence.conditions.changing || planned.plan.steps.iter().any(|step| step.permitted) {
+            self.act.offer(planned);
+        }
     }
 
     /// A clock that jumped extends every lease and holds every change: what was measured by it is wrong.
@@ -315,7 +342,7 @@ impl Service {
             round.take(&minutes);
         }
         let closed = newest.max((now - CATCH_UP_SECONDS).div_euclid(60) * 60);
-        Ok(Group { round: Some(round), closed, last_plan: None, recorded: None, wants_in: false })
+        Ok(Group { round: Some(round), closed, last_plan: None, recorded: None, pulse: Pulse::default() })
     }
 
     async fn group_round(
@@ -337,7 +364,11 @@ impl Service {
         };
         round.set_policy(policy.clone());
         round.announce(self.calendar.of(group));
-        let measured = self.measure(&policy, group, snapshot, now).await;
+        let mut measured = self.measure(&policy, group, snapshot, now).await;
+        let used = self.used(snapshot, now);
+        if let Some(state) = self.groups.get_mut(group) {
+            measured.conditions.pulse = state.pulse.take(now, used);
+        }
         let act = self.act.clone();
         // Fitting models takes CPU; a panic in one group must not end the others.
         let made = tokio::task::spawn_blocking(move || {
@@ -351,7 +382,7 @@ impl Service {
         let fingerprint = fingerprint(plan);
         let Some(state) = self.groups.get_mut(group) else { return Ok(()) };
         state.round = Some(round);
-        state.wants_in = plan.steps.iter().any(|step| matches!(step.step, Step::Detach { .. }));
+        self.tally.count(group, plan);
         let due = state
             .last_plan
             .as_ref()
@@ -361,10 +392,7 @@ impl Service {
             state.last_plan = Some((fingerprint, plan.made_at));
         }
         let sampled = state.recorded.is_none_or(|at| plan.made_at - at >= DECISION_WRITTEN_EVERY);
-        if sampled || (due && !plan.steps.is_empty()) {
-            self.act.record(&planned).await?;
-            state.recorded = Some(plan.made_at);
-        }
+        let record = sampled || (due && !plan.steps.is_empty());
         let labels = |name: &'static str, value: Option<u32>| {
             if let Some(value) = value {
                 metrics::gauge!(name, "group" => group.to_string()).set(f64::from(value));
@@ -374,15 +402,21 @@ impl Service {
         metrics::gauge!("foreshadow_group_planned_timestamp_seconds", "group" => group.to_string())
             .set(plan.made_at as f64);
         labels("foreshadow_group_serving", Some(plan.serving));
+        labels("foreshadow_group_never_ready", Some(never_ready(plan)));
         labels("foreshadow_group_need_now", plan.need_now);
         labels("foreshadow_group_need_ahead", plan.need_ahead);
         metrics::counter!("foreshadow_rounds_total").increment(1);
         self.board.publish(group, report);
-        // A change that was begun before a restart waits for a plan to be judged by, and while it is open no plan has a step.
-        if planned.evidence.conditions.changing || planned.plan.steps.iter().any(|step| step.permitted) {
-            self.act.offer(planned);
+        if let Some(made) = self.tally.wait(Made { group: group.clone(), planned, record }) {
+            self.hand_over(made).await;
         }
         Ok(())
+    }
+
+    /// What those that serve used within the last minute.
+    fn used(&self, snapshot: &GroupSnapshot, now: i64) -> Option<Use> {
+        let serving = snapshot.members.iter().filter(|member| member.mode == observe::InstanceMode::Serving);
+        Use::of(serving.filter_map(|member| self.slices.get(&member.instance)), now.div_euclid(10))
     }
 
     /// Rollups of the minutes that ended since the last round, in order, and of those that samples
@@ -471,11 +505,13 @@ impl Service {
             version: snapshot.version.clone(),
             ..Measurements::default()
         };
+        let kinds: BTreeSet<&str> = snapshot.members.iter().filter_map(|it| it.instance_type.as_deref()).collect();
+        measured.inventory.prices = prices.into_iter().filter(|(name, _)| kinds.contains(name.as_str())).collect();
         for metric in policy.targets.keys().copied() {
             if let Some(present) = self.present(policy, metric, &serving, now_slice) {
                 measured.present.insert(metric, present);
             }
-            measured.idle.insert(metric, idle::measured(policy, metric, snapshot, &self.slices, now));
+            measured.idle.insert(metric, idle::measured(policy, metric, &snapshot.members, &self.slices, now));
         }
         measured
     }
@@ -504,13 +540,7 @@ impl Service {
 
     /// All groups together, as of their latest rounds.
     fn fleet(&self) -> checker::Fleet {
-        let count = |items: usize| u32::try_from(items).unwrap_or(u32::MAX);
-        checker::Fleet {
-            groups: count(self.groups.len()),
-            groups_that_want_in: count(self.groups.values().filter(|group| group.wants_in).count()),
-            machines: count(self.machines),
-            ..checker::Fleet::default()
-        }
+        self.tally.fleet(self.machines)
     }
 
     /// What of our own doing the inventory cannot show yet.
@@ -539,10 +569,7 @@ impl Service {
         outlook: &Outlook,
     ) -> Conditions {
         let now = self.clock.now();
-        let fleet = self.fleet();
         let loopback = self.act.reach(snapshot.source) == Reach::Loopback;
-        let common =
-            f64::from(fleet.groups_that_want_in) > self.options.limits.common_cause_share * f64::from(fleet.groups);
         Conditions {
             started_seconds_ago: u32::try_from(now.boot - self.started.boot).unwrap_or_default(),
             paused: self.act.control().standing(group).paused,
@@ -554,10 +581,13 @@ impl Service {
             not_owner: snapshot.owner.as_ref().is_some_and(|owner| *owner != self.act.owner()),
             clock_jumped: self.jumped.is_some_and(|at| now.boot - at < AFTER_JUMP_SECONDS),
             launches_failing: outlook.launches_failing,
+            launch_again_at: outlook.launch_again_at,
+            // What those that serve use is taken in once a round.
+            pulse: None,
             // A token that all agents share proves no instance: each has to have its own certificate.
             agents_unauthenticated: !(loopback || self.options.authenticated && snapshot.is_proven()),
             claimed: snapshot.source.is_none(),
-            common_cause: common && fleet.groups_that_want_in > 1,
+            common_cause: self.tally.is_common(&self.options.limits),
             changing: outlook.changing,
             detachable: Some(outlook.detachable),
             terminable: Some(outlook.terminable),
@@ -568,12 +598,20 @@ impl Service {
     }
 }
 
-/// What everybody of a group costs per hour, and one more on average; `None` unless every price is known.
+/// What everybody of a group costs per hour, and one more at most: as much as the dearest of them, or as any where nobody is
+/// there. `None` unless every price is known.
 fn cost(snapshot: &GroupSnapshot, prices: &BTreeMap<String, f64>) -> Option<(f64, f64)> {
-    let each = snapshot.members.iter().map(|member| prices.get(member.instance_type.as_deref()?).copied());
-    let all: f64 = each.sum::<Option<f64>>().filter(|_| !snapshot.members.is_empty())?;
-    #[allow(clippy::cast_precision_loss, reason = "a count of instances")]
-    Some((all, all / snapshot.members.len() as f64))
+    let there = snapshot.members.iter().filter(|member| member.mode != observe::InstanceMode::Gone);
+    let each: Vec<f64> =
+        there.map(|member| prices.get(member.instance_type.as_deref()?).copied()).collect::<Option<_>>()?;
+    let dearest =
+        if each.is_empty() { prices.values().copied().reduce(f64::max) } else { each.iter().copied().reduce(f64::max) };
+    Some((each.iter().sum(), dearest?))
+}
+
+/// Instances that a plan counts on no more.
+fn never_ready(plan: &Plan) -> u32 {
+    plan.holds.iter().map(|hold| if let Hold::NeverReady { instances, .. } = hold { *instances } else { 0 }).sum()
 }
 
 /// What makes a plan worth writing down: its steps and holds, not the ages within them.

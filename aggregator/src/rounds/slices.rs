@@ -30,9 +30,12 @@ pub enum Signal {
     NetworkOut,
     /// Packets per second, both ways: the share of traffic, for the idle baseline.
     Packets,
+    /// Percent of the processors' time that the host gave to others.
+    Steal,
 }
 
-const SIGNALS: [Signal; 5] = [Signal::Cpu, Signal::Memory, Signal::NetworkIn, Signal::NetworkOut, Signal::Packets];
+const SIGNALS: [Signal; 6] =
+    [Signal::Cpu, Signal::Memory, Signal::NetworkIn, Signal::NetworkOut, Signal::Packets, Signal::Steal];
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Weighted {
@@ -123,6 +126,7 @@ fn read(signal: Signal, sample: &Sample) -> Option<f64> {
         Signal::NetworkIn => sample.network.map(|network| 8.0 * network.in_bytes),
         Signal::NetworkOut => sample.network.map(|network| 8.0 * network.out_bytes),
         Signal::Packets => sample.network.map(|network| network.in_packets + network.out_packets),
+        Signal::Steal => sample.cpu_steal_percent,
     }
 }
 

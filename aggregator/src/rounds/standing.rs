@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use forecast::{BandCoverage, Champion, Forecast, Held, Tracker, Trust};
-use planner::baseline::{Baseline, Doubt};
+use planner::baseline::{Baseline, Doubt, OfType};
 use serde::Serialize;
 
 /// Models, coverage and trust of the newest forecast. Made anew with every forecast, not with every round.
@@ -57,6 +57,9 @@ pub struct MetricReport {
     /// Why the baseline is taken as zero.
     #[schema(value_type = Option<String>)]
     pub doubt: Option<Doubt>,
+    /// What shadows use by instance type: median and spread, points, with how many shadows and readings are behind it.
+    #[schema(value_type = Vec<serde_json::Value>)]
+    pub idle: Vec<OfType>,
 }
 
 impl Standing {

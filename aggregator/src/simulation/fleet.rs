@@ -1,6 +1,7 @@
 //! The strict fake behind the cloud seam. Its futures are ready at once.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -23,13 +24,15 @@ const MEMBER_TAG: &str = "aws:autoscaling:groupName";
 pub struct SimulatedFleet {
     groups: Vec<String>,
     state: Mutex<(StrictCloud, i64)>,
+    /// What the clock of whoever describes is ahead of the cloud's, seconds.
+    ahead: AtomicI64,
 }
 
 impl SimulatedFleet {
     pub fn new(cloud: StrictCloud) -> Self {
         let groups = cloud.truth().groups.keys().cloned().collect();
         let now = cloud.clock();
-        Self { groups, state: Mutex::new((cloud, now)) }
+        Self { groups, state: Mutex::new((cloud, now)), ahead: AtomicI64::new(0) }
     }
 
     fn state(&self) -> MutexGuard<'_, (StrictCloud, i64)> {
@@ -41,6 +44,11 @@ impl SimulatedFleet {
         let mut state = self.state();
         state.1 = now;
         state.0.advance(now);
+    }
+
+    /// Descriptions are stamped by a clock that is so far ahead, seconds.
+    pub fn set_ahead(&self, ahead: i64) {
+        self.ahead.store(ahead, Ordering::Relaxed);
     }
 
     /// Looks at, or changes, the account behind the seam.
@@ -161,7 +169,7 @@ fn called(batch: usize, result: Result<(), CloudError>) -> Option<Called> {
 #[async_trait]
 impl Fleet for SimulatedFleet {
     async fn describe(&self) -> Result<Inventory, FleetError> {
-        let taken_micros = self.ask(|_, now| now) * 1_000_000;
+        let taken_micros = (self.ask(|_, now| now) + self.ahead.load(Ordering::Relaxed)) * 1_000_000;
         let mut inventory = Inventory { taken_micros, complete: true, ..Inventory::default() };
         for name in &self.groups {
             let (mut members, mut token) = (Vec::new(), None::<String>);

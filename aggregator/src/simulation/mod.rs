@@ -2,8 +2,10 @@
 //! that runs in production (timeline, sessions, planner, checker, journal, the call itself) between a
 //! load and a cloud that are made up. The demo shows it, the tests run it through weeks.
 
+mod faults;
 mod fleet;
 mod world;
 
+pub use faults::Faults;
 pub use fleet::SimulatedFleet;
 pub use world::{Observed, Options, World};

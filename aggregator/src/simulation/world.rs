@@ -14,7 +14,7 @@ use planner::policy::{Metric, Mode, Policy};
 use planner::simulation::StrictCloud;
 use planner::simulation::cloud::{Carried, Lifecycle};
 
-use super::SimulatedFleet;
+use super::{Faults, SimulatedFleet};
 use crate::act::aftermath::Aftermath;
 use crate::act::journal::{Effect, Event};
 use crate::act::{Executor, Intent, Kind, Leads, Outlook, Planned, Seen, Settled, Standing, Verdict};
@@ -23,6 +23,7 @@ use crate::clock::Now;
 use crate::decision::Decision;
 use crate::fleet::{Called, Fleet, Found, Reach, Token};
 use crate::observe::{self, GroupSnapshot, Patience, Timeline};
+use crate::rounds::pulse::{Pulse, Use};
 use crate::rounds::slices::{InstanceSlices, Signal};
 use crate::rounds::{idle, inventory};
 use crate::shadow::{Book, Origin, ShadowConfig, ShadowSession};
@@ -66,6 +67,8 @@ pub struct World {
     dies_after: Option<usize>,
     /// How often it died.
     pub crashes: u32,
+    pub faults: Faults,
+    pulse: Pulse,
     /// Where its cloud is said to be: only on this very machine may limits be gentler.
     pub reach: Reach,
 }
@@ -84,8 +87,12 @@ pub struct Observed {
 impl World {
     /// A world around one group of a cloud, at the cloud's own time.
     pub fn new(cloud: StrictCloud, group: Id, options: Options) -> Self {
-        let now = cloud.clock();
-        let fleet = Arc::new(SimulatedFleet::new(cloud));
+        Self::around(Arc::new(SimulatedFleet::new(cloud)), group, options)
+    }
+
+    /// The same around a cloud that others may know as well.
+    pub(super) fn around(fleet: Arc<SimulatedFleet>, group: Id, options: Options) -> Self {
+        let now = fleet.with(|cloud| cloud.clock());
         let timeline = Timeline::new(options.patience, 1_000, 1_000);
         timeline.set_read();
         let executor = Executor::new(StoreId(options.installation), 1, options.limits);
@@ -106,6 +113,8 @@ impl World {
             reaped: now,
             dies_after: None,
             crashes: 0,
+            faults: Faults::default(),
+            pulse: Pulse::default(),
             reach: Reach::Cloud,
         }
     }
@@ -113,6 +122,14 @@ impl World {
     /// The name under which it owns its group.
     pub fn owner(&self) -> String {
         StoreId(self.options.installation).to_string()
+    }
+
+    pub(super) const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(super) const fn book_mut(&mut self) -> &mut Book {
+        &mut self.book
     }
 
     /// The journal as it is on disk.
@@ -149,26 +166,29 @@ impl World {
     /// What idle and serving instances use, as the latest description has them.
     pub fn idle(&self, policy: &Policy, now: i64) -> BTreeMap<Metric, Measured> {
         let Some(snapshot) = self.timeline.group(&self.group) else { return BTreeMap::new() };
-        let of = |metric: &Metric| (*metric, idle::measured(policy, *metric, &snapshot, &self.slices, now));
+        let of = |metric: &Metric| (*metric, idle::measured(policy, *metric, &snapshot.members, &self.slices, now));
         policy.targets.keys().map(of).collect()
     }
 
-    /// One minute of load on the group, and what agents and inventory show of it at `now`. `heard` is
-    /// false while no agent can be heard.
+    /// One minute of load on the group, and what agents and inventory show of it at the true time `now`. `heard` is false while
+    /// no agent can be heard.
     pub fn observe(&mut self, now: i64, load: f64, heard: bool) -> Option<Observed> {
         self.fleet.set_now(now);
         let group = self.group.to_string();
-        let carried = self.fleet.with(|cloud| cloud.carry(now, &group, load)).ok()?;
+        let carried = self.faults.told(self.fleet.with(|cloud| cloud.carry(now, &group, load)).ok()?);
         if heard {
             self.hear(&carried, now);
         }
+        // Samples bear the agents' own times: by a clock that is elsewhere none of them is of now.
+        let heard = heard && self.faults.ahead == 0;
+        let now = self.wall(now);
         match self.fleet.describe().now_or_never()? {
             Ok(found) => self.timeline.take("simulated", &found),
             Err(error) => self.timeline.lost("simulated", error.to_string()),
         }
         let moves = self.timeline.moves(now * 1_000_000);
         self.timeline.apply(&moves);
-        for released in self.book.follow(&moves, clocks(now)).released {
+        for released in self.book.follow(&moves, self.faults.clocks(now)).released {
             self.timeline.release(&released);
         }
         for session in self.book.sessions() {
@@ -186,9 +206,12 @@ impl World {
         let talk: Vec<f64> = serving.filter_map(packets).collect();
         #[allow(clippy::cast_precision_loss, reason = "a count of instances")]
         let talk = (!talk.is_empty()).then(|| talk.iter().sum::<f64>() / talk.len() as f64);
-        let inventory = inventory::inventory(&snapshot, &sessions, &self.slices, talk, &outlook, clocks(now));
+        let clocks = self.faults.clocks(now);
+        let inventory = inventory::inventory(&snapshot, &sessions, &self.slices, talk, &outlook, clocks);
         let demand = if heard { measured(&inventory, &carried) } else { None };
-        let conditions = self.conditions(&snapshot, &outlook, now);
+        let used = Use::of(serving_slices(&snapshot, &self.slices), slice);
+        let pulse = self.pulse.take(now, used);
+        let conditions = Conditions { pulse, ..self.conditions(&snapshot, &outlook, now) };
         Some(Observed { carried, demand, inventory, conditions, sessions, version: snapshot.version })
     }
 
@@ -247,7 +270,8 @@ impl World {
 
     fn conditions(&self, snapshot: &GroupSnapshot, outlook: &Outlook, now: i64) -> Conditions {
         Conditions {
-            started_seconds_ago: u32::try_from(now - self.started).unwrap_or_default(),
+            started_seconds_ago: u32::try_from(self.faults.clocks(now).boot - self.started).unwrap_or_default(),
+            clock_jumped: self.faults.clock_jumped(self.faults.clocks(now).boot),
             paused: self.standing.paused,
             deploying: snapshot.deploying,
             untold: snapshot.untold,
@@ -255,6 +279,7 @@ impl World {
             floor: snapshot.floor,
             not_owner: snapshot.owner.as_ref().is_some_and(|owner| *owner != self.owner()),
             launches_failing: outlook.launches_failing,
+            launch_again_at: outlook.launch_again_at,
             changing: outlook.changing,
             detachable: Some(outlook.detachable),
             terminable: Some(outlook.terminable),
@@ -273,13 +298,14 @@ impl World {
         Decision::of(planned, self.options.limits, self.executor.judged(planned, self.reach))
     }
 
-    /// Carries a plan out at `now`, and whatever of earlier ones is still open.
+    /// Carries a plan out at the true time `now`, and whatever of earlier ones is still open.
     pub fn act(&mut self, planned: &Planned, now: i64) {
         self.fleet.set_now(now);
         if now - self.reaped >= REAP_EVERY && reaper::may_tag(&self.standing) {
             self.reaped = now;
             self.reap();
         }
+        let now = self.wall(now);
         let due = self.executor.on(Event::Tick, now);
         self.perform(planned, due, now);
         let mut index = 0;
@@ -296,9 +322,9 @@ impl World {
         for name in step.instances() {
             let Ok(instance) = Id::new("instance", name) else { continue };
             let changed = match step {
-                Step::Extend { .. } => self.book.extend(&instance, reason, clocks(now)),
+                Step::Extend { .. } => self.book.extend(&instance, reason, self.faults.clocks(now)),
                 Step::Adopt { .. } => self.book.adopt(&instance, reason),
-                _ => self.book.release(&instance, reason, clocks(now)),
+                _ => self.book.release(&instance, reason, self.faults.clocks(now)),
             };
             let Ok(changed) = changed else { continue };
             changed.released.iter().for_each(|released| self.timeline.release(released));
@@ -350,7 +376,8 @@ impl World {
     /// The process died: what is on disk is all it knows.
     fn restart(&mut self, now: i64) -> Vec<Effect> {
         self.crashes += 1;
-        self.started = now;
+        self.started = self.faults.clocks(now).boot;
+        self.pulse = Pulse::default();
         self.executor =
             Executor::new(StoreId(self.options.installation), self.executor.epoch() + 1, self.options.limits);
         let (mut open, mut done) = (Vec::new(), Vec::new());
@@ -384,7 +411,7 @@ impl World {
                         verdicts::last_word(&intent, planned, &fresh, &self.standing, self.reach, &self.executor, now)
                     }
                 };
-                Event::Checked { token: intent.token, refusals, owns: true }
+                Event::Checked { token: intent.token, refusals, owns: !self.faults.dispossessed }
             }
             Effect::Call(intent) => {
                 if intent.action.takes_out() {
@@ -413,9 +440,9 @@ impl World {
         }
         let after = Aftermath::of(intent, settled);
         self.book.unmark(&after.inside);
-        self.book.doubt(&after.in_doubt, clocks(intent.written_at));
+        self.book.doubt(&after.in_doubt, self.faults.clocks(intent.written_at));
         for instance in &after.ended {
-            drop(self.book.close(instance, "terminated", clocks(intent.written_at)));
+            drop(self.book.close(instance, "terminated", self.faults.clocks(intent.written_at)));
         }
         drop(call::untag(&*self.fleet, &after.inside).now_or_never());
         let outside = after.outside.iter().filter_map(|instance| self.book.open(instance));
@@ -434,7 +461,10 @@ fn measured(inventory: &Inventory, carried: &Carried) -> Option<Demand> {
     demand::measure(&serving)
 }
 
-/// The boot clock of a world runs with its wall clock.
-const fn clocks(now: i64) -> Now {
-    Now { wall: now, boot: now }
+fn serving_slices<'a>(
+    snapshot: &'a GroupSnapshot,
+    slices: &'a HashMap<Id, InstanceSlices>,
+) -> impl Iterator<Item = &'a InstanceSlices> {
+    let serving = snapshot.members.iter().filter(|it| it.mode == observe::InstanceMode::Serving);
+    serving.filter_map(|it| slices.get(&it.instance))
 }

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use foreshadow::act::Intent;
 use foreshadow::fleet::{GROUP_TAG, OWNER_TAG, UNTIL_TAG};
 use foreshadow::shadow::Origin;
-use foreshadow::simulation::{Observed, World};
+use foreshadow::simulation::World;
 use planner::policy::Mode;
 use planner::simulation::cloud::fault::Call;
 use planner::simulation::cloud::{Account, Actor, Effect, Instance, Lifecycle, Mutation};
 
-use crate::week::TARGET;
+use crate::week::{LEASE, TARGET};
 
 const GROUP: &str = "web";
 /// The oldest picture that anything is done by, seconds: a plan is carried out until 95 s after its round, by a description that
@@ -34,6 +34,8 @@ pub struct Witness {
     tokens: BTreeMap<String, usize>,
     /// When we detached, and how many.
     gone: Vec<(i64, usize)>,
+    /// When each was detached by us last: its lease begins no earlier.
+    since: BTreeMap<String, i64>,
     /// How many were in the group lately, or were to be.
     there: Vec<(i64, u32)>,
     /// Shadows of ours without their tags, and since when.
@@ -58,6 +60,7 @@ impl Witness {
             ours: BTreeSet::new(),
             tokens: BTreeMap::new(),
             gone: Vec::new(),
+            since: BTreeMap::new(),
             there: Vec::new(),
             bare: BTreeMap::new(),
             before: None,
@@ -66,6 +69,7 @@ impl Witness {
 
     pub fn foreign(&mut self, instance: &str) {
         self.ours.remove(instance);
+        self.since.remove(instance);
         self.foreign.insert(instance.to_owned());
     }
 
@@ -83,12 +87,12 @@ impl Witness {
         self.read = world.fleet.with(|cloud| cloud.mutations().len());
     }
 
-    pub fn before(&mut self, world: &World, observed: &Observed, now: i64) {
+    /// `gross` is what must be carried, points.
+    pub fn before(&mut self, world: &World, gross: Option<f64>, now: i64) {
         let account = world.fleet.with(|cloud| cloud.truth().clone());
         let desired = account.groups.get(GROUP).map_or(0, |group| group.desired);
         self.there.push((now, desired.max(account.counted(GROUP))));
         // Descriptions change nothing, whoever asked.
-        let gross = observed.demand.map(|demand| demand.gross);
         self.before = Some(Before { account, gross, paused: world.standing.paused });
         self.gone.retain(|(at, _)| now - at < 900);
         self.there.retain(|(at, _)| now - at <= DESCRIBED_WITHIN);
@@ -164,6 +168,7 @@ impl Witness {
                 }
                 self.gone.push((now, mutation.ids.len()));
                 self.ours.extend(mutation.ids.iter().cloned());
+                self.since.extend(mutation.ids.iter().map(|id| (id.clone(), now)));
                 let serves = |it: &&Instance| it.lifecycle == Lifecycle::InService;
                 let serving = before.account.members(GROUP).filter(serves).count();
                 let within: usize = self.gone.iter().map(|(_, count)| count).sum();
@@ -184,6 +189,9 @@ impl Witness {
                     assert!(it.group.is_none() || over, "{id} is in a group: {}", case());
                     assert!(it.lifecycle == Lifecycle::Detached || over, "{id} is no shadow: {}", case());
                     assert!(!it.protected, "{id} is protected: {}", case());
+                    // Whatever a clock did meanwhile, the time is the cloud's own.
+                    let stood = self.since.get(id).map_or(LEASE, |since| now - since);
+                    assert!(stood >= LEASE, "{id} ends after {stood} s: {}", case());
                 }
             }
             // A floor keeps who is there, by the oldest description that is acted on: what the provider took since is replaced. The

@@ -43,9 +43,21 @@ const ALIKE: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "src/plan/spare.rs",
-        "probability_needed",
-        "never: needed (below) ?",
+        "by_metric",
+        "never: is_needed (below) ?",
         "needed at the lowest level, it is needed at 95 %, and is not agreed on",
+    ),
+    (
+        "src/plan/spare.rs",
+        "by_metric",
+        "never: ! is_needed (above) ?",
+        "not needed at any level, nothing of it is missing at any, and nothing times nothing is nothing",
+    ),
+    (
+        "src/plan/standing.rs",
+        "stolen",
+        "always: count > 0.0",
+        "the mean of nobody is no number, and no number is above the limit",
     ),
     (
         "planner/src/rule.rs",

@@ -3,15 +3,16 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
-use super::needs::MetricNeeds;
+use super::needs::{MetricNeeds, capacity_of, spare_capacity};
 use super::spare::price_of;
 use super::{Direction, NotTaken, Outcome, PlannedStep, Step, count};
 use crate::demand::InstanceMode;
 use crate::evidence::{Evidence, Instance, Inventory, Pick};
-use crate::hold::Hold;
-use crate::policy::{Mode, Policy};
+use crate::hold::{Budget, Hold};
+use crate::policy::{Metric, Mode, Policy};
 use crate::rule;
 
+/// What is detached, and how many would be if no other group wanted to scale in and nothing paced it.
 pub(super) fn scale_in(
     now: i64,
     policy: &Policy,
@@ -19,7 +20,7 @@ pub(super) fn scale_in(
     needs: &[MetricNeeds],
     reactive: u32,
     standing: &[Hold],
-) -> Outcome {
+) -> (Outcome, u32) {
     let serving = count(evidence, InstanceMode::Serving);
     // Every metric must agree: the smallest step of all, and present need of the greediest.
     let by_metric = needs.iter().map(|need| match (need.reactive, need.window) {
@@ -33,19 +34,23 @@ pub(super) fn scale_in(
         .iter()
         .filter(|instance| instance.mode == InstanceMode::Serving && !instance.protected)
         .collect();
-    let (take, own) = floored(now, policy, evidence, needs, allowed, candidates.len());
+    let (take, mut own) = floored(now, policy, evidence, needs, allowed, candidates.len());
+    let mut gone = chosen(&evidence.inventory, candidates, take, &mut Room::of_all(now, policy, evidence));
+    worthwhile(policy, evidence, take, &mut gone, &mut own);
     // A baseline in doubt is zero already: it asks for more, it forbids nothing.
     let against: Vec<Hold> =
         standing.iter().filter(|hold| !matches!(hold, Hold::BaselineInDoubt { .. })).cloned().collect();
-    if take > 0 && against.is_empty() {
+    let wants_in = if against.iter().all(is_common) { u32::try_from(gone.len()).unwrap_or(u32::MAX) } else { 0 };
+    paced(policy, evidence, &mut gone, &mut own);
+    if !gone.is_empty() && against.is_empty() {
         let window = needs.iter().filter_map(|need| need.window).max().unwrap_or_default();
         let reason = format!(
             "{serving} serve; {reactive} are needed now and {window} at most within the next {} min",
             (policy.shadow_window_seconds + policy.launch_lead_seconds) / 60
         );
-        let step = Step::Detach { instances: chosen(&evidence.inventory, candidates, take) };
+        let step = Step::Detach { instances: gone };
         let step = PlannedStep { step, reason, permitted: policy.mode >= Mode::Full };
-        return Outcome { steps: vec![step], not_taken: Vec::new(), holds: own };
+        return (Outcome { steps: vec![step], not_taken: Vec::new(), holds: own }, wants_in);
     }
     let possible = serving.saturating_sub(reactive);
     let reason = if possible == 0 {
@@ -60,11 +65,50 @@ pub(super) fn scale_in(
     };
     let holds = own.iter().cloned().chain(against).collect();
     let not_taken = NotTaken { direction: Direction::ScaleIn, instances: possible, reason, holds };
-    Outcome { steps: Vec::new(), not_taken: vec![not_taken], holds: own }
+    (Outcome { steps: Vec::new(), not_taken: vec![not_taken], holds: own }, wants_in)
 }
 
-/// Stops at the minimum, at the b = 0 answer of every metric, at what is not protected, and at the
-/// pace at which machines may go.
+/// What holds one group and stands for many: a fall that surprises one is the fall that lets the next scale in, and a
+/// change under way hides that more would go.
+const fn is_common(hold: &Hold) -> bool {
+    matches!(hold, Hold::CommonCause | Hold::Changing | Hold::Surprise { .. })
+}
+
+/// What of each metric's capacity may go.
+struct Room<'a> {
+    policy: &'a Policy,
+    inventory: &'a Inventory,
+    left: Vec<(Metric, f64)>,
+}
+
+/// A rounding error of this share of a machine keeps nobody.
+const TOLERANCE: f64 = 2e-6;
+
+impl<'a> Room<'a> {
+    fn of_all(now: i64, policy: &'a Policy, evidence: &'a Evidence) -> Self {
+        let serving = f64::from(count(evidence, InstanceMode::Serving));
+        let left = policy.targets.keys().map(|metric| {
+            let spare = spare_capacity(now, policy, evidence, *metric);
+            (*metric, spare.map_or(0.0, |(there, spare)| spare + TOLERANCE * there / serving))
+        });
+        Self { policy, inventory: &evidence.inventory, left: left.collect() }
+    }
+
+    /// Those who stay carry everything without this one.
+    fn is_for(&self, instance: &Instance) -> bool {
+        self.left.iter().all(|(metric, left)| {
+            capacity_of(self.policy, self.inventory, *metric, instance).is_some_and(|capacity| capacity <= *left)
+        })
+    }
+
+    fn without(&mut self, instance: &Instance) {
+        for (metric, left) in &mut self.left {
+            *left -= capacity_of(self.policy, self.inventory, *metric, instance).unwrap_or_default();
+        }
+    }
+}
+
+/// Stops at the minimum, at the b = 0 answer of every metric and at what is not protected.
 fn floored(
     now: i64,
     policy: &Policy,
@@ -95,29 +139,48 @@ fn floored(
         holds.push(Hold::Protected { instances: serving - unprotected });
         take = unprotected;
     }
-    let (saves, costs) = (saved(policy, evidence, take), policy.change_cost);
-    if take > 0 && saves < costs {
-        holds.push(Hold::SmallChange { saves, costs });
-        take = 0;
-    }
-    if let Some(allowed) = evidence.conditions.detachable.filter(|allowed| take > *allowed) {
-        holds.push(Hold::Paced { allowed });
-        take = allowed;
-    }
     (take, holds)
 }
 
-/// What it saves within the shadow window that so many go. What the pace makes of it is one change in several parts.
-fn saved(policy: &Policy, evidence: &Evidence, take: u32) -> f64 {
+/// Nobody goes where that would save less than a change costs. What the pace makes of it is one change in several parts.
+fn worthwhile(policy: &Policy, evidence: &Evidence, take: u32, gone: &mut Vec<String>, holds: &mut Vec<Hold>) {
+    let going = u32::try_from(gone.len()).unwrap_or(u32::MAX);
+    if going < take {
+        holds.push(Hold::CarriesTooMuch { instances: take - going });
+    }
     let hours = f64::from(policy.shadow_window_seconds) / 3_600.0;
-    f64::from(take) * price_of(evidence.conditions.price_per_hour) * hours
+    let saves = f64::from(going) * price_of(evidence.conditions.price_per_hour) * hours;
+    let costs = policy.change_cost;
+    if going > 0 && saves < costs {
+        holds.push(Hold::SmallChange { saves, costs });
+        gone.clear();
+    }
+}
+
+/// Stops at what may stand in shadow, and at the pace at which machines may go.
+fn paced(policy: &Policy, evidence: &Evidence, gone: &mut Vec<String>, holds: &mut Vec<Hold>) {
+    let stand = count(evidence, InstanceMode::Shadow).saturating_add(count(evidence, InstanceMode::Draining));
+    let limits = [
+        policy
+            .shadows_at_most
+            .map(|at_most| (Hold::BudgetSpent { budget: Budget::Shadows { at_most } }, at_most.saturating_sub(stand))),
+        evidence.conditions.detachable.map(|allowed| (Hold::Paced { allowed }, allowed)),
+    ];
+    for (hold, allowed) in limits.into_iter().flatten() {
+        let most = usize::try_from(allowed).unwrap_or(usize::MAX);
+        if gone.len() > most {
+            gone.truncate(most);
+            holds.push(hold);
+        }
+    }
 }
 
 /// How a group picks that does not say how.
 const USUAL: [Pick; 2] = [Pick::OldVersion, Pick::Oldest];
 
-/// The zone with most first, so that zones stay even, then by the group's own termination policy.
-fn chosen(inventory: &Inventory, mut candidates: Vec<&Instance>, take: u32) -> Vec<String> {
+/// The zone with most first, so that zones stay even, then by the group's own termination policy. Who carries more than
+/// may go is passed over.
+fn chosen(inventory: &Inventory, mut candidates: Vec<&Instance>, take: u32, room: &mut Room<'_>) -> Vec<String> {
     let picks = if inventory.termination.is_empty() { &USUAL[..] } else { &inventory.termination };
     // Whether a goes before b.
     let by = |pick: &Pick, a: &Instance, b: &Instance| match pick {
@@ -129,7 +192,9 @@ fn chosen(inventory: &Inventory, mut candidates: Vec<&Instance>, take: u32) -> V
         Pick::Newest => b.since.cmp(&a.since),
     };
     let mut chosen = Vec::new();
-    for _ in 0..take {
+    let most = usize::try_from(take).unwrap_or(usize::MAX);
+    while chosen.len() < most {
+        candidates.retain(|candidate| room.is_for(candidate));
         let zone_size = |zone: &Option<String>| candidates.iter().filter(|other| &other.zone == zone).count();
         let first = candidates.iter().enumerate().min_by(|(_, a), (_, b)| {
             let by_zone = zone_size(&b.zone).cmp(&zone_size(&a.zone));
@@ -137,7 +202,9 @@ fn chosen(inventory: &Inventory, mut candidates: Vec<&Instance>, take: u32) -> V
             by_zone.then_with(by_policy).then_with(|| a.id.cmp(&b.id))
         });
         let Some(index) = first.map(|(index, _)| index) else { break };
-        chosen.push(candidates.remove(index).id.clone());
+        let first = candidates.remove(index);
+        room.without(first);
+        chosen.push(first.id.clone());
     }
     chosen
 }

@@ -133,10 +133,19 @@ pub struct Plan {
     pub need_now: Option<u32>,
     /// Highest forecast need.
     pub need_ahead: Option<u32>,
+    /// How many it would detach if no other group wanted to scale in and nothing paced it: by this it is seen that many
+    /// groups want to at once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub wants_in: u32,
     pub steps: Vec<PlannedStep>,
     pub not_taken: Vec<NotTaken>,
     /// Everything that holds, whether or not it stood in the way of a step.
     pub holds: Vec<Hold>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What one direction comes to: its steps, what it leaves out, and the holds it met by itself.
@@ -154,6 +163,7 @@ pub fn plan(now: i64, policy: &Policy, evidence: &Evidence, memory: &Memory) -> 
     let warming = count(evidence, InstanceMode::Warming).saturating_add(evidence.inventory.expected);
     let mut holds = standing::holds(now, policy, evidence, &needs);
     let need_now = needs.iter().filter_map(|need| need.reactive).max();
+    let mut wants_in = 0;
     let mut outcomes = match need_now {
         None => vec![Outcome {
             not_taken: vec![NotTaken {
@@ -170,7 +180,9 @@ pub fn plan(now: i64, policy: &Policy, evidence: &Evidence, memory: &Memory) -> 
             if wanted > 0 {
                 vec![out]
             } else {
-                vec![out, inward::scale_in(now, policy, evidence, &needs, reactive, &holds)]
+                let (inward, wanted) = inward::scale_in(now, policy, evidence, &needs, reactive, &holds);
+                wants_in = wanted;
+                vec![out, inward]
             }
         }
     };
@@ -198,6 +210,7 @@ pub fn plan(now: i64, policy: &Policy, evidence: &Evidence, memory: &Memory) -> 
         need_now,
         need_ahead: needs.iter().filter_map(|need| need.ahead).max(),
         needs,
+        wants_in,
         steps,
         not_taken,
         holds,

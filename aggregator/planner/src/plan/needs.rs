@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::spare::price_of;
 use crate::capacity;
 use crate::demand::{Demand, InstanceMode};
-use crate::evidence::{Evidence, Forecast, MetricEvidence};
+use crate::evidence::{Evidence, Forecast, Instance, Inventory, MetricEvidence};
 use crate::policy::{Metric, Policy};
+use crate::rule;
 
 /// Scale-in must be sure: the window maximum is taken at this quantile at least.
 const SCALE_IN_QUANTILE: f64 = 0.95;
@@ -73,10 +74,7 @@ fn of_metric(now: i64, policy: &Policy, evidence: &Evidence, metric: Metric, tar
         let until = (now + lead + i64::from(path.step_seconds)).min(path.until());
         path.highest(now, until, policy.confidence)
     });
-    let window = forecast.and_then(|path| {
-        let until = now + i64::from(policy.shadow_window_seconds) + lead;
-        path.highest(now, until, policy.confidence.max(SCALE_IN_QUANTILE))
-    });
+    let window = forecast.and_then(|path| window_maximum(now, policy, path));
     let events_of = |highest: Option<(usize, f64)>| {
         forecast.zip(highest).map_or_else(Vec::new, |(path, (step, _))| path.events_of(step))
     };
@@ -149,6 +147,12 @@ pub fn need_of(policy: &Policy, evidence: &Evidence, metric: Metric, target: f64
     capacity::need(demand, target, baseline, mean_weight(policy, evidence, metric))
 }
 
+/// The same as a figure: 2.5 are two and a half.
+pub(super) fn instances_of(policy: &Policy, evidence: &Evidence, metric: Metric, target: f64, demand: f64) -> f64 {
+    let baseline = evidence.metrics.get(&metric).map_or(0.0, |found| baseline_points(found, target));
+    demand / (mean_weight(policy, evidence, metric) * (target - baseline))
+}
+
 /// The baseline in use. One that cannot be (above half the target, or above what serving instances
 /// use) is not trimmed but not believed at all: it is zero, which only buys.
 pub(super) fn baseline_points(found: &MetricEvidence, target: f64) -> f64 {
@@ -158,15 +162,49 @@ pub(super) fn baseline_points(found: &MetricEvidence, target: f64) -> f64 {
     if points.is_finite() && (0.0..=target / 2.0).contains(&points) && points <= in_use { points } else { 0.0 }
 }
 
-/// Mean weight of the serving instances for a metric; 1 when none serves.
+/// Mean capacity of the serving instances for a metric; 1 when none serves.
 fn mean_weight(policy: &Policy, evidence: &Evidence, metric: Metric) -> f64 {
     let serving = evidence.inventory.instances.iter().filter(|instance| instance.mode == InstanceMode::Serving);
     let (mut sum, mut count) = (0.0, 0.0);
-    for weight in serving.filter_map(|instance| policy.weight(metric, instance.instance_type.as_deref())) {
+    for weight in serving.filter_map(|instance| capacity_of(policy, &evidence.inventory, metric, instance)) {
         sum += weight;
         count += 1.0;
     }
     if count > 0.0 { sum / count } else { 1.0 }
+}
+
+/// What an instance carries relative to the reference type: its type's weight, less what its host gives to others. What is
+/// stolen lowers capacity, not demand. `None` when its type's bandwidth is not known.
+pub(super) fn capacity_of(policy: &Policy, inventory: &Inventory, metric: Metric, instance: &Instance) -> Option<f64> {
+    let weight = policy.weight(metric, instance.instance_type.as_deref())?;
+    let left = if metric == Metric::Cpu { 1.0 - inventory.stolen_from(&instance.id) / 100.0 } else { 1.0 };
+    Some(weight * left)
+}
+
+/// The capacity of those that serve, and how much of it present demand and the shadow window leave free for scale-in
+/// at the trust there is. `None` where something of it is not known.
+pub(super) fn spare_capacity(now: i64, policy: &Policy, evidence: &Evidence, metric: Metric) -> Option<(f64, f64)> {
+    let target = *policy.targets.get(&metric)?;
+    let found = evidence.metrics.get(&metric)?;
+    let (demand, path) = (found.demand?, found.forecast.as_ref()?);
+    let serving = evidence.inventory.instances.iter().filter(|instance| instance.mode == InstanceMode::Serving);
+    let there: f64 = serving.filter_map(|it| capacity_of(policy, &evidence.inventory, metric, it)).sum();
+    let carries = |target: f64, demand: &dyn Fn(f64) -> f64| {
+        let baseline = baseline_points(found, target);
+        demand(baseline) / (target - baseline)
+    };
+    let lower = policy.reactive_target(metric, target);
+    let present = carries(lower, &|baseline| demand.net(baseline));
+    let (_, highest) = window_maximum(now, policy, path)?;
+    let followed = rule::boldness(path.trust) * (there - present.max(carries(target, &|_| highest)));
+    // Whatever the baseline: as if idle instances used nothing.
+    Some((there, followed.min(there - demand.gross / target)))
+}
+
+/// The highest demand over the shadow window that scale-in reckons with, points, and the step that has it.
+fn window_maximum(now: i64, policy: &Policy, path: &Forecast) -> Option<(usize, f64)> {
+    let until = now + i64::from(policy.shadow_window_seconds) + i64::from(policy.launch_lead_seconds);
+    path.highest(now, until, policy.confidence.max(SCALE_IN_QUANTILE))
 }
 
 /// The metric that asks for most; the first of equals, so that the answer does not flicker.

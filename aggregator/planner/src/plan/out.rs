@@ -55,7 +55,7 @@ pub(super) fn scale_out(
     let reattach = fit_shadows(evidence, add);
     let reattached = u32::try_from(reattach.len()).unwrap_or(u32::MAX);
     // What runs already costs nothing more when it serves: budgets are for launches.
-    let launch = afforded(policy, evidence, add.saturating_sub(reattached), &mut holds);
+    let launch = afforded(now, policy, evidence, add.saturating_sub(reattached), &mut holds);
     let added = reattached.saturating_add(launch);
     let permitted = policy.mode >= Mode::ScaleOut;
     let mut steps = Vec::new();
@@ -69,10 +69,22 @@ pub(super) fn scale_out(
     Outcome { steps, not_taken, holds }
 }
 
+/// Those that are on their way, and those that are so for longer than anything takes: nobody counts on them.
+pub(super) fn warming(now: i64, policy: &Policy, evidence: &Evidence) -> (u32, u32) {
+    let all = count(evidence, InstanceMode::Warming);
+    let late = |instance: &&Instance| {
+        instance.mode == InstanceMode::Warming && now - instance.since > i64::from(policy.on_its_way_seconds())
+    };
+    let overdue = evidence.inventory.instances.iter().filter(late).count();
+    let overdue = u32::try_from(overdue).unwrap_or(u32::MAX);
+    (all.saturating_sub(overdue).saturating_add(evidence.inventory.expected), overdue)
+}
+
 fn capped(now: i64, policy: &Policy, evidence: &Evidence, wanted: u32) -> (u32, Vec<Hold>) {
     let serving = count(evidence, InstanceMode::Serving);
-    let warming = count(evidence, InstanceMode::Warming).saturating_add(evidence.inventory.expected);
-    let present = serving.saturating_add(warming);
+    let (warming, overdue) = warming(now, policy, evidence);
+    // The provider counts them all.
+    let present = serving.saturating_add(warming).saturating_add(overdue);
     let mut holds = Vec::new();
     let mut add = wanted.saturating_sub(warming);
     if warming > 0 {
@@ -94,18 +106,28 @@ fn capped(now: i64, policy: &Policy, evidence: &Evidence, wanted: u32) -> (u32, 
     (add, holds)
 }
 
-/// Stops at the launches and at the money that an hour may take.
-fn afforded(policy: &Policy, evidence: &Evidence, wanted: u32, holds: &mut Vec<Hold>) -> u32 {
+/// Stops while launches fail, and at the launches and the money that an hour may take.
+fn afforded(now: i64, policy: &Policy, evidence: &Evidence, wanted: u32, holds: &mut Vec<Hold>) -> u32 {
     let mut launch = wanted;
+    if let Some(next_try) = evidence.conditions.launch_again_at.filter(|at| *at > now)
+        && launch > 0
+    {
+        holds.push(Hold::BackOff { next_try, seconds_left: u32::try_from(next_try - now).unwrap_or(u32::MAX) });
+        launch = 0;
+    }
     let left = policy.launches_per_hour.saturating_sub(evidence.conditions.launched_last_hour);
     if launch > left {
         holds.push(Hold::BudgetSpent { budget: Budget::Launches { per_hour: policy.launches_per_hour } });
         launch = left;
     }
-    let costs = evidence.conditions.cost_per_hour.zip(evidence.conditions.price_per_hour);
-    if let (Some(per_hour), Some((cost, price))) = (policy.spend_per_hour, costs)
-        && price > 0.0
-    {
+    let Some(per_hour) = policy.spend_per_hour.filter(|_| launch > 0) else { return launch };
+    let Some((cost, price)) = evidence.conditions.cost_per_hour.zip(evidence.conditions.price_per_hour) else {
+        holds.push(Hold::Unpriced { types: evidence.inventory.unpriced() });
+        return 0;
+    };
+    if price > 0.0 {
+        // Whom the inventory does not show yet costs as well.
+        let cost = cost + f64::from(evidence.inventory.expected) * price;
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

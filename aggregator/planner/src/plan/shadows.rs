@@ -15,7 +15,7 @@ use crate::policy::{Adopt, AtLimit, Mode, Policy};
 
 /// What is to become of one shadow, and why.
 enum Fate {
-    Terminate,
+    Terminate(Worth),
     TerminateSilent,
     ExtendWorthy(Worth),
     ExtendDisagreed(Option<Disagreement>),
@@ -62,7 +62,7 @@ pub(super) fn decide(
         fates.push(match (shadow.lease_over, agreed) {
             (false, _) => Fate::Wait,
             (true, true) if shadow.is_fit() && worth.is_worth_it() && !at_limit => Fate::ExtendWorthy(worth),
-            (true, true) => Fate::Terminate,
+            (true, true) => Fate::Terminate(worth),
             (true, false) if !at_limit => Fate::ExtendDisagreed(own),
             // Only its silence speaks against it, and the policy has decided for that case.
             (true, false)
@@ -85,7 +85,7 @@ pub(super) fn decide(
 /// Terminates the oldest first, and no more than may go at once.
 fn paced(evidence: &Evidence, fates: &mut [Fate], outcome: &mut Outcome) {
     let Some(allowed) = evidence.conditions.terminable else { return };
-    let ends = |fate: &&mut Fate| matches!(fate, Fate::Terminate | Fate::TerminateSilent);
+    let ends = |fate: &&mut Fate| matches!(fate, Fate::Terminate(_) | Fate::TerminateSilent);
     let mut surplus = 0;
     let most = usize::try_from(allowed).unwrap_or(usize::MAX);
     for fate in fates.iter_mut().rev().filter(ends).skip(most) {
@@ -155,25 +155,31 @@ fn steps(
         chosen.map(|((instance, _), _)| instance.id.clone()).collect()
     };
     let window = needs.iter().filter_map(|need| need.window).max().unwrap_or_default();
-    let worth = fates.iter().find_map(|fate| match fate {
+    let worth_of = |wanted: fn(&Fate) -> Option<Worth>| fates.iter().find_map(wanted);
+    let kept = worth_of(|fate| match fate {
         Fate::ExtendWorthy(worth) => Some(*worth),
         _ => None,
     });
-    let kept = worth.map_or_else(String::new, |worth| {
-        format!(
-            "worth keeping: needed with probability {:.2}, saves {:.3} against a price of {:.3}",
-            worth.probability, worth.saves, worth.costs
-        )
+    let kept = kept.map_or_else(String::new, |worth| format!("worth keeping: {}", said(&worth)));
+    // The youngest of them, which is worth most.
+    let ended = worth_of(|fate| match fate {
+        Fate::Terminate(worth) => Some(*worth),
+        _ => None,
+    });
+    let ended = ended.map_or_else(String::new, |worth| {
+        let why = if worth.is_worth_it() { "it could not come back, or not for longer" } else { "not worth keeping" };
+        format!("; {why}: {}", said(&worth))
     });
     let extended = with(|fate| matches!(fate, Fate::ExtendWorthy(_)));
     let doubted = with(|fate| matches!(fate, Fate::ExtendDisagreed(_)));
-    let agreed = format!("all agree: {serving} serve, {window} at most are needed within the window, it is idle");
+    let agreed =
+        format!("all agree: {serving} serve, {window} at most are needed within the window, it is idle{ended}");
     let mut push = |step: Step, reason: String, least: Mode| {
         if !step.instances().is_empty() {
             outcome.steps.push(PlannedStep { step, reason, permitted: policy.mode >= least });
         }
     };
-    push(Step::Terminate { instances: with(|fate| matches!(fate, Fate::Terminate)) }, agreed, Mode::Full);
+    push(Step::Terminate { instances: with(|fate| matches!(fate, Fate::Terminate(_))) }, agreed, Mode::Full);
     push(
         Step::Terminate { instances: with(|fate| matches!(fate, Fate::TerminateSilent)) },
         "silent at its hard limit, which the policy ends by termination".to_owned(),
@@ -186,6 +192,14 @@ fn steps(
         "at its hard limit and not all agree: left running, look at it".to_owned(),
         Mode::ScaleOut,
     );
+}
+
+/// Both sides of a worth, in words.
+fn said(worth: &Worth) -> String {
+    format!(
+        "needed with probability {:.2}, {:.2} of one missing then, saves {:.3} against a price of {:.3}",
+        worth.probability, worth.shortfall, worth.saves, worth.costs
+    )
 }
 
 /// Why shadows that stay do stay.

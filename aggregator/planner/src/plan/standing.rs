@@ -1,8 +1,9 @@
 //! Holds that stand whatever is wanted.
 
 use super::needs::{MetricNeeds, baseline_points};
-use crate::demand::Demand;
-use crate::evidence::Evidence;
+use super::out;
+use crate::demand::{Demand, InstanceMode};
+use crate::evidence::{Evidence, Pulse};
 use crate::hold::Hold;
 use crate::policy::Policy;
 
@@ -10,19 +11,28 @@ use crate::policy::Policy;
 const SURPRISE_QUANTILE: f64 = 0.05;
 /// An inventory older than this is stale.
 const INVENTORY_FRESH_SECONDS: u32 = 120;
+/// CPU at or below this share of what it was has fallen …
+const FALLEN: f64 = 0.7;
+/// … and alone, where the network stands this much of what it was above it.
+const APART: f64 = 0.3;
+/// From this on what the hosts give to others is no noise, percent of the processors' time.
+const STOLEN_PERCENT: f64 = 5.0;
 
 pub(super) fn holds(now: i64, policy: &Policy, evidence: &Evidence, needs: &[MetricNeeds]) -> Vec<Hold> {
-    let mut holds = of_group(policy, evidence);
+    let mut holds = of_group(now, policy, evidence);
     for need in needs {
         of_metric(now, policy, evidence, need, &mut holds);
     }
     holds
 }
 
-fn of_group(policy: &Policy, evidence: &Evidence) -> Vec<Hold> {
+fn of_group(now: i64, policy: &Policy, evidence: &Evidence) -> Vec<Hold> {
     let (conditions, inventory) = (&evidence.conditions, &evidence.inventory);
     let age_seconds = inventory.age_seconds;
     let seconds_left = policy.warm_up_seconds.saturating_sub(conditions.started_seconds_ago);
+    let percent = stolen(evidence);
+    let Pulse { cpu, network } = conditions.pulse.unwrap_or(Pulse { cpu: 1.0, network: 1.0 });
+    let (_, overdue) = out::warming(now, policy, evidence);
     [
         (conditions.paused, Hold::Paused),
         (conditions.not_owner, Hold::NotOwner),
@@ -33,6 +43,9 @@ fn of_group(policy: &Policy, evidence: &Evidence) -> Vec<Hold> {
         (conditions.untold, Hold::Untold),
         (conditions.common_cause, Hold::CommonCause),
         (conditions.launches_failing, Hold::LaunchesFailing),
+        (cpu <= FALLEN && network - cpu >= APART, Hold::Hung { cpu, network }),
+        (percent >= STOLEN_PERCENT, Hold::Stolen { percent }),
+        (overdue > 0, Hold::NeverReady { instances: overdue, after_seconds: policy.on_its_way_seconds() }),
         (conditions.agents_unauthenticated, Hold::UnauthenticatedEvidence),
         (conditions.claimed, Hold::ClaimedGroup),
         (!inventory.complete, Hold::PartialInventory),
@@ -42,6 +55,14 @@ fn of_group(policy: &Policy, evidence: &Evidence) -> Vec<Hold> {
     .into_iter()
     .filter_map(|(stands, hold)| stands.then_some(hold))
     .collect()
+}
+
+/// Percent of the processors' time that those that serve are robbed of, on average.
+fn stolen(evidence: &Evidence) -> f64 {
+    let serving = evidence.inventory.instances.iter().filter(|instance| instance.mode == InstanceMode::Serving);
+    let (sum, count) = serving
+        .fold((0.0, 0.0), |(sum, count), instance| (sum + evidence.inventory.stolen_from(&instance.id), count + 1.0));
+    if count > 0.0 { sum / count } else { 0.0 }
 }
 
 fn of_metric(now: i64, policy: &Policy, evidence: &Evidence, need: &MetricNeeds, holds: &mut Vec<Hold>) {
