@@ -68,6 +68,8 @@ enum Command {
     Resume(steer::PauseArguments),
     /// Say how far Foreshadow may go in a group: observe, scale-out or full
     Mode(steer::ModeArguments),
+    /// List which limits of the configuration file hold, or accept those that are looser
+    Limits(Box<steer::LimitsArguments>),
     /// List what stands in shadow, adopt it, extend its lease, release it
     Shadow(Box<steer::ShadowArguments>),
     /// List what was done to the cloud, what is being done, what was refused, and why
@@ -156,6 +158,7 @@ pub fn main() -> ExitCode {
         Command::Pause(arguments) => asked(steer::pause(&arguments, true)),
         Command::Resume(arguments) => asked(steer::pause(&arguments, false)),
         Command::Mode(arguments) => asked(steer::mode(&arguments)),
+        Command::Limits(arguments) => asked(steer::limits(&arguments)),
         Command::Shadow(arguments) => asked(steer::shadow(&arguments)),
         Command::Journal(list) => asked(steer::journal(&list)),
         Command::Events(arguments) => asked(events::command::run(&arguments)),

@@ -2,7 +2,7 @@
 //! [`ingest`] takes samples in, [`store`] makes them durable, [`observe`] knows which instance is
 //! in which mode, [`shadow`] keeps the sessions of detached instances, [`rounds`] turns samples
 //! into demand, forecast and plan, raised by [`events`], [`act`] carries plans out in the clouds
-//! behind [`fleet`], [`api`] and its page, [`web`], show all of it. [`supervise`] starts and ends them; [`simulation`] is
+//! behind [`fleet`] as far as [`leash`] lets it, [`api`] and its page, [`web`], show all of it. [`supervise`] starts and ends them; [`simulation`] is
 //! the whole circle against a made-up cloud.
 
 pub mod act;
@@ -21,6 +21,7 @@ pub mod explain;
 pub mod fleet;
 pub mod identity;
 pub mod ingest;
+pub mod leash;
 pub mod live;
 pub mod models;
 pub mod observe;

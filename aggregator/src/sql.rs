@@ -9,6 +9,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str)> {
         crate::rounds::sql::ALL,
         crate::identity::sql::ALL,
         crate::act::sql::ALL,
+        crate::leash::sql::ALL,
         crate::events::sql::ALL,
         crate::decision::sql::ALL,
     ];

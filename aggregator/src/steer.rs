@@ -34,6 +34,36 @@ pub struct PauseArguments {
     client: Client,
 }
 
+/// Limits of the configuration file.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct LimitsArguments {
+    #[command(subcommand)]
+    action: Option<LimitsAction>,
+    /// The answer itself, as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Debug, Subcommand)]
+enum LimitsAction {
+    /// Let what the configuration file says hold, also where it is looser than what was accepted
+    Accept(Accept),
+}
+
+#[derive(Debug, clap::Args)]
+struct Accept {
+    /// The group; without one what concerns all groups at once
+    group: Option<Id>,
+    /// Why; whoever is woken tonight reads it
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    client: Client,
+}
+
 /// What stands in shadow.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -52,6 +82,33 @@ enum ShadowAction {
     Extend(Named),
     /// Stop measuring a shadow and leave it running
     Release(Named),
+    /// List who runs under a lease that nobody holds: another installation's, or of a group that is no more
+    Stranded(Ask),
+    /// Make a stranded shadow ours, of a group that is there
+    Take(Take),
+}
+
+#[derive(Debug, clap::Args)]
+struct Ask {
+    /// The answer itself, as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Debug, clap::Args)]
+struct Take {
+    /// The instance
+    instance: Id,
+    /// The group whose plan decides about it from now on
+    #[arg(long)]
+    group: Id,
+    /// Why; whoever is woken tonight reads it
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    client: Client,
 }
 
 #[derive(Debug, clap::Args)]
@@ -102,6 +159,19 @@ pub async fn pause(arguments: &PauseArguments, paused: bool) -> anyhow::Result<(
     Ok(())
 }
 
+/// Lists what of the configuration file waits to be accepted, or accepts it.
+pub async fn limits(arguments: &LimitsArguments) -> anyhow::Result<()> {
+    let Some(LimitsAction::Accept(accept)) = &arguments.action else {
+        return show(&arguments.client.get("/limits").await?, arguments.json, held);
+    };
+    let path = accept.group.as_ref().map(|group| format!("/groups/{}/limits", escaped(group.as_str())));
+    let path = path.unwrap_or_else(|| "/limits".to_owned());
+    accept.client.request(Method::POST, &path, Some(&json!({ "reason": accept.reason }))).await?;
+    let whose = accept.group.as_ref().map_or("all groups at once", Id::as_str);
+    println!("{whose}: what the configuration file says holds");
+    Ok(())
+}
+
 /// Lists shadows, or changes one's lease.
 pub async fn shadow(arguments: &ShadowArguments) -> anyhow::Result<()> {
     let (word, named) = match &arguments.action {
@@ -112,6 +182,16 @@ pub async fn shadow(arguments: &ShadowArguments) -> anyhow::Result<()> {
         Some(ShadowAction::Adopt(named)) => ("adopt", named),
         Some(ShadowAction::Extend(named)) => ("extend", named),
         Some(ShadowAction::Release(named)) => ("release", named),
+        Some(ShadowAction::Stranded(ask)) => {
+            return show(&ask.client.get("/shadow/stranded").await?, ask.json, stranded);
+        }
+        Some(ShadowAction::Take(take)) => {
+            let path = format!("/shadow/stranded/{}/take", escaped(take.instance.as_str()));
+            let body = json!({ "group": take.group.as_str(), "reason": take.reason });
+            take.client.request(Method::POST, &path, Some(&body)).await?;
+            println!("{}: ours from now on, a shadow of {}", take.instance, take.group);
+            return Ok(());
+        }
     };
     let path = format!("/shadow/sessions/{}/{word}", escaped(named.instance.as_str()));
     let session = named.client.request(Method::POST, &path, Some(&json!({ "reason": named.reason }))).await?;
@@ -170,6 +250,18 @@ fn sessions(sessions: &[Value]) -> String {
     lines.join("\n") + "\n"
 }
 
+fn stranded(stranded: &[Value]) -> String {
+    let mut lines = vec![format!("{:<22} {:<16} {:<21} why", "instance", "group", "lease ended")];
+    for one in stranded {
+        let (instance, group) = (text(one, "instance"), text(one, "group"));
+        lines.push(format!("{instance:<22} {group:<16} {:<21} {}", time(one, "until"), text(one, "why")));
+    }
+    if stranded.is_empty() {
+        lines = vec!["nobody is stranded".to_owned()];
+    }
+    lines.join("\n") + "\n"
+}
+
 fn intents(intents: &[Value]) -> String {
     let mut lines = vec![format!("{:<21} {:<16} {:<10} {:<8} what, and why", "written", "group", "action", "outcome")];
     for intent in intents {
@@ -186,6 +278,23 @@ fn intents(intents: &[Value]) -> String {
     }
     if intents.is_empty() {
         lines = vec!["nothing was ever done".to_owned()];
+    }
+    lines.join("\n") + "\n"
+}
+
+fn held(limits: &[Value]) -> String {
+    let mut lines = vec![format!("{:<16} {:<32} {:<20} the file says, and it waits", "group", "limit", "holds")];
+    for shown in limits {
+        let group = shown.get("group").and_then(Value::as_str).unwrap_or("all");
+        for held in shown.get("held").and_then(Value::as_array).into_iter().flatten() {
+            let (field, holds, file) = (text(held, "field"), text(held, "holds"), text(held, "file"));
+            lines.push(format!("{group:<16} {field:<32} {holds:<20} {file}"));
+        }
+    }
+    if lines.len() == 1 {
+        lines = vec!["everything holds as the configuration file says".to_owned()];
+    } else {
+        lines.push("an admin lets it hold: foreshadow limits accept [GROUP] --reason \"…\"".to_owned());
     }
     lines.join("\n") + "\n"
 }
@@ -217,6 +326,17 @@ mod tests {
             assert!(shown.lines().any(|said| said == line), "{line}\nin\n{shown}");
         }
         assert_eq!(intents(&[]), "nothing was ever done\n");
+    }
+
+    #[test]
+    fn limits_that_wait_read_in_lines() {
+        let shown = held(&[
+            json!({"group": null, "held": []}),
+            json!({"group": "web", "held": [{"field": "maximum", "file": "30", "holds": "20"}]}),
+        ]);
+        let line = "web              maximum                          20                   30";
+        assert!(shown.lines().any(|said| said == line), "{shown}");
+        assert_eq!(held(&[json!({"group": "web", "held": []})]), "everything holds as the configuration file says\n");
     }
 
     #[test]

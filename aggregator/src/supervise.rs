@@ -23,9 +23,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::decision::DecisionLog;
 use crate::events::EventLog;
-use crate::fleet::{self, AwsFleet, AwsQueue, FileFleet, Fleet, Reach};
+use crate::fleet::{self, AwsFleet, AwsQueue, Budgets, FileFleet, Fleet, Reach};
 use crate::identity::{Access, Audit, Authority, AuthorityError, Callers, EnrolService, Enrolments, Managed};
 use crate::ingest::AgentService;
+use crate::leash::{self, CommonLimits, FileLimits, Leash, LeashError};
 use crate::live::Live;
 use crate::observe::{Observer, Patience, Timeline, read_letters};
 use crate::rounds::{self, Board, GroupPolicy, PlanLog};
@@ -51,6 +52,8 @@ pub enum SuperviseError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Shadow(#[from] ShadowError),
+    #[error(transparent)]
+    Leash(#[from] LeashError),
     #[error("the state database: {0}")]
     Database(#[from] sqlx::Error),
     #[error("signals cannot be followed: {0}")]
@@ -123,19 +126,19 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         None => Arc::new(embedded),
         Some(influxdb) => Arc::new(WithInfluxDb::open(embedded, influxdb).await?),
     };
-    let first = shadow_config(&config);
+    // All that is sent to one region waits by one budget.
+    let budgets = Budgets::default();
+    let fleets = sources(&config.inventory, &budgets, &clock).await;
+    check_limits(&config, &fleets)?;
+    let ceilings = config.groups.iter().filter_map(|(group, read)| Some((group.clone(), read.mode?)));
+    let control = Control::open(pool.clone(), ceilings.collect(), clock.wall_seconds()).await?;
+    let leash = Leash::open(pool.clone(), control, limits(&config, &fleets), clock.wall_seconds()).await?;
     let timeline = Timeline::new(
-        Patience {
-            warm_up: i64::from(config.inventory.warm_up_seconds) * 1_000_000,
-            drain: i64::from(config.inventory.drain_seconds) * 1_000_000,
-            silent: SILENT_MICROS,
-        },
+        patience(&leash.common()),
         config.agents.interval_seconds * 1_000,
         config.agents.shadow_interval_seconds * 1_000,
     );
-    let sessions = Sessions::open(pool.clone(), timeline.clone(), first, clock.now()).await?;
-    let fleets = sources(&config.inventory, &clock).await;
-    check_limits(&config, &fleets)?;
+    let sessions = Sessions::open(pool.clone(), timeline.clone(), leash.common().shadow, clock.now()).await?;
     let observer = Observer::open(
         timeline.clone(),
         sessions.clone(),
@@ -145,11 +148,9 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         Duration::from_secs(u64::from(config.inventory.interval_seconds)),
     )
     .await?;
-    let ceilings = config.groups.iter().filter_map(|(group, read)| Some((group.clone(), read.mode?)));
     let acting = act::Service::open(
-        act::Options { limits: config.safety },
         store.id(),
-        Control::open(pool.clone(), ceilings.collect()).await?,
+        leash,
         Intents::new(pool.clone()),
         DecisionLog::new(pool.clone()),
         fleets,
@@ -208,7 +209,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     };
     let mut parts = JoinSet::new();
     if let Some((aws, url)) = config.inventory.aws.as_ref().and_then(|aws| Some((aws, aws.queue.as_ref()?))) {
-        let queue = AwsQueue::new(url, aws.groups.clone(), aws.region.clone(), clock.clone()).await;
+        let queue = AwsQueue::new(url, aws.groups.clone(), aws.region.clone(), &budgets, clock.clone()).await;
         let (hint, timeline, clock, stop) = (observer.hint(), state.timeline.clone(), clock.clone(), shutdown.clone());
         parts.spawn(async move {
             read_letters(queue, hint, timeline, clock, stop).await;
@@ -330,13 +331,14 @@ fn store_options(config: &config::Store) -> store::Options {
     }
 }
 
-async fn sources(config: &config::Inventory, clock: &Arc<dyn Clock>) -> Vec<Arc<dyn Fleet>> {
+async fn sources(config: &config::Inventory, budgets: &Budgets, clock: &Arc<dyn Clock>) -> Vec<Arc<dyn Fleet>> {
     let mut sources: Vec<Arc<dyn Fleet>> = Vec::new();
     if let Some(path) = &config.file {
         sources.push(Arc::new(FileFleet::new(PathBuf::from(path), clock.clone())));
     }
     if let Some(aws) = &config.aws {
-        sources.push(Arc::new(AwsFleet::new(aws.groups.clone(), aws.region.clone(), clock.clone()).await));
+        let (groups, region) = (aws.groups.clone(), aws.region.clone());
+        sources.push(Arc::new(AwsFleet::new(groups, region, budgets, clock.clone()).await));
     }
     let within = |seconds: u32| Duration::from_secs(u64::from(seconds));
     if let Some(command) = &config.command {
@@ -385,18 +387,37 @@ pub fn models(config: &config::Forecast) -> Result<forecast::Pool, Vec<Fault>> {
 }
 
 fn rounds_options(config: &Config, pool: forecast::Pool, authenticated: bool) -> rounds::Options {
-    let policies = config.groups.iter().map(|(group, read)| (group.clone(), policy(group, read)));
     let horizon_steps = config.forecast.horizon_hours * 3_600 / config.forecast.step_seconds;
     rounds::Options {
-        policies: policies.collect::<BTreeMap<Id, GroupPolicy>>(),
         forecast: forecast::Options {
             step_seconds: config.forecast.step_seconds,
             horizon_steps: usize::try_from(horizon_steps).unwrap_or(1),
             ..forecast::Options::default()
         },
         pool,
-        limits: config.safety,
         authenticated,
+    }
+}
+
+/// What the file says of every limit.
+fn limits(config: &Config, fleets: &[Arc<dyn Fleet>]) -> FileLimits {
+    let groups = config.groups.iter().map(|(group, read)| (group.clone(), policy(group, read)));
+    let common = CommonLimits {
+        drain_seconds: config.inventory.drain_seconds,
+        warm_up_seconds: config.inventory.warm_up_seconds,
+        shadow: shadow_config(config),
+        safety: config.safety,
+        reach: fleets.iter().map(|fleet| (fleet.name().to_owned(), fleet.reach())).collect(),
+    };
+    FileLimits { groups: groups.collect::<BTreeMap<Id, GroupPolicy>>(), common }
+}
+
+/// How long things may take.
+pub fn patience(limits: &CommonLimits) -> Patience {
+    Patience {
+        warm_up: i64::from(limits.warm_up_seconds) * 1_000_000,
+        drain: i64::from(limits.drain_seconds) * 1_000_000,
+        silent: SILENT_MICROS,
     }
 }
 
@@ -415,8 +436,8 @@ fn check_limits(config: &Config, fleets: &[Arc<dyn Fleet>]) -> Result<(), Superv
 
 fn policy(group: &Id, read: &config::Group) -> GroupPolicy {
     let mut configured = GroupPolicy {
-        minimum: read.minimum,
-        maximum: read.maximum,
+        minimum: leash::Bound::of(read.minimum),
+        maximum: leash::Bound::of(read.maximum),
         windows: read.window.values().cloned().collect(),
         ..GroupPolicy::new(group)
     };

@@ -46,6 +46,11 @@ pub fn describe_metrics() {
     counter!("foreshadow_samples_stored_total", "Samples made durable");
     counter!("foreshadow_samples_duplicate_total", "Samples that came again and were dropped");
     counter!("foreshadow_samples_rejected_total", "Samples that can never be stored, by reason");
+    gauge!("foreshadow_stranded_shadows", "Instances under a lease that is over and that nobody holds: they cost");
+    gauge!("foreshadow_shadows_overdue", "Shadows of ours whose lease is over in a group that may not end them");
+    counter!("foreshadow_cloud_throttled_total", "Answers of the cloud that we ask too much");
+    gauge!("foreshadow_limits_held", "Limits that the configuration file would loosen and that wait to be accepted");
+    gauge!("foreshadow_cloud_is_this_machine", "1 for a source whose cloud is taken for this machine: a test");
     gauge!("foreshadow_agent_streams", "Agents whose stream is open");
     counter!(
         "foreshadow_batches_turned_away_total",

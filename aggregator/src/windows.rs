@@ -7,7 +7,8 @@ use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 use planner::bounds::Window;
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Minutes of a day by the clock on the wall, 00:00 to 24:00.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,19 +34,19 @@ impl fmt::Display for WallTime {
 }
 
 /// A window of a group's policy.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Weekly {
     #[serde(skip)]
     pub name: String,
     /// The days on which it begins.
-    #[serde(serialize_with = "as_words")]
+    #[serde(serialize_with = "as_words", deserialize_with = "from_words")]
     pub days: Vec<Weekday>,
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
     pub from: WallTime,
     /// Exclusive. Not after `from`: on the next day.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
     pub to: WallTime,
-    #[serde(serialize_with = "as_name")]
+    #[serde(serialize_with = "as_name", deserialize_with = "from_name")]
     pub time_zone: TimeZone,
     pub minimum: Option<u32>,
     pub maximum: Option<u32>,
@@ -132,6 +133,18 @@ fn as_name<S: Serializer>(zone: &TimeZone, serializer: S) -> Result<S::Ok, S::Er
 fn as_words<S: Serializer>(days: &[Weekday], serializer: S) -> Result<S::Ok, S::Error> {
     let word = |day: &Weekday| DAYS.iter().find(|(_, known)| known == day).map(|(word, _)| *word);
     serializer.collect_seq(days.iter().filter_map(word))
+}
+
+fn from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<WallTime, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+fn from_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TimeZone, D::Error> {
+    TimeZone::get(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+fn from_words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Weekday>, D::Error> {
+    days(&Vec::<String>::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
 #[cfg(test)]

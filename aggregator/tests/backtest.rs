@@ -7,10 +7,10 @@ use std::process::Command;
 use foreshadow::backtest::foresight::{GROUP, foresee};
 use foreshadow::backtest::live::{self, Regime, Source};
 use foreshadow::backtest::load::{Load, on_grid, read_csv};
-use foreshadow::backtest::{Setting, compare, yardstick};
+use foreshadow::backtest::{Pace, Setting, compare, modes, yardstick};
 use foreshadow::fleet::Reach;
 use foreshadow::rounds::GroupRound;
-use planner::policy::Metric;
+use planner::policy::{Metric, Mode};
 use planner::simulation::Load as Shape;
 
 /// Rows of `days` with the shape of a week, every five minutes.
@@ -36,13 +36,42 @@ fn regime(setting: &Setting) -> Regime {
         forecast: forecast::Options { origins: 12, ..forecast::Options::default() },
         reach: Reach::Cloud,
         provider: None,
+        mode: Mode::Full,
     }
+}
+
+#[test]
+fn ways_to_scale_in_are_compared_with_the_providers_own_in_tables() {
+    let (load, setting) = short(0.5);
+    let candidates = compare::Candidates {
+        reactive: Vec::new(),
+        confidences: vec![0.9],
+        targets: vec![0.6],
+        provider: vec![0.55],
+        each_model: false,
+        pace: Pace::Free,
+        lease_seconds: 600,
+        window_seconds: 900,
+    };
+    let lines = modes::compare(&load, &setting, &candidates, &|_| {}).expect("compared");
+    let [alone, full, outward, fought] = lines.as_slice() else { panic!("{lines:?}") };
+    assert_eq!(alone.score, yardstick::reactive(load.scored(), 0.55, &setting).0);
+    assert!(full.detached > 0 && full.shadow_hours > 0.0, "{full:?}");
+    assert!(full.score.instance_hours > full.shadow_hours, "shadows are billed in full: {full:?}");
+    // Two that take away would take away twice: then only the provider does.
+    assert_eq!((outward.detached, fought.detached), (0, 0), "{outward:?} {fought:?}");
+    assert_eq!((outward.shadow_hours, fought.shadow_hours), (0.0, 0.0));
+    let text = modes::tables(&[("load".to_owned(), lines.clone())], &setting, &candidates);
+    let saved = alone.score.instance_hours - full.score.instance_hours;
+    let row = text.lines().find(|line| line.starts_with("| `full` |")).expect("a row");
+    assert!(row.contains(&format!("| {saved:.1} (")), "{row}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("| load: ")).count(), 4, "{text}");
 }
 
 #[test]
 fn beside_a_provider_that_scales_in_the_floor_keeps_what_was_launched_ahead() {
     let (load, setting) = short(0.5);
-    let regime = Regime { provider: Some(0.55), ..regime(&setting) };
+    let regime = Regime { provider: Some(0.55), mode: Mode::ScaleOut, ..regime(&setting) };
     let foresight = foresee(&load, &setting, live::begins(&load), &regime.forecast, 24, |_| {});
     let path = live::live(&load, &setting, &regime, Source::Given(&foresight), false, |_| {}).expect("a path");
     let done = |word: &str| path.decisions.iter().filter(|it| it.step == word && it.refused.is_empty()).count();

@@ -39,7 +39,9 @@ pub async fn describe(fleet: &dyn Fleet, intent: &Intent, owner: &str) -> Result
 }
 
 async fn look(fleet: &dyn Fleet, intent: &Intent) -> Result<Fresh, String> {
-    let mut inventory = fleet.describe().await.map_err(|error| error.to_string())?;
+    // This group alone: with hundreds of them a plan would be too old before all were described.
+    let asked = fleet.describe_some(std::slice::from_ref(&intent.group)).await;
+    let mut inventory = asked.map_err(|error| error.to_string())?;
     let group = inventory.groups.remove(&intent.group);
     let group = group.ok_or_else(|| format!("{} does not show the group", fleet.name()))?;
     let inside: BTreeSet<&Id> = group.members.iter().map(|member| &member.instance).collect();
@@ -115,4 +117,50 @@ async fn unlease(fleet: &dyn Fleet, group: &Id, instances: &[Id]) -> Result<(), 
 /// Takes the lease off what is no shadow of ours any more.
 pub async fn untag(fleet: &dyn Fleet, instances: &[Id]) -> Result<(), FleetError> {
     fleet.tag(instances, &Tags::from([(UNTIL_TAG, None), (GROUP_TAG, None), (OWNER_TAG, None)])).await
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::fleet::{Inventory, Token};
+    use crate::store::StoreId;
+
+    /// A cloud of hundreds of groups, of which each can be asked for.
+    #[derive(Debug)]
+    struct Many;
+
+    #[async_trait]
+    impl Fleet for Many {
+        async fn describe(&self) -> Result<Inventory, FleetError> {
+            Err(FleetError::Unreachable { source_name: "many", problem: "all of them take minutes".to_owned() })
+        }
+
+        async fn describe_some(&self, groups: &[Id]) -> Result<Inventory, FleetError> {
+            let of =
+                |group: &Id| (group.clone(), GroupInventory { owner: Some("us".to_owned()), ..Default::default() });
+            Ok(Inventory { complete: true, groups: groups.iter().map(of).collect(), ..Inventory::default() })
+        }
+
+        fn name(&self) -> &'static str {
+            "many"
+        }
+    }
+
+    #[tokio::test]
+    async fn before_a_change_its_group_alone_is_described() {
+        let group = Id::new("group", "web").expect("an id");
+        let intent = Intent {
+            token: Token::new(StoreId([1; 16]), &group, 1, 0),
+            group,
+            generation: 1,
+            step: 0,
+            epoch: 1,
+            action: Action::launch(1, 2),
+            written_at: 0,
+            valid_until: 60,
+        };
+        assert!(describe(&Many, &intent, "us").await.expect("described").complete);
+    }
 }

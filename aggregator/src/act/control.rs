@@ -52,8 +52,9 @@ pub struct Control {
 }
 
 impl Control {
-    /// Reads what was said before. A file's ceilings can only tighten it.
-    pub async fn open(pool: SqlitePool, ceilings: BTreeMap<Id, Mode>) -> Result<Self, sqlx::Error> {
+    /// Reads what was said before. A file's ceilings can only tighten it, and do so for good: a ceiling that is taken away
+    /// again gives no mode back. `now` in seconds since the Unix epoch.
+    pub async fn open(pool: SqlitePool, ceilings: BTreeMap<Id, Mode>, now: i64) -> Result<Self, sqlx::Error> {
         let mut said = BTreeMap::new();
         for row in sqlx::query(sql::CONTROL_READ).fetch_all(&pool).await? {
             let mode: String = row.try_get(1)?;
@@ -68,7 +69,23 @@ impl Control {
             };
             said.insert(row.try_get(0)?, entry);
         }
-        Ok(Self { pool, ceilings: Arc::new(ceilings), said: Arc::new(RwLock::new(said)) })
+        let control = Self { pool, ceilings: Arc::new(ceilings), said: Arc::new(RwLock::new(said)) };
+        for (group, at_most) in control.ceilings.iter() {
+            let above = control.last(group.as_str()).filter(|said| said.mode > *at_most);
+            if let Some(said) = above {
+                let reason = format!("mode = \"{at_most}\" is written there; before: {}: {}", said.by, said.reason);
+                tracing::warn!(%group, from = %said.mode, to = %at_most, "the configuration file lowers the mode");
+                control.set_mode(group, *at_most, now, "the configuration file", &reason).await?;
+            }
+        }
+        Ok(control)
+    }
+
+    /// The groups in which something may be done.
+    pub fn beyond_observe(&self) -> Vec<Id> {
+        let said = self.said.read().unwrap_or_else(PoisonError::into_inner);
+        let beyond = said.iter().filter(|(name, said)| *name != EVERYWHERE && said.mode > Mode::Observe);
+        beyond.filter_map(|(name, _)| Id::new("group", name).ok()).collect()
     }
 
     /// What holds for a group.
@@ -126,5 +143,32 @@ impl Control {
             .await?;
         self.said.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), said);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqlitePoolOptions;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_ceiling_lowers_a_mode_for_good() {
+        let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.expect("a database");
+        sqlx::migrate!().run(&pool).await.expect("migrated");
+        let web = Id::new("group", "web").expect("an id");
+        let start = async |ceiling: Option<Mode>| {
+            let ceilings = ceiling.map(|mode| (web.clone(), mode)).into_iter().collect();
+            Control::open(pool.clone(), ceilings, 7).await.expect("opened")
+        };
+        start(None).await.set_mode(&web, Mode::Full, 1, "ana", "ready").await.expect("set");
+        assert_eq!(start(Some(Mode::Full)).await.standing(&web).mode, Mode::Full);
+        assert_eq!(start(Some(Mode::ScaleOut)).await.standing(&web).mode, Mode::ScaleOut);
+        let after = start(None).await.standing(&web);
+        assert_eq!((after.mode, after.at_most), (Mode::ScaleOut, Mode::Full), "it does not come back by itself");
+        let said = after.group.expect("said");
+        assert_eq!((said.by.as_str(), said.at), ("the configuration file", 7));
+        assert!(said.reason.contains("ana: ready"), "{}", said.reason);
+        assert_eq!(start(Some(Mode::Observe)).await.beyond_observe(), []);
     }
 }

@@ -81,6 +81,10 @@ impl Executor {
         Self { installation, epoch, limits, journal: Journal::default(), ledger: Ledger::default() }
     }
 
+    pub const fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     pub const fn limits(&self) -> &Limits {
         &self.limits
     }

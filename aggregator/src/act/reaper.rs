@@ -1,16 +1,21 @@
 //! Looks after leases that the rest would forget: those of instances that the cloud has ended
-//! meanwhile, those whose tags are gone or were left on an instance that serves, and those nobody holds any more (instances that carry our tag, stand outside any group,
-//! and that no session knows, since a journal was lost or a host died between two writes).
+//! meanwhile, those whose tags are gone or were left on an instance that serves, and those nobody holds any more
+//! (instances that carry our tag, stand outside any group, and that no session knows, since a journal was lost or a host died between two writes).
 //!
-//! Orphans are not ended here. They are adopted: shadows of ours from now on, and what becomes of them
-//! is decided like everything else, by the plan and past the checker. Whoever reports nothing is
+//! Orphans are not ended here. Those of a group that is there are adopted: shadows of ours from now on, and what becomes
+//! of them is decided like everything else, by the plan and past the checker. Whoever reports nothing is
 //! silent, and a silent shadow is released or ended as its group's policy says.
+//!
+//! The others are stranded: of a group that no source has, or of another installation. No plan is made for them, and nobody
+//! can say whether a load balancer sends to them, so they are never ended here. They are an alarm until somebody takes them over or
+//! ends them; those of ours are released when the longest lease is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use foreshadow_proto::convert::Id;
 use planner::policy::Mode;
+use serde::Serialize;
 
 use super::call;
 use super::control::{Control, Standing};
@@ -19,8 +24,47 @@ use crate::fleet::{Fleet, GROUP_TAG, OWNER_TAG, Outside, RunState, UNTIL_TAG};
 use crate::observe::{InstanceMode, Timeline};
 use crate::shadow::{Origin, Sessions, ShadowSession};
 
-/// A lease must have been over for this long, µs: the aggregator that holds it may be slow.
-const GRACE_MICROS: i64 = 900_000_000;
+/// A lease must have been over for this long, seconds: the aggregator that holds it may be slow.
+const GRACE_SECONDS: i64 = 900;
+
+/// An instance that carries a lease which is over, and that no plan will ever end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Stranded {
+    #[schema(value_type = String)]
+    pub instance: Id,
+    /// As its tag says.
+    pub group: Option<String>,
+    /// The installation that tagged it.
+    pub owner: Option<String>,
+    /// When its lease ended, seconds since the Unix epoch; absent where its tag is no time.
+    pub until: Option<i64>,
+    pub why: String,
+}
+
+impl Stranded {
+    /// In words, with what to do.
+    pub fn warning(&self) -> String {
+        let instance = &self.instance;
+        format!(
+            "{instance} runs and costs, and nobody ends it: {}. End it yourself, or take it over: foreshadow shadow take \
+             {instance} --group GROUP --reason \"…\"",
+            self.why
+        )
+    }
+}
+
+/// What an instance with a lease tag is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Tagged {
+    /// Held, serving, ending, or not over for long enough.
+    Nothing,
+    /// Ours alone, long over: its group by its tag.
+    Orphan {
+        group: Id,
+        until: i64,
+    },
+    Stranded(Stranded),
+}
 
 /// One look at a cloud.
 #[derive(Debug)]
@@ -46,10 +90,11 @@ impl Reaper {
         Self { owner, sessions, timeline, clock, control, moving }
     }
 
-    /// Closes the sessions of what is no more, tags again what lost its tags, adopts what nobody holds.
-    pub async fn look(&self, fleet: &dyn Fleet) {
+    /// Closes the sessions of what is no more, tags again what lost its tags, adopts what nobody holds, and gives who is
+    /// stranded. `None`: it could not look.
+    pub async fn look(&self, fleet: &dyn Fleet) -> Option<Vec<Stranded>> {
         self.look_after_sessions(fleet).await;
-        self.look_for_tags(fleet).await;
+        self.look_for_tags(fleet).await
     }
 
     async fn look_after_sessions(&self, fleet: &dyn Fleet) {
@@ -94,12 +139,17 @@ impl Reaper {
         inside && may && !self.moving.contains(&outside.instance)
     }
 
-    async fn look_for_tags(&self, fleet: &dyn Fleet) {
+    async fn look_for_tags(&self, fleet: &dyn Fleet) -> Option<Vec<Stranded>> {
         let tagged = match fleet.tagged(UNTIL_TAG).await {
             Ok(tagged) => tagged,
-            Err(error) => return tracing::warn!(%error, "leases nobody holds cannot be looked for"),
+            Err(error) => {
+                tracing::warn!(%error, "leases nobody holds cannot be looked for");
+                return None;
+            }
         };
-        let (held, now) = (self.sessions.sessions().await, self.clock.wall_micros());
+        let (held, now) = (self.sessions.sessions().await, self.clock.wall_seconds());
+        let longest = i64::from(self.sessions.config().await.maximum_seconds);
+        let mut stranded = Vec::new();
         for outside in tagged {
             if held.iter().any(|session| session.ended.is_none() && session.instance == outside.instance) {
                 continue;
@@ -110,12 +160,44 @@ impl Reaper {
                 }
                 continue;
             }
-            let Some(group) = orphan(&outside, &self.owner, now) else { continue };
-            tracing::warn!(instance = %outside.instance, %group, "a lease nobody holds: adopted");
-            let found = std::slice::from_ref(&outside.instance);
-            self.sessions.mark_ours(found, "found by its tag: its lease was over and nobody held it").await;
-            self.timeline.orphan(&outside.instance, &group, now);
+            match classify(&outside, &self.owner, now) {
+                Tagged::Nothing => {}
+                Tagged::Stranded(found) => stranded.push(found),
+                Tagged::Orphan { group, .. } if self.timeline.source_of(&group) == Some(fleet.name()) => {
+                    tracing::warn!(instance = %outside.instance, %group, "a lease nobody holds: adopted");
+                    let found = std::slice::from_ref(&outside.instance);
+                    self.sessions.mark_ours(found, "found by its tag: its lease was over and nobody held it").await;
+                    self.timeline.orphan(&outside.instance, &group, now * 1_000_000);
+                }
+                // Of another source's group, or nobody knows yet.
+                Tagged::Orphan { group, .. }
+                    if !self.timeline.is_read() || self.timeline.source_of(&group).is_some() => {}
+                Tagged::Orphan { group, until } => {
+                    if now >= until.saturating_add(longest) && self.release(fleet, &outside.instance, &group).await {
+                        continue;
+                    }
+                    stranded.push(Stranded {
+                        instance: outside.instance,
+                        why: format!("its lease is over, and its group {group} is in no source any more"),
+                        group: Some(group.to_string()),
+                        owner: Some(self.owner.clone()),
+                        until: Some(until),
+                    });
+                }
+            }
         }
+        Some(stranded)
+    }
+
+    /// Takes the tags off what nobody will ever come back for; false when they could not be.
+    async fn release(&self, fleet: &dyn Fleet, instance: &Id, group: &Id) -> bool {
+        if let Err(error) = call::untag(fleet, std::slice::from_ref(instance)).await {
+            tracing::warn!(%error, %instance, "the lease of a shadow without a group cannot be taken off");
+            return false;
+        }
+        tracing::error!(%instance, %group, "a shadow of a group that is no more is released: it runs on, and costs, unwatched");
+        metrics::counter!("foreshadow_shadows_released_total", "group" => group.to_string()).increment(1);
+        true
     }
 }
 
@@ -130,37 +212,59 @@ pub(crate) fn lost_its_lease(outside: &Outside) -> bool {
     alone && ![UNTIL_TAG, GROUP_TAG, OWNER_TAG].iter().all(|tag| outside.tags.contains_key(*tag))
 }
 
-/// The group of an orphan; `None` for whatever is not one beyond doubt.
-fn orphan(outside: &Outside, owner: &str, now_micros: i64) -> Option<Id> {
-    let alone = outside.group.is_none() && outside.state == RunState::Running;
-    let group = outside.tags.get(GROUP_TAG).filter(|_| alone && long_over(outside, owner, now_micros))?;
-    Id::new("group", group.as_str()).ok()
-}
-
 /// A lease of ours that ran out on an instance that is in a group: it was never detached, or came back.
-fn left_over(outside: &Outside, owner: &str, now_micros: i64) -> bool {
-    outside.group.is_some() && long_over(outside, owner, now_micros)
+fn left_over(outside: &Outside, owner: &str, now: i64) -> bool {
+    let until = outside.tags.get(UNTIL_TAG).and_then(|until| until.parse::<i64>().ok());
+    let over = until.is_some_and(|until| until.saturating_add(GRACE_SECONDS) < now);
+    over && outside.group.is_some() && outside.tags.get(OWNER_TAG).is_some_and(|found| found == owner)
 }
 
-/// It carries a lease of ours, and that ended a while ago.
-fn long_over(outside: &Outside, owner: &str, now_micros: i64) -> bool {
-    let until = outside.tags.get(UNTIL_TAG).and_then(|until| until.parse::<i64>().ok());
-    let end = until.and_then(|until| until.checked_mul(1_000_000)?.checked_add(GRACE_MICROS));
-    end.is_some_and(|end| end < now_micros) && outside.tags.get(OWNER_TAG).is_some_and(|found| found == owner)
+/// What it is, and beyond doubt: whatever is not alone, or not long over, is nothing to look after.
+fn classify(outside: &Outside, owner: &str, now: i64) -> Tagged {
+    let tag = |name: &str| outside.tags.get(name).map(String::as_str);
+    let alone = outside.group.is_none() && outside.state == RunState::Running;
+    let Some(until) = tag(UNTIL_TAG).filter(|_| alone) else { return Tagged::Nothing };
+    let until: Option<i64> = until.parse().ok();
+    if until.is_some_and(|until| until.saturating_add(GRACE_SECONDS) >= now) {
+        return Tagged::Nothing;
+    }
+    let group = tag(GROUP_TAG).and_then(|name| Id::new("group", name).ok());
+    let why = match (tag(OWNER_TAG), until, group) {
+        (Some(found), Some(until), Some(group)) if found == owner => return Tagged::Orphan { group, until },
+        (Some(found), ..) if found != owner => format!("its lease is over, and it belongs to the installation {found}"),
+        (None, ..) => "its lease is over, and its tags do not say whose it is".to_owned(),
+        (_, None, _) => format!("its tag {UNTIL_TAG} is no time"),
+        _ => format!("its lease is over, and its tag {GROUP_TAG} names no group"),
+    };
+    Tagged::Stranded(Stranded {
+        instance: outside.instance.clone(),
+        group: tag(GROUP_TAG).map(str::to_owned),
+        owner: tag(OWNER_TAG).map(str::to_owned),
+        until,
+        why,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use sqlx::sqlite::SqlitePoolOptions;
 
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::fleet::{FleetError, GroupInventory, Inventory, Tags};
+    use crate::observe::Patience;
+    use crate::shadow::ShadowConfig;
 
-    const NOW: i64 = 1_800_000_000_000_000;
+    const NOW: i64 = 1_800_000_000;
 
-    fn outside(until: &str, owner: &str) -> Outside {
-        let tags = [(UNTIL_TAG, until), (OWNER_TAG, owner), (GROUP_TAG, "web")];
+    fn outside(name: &str, until: &str, owner: &str, group: &str) -> Outside {
+        let tags = [(UNTIL_TAG, until), (OWNER_TAG, owner), (GROUP_TAG, group)];
         Outside {
-            instance: Id::new("instance", "i-1").expect("an id"),
+            instance: Id::new("instance", name).expect("an id"),
             state: RunState::Running,
             group: None,
             in_target_group: Some(false),
@@ -170,32 +274,38 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_ours_alone_and_long_over_is_an_orphan() {
-        let over = (NOW / 1_000_000 - 901).to_string();
-        assert_eq!(orphan(&outside(&over, "us"), "us", NOW).map(|group| group.to_string()).as_deref(), Some("web"));
-        let recent = (NOW / 1_000_000 - 899).to_string();
-        let grouped = Outside { group: Id::new("group", "web").ok(), ..outside(&over, "us") };
-        let ended = Outside { state: RunState::Ended, ..outside(&over, "us") };
-        let mut homeless = outside(&over, "us");
+    fn only_what_is_ours_alone_and_long_over_is_an_orphan_and_what_is_anothers_is_told() {
+        let over = (NOW - 901).to_string();
+        let one = || outside("i-1", &over, "us", "web");
+        let web = Id::new("group", "web").expect("an id");
+        assert_eq!(classify(&one(), "us", NOW), Tagged::Orphan { group: web.clone(), until: NOW - 901 });
+        let recent = (NOW - 899).to_string();
+        let grouped = Outside { group: Some(web), ..one() };
+        let ended = Outside { state: RunState::Ended, ..one() };
+        let bare = Outside { tags: BTreeMap::new(), ..one() };
+        let endless = outside("i-1", "9223372036854775807", "us", "web");
+        let foreign_and_recent = outside("i-1", &recent, "them", "web");
+        for not in [outside("i-1", &recent, "us", "web"), foreign_and_recent, endless, grouped, ended, bare] {
+            assert_eq!(classify(&not, "us", NOW), Tagged::Nothing, "{not:?}");
+        }
+        let mut homeless = one();
         homeless.tags.remove(GROUP_TAG);
-        let bare = Outside { tags: BTreeMap::new(), ..outside(&over, "us") };
-        for not in [
-            outside(&recent, "us"),
-            outside(&over, "them"),
-            outside("soon", "us"),
-            outside("9223372036854775807", "us"),
-            grouped,
-            ended,
-            homeless,
-            bare,
+        let mut nobodys = one();
+        nobodys.tags.remove(OWNER_TAG);
+        for (stranded, part) in [
+            (outside("i-1", &over, "them", "web"), "belongs to the installation them"),
+            (outside("i-1", "soon", "us", "web"), "is no time"),
+            (homeless, "names no group"),
+            (nobodys, "do not say whose"),
         ] {
-            assert_eq!(orphan(&not, "us", NOW), None, "{not:?}");
+            let found = classify(&stranded, "us", NOW);
+            assert!(matches!(&found, Tagged::Stranded(it) if it.why.contains(part)), "{part}: {found:?}");
         }
     }
 
     #[test]
     fn whoever_stands_alone_without_all_its_tags_has_lost_its_lease() {
-        let whole = outside("1800000000", "us");
+        let whole = outside("i-1", "1800000000", "us", "web");
         assert!(!lost_its_lease(&whole));
         for tag in [UNTIL_TAG, GROUP_TAG, OWNER_TAG] {
             let mut bare = whole.clone();
@@ -208,12 +318,83 @@ mod tests {
 
     #[test]
     fn the_tags_of_a_lease_that_is_long_over_are_left_over_on_whoever_is_in_a_group() {
-        let (over, recent) = ((NOW / 1_000_000 - 901).to_string(), (NOW / 1_000_000 - 899).to_string());
+        let (over, recent) = ((NOW - 901).to_string(), (NOW - 899).to_string());
+        let outside = |until: &str, owner: &str| outside("i-1", until, owner, "web");
         let inside =
             |until: &str, owner: &str| Outside { group: Id::new("group", "web").ok(), ..outside(until, owner) };
         assert!(left_over(&inside(&over, "us"), "us", NOW));
         assert!(!left_over(&inside(&recent, "us"), "us", NOW), "the call may still come");
         assert!(!left_over(&inside(&over, "them"), "us", NOW));
         assert!(!left_over(&outside(&over, "us"), "us", NOW), "it stands outside: an orphan");
+    }
+
+    /// A cloud with tagged instances; keeps who was untagged.
+    #[derive(Debug, Default)]
+    struct Cloud {
+        tagged: Vec<Outside>,
+        untagged: Mutex<Vec<Id>>,
+    }
+
+    #[async_trait]
+    impl Fleet for Cloud {
+        async fn describe(&self) -> Result<Inventory, FleetError> {
+            Ok(Inventory::default())
+        }
+
+        fn name(&self) -> &'static str {
+            "aws"
+        }
+
+        async fn tagged(&self, _: &str) -> Result<Vec<Outside>, FleetError> {
+            Ok(self.tagged.clone())
+        }
+
+        async fn tag(&self, instances: &[Id], tags: &Tags) -> Result<(), FleetError> {
+            assert!(tags.values().all(Option::is_none), "{tags:?}");
+            self.untagged.lock().expect("not poisoned").extend(instances.iter().cloned());
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn orphans_of_a_group_that_is_no_more_are_told_and_released_at_last_and_anothers_are_left_alone() {
+        let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.expect("a database");
+        sqlx::migrate!().run(&pool).await.expect("migrated");
+        let clock = Arc::new(SystemClock);
+        let now = clock.wall_seconds();
+        let timeline = Timeline::new(Patience { warm_up: 0, drain: 0, silent: 0 }, 1_000, 1_000);
+        let sessions =
+            Sessions::open(pool.clone(), timeline.clone(), ShadowConfig::default(), clock.now()).await.expect("opened");
+        let (over, long_over) = ((now - 3_600).to_string(), (now - 86_401).to_string());
+        let cloud = Cloud {
+            tagged: vec![
+                outside("i-here", &over, "us", "web"),
+                outside("i-gone", &over, "us", "gone"),
+                outside("i-old", &long_over, "us", "gone"),
+                outside("i-theirs", &long_over, "them", "web"),
+            ],
+            ..Cloud::default()
+        };
+        let control = Control::open(pool, BTreeMap::new(), now).await.expect("opened");
+        let reaper = Reaper::new("us".to_owned(), sessions, timeline.clone(), clock, control, BTreeSet::new());
+        let names = |stranded: Option<Vec<Stranded>>| -> Vec<String> {
+            stranded.expect("looked").iter().map(|it| it.instance.to_string()).collect()
+        };
+        assert_eq!(names(reaper.look(&cloud).await), ["i-theirs"], "nobody knows yet which groups there are");
+        assert!(cloud.untagged.lock().expect("not poisoned").is_empty());
+
+        let web = (Id::new("group", "web").expect("an id"), GroupInventory::default());
+        let inventory = Inventory { complete: true, groups: BTreeMap::from([web]), ..Inventory::default() };
+        timeline.take("aws", &inventory);
+        timeline.set_read();
+        assert_eq!(names(reaper.look(&cloud).await), ["i-gone", "i-theirs"]);
+        let untagged = cloud.untagged.lock().expect("not poisoned").clone();
+        assert_eq!(
+            untagged.iter().map(Id::as_str).collect::<Vec<_>>(),
+            ["i-old"],
+            "released, and theirs is not touched"
+        );
+        let here = Id::new("instance", "i-here").expect("an id");
+        assert_eq!(timeline.member_of(&here).map(|group| group.to_string()).as_deref(), Some("web"), "adopted");
     }
 }

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use checker::Limits;
 use foreshadow_proto::convert::Id;
 use planner::demand::InstanceMode;
 use planner::plan::{Plan, Step};
@@ -23,11 +22,13 @@ use super::hold;
 use super::intents::{Intents, Line};
 use super::journal::{Effect, Event, Intent, Settled};
 use super::leads::{Kind, Lead, Leads};
-use super::reaper::Reaper;
+use super::overdue::{self, Overdue};
+use super::reaper::{Reaper, Stranded};
 use super::verdicts::{self, Planned, Verdict};
 use crate::clock::Clock;
 use crate::decision::{Decision, DecisionLog};
-use crate::fleet::{Called, Fleet, Found, Reach, Token};
+use crate::fleet::{Called, Fleet, Found, Outside, Reach, RunState, Token, UNTIL_TAG};
+use crate::leash::Leash;
 use crate::observe::{Hint, Timeline};
 use crate::shadow::{Sessions, ShadowSession};
 use crate::store::StoreId;
@@ -46,13 +47,6 @@ const REAP_EVERY: Duration = Duration::from_secs(600);
 /// within it (two calls of twenty seconds at most), and a later call would be by a picture that is gone.
 const SAID_FOR: i64 = 45;
 
-/// How it acts.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// Safety windows. Gentler ones than the default are for a cloud on loopback alone.
-    pub limits: Limits,
-}
-
 /// What the rounds and the API ask and tell. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle(Arc<Shared>);
@@ -61,12 +55,14 @@ pub struct Handle(Arc<Shared>);
 struct Shared {
     executor: Mutex<Executor>,
     leads: Mutex<Leads>,
-    control: Control,
+    leash: Leash,
     intents: Intents,
     decisions: DecisionLog,
     installation: StoreId,
     fleets: Vec<Arc<dyn Fleet>>,
     plans: mpsc::Sender<Planned>,
+    /// By source: who is stranded there, by the latest look.
+    stranded: Mutex<BTreeMap<&'static str, Vec<Stranded>>>,
 }
 
 impl Handle {
@@ -79,7 +75,17 @@ impl Handle {
     }
 
     pub fn control(&self) -> &Control {
-        &self.0.control
+        self.0.leash.control()
+    }
+
+    /// Which limits hold.
+    pub fn leash(&self) -> &Leash {
+        &self.0.leash
+    }
+
+    /// Safety windows that changed hold from now on.
+    pub fn follow_safety(&self) {
+        self.executor().set_limits(self.0.leash.safety());
     }
 
     pub fn intents(&self) -> &Intents {
@@ -101,7 +107,8 @@ impl Handle {
 
     /// The source called `name`, if it can act.
     pub fn fleet(&self, name: Option<&str>) -> Option<&Arc<dyn Fleet>> {
-        self.0.fleets.iter().find(|fleet| Some(fleet.name()) == name && fleet.reach() != Reach::None)
+        let acts = |fleet: &Arc<dyn Fleet>| self.0.leash.reach(fleet.name(), fleet.reach()) != Reach::None;
+        self.0.fleets.iter().find(|fleet| Some(fleet.name()) == name && acts(fleet))
     }
 
     /// The name under which this installation owns groups.
@@ -147,7 +154,7 @@ impl Handle {
 
     /// How far the source called `name` reaches.
     pub fn reach(&self, name: Option<&str>) -> Reach {
-        self.fleet(name).map_or(Reach::None, |fleet| fleet.reach())
+        self.fleet(name).map_or(Reach::None, |fleet| self.0.leash.reach(fleet.name(), fleet.reach()))
     }
 
     /// Hands a plan over to be carried out as far as its group's mode permits. It is never waited for.
@@ -163,12 +170,50 @@ impl Handle {
         let Some(fleet) = self.fleet(source) else { return };
         let instance = std::slice::from_ref(&session.instance);
         let tagged = match session.ended {
-            None => call::lease(&**fleet, &session.group, instance, &self.owner(), session.until).await,
+            None => self.mark_lease(session, source).await,
             Some(_) => call::untag(&**fleet, instance).await.map_err(|error| error.to_string()),
         };
         if let Err(error) = tagged {
             tracing::warn!(error, instance = %session.instance, "the tags of a lease cannot follow it");
         }
+    }
+
+    /// Says on the instance itself that it stands under our lease; a source that cannot act has nowhere to say it.
+    pub async fn mark_lease(&self, session: &ShadowSession, source: Option<&str>) -> Result<(), String> {
+        let Some(fleet) = self.fleet(source) else { return Ok(()) };
+        let instance = std::slice::from_ref(&session.instance);
+        call::lease(&**fleet, &session.group, instance, &self.owner(), session.until).await
+    }
+
+    /// Instances that carry a lease which is over and that no plan will ever end.
+    pub fn stranded(&self) -> Vec<Stranded> {
+        let stranded = self.0.stranded.lock().unwrap_or_else(PoisonError::into_inner);
+        stranded.values().flatten().cloned().collect()
+    }
+
+    fn set_stranded(&self, source: &'static str, found: Vec<Stranded>) {
+        let mut stranded = self.0.stranded.lock().unwrap_or_else(PoisonError::into_inner);
+        for new in found.iter().filter(|new| !stranded.get(source).is_some_and(|known| known.contains(*new))) {
+            tracing::error!(instance = %new.instance, why = new.why, "a shadow is stranded: it runs on, and costs");
+        }
+        stranded.insert(source, found);
+        let all = stranded.values().map(Vec::len).sum::<usize>();
+        metrics::gauge!("foreshadow_stranded_shadows").set(f64::from(u32::try_from(all).unwrap_or(u32::MAX)));
+    }
+
+    /// Marks who was taken over as ours in the cloud, if it still is what it was: running, alone, under a lease.
+    /// `until`: the end of its new lease, seconds since the Unix epoch.
+    pub async fn take_stranded(&self, fleet: &dyn Fleet, group: &Id, instance: &Id, until: i64) -> Result<(), String> {
+        let one = std::slice::from_ref(instance);
+        let shown = fleet.outside(group, one).await.map_err(|error| error.to_string())?;
+        let fits = |it: &&Outside| it.instance == *instance && it.group.is_none() && it.state == RunState::Running;
+        if !shown.iter().find(fits).is_some_and(|it| it.tags.contains_key(UNTIL_TAG)) {
+            return Err(format!("{instance} does not run alone under a lease any more: nothing was taken over"));
+        }
+        call::lease(fleet, group, one, &self.owner(), until).await?;
+        let mut stranded = self.0.stranded.lock().unwrap_or_else(PoisonError::into_inner);
+        stranded.values_mut().for_each(|found| found.retain(|it| it.instance != *instance));
+        Ok(())
     }
 
     /// A lead time of a group; `otherwise` until enough were measured.
@@ -213,9 +258,8 @@ impl Service {
     /// Takes the lease of all groups and reads the journal: what is open is found out first.
     #[allow(clippy::too_many_arguments, reason = "the parts it connects")]
     pub async fn open(
-        options: Options,
         installation: StoreId,
-        control: Control,
+        leash: Leash,
         intents: Intents,
         decisions: DecisionLog,
         fleets: Vec<Arc<dyn Fleet>>,
@@ -226,7 +270,7 @@ impl Service {
     ) -> Result<Self, sqlx::Error> {
         let now = clock.wall_seconds();
         let epoch = intents.take_lease(now).await?;
-        let mut executor = Executor::new(installation, epoch, options.limits);
+        let mut executor = Executor::new(installation, epoch, leash.safety());
         let (mut open, mut done, mut leads) = (Vec::new(), Vec::new(), intents.leads(now).await?);
         let lines = intents.since(now - DETACHED_REMEMBERED).await?;
         for (instance, reason) in ours(&lines, &sessions.sessions().await) {
@@ -245,15 +289,18 @@ impl Service {
         }
         executor.restore(&done, now);
         let (sender, plans) = mpsc::channel(PLANS_WAITING);
+        // An alarm needs them before there is anything to tell.
+        metrics::gauge!("foreshadow_stranded_shadows").set(0.0);
         let handle = Handle(Arc::new(Shared {
             executor: Mutex::new(executor),
             leads: Mutex::new(leads),
-            control,
+            leash,
             intents,
             decisions,
             installation,
             fleets,
             plans: sender,
+            stranded: Mutex::default(),
         }));
         let mut service = Self {
             handle,
@@ -291,7 +338,10 @@ impl Service {
                 Some(planned) = self.plans.recv() => self.consider(planned).await,
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended).await,
                 _ = tick.tick() => self.take(Event::Tick).await,
-                _ = hold.tick() => self.hold().await,
+                _ = hold.tick() => {
+                    self.hold().await;
+                    self.overdue().await;
+                }
                 _ = expire.tick() => {
                     if let Err(error) = self.handle.0.intents.expire(self.clock.wall_seconds()).await {
                         tracing::warn!(%error, "old intents cannot be dropped");
@@ -304,12 +354,14 @@ impl Service {
                     };
                     let reaper = Reaper::new(
                         self.handle.owner(), self.sessions.clone(), self.timeline.clone(), self.clock.clone(),
-                        self.handle.0.control.clone(), moving,
+                        self.handle.control().clone(), moving,
                     );
-                    let fleets = self.handle.0.fleets.clone();
+                    let (handle, fleets) = (self.handle.clone(), self.handle.0.fleets.clone());
                     self.tasks.spawn(async move {
-                        for fleet in fleets.iter().filter(|fleet| fleet.reach() != Reach::None) {
-                            reaper.look(&**fleet).await;
+                        for fleet in fleets.iter().filter(|fleet| handle.reach(Some(fleet.name())) != Reach::None) {
+                            if let Some(stranded) = reaper.look(&**fleet).await {
+                                handle.set_stranded(fleet.name(), stranded);
+                            }
                         }
                         Came::Nothing
                     });
@@ -341,6 +393,21 @@ impl Service {
         self.about.insert(task.id(), token);
     }
 
+    /// Releases at their hard limit the shadows that no plan ends, and counts those beyond their lease.
+    async fn overdue(&self) {
+        let (sessions, now) = (self.sessions.sessions().await, self.clock.now());
+        let mut told = 0;
+        for (session, mode, overdue) in overdue::all(&self.handle, &self.timeline, &sessions, now) {
+            told += u32::from(overdue != Overdue::No);
+            if overdue == Overdue::Released {
+                let reason = format!("at its hard limit, and in {mode} nobody ends it: left running, look at it");
+                let instances = vec![session.instance.to_string()];
+                self.lease_step(&session.group, &Step::Release { instances }, &reason).await;
+            }
+        }
+        metrics::gauge!("foreshadow_shadows_overdue").set(f64::from(told));
+    }
+
     /// Holds on whom a termination hook holds, where the policy says so.
     async fn hold(&mut self) {
         for (group, current) in &self.groups {
@@ -348,7 +415,7 @@ impl Service {
                 continue;
             }
             let Some(snapshot) = self.timeline.group(group) else { continue };
-            let standing = self.handle.0.control.standing(group);
+            let standing = self.handle.control().standing(group);
             let (sessions, reach) = (self.sessions.open_in(group).await, self.handle.reach(snapshot.source));
             let now = self.clock.now();
             let held = hold::held(&current.planned, &standing, reach, &snapshot.members, &sessions, now);
@@ -387,7 +454,7 @@ impl Service {
             let now = self.clock.wall_seconds();
             let Some(current) = self.groups.get_mut(group) else { return };
             let reach = self.handle.reach(current.planned.source);
-            let standing = self.handle.0.control.standing(group);
+            let standing = self.handle.control().standing(group);
             let next = self.handle.executor().next(&current.planned, &mut current.next, &standing, reach, now);
             match next {
                 Next::Lease(step) => {
@@ -485,7 +552,7 @@ impl Service {
         self.spawn(intent.token.clone(), async move {
             let fresh = match fleet {
                 // Not even the tag of its owner is set while it is paused.
-                _ if handle.0.control.standing(&intent.group).paused => Err("paused meanwhile".to_owned()),
+                _ if handle.control().standing(&intent.group).paused => Err("paused meanwhile".to_owned()),
                 Some(fleet) => call::describe(&*fleet, &intent, &handle.owner()).await,
                 None => Err("no source that can act knows the group".to_owned()),
             };
@@ -511,7 +578,7 @@ impl Service {
     fn refusals(&self, intent: &Intent, planned: &Planned, fresh: &Fresh) -> Vec<String> {
         let now = self.clock.wall_seconds();
         let reach = self.handle.reach(planned.source);
-        let standing = self.handle.0.control.standing(&intent.group);
+        let standing = self.handle.control().standing(&intent.group);
         let executor = self.handle.executor();
         verdicts::last_word(intent, planned, fresh, &standing, reach, &executor, now)
     }
@@ -532,7 +599,7 @@ impl Service {
         self.spawn(intent.token.clone(), async move {
             let still = async {
                 let owns = handle.0.intents.lease().await.is_ok_and(|epoch| epoch == handle.executor().epoch());
-                let standing = handle.0.control.standing(&intent.group);
+                let standing = handle.control().standing(&intent.group);
                 verdicts::still(&intent.action, &standing, owns, clock.now().boot - said_at, SAID_FOR)
             };
             let outcome = match fleet {

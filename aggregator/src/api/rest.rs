@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 use super::ApiState;
 use super::ask::{Asked, Known, wrong};
 use super::problem::Problem;
-use crate::act::{Kind, Lead, Standing};
+use crate::act::{Kind, Lead, Standing, Stranded, overdue_warnings};
 use crate::decision::Kept;
 use crate::identity::{AuditEntry, Caller, Role};
+use crate::leash::{LimitsShown, loopback_warning};
 use crate::observe::MemberSnapshot;
 use crate::rounds::PredictError;
 use crate::shadow::{ShadowConfig, ShadowError, ShadowSession};
@@ -72,6 +73,12 @@ pub async fn readyz(State(state): State<ApiState>) -> Response {
         warnings.extend(overdue(&report.summary.name, made, now));
     }
     warnings.extend(state.callers.enrolments().warnings(state.clock.wall_micros()));
+    let sessions = state.sessions.sessions().await;
+    warnings.extend(overdue_warnings(&state.act, &state.timeline, &sessions, state.clock.now()));
+    warnings.extend(state.act.stranded().iter().map(Stranded::warning));
+    let leash = state.act.leash();
+    warnings.extend(leash.warnings(|group| super::steer::bounds(&state, group)));
+    warnings.extend(leash.loopback_sources().iter().map(|source| loopback_warning(source)));
     if let Some(behind) = health.forward_lag_ticks.filter(|behind| *behind > BEHIND_TICKS) {
         warnings.push(format!("InfluxDB is {behind} commits behind"));
     }
@@ -111,6 +118,8 @@ pub struct GroupDetail {
     standing: Standing,
     /// What the planner looks ahead by, with what was measured.
     lead_times: LeadTimes,
+    /// What of the configuration file waits to be accepted.
+    limits: LimitsShown,
     /// The installation that may change the group.
     owner: Option<String>,
 }
@@ -142,6 +151,7 @@ pub async fn group(
         members,
         owner,
         standing: state.act.control().standing(&group),
+        limits: state.act.leash().of(&group, super::steer::bounds(&state, &group)),
         lead_times: LeadTimes {
             launch: state.act.lead(&group, Kind::Launch, launch),
             reattach: state.act.lead(&group, Kind::Reattach, reattach),

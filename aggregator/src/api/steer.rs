@@ -14,10 +14,12 @@ use super::ApiState;
 use super::ask::{Asked, wrong};
 use super::problem::Problem;
 use super::rest::{json_body, known_group, limit_of};
-use crate::act::Standing;
+use crate::act::{Standing, Stranded};
 use crate::fleet::{OWNER_TAG, Tags};
 use crate::identity::Caller;
+use crate::leash::LimitsShown;
 use crate::shadow::{Origin, ShadowError, ShadowSession};
+use crate::supervise;
 
 /// Why.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -81,10 +83,85 @@ pub async fn mode(
         return Err(Problem::new(StatusCode::CONFLICT, why).field("mode", "observe is all that is possible"));
     }
     audited(&state, &caller, "set_mode", &format!("{group} {}", wanted.mode), reason).await?;
-    let said = control.set_mode(&group, wanted.mode, state.clock.wall_seconds(), &caller.name, reason).await;
+    let now = state.clock.wall_seconds();
+    let held = match wanted.mode {
+        Mode::Observe => Ok(()),
+        _ => state.act.leash().hold_from_now(&group, now, &caller.name, reason).await,
+    };
+    held.map_err(|error| Problem::unavailable(&error))?;
+    let said = control.set_mode(&group, wanted.mode, now, &caller.name, reason).await;
     said.map_err(|error| Problem::unavailable(&error))?;
     tracing::warn!(%group, mode = %wanted.mode, by = caller.name, reason, "mode");
     Ok(Json(control.standing(&group)))
+}
+
+/// Which limits hold, and what of the configuration file waits to be accepted.
+#[utoipa::path(get, path = "/limits", responses((status = 200, description = "of all groups at once, then of each", body = Vec<LimitsShown>)))]
+pub async fn limits(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<LimitsShown>>, Problem> {
+    asked.only(&[])?;
+    let leash = state.act.leash();
+    let groups = state.timeline.groups().into_iter().map(|group| leash.of(&group, bounds(&state, &group)));
+    Ok(Json(std::iter::once(leash.of_all()).chain(groups).collect()))
+}
+
+/// Minimum and maximum of a group as its source has them.
+pub(super) fn bounds(state: &ApiState, group: &Id) -> Option<(u32, u32)> {
+    let snapshot = state.timeline.group(group).filter(|snapshot| snapshot.taken_micros > 0)?;
+    Some((snapshot.minimum, snapshot.maximum))
+}
+
+/// Accepts what the configuration file says of a group, also where it is looser. Only this call does.
+#[utoipa::path(post, path = "/groups/{group}/limits", params(("group" = String, Path)), request_body = Reason,
+    responses((status = 200, description = "what holds now", body = LimitsShown),
+        (status = 400, description = "a field is wrong", body = Problem),
+        (status = 404, description = "not known", body = Problem)))]
+pub async fn accept_limits(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<LimitsShown>, Problem> {
+    let group = known_group(&state, &name)?;
+    accepted(&state, &caller, Some(&group), &body).await
+}
+
+/// Accepts what the configuration file says of all groups at once, also where it is looser. Only this call does.
+#[utoipa::path(post, path = "/limits", request_body = Reason,
+    responses((status = 200, description = "what holds now", body = LimitsShown), (status = 400, description = "a field is wrong", body = Problem)))]
+pub async fn accept_all_limits(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Result<Json<LimitsShown>, Problem> {
+    accepted(&state, &caller, None, &body).await
+}
+
+async fn accepted(
+    state: &ApiState,
+    caller: &Caller,
+    group: Option<&Id>,
+    body: &Bytes,
+) -> Result<Json<LimitsShown>, Problem> {
+    let reason: Reason = json_body(body)?;
+    let reason = given(&reason.reason)?;
+    let leash = state.act.leash();
+    let shown = || group.map_or_else(|| leash.of_all(), |group| leash.of(group, bounds(state, group)));
+    let loosened: Vec<String> =
+        shown().held.iter().map(|held| format!("{} {} to {}", held.field, held.holds, held.file)).collect();
+    let whom = group.map_or("everything", Id::as_str);
+    audited(state, caller, "accept_limits", &format!("{whom}: {}", loosened.join("; ")), reason).await?;
+    let accepted = leash.accept(group, state.clock.wall_seconds(), &caller.name, reason).await;
+    accepted.map_err(|error| Problem::unavailable(&error))?;
+    if group.is_none() {
+        let common = leash.common();
+        state.timeline.set_patience(supervise::patience(&common));
+        state.sessions.follow_file(common.shadow).await;
+        state.act.follow_safety();
+    }
+    tracing::warn!(whom, by = caller.name, reason, ?loosened, "limits accepted");
+    // Told anew, so that what counts them knows.
+    drop(leash.warnings(|group| bounds(state, group)));
+    Ok(Json(shown()))
 }
 
 async fn paused(
@@ -194,7 +271,66 @@ pub async fn adopt(
     body: Bytes,
 ) -> Result<Json<ShadowSession>, Problem> {
     let (instance, why) = lease(&state, &caller, "adopt_shadow", &name, &body).await?;
+    // What cannot be tagged could be neither brought back nor ended: better known now than in a week.
+    if let Some(session) = state.sessions.open_of(&instance).await.filter(|session| session.origin == Origin::Foreign) {
+        let source = state.timeline.group(&session.group).and_then(|snapshot| snapshot.source);
+        state.act.mark_lease(&session, source).await.map_err(|why| {
+            let group = &session.group;
+            let remedy = format!(
+                "its lease cannot be tagged, so it was not adopted: {why}. The acting policy lets us tag what carries \
+                 foreshadow:group already: aws ec2 create-tags --resources {instance} --tags Key=foreshadow:group,Value={group}"
+            );
+            Problem::new(StatusCode::CONFLICT, remedy)
+        })?;
+    }
     followed(&state, state.sessions.adopt(&instance, &why).await).await
+}
+
+/// Instances that carry a lease which is over and that no plan will ever end: another installation's, or of a group that is no more.
+#[utoipa::path(get, path = "/shadow/stranded", responses((status = 200, description = "found", body = Vec<Stranded>)))]
+pub async fn stranded(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<Stranded>>, Problem> {
+    asked.only(&[])?;
+    Ok(Json(state.act.stranded()))
+}
+
+/// Into which group, and why.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TakeWanted {
+    group: String,
+    reason: String,
+}
+
+/// Makes a stranded shadow ours, of a group that is there: what becomes of it is for that group's plan. Only this call does.
+#[utoipa::path(post, path = "/shadow/stranded/{instance}/take", params(("instance" = String, Path)), request_body = TakeWanted,
+    responses((status = 200, description = "taken over", body = Value), (status = 400, description = "a field is wrong", body = Problem),
+        (status = 404, description = "not known", body = Problem), (status = 409, description = "not possible as it stands", body = Problem)))]
+pub async fn take_stranded(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let instance = Id::new("instance", &name).map_err(|error| wrong("instance", &error.to_string()))?;
+    let wanted: TakeWanted = json_body(&body)?;
+    let (group, reason) = (known_group(&state, &wanted.group)?, given(&wanted.reason)?);
+    let found = state.act.stranded().into_iter().find(|stranded| stranded.instance == instance);
+    let found = found.ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, format!("{instance} is not among the stranded: foreshadow shadow stranded"))
+    })?;
+    let source = state.timeline.group(&group).and_then(|snapshot| snapshot.source);
+    let fleet = state.act.fleet(source);
+    let fleet = fleet.ok_or_else(|| Problem::new(StatusCode::CONFLICT, "no source that can act has the group"))?;
+    let detail = format!("{instance} of {:?} into {group}", found.owner);
+    audited(&state, &caller, "take_stranded", &detail, reason).await?;
+    let seconds = state.sessions.config().await.seconds(&group, None);
+    let now = state.clock.now();
+    let taken = state.act.take_stranded(&**fleet, &group, &instance, now.wall + i64::from(seconds)).await;
+    taken.map_err(|why| Problem::new(StatusCode::CONFLICT, why))?;
+    let one = std::slice::from_ref(&instance);
+    state.sessions.mark_ours(one, &format!("{}: taken over: {reason}", caller.name)).await;
+    state.timeline.orphan(&instance, &group, now.wall * 1_000_000);
+    Ok(Json(json!({ "instance": instance, "group": group, "before": found.owner })))
 }
 
 /// Extends the lease of a shadow of ours by its own length, up to its hard limit.

@@ -11,7 +11,7 @@ use super::advice::{self, Advice, Risk};
 use super::compare::{self, Candidates, Comparison, Kind, Outcome};
 use super::load::{Load, read_csv};
 use super::report::{self, Subject};
-use super::{Pace, Setting, many, recorded, table};
+use super::{Pace, Setting, many, modes, recorded, table};
 use crate::config::Config;
 
 /// What to run over, what the group is like, and what to write.
@@ -75,6 +75,10 @@ pub struct BacktestArguments {
     /// Targets of a target tracking of the provider's that scales in as well, %: Foreshadow scales out only (mode scale-out)
     #[arg(long, value_name = "PERCENT,…", value_delimiter = ',')]
     pub provider: Vec<f64>,
+    /// Print what taking machines away is worth, as markdown: full, scale-out beside the provider's scale-in, and full with
+    /// that fighting it (at the first target of --provider, or --target)
+    #[arg(long)]
+    pub modes: bool,
     /// Targets of reactive scaling to compare with, %
     #[arg(long, value_name = "PERCENT,…", value_delimiter = ',', default_values_t = [60.0, 57.5, 55.0, 52.5, 50.0, 47.5, 45.0])]
     pub reactive: Vec<f64>,
@@ -174,6 +178,13 @@ impl BacktestArguments {
 /// When an argument contradicts another, or a file cannot be read, understood (with its line) or written.
 pub async fn run(arguments: &BacktestArguments) -> Result<()> {
     let (mut setting, candidates) = (arguments.setting()?, arguments.candidates()?);
+    if arguments.modes {
+        ensure!(
+            arguments.history != Path::new("store"),
+            "--modes needs a CSV file or a directory of them, not the store"
+        );
+        return modes::run(arguments, &setting, &candidates);
+    }
     if arguments.history.is_dir() {
         return many::run(arguments, &setting, &candidates);
     }

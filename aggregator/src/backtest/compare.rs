@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
-use planner::policy::Policy;
+use planner::policy::{Mode, Policy};
 use serde::Serialize;
 
 use super::coverage::{self, Held};
@@ -101,7 +101,15 @@ pub fn regime(policy: Policy, candidates: &Candidates) -> Regime {
         }
     };
     let forecast = forecast::Options::default();
-    Regime { policy, limits, lease_seconds: candidates.lease_seconds, forecast, reach, provider: None }
+    Regime {
+        policy,
+        limits,
+        lease_seconds: candidates.lease_seconds,
+        forecast,
+        reach,
+        provider: None,
+        mode: Mode::Full,
+    }
 }
 
 /// Steps of every forecast that are kept: what the plan looks at, and what coverage is measured on.
@@ -168,7 +176,7 @@ fn jobs(setting: &Setting, candidates: &Candidates) -> Vec<Job> {
 }
 
 /// Work in minutes of load, for the progress: a forecast minute costs about as much as `FORECAST_WORK` planned ones.
-const FORECAST_WORK: u64 = 8;
+pub const FORECAST_WORK: u64 = 8;
 
 /// How much there is to do.
 pub fn work(load: &Load, setting: &Setting, candidates: &Candidates) -> u64 {
@@ -218,7 +226,8 @@ pub fn compare(
     let done = in_parallel(&jobs, |job| {
         let mut policy = live::policy(&Setting { target: job.target, ..setting.clone() }, job.confidence);
         policy.shadow_window_seconds = candidates.window_seconds;
-        let regime = Regime { provider: job.provider, ..regime(policy, candidates) };
+        let mode = if job.provider.is_some() { Mode::ScaleOut } else { Mode::Full };
+        let regime = Regime { provider: job.provider, mode, ..regime(policy, candidates) };
         let foresight = foresights.get(&job.model).context("a forecast of every model")?;
         live::live(load, setting, &regime, Source::Given(foresight), false, tell)
     });
@@ -257,7 +266,7 @@ fn foresights(
 }
 
 /// Every item's answer, in order, from as many threads as there are cores.
-fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len().max(1));
     let next = Mutex::new(0..items.len());
     let take = || next.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();

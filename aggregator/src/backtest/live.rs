@@ -46,8 +46,9 @@ pub struct Regime {
     pub forecast: forecast::Options,
     /// Where the cloud is said to be: gentler limits than production's are heeded on this machine alone.
     pub reach: Reach,
-    /// Target of the provider's own target tracking, a share: it scales in as well, and Foreshadow only scales out.
+    /// Target of the provider's own target tracking, a share: it scales in as well.
     pub provider: Option<f64>,
+    pub mode: Mode,
 }
 
 /// One decision.
@@ -202,7 +203,7 @@ fn world(load: &Load, setting: &Setting, regime: &Regime, group: &Id, begin: usi
             maximum_seconds: 86_400.max(regime.lease_seconds),
             ..ShadowConfig::default()
         },
-        mode: if regime.provider.is_some() { Mode::ScaleOut } else { Mode::Full },
+        mode: regime.mode,
     };
     let mut world = World::new(StrictCloud::new(1, config), group.clone(), options);
     world.reach = regime.reach;

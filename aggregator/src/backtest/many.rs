@@ -18,15 +18,7 @@ type Row = [f64; 5];
 /// # Errors
 /// When a file cannot be read, understood or written.
 pub fn run(arguments: &BacktestArguments, setting: &Setting, candidates: &Candidates) -> Result<()> {
-    let files = files(arguments)?;
-    let loads: Vec<(String, Load)> = files
-        .iter()
-        .map(|file| {
-            let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let load = Load::new(&read_csv(file)?, setting).with_context(|| file.display().to_string())?;
-            Ok((name, load))
-        })
-        .collect::<Result<_>>()?;
+    let loads = loads(arguments, setting)?;
     let bar = progress(loads.iter().map(|(_, load)| compare::work(load, setting, candidates)).sum());
     let mut rows: BTreeMap<(Kind, String), Vec<Row>> = BTreeMap::new();
     let mut each = serde_json::Map::new();
@@ -71,8 +63,22 @@ pub fn run(arguments: &BacktestArguments, setting: &Setting, candidates: &Candid
     Ok(())
 }
 
+/// The histories with their names.
+pub(super) fn loads(arguments: &BacktestArguments, setting: &Setting) -> Result<Vec<(String, Load)>> {
+    let files = files(arguments)?;
+    let read = files.iter().map(|file| {
+        let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let load = Load::new(&read_csv(file)?, setting).with_context(|| file.display().to_string())?;
+        Ok((name, load))
+    });
+    read.collect()
+}
+
 fn files(arguments: &BacktestArguments) -> Result<Vec<PathBuf>> {
     let place = || arguments.history.display().to_string();
+    if arguments.history.is_file() {
+        return Ok(vec![arguments.history.clone()]);
+    }
     if !arguments.traces.is_empty() {
         return Ok(arguments.traces.iter().map(|name| arguments.history.join(format!("{name}.csv"))).collect());
     }

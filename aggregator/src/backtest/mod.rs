@@ -2,7 +2,7 @@
 //!
 //! Read in the order of the work: [`load`] makes minutes of a history, [`foresight`] what was forecast at each step,
 //! [`live`] runs the circle of production over it on simulated time, [`yardstick`] says what a path of capacity came to and
-//! what reactive scaling and the oracle would have, [`compare`] does all of it, [`advice`] recommends, [`table`] and
+//! what reactive scaling and the oracle would have, [`compare`] does all of it, [`modes`] compares ways to scale in, [`advice`] recommends, [`table`] and
 //! [`report`] show it. Loads and capacity are in instances (1 is what one serves at 100 %), times in seconds.
 
 #![allow(clippy::cast_precision_loss, reason = "minutes and instances")]
@@ -18,6 +18,7 @@ pub mod foresight;
 pub mod live;
 pub mod load;
 mod many;
+pub mod modes;
 mod recorded;
 pub mod report;
 mod setting;

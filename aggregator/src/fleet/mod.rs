@@ -13,7 +13,7 @@ mod remote;
 pub mod webhook;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use async_trait::async_trait;
@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::store::StoreId;
 
-pub use aws::{AwsFleet, AwsQueue, Letter, Letters};
+pub use aws::{AwsFleet, AwsQueue, Budgets, Letter, Letters};
 pub use file::FileFleet;
 pub use notice::{HeardBy, Notice, shown_reason};
 
@@ -42,7 +42,7 @@ pub const GROUP_TAG: &str = "foreshadow:group";
 #[async_trait]
 pub trait Fleet: fmt::Debug + Send + Sync + 'static {
     /// All groups it knows, as they are now. An error or a lost page never looks like a complete
-    /// inventory: `complete` is true only when every page was read.
+    /// inventory: `complete` is true only when every page was read. A group that is not there is in `missing`.
     async fn describe(&self) -> Result<Inventory, FleetError>;
 
     /// Some of its groups, as they are now. What else it gives is left alone; it is complete when
@@ -115,13 +115,22 @@ pub trait Fleet: fmt::Debug + Send + Sync + 'static {
 pub type Tags = BTreeMap<&'static str, Option<String>>;
 
 /// How far a source can act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reach {
     /// It cannot.
     None,
     /// The cloud is this very machine: a test. Only there may safety windows be shortened.
     Loopback,
     Cloud,
+}
+
+impl Reach {
+    /// More can be done, or on less evidence: a cloud that is this machine is believed without certificates and may be treated less
+    /// gently.
+    pub const fn is_looser_than(self, other: Self) -> bool {
+        matches!((self, other), (Self::Loopback, Self::Cloud | Self::None) | (Self::Cloud, Self::None))
+    }
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -139,6 +148,8 @@ pub struct Inventory {
     pub complete: bool,
     /// What was missing or odd, for people.
     pub problems: Vec<String>,
+    /// Groups that are not there, or cannot be read: nothing is known of them, and the others are as complete as ever.
+    pub missing: BTreeSet<String>,
     pub groups: BTreeMap<Id, GroupInventory>,
 }
 
@@ -154,6 +165,8 @@ pub struct GroupInventory {
     /// How low the provider's own scale-in may go now: `minimum`, or more while we keep what the forecast needs. Absent where the
     /// provider has no such bound.
     pub floor: Option<u32>,
+    /// How long its load balancers let the connections of who leaves come to an end, seconds; `None` where nobody says.
+    pub deregistration_seconds: Option<u32>,
     /// An instance refresh or deploy is running.
     pub deploying: bool,
     /// The provider did not say whether it scales in or deploys.

@@ -77,6 +77,16 @@ impl<C: Carrier> Fleet for Remote<C> {
         self.ask(wire::ask_describe(&self.groups), |answer| wire::read_inventory(answer, &self.groups, taken)).await
     }
 
+    async fn describe_some(&self, groups: &[Id]) -> Result<Inventory, FleetError> {
+        let taken = self.clock.wall_micros();
+        let ours = self.groups.iter().filter(|name| groups.iter().any(|group| group.as_str() == *name));
+        let ours: Vec<String> = ours.cloned().collect();
+        if ours.is_empty() {
+            return Ok(Inventory { taken_micros: taken, complete: true, ..Inventory::default() });
+        }
+        self.ask(wire::ask_describe(&ours), |answer| wire::read_inventory(answer, &ours, taken)).await
+    }
+
     fn name(&self) -> &'static str {
         self.name
     }

@@ -131,6 +131,7 @@ pub(super) fn read_inventory(answer: &[u8], groups: &[String], taken_micros: i64
             members: members.collect(),
             foreign_scale_in: group.foreign_scale_in,
             floor: group.floor,
+            deregistration_seconds: None,
             deploying: group.deploying,
             untold: false,
             version: group.version,
@@ -143,7 +144,7 @@ pub(super) fn read_inventory(answer: &[u8], groups: &[String], taken_micros: i64
     for name in groups {
         if !inventory.groups.keys().any(|id| id.as_str() == name) {
             inventory.problems.push(format!("nothing is said of the group {name:?}"));
-            inventory.complete = false;
+            inventory.missing.insert(name.clone());
         }
     }
     Ok(inventory)
@@ -312,7 +313,7 @@ mod tests {
             assert!(inventory(&wrong).is_err(), "{wrong}");
         }
         let missing = inventory(&format!(r#"{{"complete":true,"groups":{{"other":{WEB}}}}}"#)).expect("it reads");
-        assert!(!missing.complete && missing.groups.is_empty());
+        assert!(missing.complete && missing.groups.is_empty() && missing.missing.contains("web"), "{missing:?}");
         assert_eq!(missing.problems.len(), 2);
         let partial = inventory(&format!(r#"{{"complete":false,"groups":{{"web":{WEB}}}}}"#)).expect("it reads");
         assert!(!partial.complete);

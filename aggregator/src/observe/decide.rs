@@ -12,11 +12,14 @@ use crate::fleet::Lifecycle;
 pub struct Patience {
     /// A member without an agent counts as serving after this.
     pub warm_up: i64,
-    /// From detachment until what an instance uses is its idle baseline.
+    /// From detachment until what an instance uses is its idle baseline, where no load balancer says how long it drains.
     pub drain: i64,
     /// Without a sound from its agent an instance that no source knows is gone after this.
     pub silent: i64,
 }
+
+/// Who is still talked to when it should have drained is waited for, this much longer at most, µs.
+const TRAFFIC_ENDS_WITHIN: i64 = 900_000_000;
 
 /// What is known of an instance.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +45,10 @@ pub struct Known<'a> {
     /// It stands in shadow under a lease of ours: however silent, it is there until the cloud or the
     /// plan says otherwise, or nobody would look after it.
     pub kept: bool,
+    /// How long the load balancers of its group let connections end, µs, where they say.
+    pub drain: Option<i64>,
+    /// Somebody talks to it, by its network; `None` where that is not known.
+    pub talks: Option<bool>,
 }
 
 /// The mode at `now` (µs since the epoch); `None` while nothing can be said of it.
@@ -78,10 +85,16 @@ fn in_service(known: &Known<'_>, patience: &Patience, now: i64) -> InstanceMode 
 }
 
 fn leaving(known: &Known<'_>, patience: &Patience, now: i64, silent: bool) -> InstanceMode {
+    let drain = known.drain.unwrap_or(patience.drain);
+    // Traffic that does not end is no reason to drain for ever: a shadow that is talked to is measured as one, and kept.
+    let drained = |since: i64| {
+        let longest = if known.talks == Some(true) { drain + TRAFFIC_ENDS_WITHIN } else { drain };
+        now - since >= longest
+    };
     match known.current {
         Some((InstanceMode::Gone, _)) if known.released || silent => InstanceMode::Gone,
         _ if known.released => InstanceMode::Gone,
-        Some((InstanceMode::Draining, since)) if now - since >= patience.drain => {
+        Some((InstanceMode::Draining, since)) if drained(since) => {
             if silent {
                 InstanceMode::Gone
             } else {
@@ -127,6 +140,8 @@ mod tests {
             said_goodbye: false,
             released: false,
             kept: false,
+            drain: None,
+            talks: None,
         }
     }
 
@@ -172,6 +187,22 @@ mod tests {
         assert_eq!(mode(&kept, &PATIENCE, NOW), Some(InstanceMode::Shadow), "a silent shadow of ours is not forgotten");
         let released = Known { released: true, current: Some((InstanceMode::Shadow, 0)), ..absent };
         assert_eq!(mode(&released, &PATIENCE, NOW), Some(InstanceMode::Gone));
+    }
+
+    #[test]
+    fn it_drains_as_long_as_its_load_balancer_says_and_while_it_is_talked_to() {
+        let left = Known { was_member: true, heard: Some(NOW), ..known(None) };
+        let at = |drain, talks, waited| {
+            let current = Some((InstanceMode::Draining, NOW - waited));
+            mode(&Known { current, drain, talks, ..left }, &PATIENCE, NOW)
+        };
+        assert_eq!(at(Some(60), None, 60), Some(InstanceMode::Shadow), "sooner than the configuration's 300");
+        assert_eq!(at(Some(900), None, 899), Some(InstanceMode::Draining), "later");
+        assert_eq!(at(Some(0), Some(false), 0), Some(InstanceMode::Shadow));
+        for (drain, least) in [(Some(60), 60), (None, 300)] {
+            assert_eq!(at(drain, Some(true), least), Some(InstanceMode::Draining), "somebody talks to it");
+            assert_eq!(at(drain, Some(true), least + TRAFFIC_ENDS_WITHIN), Some(InstanceMode::Shadow), "not for ever");
+        }
     }
 
     #[test]

@@ -162,6 +162,7 @@ impl Observer {
 
     async fn describe(&mut self) {
         for source in &self.sources {
+            let mut whole = true;
             let complete = match source.describe().await {
                 Ok(inventory) => {
                     // What stays wrong is said once, and again when it changes; /readyz says it always.
@@ -171,6 +172,7 @@ impl Observer {
                         tracing::warn!(source = source.name(), problem, "inventory");
                     }
                     self.timeline.take(source.name(), &inventory);
+                    whole = inventory.missing.is_empty();
                     inventory.complete
                 }
                 Err(error) => {
@@ -180,7 +182,7 @@ impl Observer {
                 }
             };
             metrics::gauge!("foreshadow_inventory_complete", "source" => source.name())
-                .set(f64::from(u8::from(complete)));
+                .set(f64::from(u8::from(complete && whole)));
             if complete {
                 self.read.insert(source.name());
             }

@@ -19,6 +19,8 @@ pub const UNASSIGNED: &str = "unassigned";
 const DETACHED: &str = "detached";
 pub(crate) const STANDBY: &str = "standby";
 pub(crate) const HELD: &str = "held by a termination hook";
+/// What was found of an instance's network is believed for this long, µs.
+const TALK_HEARD_MICROS: i64 = 120_000_000;
 /// Placements kept per instance in memory.
 const KEPT_PLACEMENTS: usize = 64;
 
@@ -28,7 +30,7 @@ pub struct Timeline(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    patience: Patience,
+    patience: RwLock<Patience>,
     interval_millis: u32,
     shadow_interval_millis: u32,
     state: RwLock<State>,
@@ -72,6 +74,8 @@ struct Record {
     shadow_until_micros: i64,
     /// Its lease is ours.
     kept: bool,
+    /// Somebody talks to it by its network, and when that was found, µs since the epoch.
+    talks: Option<(bool, i64)>,
 }
 
 #[derive(Debug, Default)]
@@ -193,13 +197,19 @@ impl Timeline {
     /// An empty timeline. Intervals in ms.
     pub fn new(patience: Patience, interval_millis: u32, shadow_interval_millis: u32) -> Self {
         Self(Arc::new(Inner {
-            patience,
+            patience: RwLock::new(patience),
             interval_millis,
             shadow_interval_millis,
             state: RwLock::default(),
             changes: watch::Sender::new(0),
             stirred: watch::Sender::new(0),
         }))
+    }
+
+    /// How long things may take from now on.
+    pub fn set_patience(&self, patience: Patience) {
+        *self.0.patience.write().unwrap_or_else(PoisonError::into_inner) = patience;
+        self.0.stirred.send_modify(|count| *count += 1);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -276,6 +286,13 @@ impl Timeline {
             agent.heard = Some(now);
             agent.ready.get_or_insert((true, now));
         });
+    }
+
+    /// Whether somebody talks to an instance that left its group, by its network.
+    pub fn talked_to(&self, instance: &Id, talks: bool, at_micros: i64) {
+        if let Some(record) = self.write().instances.get_mut(instance) {
+            record.talks = Some((talks, at_micros));
+        }
     }
 
     /// An agent was heard from, ready or not.
@@ -467,10 +484,11 @@ impl Timeline {
         for (group, found) in &inventory.groups {
             state.take(source, group, found, inventory.taken_micros, inventory.complete);
         }
-        if !inventory.complete {
-            for known in state.groups.values_mut().filter(|known| known.name == source) {
-                known.complete = false;
-            }
+        // What is not shown is not known, whether a page is missing or the group alone.
+        let unknown = |group: &Id| !inventory.complete || !inventory.groups.contains_key(group);
+        let own = state.groups.iter_mut().filter(|(_, known)| known.name == source);
+        for (_, known) in own.filter(|(group, _)| unknown(group)) {
+            known.complete = false;
         }
     }
 
@@ -527,6 +545,7 @@ impl Timeline {
 
     /// What would change at `now`; nothing is changed yet.
     pub(crate) fn moves(&self, now: i64) -> Vec<Move> {
+        let patience = *self.0.patience.read().unwrap_or_else(PoisonError::into_inner);
         let state = self.read();
         let mut moves: Vec<Move> = state
             .instances
@@ -549,8 +568,13 @@ impl Timeline {
                     said_goodbye: record.agent.said_goodbye,
                     released: record.released,
                     kept: record.kept,
+                    drain: record.member_of.as_ref().and_then(|group| {
+                        let seconds = state.groups.get(group)?.inventory.deregistration_seconds?;
+                        Some(i64::from(seconds) * 1_000_000)
+                    }),
+                    talks: record.talks.filter(|(_, at)| now - at <= TALK_HEARD_MICROS).map(|(talks, _)| talks),
                 };
-                let mode = decide::mode(&known, &self.0.patience, now)?;
+                let mode = decide::mode(&known, &patience, now)?;
                 let group = record.group()?;
                 if current.is_some_and(|placed| placed.mode == mode && placed.group == group) {
                     return None;
@@ -760,6 +784,29 @@ mod tests {
         let moves = timeline.moves(now);
         timeline.apply(&moves);
         moves
+    }
+
+    #[test]
+    fn a_group_that_is_missing_leaves_the_others_complete_and_takes_nobody_for_gone() {
+        let timeline = timeline();
+        let mut both = inventory(&["i-1"], NOW);
+        let other = GroupInventory { maximum: 9, ..GroupInventory::default() };
+        both.groups.insert(id("other"), other);
+        timeline.take("aws", &both);
+        timeline.set_read();
+        settle(&timeline, NOW);
+        let complete = |name: &str| timeline.group(&id(name)).is_some_and(|group| group.complete);
+        assert!(complete("web") && complete("other"));
+        let mut one = both.clone();
+        one.groups.remove(&id("web"));
+        one.missing.insert("web".to_owned());
+        timeline.take("aws", &one);
+        assert!(!complete("web") && complete("other"), "the missing one alone");
+        assert_eq!(settle(&timeline, NOW + 1), [], "nobody of it moved");
+        timeline.take("aws", &both);
+        assert!(complete("web"), "it is back");
+        timeline.take("aws", &Inventory { complete: false, ..both });
+        assert!(!complete("web") && !complete("other"), "a page that is missing is everybody's");
     }
 
     #[test]

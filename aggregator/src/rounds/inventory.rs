@@ -7,7 +7,7 @@ use foreshadow_proto::convert::Id;
 use planner::demand::InstanceMode;
 use planner::evidence::{Instance, Inventory, Origin, Shadow, Unfit};
 
-use super::slices::{InstanceSlices, Signal};
+use super::slices::{InstanceSlices, SLICES_PER_MINUTE, Signal};
 use crate::act::Outlook;
 use crate::clock::Now;
 use crate::observe::{self, GroupSnapshot, MemberSnapshot};
@@ -44,6 +44,17 @@ fn stolen(snapshot: &GroupSnapshot, slices: &HashMap<Id, InstanceSlices>, now: N
     snapshot.members.iter().filter_map(of).collect()
 }
 
+/// Whether somebody talks to an instance now, by the last minute of its network; `None` where that is not heard.
+pub fn is_talked_to(slices: &InstanceSlices, serving_packets: Option<f64>, now: i64) -> Option<bool> {
+    let now_slice = now.div_euclid(10);
+    let packets = slices.mean(Signal::Packets, now_slice - SLICES_PER_MINUTE..now_slice)?;
+    Some(packets > quiet_limit(serving_packets))
+}
+
+fn quiet_limit(serving_packets: Option<f64>) -> f64 {
+    serving_packets.map_or(QUIET_PACKETS, |packets| QUIET_PACKETS.max(QUIET_SHARE * packets))
+}
+
 /// The evidence of one open session.
 fn evidence(
     session: &ShadowSession,
@@ -55,7 +66,7 @@ fn evidence(
 ) -> Shadow {
     let heard = slices.and_then(InstanceSlices::newest).map(|slice| (now.wall - (slice + 1) * 10).max(0));
     let sample_age = heard.filter(|age| *age <= SILENT_SECONDS);
-    let limit = serving_packets.map_or(QUIET_PACKETS, |packets| QUIET_PACKETS.max(QUIET_SHARE * packets));
+    let limit = quiet_limit(serving_packets);
     let quiet = slices.map_or(0, |slices| 10 * slices.in_a_row(Signal::Packets, limit));
     Shadow {
         origin: match session.origin {
@@ -238,6 +249,9 @@ mod tests {
         assert!(of(Some(60.0), 0, Some(2_000.0)).quiet_seconds >= 600, "a trickle beside two thousand");
         assert_eq!(of(Some(500.0), 0, Some(2_000.0)).quiet_seconds, 0);
         assert_eq!(of(None, 0, Some(2_000.0)).quiet_seconds, 0, "without a network nothing is known");
+        let talks = |packets, age| is_talked_to(&slices(packets, age), Some(2_000.0), NOW.wall);
+        assert_eq!((talks(Some(500.0), 0), talks(Some(60.0), 0)), (Some(true), Some(false)));
+        assert_eq!((talks(None, 0), talks(Some(500.0), 300)), (None, None), "not heard");
     }
 
     #[test]

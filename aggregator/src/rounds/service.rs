@@ -21,6 +21,7 @@ use crate::act::{self, Kind, Outlook, Seen};
 use crate::clock::{Clock, Now};
 use crate::events::{Calendar, EventLog};
 use crate::fleet::Reach;
+use crate::leash::Bound;
 use crate::live::{Arrived, Live};
 use crate::observe::{self, GroupSnapshot, Timeline};
 use crate::shadow::Sessions;
@@ -53,41 +54,36 @@ const DECISION_WRITTEN_EVERY: i64 = 3_600;
 /// How groups are planned.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// By group name; groups that are not named get the defaults.
-    pub policies: BTreeMap<Id, GroupPolicy>,
     pub forecast: forecast::Options,
     /// The models that compete in every group.
     pub pool: forecast::Pool,
-    /// A group without a policy of its own warms up, and is judged quiet, by these.
-    pub limits: checker::Limits,
     /// Agents are authenticated; without it no group may ever act.
     pub authenticated: bool,
 }
 
-/// What is configured for a group. A bound that is not given is the inventory's.
+/// What is configured for a group.
 #[derive(Debug, Clone)]
 pub struct GroupPolicy {
     pub policy: Policy,
-    pub minimum: Option<u32>,
-    pub maximum: Option<u32>,
+    pub minimum: Bound,
+    pub maximum: Bound,
     /// Narrower bounds that hold for a time every week.
     pub windows: Vec<Weekly>,
 }
 
 impl GroupPolicy {
     pub fn new(group: &Id) -> Self {
-        Self { policy: Policy::new(group.to_string()), minimum: None, maximum: None, windows: Vec::new() }
+        let (minimum, maximum) = (Bound::of(None), Bound::of(None));
+        Self { policy: Policy::new(group.to_string()), minimum, maximum, windows: Vec::new() }
     }
 
     /// The policy with its bounds, as the inventory is now.
     fn bounded(&self, snapshot: &GroupSnapshot, now: i64, ahead: i64) -> Policy {
         let mut policy = self.policy.clone();
         policy.windows = self.windows.iter().flat_map(|weekly| weekly.within(now, now + ahead)).collect();
-        if snapshot.source.is_some() {
-            (policy.minimum, policy.maximum) = (snapshot.minimum, snapshot.maximum);
-        }
-        policy.minimum = self.minimum.unwrap_or(policy.minimum);
-        policy.maximum = self.maximum.unwrap_or(policy.maximum).max(policy.minimum);
+        let said = |bound: u32| snapshot.source.map(|_| bound);
+        policy.minimum = self.minimum.minimum(said(snapshot.minimum), policy.minimum);
+        policy.maximum = self.maximum.maximum(said(snapshot.maximum), policy.maximum).max(policy.minimum);
         policy
     }
 }
@@ -312,18 +308,16 @@ impl Service {
 
     /// The policy as it holds now: bounds by the inventory, mode by an operator's word, leads as measured.
     fn policy(&self, group: &Id, snapshot: &GroupSnapshot) -> Policy {
-        let configured = self.options.policies.get(group);
-        let mut policy = configured.cloned().unwrap_or_else(|| GroupPolicy::new(group)).bounded(
-            snapshot,
-            self.clock.wall_seconds(),
-            self.ahead,
-        );
+        let (leash, now) = (self.act.leash(), self.clock.wall_seconds());
+        let mut policy = leash.policy(group).bounded(snapshot, now, self.ahead);
+        // A group without a policy of its own warms up, and is judged quiet, by these.
+        let safety = leash.safety();
         policy.mode = match self.act.fleet(snapshot.source) {
             Some(_) => self.act.control().standing(group).mode,
             None => Mode::Observe,
         };
-        policy.warm_up_seconds = self.options.limits.warm_up_seconds;
-        policy.quiet_seconds = self.options.limits.quiet_seconds;
+        policy.warm_up_seconds = safety.warm_up_seconds;
+        policy.quiet_seconds = safety.quiet_seconds;
         policy.launch_lead_seconds = self.act.lead(group, Kind::Launch, policy.launch_lead_seconds).seconds;
         policy.reattach_lead_seconds = self.act.lead(group, Kind::Reattach, policy.reattach_lead_seconds).seconds;
         policy
@@ -497,6 +491,12 @@ impl Service {
             .collect();
         #[allow(clippy::cast_precision_loss, reason = "a count of instances")]
         let packets = (!packets.is_empty()).then(|| packets.iter().sum::<f64>() / packets.len() as f64);
+        for member in in_mode(observe::InstanceMode::Draining) {
+            let slices = self.slices.get(&member.instance);
+            if let Some(talks) = slices.and_then(|slices| inventory::is_talked_to(slices, packets, now)) {
+                self.timeline.talked_to(&member.instance, talks, now * 1_000_000);
+            }
+        }
         let mut measured = Measurements {
             inventory: inventory::inventory(snapshot, &sessions, &self.slices, packets, &outlook, self.clock.now()),
             conditions: self.conditions(group, snapshot, cost(snapshot, &prices), &outlook),
@@ -587,7 +587,7 @@ impl Service {
             // A token that all agents share proves no instance: each has to have its own certificate.
             agents_unauthenticated: !(loopback || self.options.authenticated && snapshot.is_proven()),
             claimed: snapshot.source.is_none(),
-            common_cause: self.tally.is_common(&self.options.limits),
+            common_cause: self.tally.is_common(&self.act.leash().safety()),
             changing: outlook.changing,
             detachable: Some(outlook.detachable),
             terminable: Some(outlook.terminable),

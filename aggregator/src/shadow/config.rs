@@ -76,7 +76,7 @@ impl ShadowConfig {
         *by_type.or_else(|| self.groups.get(group)).unwrap_or(&self.default_seconds)
     }
 
-    /// A lease somewhere is longer, or may be, than under `other`.
+    /// A lease somewhere is longer, or may be, than under `other`; or a price is lower or gone, so that a spend cap buys more.
     pub fn is_looser_than(&self, other: &Self) -> bool {
         let groups = self.groups.keys().chain(other.groups.keys());
         let types = self.instance_types.keys().chain(other.instance_types.keys());
@@ -86,6 +86,10 @@ impl ShadowConfig {
             || self.default_seconds > other.default_seconds
             || groups.into_iter().any(|group| self.seconds(group, None) > other.seconds(group, None))
             || types.into_iter().any(|name| of_type(self, name) > of_type(other, name))
+            || other
+                .prices_per_hour
+                .iter()
+                .any(|(name, before)| self.prices_per_hour.get(name).is_none_or(|now| now < before))
     }
 }
 
@@ -118,5 +122,9 @@ mod tests {
         typed.instance_types.insert("m5.large".to_owned(), 7_200);
         assert!(typed.is_looser_than(&base));
         assert!(!base.is_looser_than(&base));
+        let mut priced = base.clone();
+        priced.prices_per_hour.insert("m5.large".to_owned(), 0.1);
+        let cheaper = ShadowConfig { prices_per_hour: BTreeMap::from([("m5.large".to_owned(), 0.01)]), ..base.clone() };
+        assert!(!priced.is_looser_than(&base) && base.is_looser_than(&priced) && cheaper.is_looser_than(&priced));
     }
 }

@@ -1,6 +1,7 @@
 //! The book on disk: durable, so that a restart forgets no lease.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use foreshadow_proto::convert::Id;
 use sqlx::{Row, SqlitePool};
@@ -30,6 +31,8 @@ pub struct Sessions {
     pool: SqlitePool,
     timeline: Timeline,
     book: Arc<RwLock<Book>>,
+    /// `PUT /shadow/config` was called: what the file says does not count any more.
+    put: Arc<AtomicBool>,
 }
 
 impl Sessions {
@@ -41,7 +44,9 @@ impl Sessions {
         now: Now,
     ) -> Result<Self, ShadowError> {
         let corrupt = |error: String| ShadowError::Corrupt(error);
-        let config = match sqlx::query(sql::CONFIG_READ).fetch_optional(&pool).await? {
+        let stored = sqlx::query(sql::CONFIG_READ).fetch_optional(&pool).await?;
+        let put = Arc::new(AtomicBool::new(stored.is_some()));
+        let config = match stored {
             None => first,
             Some(row) => serde_json::from_str(row.try_get(0)?).map_err(|error| corrupt(error.to_string()))?,
         };
@@ -70,7 +75,15 @@ impl Sessions {
             session.resume(now);
             sessions.push(session);
         }
-        Ok(Self { pool, timeline, book: Arc::new(RwLock::new(Book::new(config, sessions))) })
+        Ok(Self { pool, timeline, book: Arc::new(RwLock::new(Book::new(config, sessions))), put })
+    }
+
+    /// The file's configuration changed; it holds unless one was put.
+    pub async fn follow_file(&self, config: ShadowConfig) {
+        let mut book = self.book.write().await;
+        if !self.put.load(Ordering::Relaxed) {
+            book.config = config;
+        }
     }
 
     pub async fn config(&self) -> ShadowConfig {
@@ -86,6 +99,7 @@ impl Sessions {
         let body = serde_json::to_string(&config).map_err(|error| ShadowError::Corrupt(error.to_string()))?;
         let mut book = self.book.write().await;
         sqlx::query(sql::CONFIG_WRITE).bind(body).execute(&self.pool).await?;
+        self.put.store(true, Ordering::Relaxed);
         book.config = config;
         Ok(())
     }
@@ -93,6 +107,11 @@ impl Sessions {
     /// Open sessions and those that ended in the last seven days, oldest first.
     pub async fn sessions(&self) -> Vec<ShadowSession> {
         self.book.read().await.sessions().to_vec()
+    }
+
+    /// The open session of an instance.
+    pub async fn open_of(&self, instance: &Id) -> Option<ShadowSession> {
+        self.book.read().await.open(instance).cloned()
     }
 
     /// The open sessions of a group.

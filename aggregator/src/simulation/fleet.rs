@@ -189,6 +189,7 @@ impl Fleet for SimulatedFleet {
                 desired: view.desired,
                 members,
                 foreign_scale_in: view.tracking_scales_in,
+                deregistration_seconds: None,
                 deploying: false,
                 untold: false,
                 version: Some(format!("v{}", view.template_version)),

@@ -91,3 +91,166 @@ async fn a_mode_is_given_only_where_something_can_act_and_the_file_allows_it() -
     );
     Ok(())
 }
+
+/// Answers a describe, and nothing else.
+const PROGRAM: &str = r#"#!/bin/sh
+cat > /dev/null
+echo '{"complete": true, "groups": {"web": {"minimum": 1, "maximum": 50, "desired": 1,
+  "members": [{"instance": "i-1", "lifecycle": "InService"}]}}}'
+"#;
+
+#[tokio::test]
+async fn a_file_loosens_nothing_beyond_observe_until_it_is_accepted_with_a_reason() -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir()?;
+    let program = directory.path().join("machines");
+    std::fs::write(&program, PROGRAM)?;
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    let file = |maximum: u32, drain: u32, mode: &str| {
+        format!(
+            "[inventory]\ninterval_seconds = 5\ndrain_seconds = {drain}\n[inventory.command]\nprogram = \"{}\"\n\
+             groups = [\"web\"]\n[group.web]\nmaximum = {maximum}\n{mode}",
+            program.display()
+        )
+    };
+    let warnings = async |url: &str| -> anyhow::Result<Vec<String>> {
+        standing(url).await?;
+        Ok(serde_json::from_value(web::get_json(&format!("{url}/readyz")).await?["warnings"].clone())?)
+    };
+    let maximum = async |url: &str| -> anyhow::Result<serde_json::Value> {
+        standing(url).await?;
+        Ok(web::get_json(&format!("{url}/overview")).await?["groups"][0]["maximum"].clone())
+    };
+
+    let aggregator = Aggregator::start(directory.path(), &file(20, 300, "")).await?;
+    assert_eq!(maximum(&aggregator.url).await?, 20);
+    assert!(aggregator.process.terminate().await?.success());
+    // In observe an edit just works.
+    let aggregator = Aggregator::start(directory.path(), &file(25, 300, "")).await?;
+    assert_eq!((maximum(&aggregator.url).await?, warnings(&aggregator.url).await?), (25.into(), Vec::new()));
+    let full = foreshadow(&aggregator.url, &["mode", "web", "full", "--reason", "ready"]).await?;
+    assert_eq!(said(&full), "web: mode full\n");
+    assert!(aggregator.process.terminate().await?.success());
+
+    let aggregator = Aggregator::start(directory.path(), &file(30, 0, "")).await?;
+    let url = &aggregator.url;
+    assert_eq!(maximum(url).await?, 25);
+    let told = warnings(url).await?;
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].starts_with("inventory.drain_seconds: the configuration file says 0") && told[0].contains("300 holds")
+    );
+    assert!(told[1].starts_with("group.web.maximum: the configuration file says 30"), "{told:?}");
+    assert!(told[1].contains("25 holds") && told[1].contains("foreshadow limits accept web"), "{told:?}");
+    let detail = web::get_json(&format!("{url}/groups/web")).await?;
+    assert_eq!(detail["limits"]["held"][0]["field"], "maximum", "{detail}");
+    let listed = said(&foreshadow(url, &["limits"]).await?);
+    assert!(listed.contains("inventory.drain_seconds") && listed.contains("maximum"), "{listed}");
+    let refused = foreshadow(url, &["limits", "accept", "web", "--reason", " "]).await?;
+    assert!(!refused.status.success() && said(&refused).contains("reason"), "{}", said(&refused));
+
+    let accepted = foreshadow(url, &["limits", "accept", "web", "--reason", "the sale"]).await?;
+    assert_eq!(said(&accepted), "web: what the configuration file says holds\n");
+    eventually("the accepted maximum holds", Duration::from_secs(30), async || {
+        Ok((maximum(url).await? == 30).then_some(()))
+    })
+    .await?;
+    assert_eq!(warnings(url).await?.len(), 1, "what concerns all groups still waits");
+    foreshadow(url, &["limits", "accept", "--reason", "nothing drains here"]).await?;
+    assert_eq!(said(&foreshadow(url, &["limits"]).await?), "everything holds as the configuration file says\n");
+    let audit = web::get_json(&format!("{url}/audit?limit=2")).await?;
+    let entry = |index: usize| (audit[index]["detail"].as_str(), audit[index]["reason"].as_str());
+    assert_eq!(entry(0), (Some("everything: inventory.drain_seconds 300 to 0"), Some("nothing drains here")));
+    assert_eq!(entry(1), (Some("web: maximum 25 to 30"), Some("the sale")));
+    assert!(aggregator.process.terminate().await?.success());
+
+    // A mode that the file lowered does not come back when the line goes.
+    let aggregator = Aggregator::start(directory.path(), &file(30, 0, "mode = \"observe\"\n")).await?;
+    assert_eq!(standing(&aggregator.url).await?["mode"], "observe");
+    assert!(aggregator.process.terminate().await?.success());
+    let aggregator = Aggregator::start(directory.path(), &file(30, 0, "")).await?;
+    assert_eq!(standing(&aggregator.url).await?["mode"], "observe");
+    Ok(())
+}
+
+fn now() -> i64 {
+    use foreshadow_agent::clock::{Clock as _, HostClock};
+    HostClock.wall_micros() / 1_000_000
+}
+
+/// As if time had passed: the lease of an instance is over, and its hard limit too if `limit` says so.
+async fn let_the_lease_end(directory: &Path, limit: bool) -> anyhow::Result<()> {
+    let pool =
+        sqlx::SqlitePool::connect(&format!("sqlite://{}", directory.join("data/foreshadow.db").display())).await?;
+    let longest = if limit { 0 } else { 86_400 };
+    sqlx::query(
+        "UPDATE shadow_session SET until = started, boot_until = 0, hard_limit = started + $1, started = started - 60",
+    )
+    .bind(longest)
+    .execute(&pool)
+    .await?;
+    pool.close().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shadow_that_observe_never_ends_is_told_and_released_at_its_limit() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("inventory.toml");
+    let group =
+        |names: &str| std::fs::write(&file, format!("[group.web]\nminimum = 1\nmaximum = 9\ninstances = [{names}]\n"));
+    group("\"i-1\", \"i-2\"")?;
+    let config = format!(
+        "[inventory]\nfile = \"{}\"\ninterval_seconds = 5\nwarm_up_seconds = 0\ndrain_seconds = 1\n\
+         [agents]\ninterval_seconds = 1\n",
+        file.display()
+    );
+    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    let url = aggregator.url.clone();
+    standing(&url).await?;
+    let push = web::request(
+        http::Method::POST,
+        &format!("{url}/shadow/metrics"),
+        &[("content-type", "application/json")],
+        format!(r#"{{"instance": "i-2", "at": {}, "cpu_percent": 1.5}}"#, now() - 1),
+    )
+    .await?;
+    anyhow::ensure!(push.status.is_success(), "{}", push.body);
+    group("\"i-1\"")?;
+    let session = async |url: &str| -> anyhow::Result<serde_json::Value> {
+        Ok(web::get_json(&format!("{url}/shadow/sessions")).await?[0].clone())
+    };
+    eventually("a session", Duration::from_secs(30), async || {
+        Ok((session(&url).await?["instance"] == "i-2").then_some(()))
+    })
+    .await?;
+    let adopted = foreshadow(&url, &["shadow", "adopt", "i-2", "--reason", "a spare"]).await?;
+    anyhow::ensure!(adopted.status.success(), "{}", said(&adopted));
+    assert!(aggregator.process.terminate().await?.success());
+
+    let_the_lease_end(directory.path(), false).await?;
+    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    let url = aggregator.url.clone();
+    eventually("it is told", Duration::from_secs(30), async || {
+        let ready = web::get_json(&format!("{url}/readyz")).await?["warnings"].to_string();
+        Ok(ready
+            .contains("i-2 of web stands in shadow, its lease is over, and in observe nobody ends it")
+            .then_some(()))
+    })
+    .await?;
+    assert_eq!(session(&url).await?["ended"], serde_json::Value::Null, "not before its limit");
+    assert!(aggregator.process.terminate().await?.success());
+
+    let_the_lease_end(directory.path(), true).await?;
+    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    let url = aggregator.url.clone();
+    let ended = eventually("it is released", Duration::from_secs(40), async || {
+        let session = session(&url).await?;
+        Ok((session["ended"] != serde_json::Value::Null).then_some(session))
+    })
+    .await?;
+    assert!(ended["reason"].as_str().is_some_and(|why| why.contains("at its hard limit, and in observe")), "{ended}");
+    let metrics = web::get(&format!("{url}/metrics")).await?.body;
+    assert!(metrics.contains("foreshadow_shadows_released_total{group=\"web\"} 1"), "{metrics}");
+    Ok(())
+}

@@ -7,7 +7,7 @@
 use super::needs::MetricNeeds;
 use super::{Direction, NotTaken, Outcome, PlannedStep, Step, count};
 use crate::demand::InstanceMode;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Floor};
 use crate::hold::Hold;
 use crate::policy::{Mode, Policy};
 use crate::rule;
@@ -25,7 +25,10 @@ pub(super) fn keep(
     standing: &[Hold],
 ) -> Outcome {
     let conditions = &evidence.conditions;
-    let Some(floor) = conditions.floor.filter(|_| conditions.foreign_scale_in) else { return Outcome::default() };
+    let Some(floor) = conditions.floor else { return Outcome::default() };
+    if !conditions.foreign_scale_in {
+        return give_back(now, policy, evidence, floor, standing);
+    }
     if needs.iter().all(|need| need.reactive.is_none()) {
         return Outcome::default();
     }
@@ -58,6 +61,22 @@ pub(super) fn keep(
     } else {
         format!("load and forecast need no more than {to} kept from the provider's scale-in")
     };
+    let permitted = policy.mode >= Mode::ScaleOut;
+    Outcome { steps: vec![PlannedStep { step: Step::Floor { from, to }, reason, permitted }], ..Outcome::default() }
+}
+
+/// Where nobody else scales in it shields nobody. It was raised to launch, and goes back when all of them serve: the provider
+/// launches no one and ends no one by that.
+fn give_back(now: i64, policy: &Policy, evidence: &Evidence, floor: Floor, standing: &[Hold]) -> Outcome {
+    let (from, to) = (floor.now, floor.own.max(policy.floor_within_sight(now).instances));
+    let coming = count(evidence, InstanceMode::Warming).saturating_add(evidence.inventory.expected);
+    if to >= from || coming > 0 || count(evidence, InstanceMode::Serving) < from {
+        return Outcome::default();
+    }
+    if standing.iter().any(|hold| stops(hold, true)) {
+        return Outcome::default();
+    }
+    let reason = format!("all {from} that it was raised to launch serve: given back");
     let permitted = policy.mode >= Mode::ScaleOut;
     Outcome { steps: vec![PlannedStep { step: Step::Floor { from, to }, reason, permitted }], ..Outcome::default() }
 }
@@ -99,7 +118,7 @@ mod tests {
     use super::*;
     use crate::bounds::Window;
     use crate::demand::Demand;
-    use crate::evidence::{Floor, Forecast, Instance, Inventory, MetricEvidence};
+    use crate::evidence::{Forecast, Instance, Inventory, MetricEvidence};
     use crate::policy::Metric;
 
     /// `serving` at half of the target, of whom the forecast needs `ahead` times as many as now.
@@ -196,6 +215,34 @@ mod tests {
         assert_eq!(floor_of(&planned(20, 1.6, None, |_| {})), None);
         let alone = |evidence: &mut Evidence| evidence.conditions.foreign_scale_in = false;
         assert_eq!(floor_of(&planned(20, 1.6, Some((2, 2)), alone)), None);
+    }
+
+    #[test]
+    fn where_nobody_else_scales_in_what_was_raised_to_launch_is_given_back_once_all_serve() {
+        let floor = |now: (u32, u32), change: fn(&mut Evidence)| {
+            floor_of(&planned(20, 1.6, Some(now), |evidence| {
+                evidence.conditions.foreign_scale_in = false;
+                change(evidence);
+            }))
+        };
+        assert_eq!(floor((20, 2), |_| {}), Some((20, 2)));
+        assert_eq!(floor((20, 1), |_| {}), Some((20, 2)), "not below the group's own minimum");
+        assert_eq!(floor((20, 5), |_| {}), Some((20, 5)), "nor below the user's own");
+        assert_eq!(floor((2, 2), |_| {}), None);
+        assert_eq!(floor((21, 2), |_| {}), None, "one is missing still");
+        assert_eq!(floor((20, 2), |evidence| evidence.inventory.expected = 1), None, "one is on its way");
+        let warming = |evidence: &mut Evidence| {
+            let mut one = evidence.inventory.instances[0].clone();
+            one.id = "i-new".to_owned();
+            one.mode = InstanceMode::Warming;
+            evidence.inventory.instances.push(one);
+        };
+        assert_eq!(floor((20, 2), warming), None);
+        assert_eq!(floor((20, 2), |evidence| evidence.conditions.paused = true), None);
+        let alone = |evidence: &mut Evidence| evidence.conditions.foreign_scale_in = false;
+        let watched = planned_by(|policy| policy.mode = Mode::Observe, 20, 1.6, Some((20, 2)), alone);
+        assert_eq!(floor_of(&watched), None, "and nothing is done in observe");
+        assert_eq!(floor((20, 2), |evidence| evidence.conditions.not_owner = true), None);
     }
 
     #[test]

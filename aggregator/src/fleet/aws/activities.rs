@@ -5,7 +5,6 @@ use aws_sdk_autoscaling::types::{Activity, Filter};
 use foreshadow_proto::convert::Id;
 
 use super::AwsFleet;
-use super::fault::Fault;
 use crate::fleet::{FleetError, HeardBy, Notice, shown_reason};
 
 /// The newest activities of a group that are looked through.
@@ -16,15 +15,13 @@ impl AwsFleet {
     pub(super) async fn recorded(&self, group: &Id, instances: &[Id], since: i64) -> Result<Vec<Notice>, FleetError> {
         let from = jiff::Timestamp::from_second(since).map(|time| time.to_string()).unwrap_or_default();
         let asked = self
-            .reading
+            .client
             .describe_scaling_activities()
             .auto_scaling_group_name(group.as_str())
             .max_records(LOOKED_THROUGH)
             .filters(Filter::builder().name("StartTimeLowerBound").values(from).build());
-        let page = asked
-            .send()
-            .await
-            .map_err(|error| Fault::from_sdk(&error).error("autoscaling:DescribeScalingActivities"))?;
+        let page = self.read(|| asked.clone().send()).await;
+        let page = page.map_err(|fault| fault.error("autoscaling:DescribeScalingActivities"))?;
         let all = page.activities.unwrap_or_default();
         Ok(instances.iter().filter_map(|instance| notice(group, instance, &all)).collect())
     }

@@ -1,46 +1,62 @@
 //! Groups as Auto Scaling shows them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
-use aws_sdk_autoscaling::types::{AutoScalingGroup, Instance, LaunchTemplateSpecification};
+use aws_sdk_autoscaling::types::{AutoScalingGroup, Instance, ScalingPolicy};
 use foreshadow_proto::convert::Id;
+use futures::StreamExt as _;
 use planner::evidence::Pick;
 
 use super::AwsFleet;
-use super::ec2::Template;
 use super::fault::Fault;
+use super::version::{plain, version};
 use crate::fleet::{FleetError, GroupInventory, Inventory, Lifecycle, MINIMUM_TAG, Member, OWNER_TAG};
 
 /// Names in one describe call; AWS takes up to 50.
 const NAMES_PER_CALL: usize = 50;
+/// Up to so many groups the policies of each are asked for; beyond, those of the whole account, page by page.
+const FEW: usize = 4;
+/// Calls that are under way at the same time.
+pub(super) const AT_ONCE: usize = 8;
+/// With more groups than one call names, whether one deploys is asked this often, µs. Right before a change it is asked anew.
+const DEPLOYING_KEPT_MICROS: i64 = 60_000_000;
+/// How long a target group lets connections end is asked this often, µs: it changes with a deploy, if ever.
+const DELAY_KEPT_MICROS: i64 = 600_000_000;
 const DESCRIBE: &str = "autoscaling:DescribeAutoScalingGroups";
 
-/// Launch templates met in one description.
-type Templates = BTreeMap<String, Option<Template>>;
+/// Something that was asked a while ago, by name, with when (µs since the epoch).
+pub(super) type Kept<T> = BTreeMap<String, (i64, T)>;
 
 impl AwsFleet {
-    pub(super) async fn inventory(&self, wanted: &[String]) -> Result<Inventory, FleetError> {
+    /// The named groups. `whole`: all that there are, as they are looked at again and again.
+    pub(super) async fn inventory(&self, wanted: &[String], whole: bool) -> Result<Inventory, FleetError> {
         let taken_micros = self.clock.wall_micros();
         let pages = self.pages(wanted).await.map_err(|fault| fault.error(DESCRIBE))?;
         let mut inventory = Inventory { taken_micros, complete: true, ..Inventory::default() };
-        let mut templates = Templates::new();
+        let names: Vec<String> = pages.iter().filter_map(|group| group.auto_scaling_group_name.clone()).collect();
+        let foreign = self.foreign_scale_in(&names).await;
+        let deploying = self.deploying(&names, whole && wanted.len() > NAMES_PER_CALL).await;
+        let (templates, delays) = (self.templates(&pages).await, self.delays(&pages).await);
         for group in &pages {
             let name = group.auto_scaling_group_name.as_deref().unwrap_or_default();
             let Ok(id) = Id::new("group", name) else {
                 inventory.problems.push(format!("the group name {name:?} cannot be used"));
-                inventory.complete = false;
+                inventory.missing.insert(name.to_owned());
                 continue;
             };
             let mut found = group_inventory(group, &mut inventory.problems);
-            found.version = self.version(group, &mut templates, &mut inventory.problems).await;
-            match self.foreign_scale_in(name).await {
+            found.version = version(group, &templates, &mut inventory.problems);
+            found.deregistration_seconds = deregistration(group, &delays, &mut inventory.problems);
+            let unknown = || Err(format!("{name}: nothing was said of it"));
+            match foreign.get(name).cloned().unwrap_or_else(unknown) {
                 Ok(foreign) => found.foreign_scale_in = foreign,
                 Err(problem) => {
                     found.untold = true;
                     inventory.problems.push(problem);
                 }
             }
-            match self.deploying(name).await {
+            match deploying.get(name).cloned().unwrap_or_else(unknown) {
                 Ok(deploying) => found.deploying = deploying,
                 Err(problem) => {
                     found.untold = true;
@@ -49,12 +65,13 @@ impl AwsFleet {
             }
             inventory.groups.insert(id, found);
         }
+        // One group that is not there says nothing of the others: every page was read.
         for wanted in wanted {
-            if !pages.iter().any(|group| group.auto_scaling_group_name.as_deref() == Some(wanted)) {
+            if !names.contains(wanted) {
                 inventory
                     .problems
                     .push(format!("no Auto Scaling group is called {wanted:?} in this account and region"));
-                inventory.complete = false;
+                inventory.missing.insert(wanted.clone());
             }
         }
         Ok(inventory)
@@ -70,14 +87,12 @@ impl AwsFleet {
         for names in groups.chunks(NAMES_PER_CALL) {
             let mut next_token = None;
             loop {
-                let page = self
-                    .reading
+                let asked = self
+                    .client
                     .describe_auto_scaling_groups()
                     .set_auto_scaling_group_names(Some(names.to_vec()))
-                    .set_next_token(next_token)
-                    .send()
-                    .await
-                    .map_err(|error| Fault::from_sdk(&error))?;
+                    .set_next_token(next_token);
+                let page = self.read(|| asked.clone().send()).await?;
                 found.extend(page.auto_scaling_groups.unwrap_or_default());
                 next_token = page.next_token.filter(|token| !token.is_empty());
                 if next_token.is_none() {
@@ -88,87 +103,145 @@ impl AwsFleet {
         Ok(found)
     }
 
-    /// Whether a policy of the provider may scale the group in; an error is a problem that is shown.
-    async fn foreign_scale_in(&self, group: &str) -> Result<bool, String> {
-        let policies =
-            self.reading.describe_policies().auto_scaling_group_name(group).send().await.map_err(|error| {
-                format!("{group}: DescribePolicies: {}", Fault::from_sdk(&error).code().unwrap_or("failed"))
-            })?;
-        Ok(policies.scaling_policies.unwrap_or_default().iter().any(|policy| {
-            let enabled = policy.enabled.unwrap_or(true);
-            let tracking = policy.target_tracking_configuration.as_ref();
-            // A target tracking policy scales in unless told not to; a simple or step policy may.
-            let scales_in = tracking.is_none_or(|tracking| !tracking.disable_scale_in.unwrap_or(false));
-            enabled && scales_in && policy.policy_type.as_deref() != Some("PredictiveScaling")
-        }))
-    }
-
-    async fn deploying(&self, group: &str) -> Result<bool, String> {
-        let asked = self.reading.describe_instance_refreshes().auto_scaling_group_name(group);
-        let refreshes = asked.send().await.map_err(|error| {
-            format!("{group}: DescribeInstanceRefreshes: {}", Fault::from_sdk(&error).code().unwrap_or("failed"))
-        })?;
-        Ok(refreshes.instance_refreshes.unwrap_or_default().iter().any(|refresh| {
-            let status = refresh.status.as_ref().map_or("", |status| status.as_str());
-            matches!(status, "Pending" | "InProgress" | "Cancelling" | "RollbackInProgress" | "Baking")
-        }))
-    }
-
-    /// What the group would launch from now.
-    async fn version(
-        &self,
-        group: &AutoScalingGroup,
-        templates: &mut Templates,
-        problems: &mut Vec<String>,
-    ) -> Option<String> {
-        if let Some(configuration) = &group.launch_configuration_name {
-            return Some(configuration.clone());
+    /// Of each group whether a policy of the provider may scale it in; an error is a problem that is shown.
+    async fn foreign_scale_in(&self, groups: &[String]) -> BTreeMap<String, Result<bool, String>> {
+        if groups.len() <= FEW {
+            let asked: Vec<_> = groups.iter().map(|name| self.foreign_in(name.clone())).collect();
+            return futures::stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
         }
-        let template = specification(group)?;
-        if let Some(plain) = plain(Some(template)) {
-            return Some(plain);
-        }
-        let by_id = template.launch_template_id.as_deref().map(|id| ("LaunchTemplateId.1", id));
-        let (by, value) =
-            by_id.or_else(|| Some(("LaunchTemplateName.1", template.launch_template_name.as_deref()?)))?;
-        if !templates.contains_key(value) {
-            let found = self.query.template(by, value).await;
-            if let Err(fault) = &found {
-                let group = group.auto_scaling_group_name.as_deref().unwrap_or_default();
-                problems.push(format!("{group}: {}", fault.problem("ec2:DescribeLaunchTemplates")));
-            }
-            templates.insert(value.to_owned(), found.ok());
-        }
-        let found = templates.get(value)?.as_ref()?;
-        // Without a version it is the default one.
-        let number = match template.version.as_deref() {
-            Some("$Latest") => &found.latest,
-            None | Some("" | "$Default") => &found.default,
-            Some(number) => number,
+        let policies = self.policies(None).await;
+        let foreign: Result<BTreeSet<&str>, &String> = policies.as_ref().map(|policies| {
+            let foreign = policies.iter().filter(|policy| scales_in(policy));
+            foreign.filter_map(|policy| policy.auto_scaling_group_name.as_deref()).collect()
+        });
+        let of = |name: &String| match &foreign {
+            Ok(foreign) => Ok(foreign.contains(name.as_str())),
+            Err(code) => Err(format!("{name}: DescribePolicies: {code}")),
         };
-        Some(format!("{}:{number}", found.id))
+        groups.iter().map(|name| (name.clone(), of(name))).collect()
+    }
+
+    async fn foreign_in(&self, group: String) -> (String, Result<bool, String>) {
+        let policies = self.policies(Some(&group)).await;
+        let foreign = policies.map(|policies| policies.iter().any(scales_in));
+        let foreign = foreign.map_err(|code| format!("{group}: DescribePolicies: {code}"));
+        (group, foreign)
+    }
+
+    /// The policies of a group, or of the account.
+    async fn policies(&self, group: Option<&str>) -> Result<Vec<ScalingPolicy>, String> {
+        let mut found = Vec::new();
+        let mut next_token = None;
+        loop {
+            let asked = self.client.describe_policies().set_auto_scaling_group_name(group.map(str::to_owned));
+            let asked = asked.set_next_token(next_token);
+            let page = self.read(|| asked.clone().send()).await;
+            let page = page.map_err(|fault| fault.code().unwrap_or("failed").to_owned())?;
+            found.extend(page.scaling_policies.unwrap_or_default());
+            next_token = page.next_token.filter(|token| !token.is_empty());
+            if next_token.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Of each group whether an instance refresh runs. `kept`: what was heard a moment ago will do.
+    async fn deploying(&self, groups: &[String], kept: bool) -> BTreeMap<String, Result<bool, String>> {
+        let since = self.clock.wall_micros() - DEPLOYING_KEPT_MICROS;
+        let known: BTreeMap<String, bool> = {
+            let known = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+            let fresh = known.iter().filter(|(_, (at, _))| kept && *at >= since);
+            fresh.map(|(name, (_, deploying))| (name.clone(), *deploying)).collect()
+        };
+        let asked = groups.iter().filter(|name| !known.contains_key(*name));
+        let asked: Vec<_> = asked.map(|name| self.refreshes(name.clone())).collect();
+        let asked = futures::stream::iter(asked).buffer_unordered(AT_ONCE);
+        let heard: BTreeMap<String, Result<bool, String>> = asked.collect().await;
+        let now = self.clock.wall_micros();
+        let mut keeping = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, deploying) in &heard {
+            match deploying {
+                Ok(deploying) => drop(keeping.insert(name.clone(), (now, *deploying))),
+                Err(_) => drop(keeping.remove(name)),
+            }
+        }
+        drop(keeping);
+        known.into_iter().map(|(name, deploying)| (name, Ok(deploying))).chain(heard).collect()
+    }
+
+    async fn refreshes(&self, group: String) -> (String, Result<bool, String>) {
+        let asked = self.client.describe_instance_refreshes().auto_scaling_group_name(group.as_str());
+        let deploying = match self.read(|| asked.clone().send()).await {
+            Ok(answer) => Ok(answer.instance_refreshes.unwrap_or_default().iter().any(|refresh| {
+                let status = refresh.status.as_ref().map_or("", |status| status.as_str());
+                matches!(status, "Pending" | "InProgress" | "Cancelling" | "RollbackInProgress" | "Baking")
+            })),
+            Err(fault) => Err(format!("{group}: DescribeInstanceRefreshes: {}", fault.code().unwrap_or("failed"))),
+        };
+        (group, deploying)
+    }
+
+    /// How long each of these target groups lets connections end, seconds; what was heard a while ago will do.
+    async fn delays(&self, groups: &[AutoScalingGroup]) -> BTreeMap<String, Result<u32, String>> {
+        let since = self.clock.wall_micros() - DELAY_KEPT_MICROS;
+        let all: BTreeSet<&String> = groups.iter().flat_map(|group| group.target_group_arns.iter().flatten()).collect();
+        let known: BTreeMap<String, u32> = {
+            let known = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
+            let fresh = known.iter().filter(|(name, (at, _))| all.contains(name) && *at > since);
+            fresh.map(|(name, (_, seconds))| (name.clone(), *seconds)).collect()
+        };
+        let asked = all.into_iter().filter(|name| !known.contains_key(*name));
+        let asked: Vec<_> = asked.map(|name| self.delay(name.clone())).collect();
+        let heard = futures::stream::iter(asked).buffer_unordered(AT_ONCE);
+        let heard: BTreeMap<String, Result<u32, String>> = heard.collect().await;
+        let now = self.clock.wall_micros();
+        let mut keeping = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, seconds) in &heard {
+            match seconds {
+                Ok(seconds) => drop(keeping.insert(name.clone(), (now, *seconds))),
+                Err(_) => drop(keeping.remove(name)),
+            }
+        }
+        drop(keeping);
+        known.into_iter().map(|(name, seconds)| (name, Ok(seconds))).chain(heard).collect()
+    }
+
+    async fn delay(&self, target_group: String) -> (String, Result<u32, String>) {
+        let seconds = self.query.deregistration_seconds(&target_group).await;
+        let seconds = seconds.map_err(|fault| {
+            let problem = fault.problem("elasticloadbalancing:DescribeTargetGroupAttributes");
+            format!("how long {target_group} drains is not known: {problem}")
+        });
+        (target_group, seconds)
     }
 }
 
-/// The one template of a group; with several, by instance type, there is no single version.
-pub(super) fn specification(group: &AutoScalingGroup) -> Option<&LaunchTemplateSpecification> {
-    if let Some(template) = &group.launch_template {
-        return Some(template);
+/// The longest of its target groups, seconds. `None` where it has none, or one of them is not known.
+fn deregistration(
+    group: &AutoScalingGroup,
+    delays: &BTreeMap<String, Result<u32, String>>,
+    problems: &mut Vec<String>,
+) -> Option<u32> {
+    let mut longest = None;
+    for target_group in group.target_group_arns.iter().flatten() {
+        match delays.get(target_group)? {
+            Ok(seconds) => longest = longest.max(Some(*seconds)),
+            Err(problem) => {
+                problems.push(format!("{}: {problem}", group.auto_scaling_group_name.as_deref().unwrap_or_default()));
+                return None;
+            }
+        }
     }
-    let mixed = group.mixed_instances_policy.as_ref()?.launch_template.as_ref()?;
-    let overridden = mixed.overrides.as_deref().unwrap_or_default();
-    if overridden.iter().any(|own| own.launch_template_specification.is_some()) {
-        return None;
-    }
-    mixed.launch_template_specification.as_ref()
+    longest
 }
 
-/// Template and version where both are there in plain.
-fn plain(template: Option<&LaunchTemplateSpecification>) -> Option<String> {
-    let template = template?;
-    let number = template.version.as_deref()?;
-    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| template.launch_template_id.as_deref().map(|id| format!("{id}:{number}")))?
+/// A policy of the provider that may scale a group in.
+fn scales_in(policy: &ScalingPolicy) -> bool {
+    let enabled = policy.enabled.unwrap_or(true);
+    let tracking = policy.target_tracking_configuration.as_ref();
+    // A target tracking policy scales in unless told not to; a simple or step policy may.
+    let scales_in = tracking.is_none_or(|tracking| !tracking.disable_scale_in.unwrap_or(false));
+    enabled && scales_in && policy.policy_type.as_deref() != Some("PredictiveScaling")
 }
 
 pub(super) fn tag<'g>(group: &'g AutoScalingGroup, key: &str) -> Option<&'g str> {
@@ -269,16 +342,5 @@ mod tests {
         let read = group_inventory(&group.build(), &mut Vec::new());
         assert_eq!(read.zones.iter().map(Id::as_str).collect::<Vec<_>>(), ["b", "a"]);
         assert_eq!(read.termination, [Pick::Newest, Pick::OldVersion]);
-    }
-
-    #[test]
-    fn a_version_is_a_number_and_nothing_that_moves() {
-        let of = |version: &str| {
-            plain(Some(&LaunchTemplateSpecification::builder().launch_template_id("lt-1").version(version).build()))
-        };
-        assert_eq!(of("7"), Some("lt-1:7".to_owned()));
-        for moving in ["$Latest", "$Default", "", "7a"] {
-            assert_eq!(of(moving), None, "{moving}");
-        }
     }
 }

@@ -152,6 +152,18 @@ impl Query {
         Ok(found)
     }
 
+    /// How long a target group lets the connections of who leaves come to an end, seconds.
+    pub async fn deregistration_seconds(&self, target_group: &str) -> Result<u32, Fault> {
+        let asked = fields(&[("TargetGroupArn", target_group)]);
+        let answer = self.call(Service::LoadBalancing, "DescribeTargetGroupAttributes", &asked).await?;
+        let mut attributes = answer.list(&["DescribeTargetGroupAttributesResult", "Attributes"]);
+        let delay = attributes.find(|it| it.text_of("Key") == Some("deregistration_delay.timeout_seconds"));
+        let seconds = delay.and_then(|delay| delay.text_of("Value")?.parse().ok());
+        seconds.ok_or_else(|| {
+            Fault::Lost("DescribeTargetGroupAttributes: no deregistration_delay.timeout_seconds".to_owned())
+        })
+    }
+
     /// Ids that a target group sends to or is finishing with.
     pub async fn targets(&self, target_group: &str) -> Result<BTreeSet<String>, Fault> {
         let asked = fields(&[("TargetGroupArn", target_group)]);

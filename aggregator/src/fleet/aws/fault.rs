@@ -84,6 +84,17 @@ impl Fault {
         }
     }
 
+    /// More was asked than the account may ask; a group that is busy, or a call that is under way still, is no sign of it.
+    pub fn is_over_rate(&self) -> bool {
+        let busy = |code: &str| code.starts_with("ScalingActivityInProgress") || code == "PriorRequestNotComplete";
+        self.is_throttled() && !self.code().is_some_and(busy)
+    }
+
+    /// Of a description: asked again it may go through.
+    pub fn passes(&self) -> bool {
+        self.is_throttled() || matches!(self, Self::Lost(_) | Self::Answered { status: 500..=599, .. })
+    }
+
     /// The endpoint has no such call. A bare 500 page says so only of a local endpoint: a cloud that
     /// fails may have done it.
     pub fn is_unknown_call(&self, loopback: bool) -> bool {

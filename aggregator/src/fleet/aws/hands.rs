@@ -45,9 +45,9 @@ impl AwsFleet {
             Err(called) => return called,
         }
         for (batch, ids) in instances.chunks(MOVED_PER_CALL).enumerate() {
-            let asked = self.changing.attach_instances().auto_scaling_group_name(group.as_str());
-            if let Err(error) = asked.set_instance_ids(Some(words(ids))).send().await {
-                return broken_off(batch, &Fault::from_sdk(&error), "autoscaling:AttachInstances");
+            let asked = self.client.attach_instances().auto_scaling_group_name(group.as_str());
+            if let Err(fault) = self.change(asked.set_instance_ids(Some(words(ids))).send()).await {
+                return broken_off(batch, &fault, "autoscaling:AttachInstances");
             }
         }
         Called::Done { instances }
@@ -65,9 +65,9 @@ impl AwsFleet {
             return called;
         }
         for (batch, ids) in instances.chunks(MOVED_PER_CALL).enumerate() {
-            let asked = self.changing.exit_standby().auto_scaling_group_name(group.as_str());
-            if let Err(error) = asked.set_instance_ids(Some(words(ids))).send().await {
-                return broken_off(batch, &Fault::from_sdk(&error), "autoscaling:ExitStandby");
+            let asked = self.client.exit_standby().auto_scaling_group_name(group.as_str());
+            if let Err(fault) = self.change(asked.set_instance_ids(Some(words(ids))).send()).await {
+                return broken_off(batch, &fault, "autoscaling:ExitStandby");
             }
         }
         Called::Done { instances }
@@ -83,10 +83,10 @@ impl AwsFleet {
             Err(called) => return called,
         }
         for (batch, ids) in instances.chunks(MOVED_PER_CALL).enumerate() {
-            let asked = self.changing.detach_instances().auto_scaling_group_name(group.as_str());
+            let asked = self.client.detach_instances().auto_scaling_group_name(group.as_str());
             let asked = asked.set_instance_ids(Some(words(ids))).should_decrement_desired_capacity(false);
-            if let Err(error) = asked.send().await {
-                return broken_off(batch, &Fault::from_sdk(&error), "autoscaling:DetachInstances");
+            if let Err(fault) = self.change(asked.send()).await {
+                return broken_off(batch, &fault, "autoscaling:DetachInstances");
             }
         }
         Called::Done { instances }
@@ -137,14 +137,14 @@ impl AwsFleet {
         for (batch, ids) in instances.chunks(MOVED_PER_CALL).enumerate() {
             let failed = match out {
                 Out::Detached => {
-                    let asked = self.changing.detach_instances().auto_scaling_group_name(group.as_str());
+                    let asked = self.client.detach_instances().auto_scaling_group_name(group.as_str());
                     let asked = asked.set_instance_ids(Some(words(ids))).should_decrement_desired_capacity(true);
-                    asked.send().await.err().map(|error| (Fault::from_sdk(&error), "autoscaling:DetachInstances"))
+                    self.change(asked.send()).await.err().map(|fault| (fault, "autoscaling:DetachInstances"))
                 }
                 Out::Standby => {
-                    let asked = self.changing.enter_standby().auto_scaling_group_name(group.as_str());
+                    let asked = self.client.enter_standby().auto_scaling_group_name(group.as_str());
                     let asked = asked.set_instance_ids(Some(words(ids))).should_decrement_desired_capacity(true);
-                    asked.send().await.err().map(|error| (Fault::from_sdk(&error), "autoscaling:EnterStandby"))
+                    self.change(asked.send()).await.err().map(|fault| (fault, "autoscaling:EnterStandby"))
                 }
             };
             if let Some((fault, permission)) = failed {
@@ -207,13 +207,12 @@ impl AwsFleet {
     /// Sets MinSize; where it is the user's own again, its tag goes.
     async fn set_minimum(&self, group: &Id, to: u32, own: u32) -> Result<(), Fault> {
         let wanted = i32::try_from(to).unwrap_or(i32::MAX);
-        let asked = self.changing.update_auto_scaling_group().auto_scaling_group_name(group.as_str()).min_size(wanted);
-        asked.send().await.map_err(|error| Fault::from_sdk(&error))?;
+        let asked = self.client.update_auto_scaling_group().auto_scaling_group_name(group.as_str()).min_size(wanted);
+        self.change(asked.send()).await?;
         if to == own {
             let kept = Tag::builder().resource_id(group.as_str()).resource_type("auto-scaling-group").key(MINIMUM_TAG);
-            if let Err(error) = self.changing.delete_tags().tags(kept.build()).send().await {
+            if let Err(fault) = self.change(self.client.delete_tags().tags(kept.build()).send()).await {
                 // It is not below MinSize any more, so it says nothing.
-                let fault = Fault::from_sdk(&error);
                 tracing::warn!(%group, %fault, "the tag {MINIMUM_TAG} could not be removed");
             }
         }

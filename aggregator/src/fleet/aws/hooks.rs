@@ -4,7 +4,6 @@
 use foreshadow_proto::convert::Id;
 
 use super::AwsFleet;
-use super::fault::Fault;
 use crate::fleet::FleetError;
 
 const TERMINATING: &str = "autoscaling:EC2_INSTANCE_TERMINATING";
@@ -16,8 +15,9 @@ impl AwsFleet {
         if instances.is_empty() {
             return Ok(());
         }
-        let asked = self.reading.describe_lifecycle_hooks().auto_scaling_group_name(group.as_str()).send().await;
-        let hooks = asked.map_err(|error| Fault::from_sdk(&error).error("autoscaling:DescribeLifecycleHooks"))?;
+        let asked = self.client.describe_lifecycle_hooks().auto_scaling_group_name(group.as_str());
+        let hooks = self.read(|| asked.clone().send()).await;
+        let hooks = hooks.map_err(|fault| fault.error("autoscaling:DescribeLifecycleHooks"))?;
         let hooks = hooks.lifecycle_hooks.unwrap_or_default();
         let names: Vec<String> = hooks
             .into_iter()
@@ -29,14 +29,14 @@ impl AwsFleet {
             let mut held = false;
             for hook in &names {
                 let asked = self
-                    .changing
+                    .client
                     .record_lifecycle_action_heartbeat()
                     .auto_scaling_group_name(group.as_str())
                     .lifecycle_hook_name(hook)
                     .instance_id(instance.as_str());
-                match asked.send().await {
+                match self.change(asked.send()).await {
                     Ok(_) => held = true,
-                    Err(error) => refused = Some(Fault::from_sdk(&error)),
+                    Err(fault) => refused = Some(fault),
                 }
             }
             if let Some(fault) = refused.filter(|_| !held) {

@@ -11,7 +11,7 @@ use foreshadow_proto::convert::Id;
 
 use super::AwsFleet;
 use super::describe::{own_minimum, size as sized, tag};
-use super::fault::{Fault, shown};
+use super::fault::shown;
 use crate::fleet::{Called, MINIMUM_TAG, Reach, Token};
 
 /// LaunchInstances starts at most this many.
@@ -62,16 +62,16 @@ impl AwsFleet {
         let capacity = i32::try_from(count.min(LAUNCHED_PER_CALL)).unwrap_or(1);
         for zone in zones(state) {
             let asked = self
-                .changing
+                .client
                 .launch_instances()
                 .auto_scaling_group_name(group.as_str())
                 .requested_capacity(capacity)
                 .client_token(token.as_str())
                 .retry_strategy(RetryStrategy::None)
                 .set_availability_zones(zone.map(|zone| vec![zone]));
-            let fault = match asked.send().await {
+            let fault = match self.change(asked.send()).await {
                 Ok(answer) => return Some(launched(&answer)),
-                Err(error) => Fault::from_sdk(&error),
+                Err(fault) => fault,
             };
             if fault.is_unknown_call(self.reach == Reach::Loopback) {
                 return None;
@@ -94,17 +94,16 @@ impl AwsFleet {
             for turn in 0..shares.len() {
                 let Some((zone, _)) = shares.get((index + turn) % shares.len()) else { continue };
                 let asked = self
-                    .changing
+                    .client
                     .launch_instances()
                     .auto_scaling_group_name(group.as_str())
                     .requested_capacity(i32::try_from((*share).min(LAUNCHED_PER_CALL)).unwrap_or(1))
                     .client_token(format!("{token}-{index}-{turn}"))
                     .retry_strategy(RetryStrategy::None)
                     .availability_zones(zone.as_str());
-                let called = match asked.send().await {
+                let called = match self.change(asked.send()).await {
                     Ok(answer) => launched(&answer),
-                    Err(error) => {
-                        let fault = Fault::from_sdk(&error);
+                    Err(fault) => {
                         if fault.is_unknown_call(self.reach == Reach::Loopback) && index == 0 && turn == 0 {
                             return None;
                         }
@@ -150,11 +149,11 @@ impl AwsFleet {
         {
             return called;
         }
-        let asked = self.changing.update_auto_scaling_group().auto_scaling_group_name(group.as_str()).min_size(raised);
-        match asked.send().await {
+        let asked = self.client.update_auto_scaling_group().auto_scaling_group_name(group.as_str()).min_size(raised);
+        match self.change(asked.send()).await {
             // The group launches by itself, and says later whom.
             Ok(_) => Called::Done { instances: Vec::new() },
-            Err(error) => Fault::from_sdk(&error).called("autoscaling:UpdateAutoScalingGroup"),
+            Err(fault) => fault.called("autoscaling:UpdateAutoScalingGroup"),
         }
     }
 
@@ -167,8 +166,8 @@ impl AwsFleet {
             .value(minimum.to_string())
             .propagate_at_launch(false)
             .build();
-        let asked = self.changing.create_or_update_tags().tags(kept);
-        asked.send().await.map_err(|error| Fault::from_sdk(&error).before("autoscaling:CreateOrUpdateTags"))?;
+        let asked = self.client.create_or_update_tags().tags(kept);
+        self.change(asked.send()).await.map_err(|fault| fault.before("autoscaling:CreateOrUpdateTags"))?;
         let state = self.present(group).await?;
         if tag(&state, MINIMUM_TAG) == Some(minimum.to_string().as_str()) && sized(state.min_size) == minimum {
             return Ok(());

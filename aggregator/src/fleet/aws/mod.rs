@@ -1,11 +1,12 @@
 //! Auto Scaling groups by the AWS API. `AWS_ENDPOINT_URL` and the usual credential chain are
 //! honoured. The permissions that describing and acting need are in `deploy/aws`.
 //!
-//! `describe` reads groups, `launch` and `hands` change them, `outcome` finds out what became of a
+//! `describe` reads groups, `budget` says how fast, `launch` and `hands` change them, `outcome` finds out what became of a
 //! change, `outside` looks at instances that left, `queue` and `event` hear of those that move, and
 //! `activities` asks why. `query` and `ec2` are the calls without an SDK.
 
 mod activities;
+mod budget;
 mod describe;
 mod ec2;
 mod event;
@@ -17,6 +18,7 @@ mod outcome;
 mod outside;
 mod query;
 mod queue;
+mod version;
 mod xml;
 mod zones;
 
@@ -35,6 +37,9 @@ use foreshadow_proto::convert::Id;
 use super::{Action, Called, Fleet, FleetError, Found, Inventory, Notice, Outside, Reach, Tags, Token};
 use crate::clock::Clock;
 use crate::exchange::is_loopback;
+use budget::Budget;
+pub use budget::Budgets;
+use describe::Kept;
 pub use event::Letter;
 use hands::Out;
 use outcome::Picture;
@@ -44,28 +49,32 @@ pub use queue::{AwsQueue, Letters};
 /// Describes and changes named Auto Scaling groups.
 #[derive(Debug)]
 pub struct AwsFleet {
-    /// For describing; tries again by itself.
-    reading: Client,
-    /// For changes; never tries again: a second DetachInstances is a second change.
-    changing: Client,
+    /// Sends once: a second DetachInstances is a second change. What may be sent again is, by `budget`.
+    client: Client,
     query: Query,
+    /// Shared by all that is sent to the region.
+    budget: Arc<Budget>,
     groups: Vec<String>,
     reach: Reach,
     /// The endpoint has no LaunchInstances: found out once, and kept.
     no_launch_call: AtomicBool,
     /// How changes looked whose outcome is being found out.
     pictures: Mutex<BTreeMap<Token, Picture>>,
+    /// By group: whether it deploys.
+    refreshing: Mutex<Kept<bool>>,
+    /// By target group: its deregistration delay, seconds.
+    delays: Mutex<Kept<u32>>,
     clock: Arc<dyn Clock>,
 }
 
 impl AwsFleet {
     /// Takes region and credentials from the usual places unless a region is given.
-    pub async fn new(groups: Vec<String>, region: Option<String>, clock: Arc<dyn Clock>) -> Self {
+    pub async fn new(groups: Vec<String>, region: Option<String>, budgets: &Budgets, clock: Arc<dyn Clock>) -> Self {
         let mut loader = Self::loader();
         if let Some(region) = region {
             loader = loader.region(Region::new(region));
         }
-        Self::with(&loader.load().await, groups, clock).await
+        Self::with(&loader.load().await, groups, budgets, clock).await
     }
 
     /// Region, credentials and endpoints as usual, over the one TLS stack there is.
@@ -78,27 +87,29 @@ impl AwsFleet {
 
     /// With a configuration that was loaded by [`AwsFleet::loader`]. Its operation timeout, when it has
     /// one, is the deadline of every call.
-    pub async fn with(config: &SdkConfig, groups: Vec<String>, clock: Arc<dyn Clock>) -> Self {
+    pub async fn with(config: &SdkConfig, groups: Vec<String>, budgets: &Budgets, clock: Arc<dyn Clock>) -> Self {
         let deadline = config.timeout_config().and_then(TimeoutConfig::operation_timeout).unwrap_or(CALL_DEADLINE);
         let timeouts = TimeoutConfig::builder().operation_timeout(deadline).build();
-        // Adaptive: after a throttle both clients send less, by one budget a service and region, and with jitter.
-        let reading = aws_sdk_autoscaling::config::Builder::from(config)
+        // What is sent again, and when, is for the budget to say.
+        let client = aws_sdk_autoscaling::config::Builder::from(config)
             .timeout_config(timeouts)
-            .retry_config(RetryConfig::adaptive());
-        let changing = reading.clone().retry_config(RetryConfig::adaptive().with_max_attempts(1));
+            .retry_config(RetryConfig::disabled());
+        let budget = budgets.of(config.region().map(|region| region.as_ref()));
         let services = ["Auto Scaling", Service::Ec2.id(), Service::LoadBalancing.id()];
         let local = services.iter().all(|service| {
             let url = configured_endpoint(config, service).and_then(|url| url.parse().ok());
             url.is_some_and(|url| is_loopback(&url))
         });
         Self {
-            reading: Client::from_conf(reading.build()),
-            changing: Client::from_conf(changing.build()),
-            query: Query::new(config, deadline, clock.clone()).await,
+            client: Client::from_conf(client.build()),
+            query: Query::new(config, deadline, budget.clone(), clock.clone()).await,
+            budget,
             groups,
             reach: if local { Reach::Loopback } else { Reach::Cloud },
             no_launch_call: AtomicBool::new(false),
             pictures: Mutex::default(),
+            refreshing: Mutex::default(),
+            delays: Mutex::default(),
             clock,
         }
     }
@@ -107,12 +118,12 @@ impl AwsFleet {
 #[async_trait]
 impl Fleet for AwsFleet {
     async fn describe(&self) -> Result<Inventory, FleetError> {
-        self.inventory(&self.groups).await
+        self.inventory(&self.groups, true).await
     }
 
     async fn describe_some(&self, groups: &[Id]) -> Result<Inventory, FleetError> {
         let ours = self.groups.iter().filter(|name| groups.iter().any(|group| group.as_str() == *name));
-        self.inventory(&ours.cloned().collect::<Vec<_>>()).await
+        self.inventory(&ours.cloned().collect::<Vec<_>>(), false).await
     }
 
     async fn activities(&self, group: &Id, instances: &[Id], since: i64) -> Result<Vec<Notice>, FleetError> {

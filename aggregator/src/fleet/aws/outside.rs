@@ -100,8 +100,8 @@ impl AwsFleet {
     pub(super) async fn memberships(&self, instances: &[Id]) -> Result<BTreeMap<Id, Id>, Fault> {
         let mut found = BTreeMap::new();
         for ids in instances.chunks(MEMBERS_PER_CALL) {
-            let asked = self.reading.describe_auto_scaling_instances().set_instance_ids(Some(words(ids)));
-            let page = asked.send().await.map_err(|error| Fault::from_sdk(&error))?;
+            let asked = self.client.describe_auto_scaling_instances().set_instance_ids(Some(words(ids)));
+            let page = self.read(|| asked.clone().send()).await?;
             for member in page.auto_scaling_instances() {
                 let instance = Id::new("instance", member.instance_id.as_deref().unwrap_or_default());
                 let group = Id::new("group", member.auto_scaling_group_name.as_deref().unwrap_or_default());
@@ -161,13 +161,13 @@ impl AwsFleet {
         let (set, removed) = split(tags);
         if !set.is_empty() {
             let tags = set.into_iter().map(|(key, value)| of(key, Some(value))).collect();
-            let asked = self.changing.create_or_update_tags().set_tags(Some(tags)).send().await;
-            asked.map_err(|error| Fault::from_sdk(&error).error("autoscaling:CreateOrUpdateTags"))?;
+            let asked = self.change(self.client.create_or_update_tags().set_tags(Some(tags)).send()).await;
+            asked.map_err(|fault| fault.error("autoscaling:CreateOrUpdateTags"))?;
         }
         if !removed.is_empty() {
             let tags = removed.into_iter().map(|key| of(key, None)).collect();
-            let asked = self.changing.delete_tags().set_tags(Some(tags)).send().await;
-            asked.map_err(|error| Fault::from_sdk(&error).error("autoscaling:DeleteTags"))?;
+            let asked = self.change(self.client.delete_tags().set_tags(Some(tags)).send()).await;
+            asked.map_err(|fault| fault.error("autoscaling:DeleteTags"))?;
         }
         Ok(())
     }

@@ -2,7 +2,6 @@
 //! to compile. The query protocol is a form, and the answer XML; SQS takes and gives JSON. Nothing is
 //! ever sent twice.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
@@ -19,13 +18,12 @@ use http::{Request, Uri};
 use http_body_util::Full;
 use rustls::ClientConfig;
 use serde_json::Value;
-use tokio::time::Instant;
 
+use super::budget::Budget;
 use super::fault::{Fault, shown};
 use super::xml::Element;
 use crate::clock::Clock;
 use crate::exchange::{Answer, exchange, trust};
-use crate::supervise::random;
 
 /// A call that takes longer has failed; whether it was done is then found out by describing.
 pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(20);
@@ -33,8 +31,6 @@ pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(20);
 const LONGEST: usize = 16 * 1_024 * 1_024;
 /// Credentials are fetched anew this long before they end, and after this long where they say no end.
 const FRESH: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(900));
-/// First and longest wait after a service throttled. Well below the deadline of a call.
-const THROTTLED_FOR: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 const JSON: &str = "application/x-amz-json-1.0";
 
@@ -89,8 +85,7 @@ pub(super) struct Query {
     ec2: Result<Uri, String>,
     load_balancing: Result<Uri, String>,
     tls: OnceLock<Result<Arc<ClientConfig>, String>>,
-    /// By service: until when nothing is sent to it, and how often in a row it throttled.
-    throttled: Mutex<BTreeMap<&'static str, (Instant, u32)>>,
+    budget: Arc<Budget>,
     deadline: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -108,7 +103,7 @@ struct Kept {
 }
 
 impl Query {
-    pub async fn new(config: &SdkConfig, deadline: Duration, clock: Arc<dyn Clock>) -> Self {
+    pub async fn new(config: &SdkConfig, deadline: Duration, budget: Arc<Budget>, clock: Arc<dyn Clock>) -> Self {
         Self {
             region: config.region().map(|region| region.as_ref().to_owned()),
             provider: config.credentials_provider(),
@@ -116,7 +111,7 @@ impl Query {
             ec2: endpoint(config, Service::Ec2).await,
             load_balancing: endpoint(config, Service::LoadBalancing).await,
             tls: OnceLock::new(),
-            throttled: Mutex::default(),
+            budget,
             deadline,
             clock,
         }
@@ -129,39 +124,18 @@ impl Query {
             .append_pair("Version", service.version())
             .extend_pairs(fields)
             .finish();
-        let exchanged = async {
-            self.in_turn(service.word()).await;
-            self.exchange(service, body).await
-        };
-        let exchanged = tokio::time::timeout(self.deadline, exchanged).await;
+        let begun = self.budget.in_turn().await;
+        let exchanged = tokio::time::timeout(self.deadline, self.exchange(service, body)).await;
         let late = || Fault::Lost(format!("no answer within {} s", self.deadline.as_secs()));
         let result = exchanged.unwrap_or_else(|_| Err(late()));
         self.forget_ended(&result);
-        self.heed(service.word(), result.as_ref().err().is_some_and(Fault::is_throttled));
+        self.budget.heed(begun, result.as_ref().err().is_some_and(Fault::is_over_rate));
         result
     }
 
-    /// Waits while a service throttles: all calls of this process share one patience.
-    async fn in_turn(&self, service: &'static str) {
-        tokio::time::sleep(self.patience(service)).await;
-    }
-
-    fn patience(&self, service: &str) -> Duration {
-        let all = self.throttled.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(service).map_or(Duration::ZERO, |(until, _)| until.saturating_duration_since(Instant::now()))
-    }
-
-    /// A service throttled, or did not: the wait doubles each time, with jitter, and ends with an answer.
-    fn heed(&self, service: &'static str, throttled: bool) {
-        let mut all = self.throttled.lock().unwrap_or_else(PoisonError::into_inner);
-        if !throttled {
-            all.remove(service);
-            return;
-        }
-        let row = all.get(service).map_or(0, |(_, row)| *row);
-        let dice = f64::from(u16::from_le_bytes(random())) / f64::from(u16::MAX);
-        let wait = THROTTLED_FOR.1.min(THROTTLED_FOR.0 * 2_u32.pow(row.min(8))).mul_f64(0.5 + 0.5 * dice);
-        all.insert(service, (Instant::now() + wait, row + 1));
+    /// The deadline of a call.
+    pub const fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     /// One call of SQS, in its JSON protocol.
@@ -196,8 +170,10 @@ impl Query {
             Err(Fault::Answered { status: answer.status.as_u16(), code, message })
         };
         let late = || Fault::Lost(format!("no answer within {} s", deadline.as_secs()));
+        let begun = self.budget.in_turn().await;
         let result = tokio::time::timeout(deadline, called).await.unwrap_or_else(|_| Err(late()));
         self.forget_ended(&result);
+        self.budget.heed(begun, result.as_ref().err().is_some_and(Fault::is_over_rate));
         result
     }
 
@@ -351,29 +327,16 @@ mod tests {
 
     #[tokio::test]
     async fn without_region_or_credentials_nothing_is_sent() {
-        let query = Query::new(&SdkConfig::builder().build(), CALL_DEADLINE, Arc::new(SystemClock)).await;
+        let query =
+            Query::new(&SdkConfig::builder().build(), CALL_DEADLINE, Arc::default(), Arc::new(SystemClock)).await;
         let fault = query.call(Service::Ec2, "TerminateInstances", &[]).await.expect_err("no region");
         assert!(matches!(&fault, Fault::Unsent(problem) if problem.contains("region")), "{fault:?}");
         let local = SdkConfig::builder().endpoint_url("http://127.0.0.1:1").region(Region::from_static("r")).build();
-        let fault = Query::new(&local, CALL_DEADLINE, Arc::new(SystemClock)).await.call(Service::Ec2, "X", &[]).await;
+        let fault = Query::new(&local, CALL_DEADLINE, Arc::default(), Arc::new(SystemClock))
+            .await
+            .call(Service::Ec2, "X", &[])
+            .await;
         assert!(matches!(&fault, Err(Fault::Unsent(problem)) if problem.contains("credentials")), "{fault:?}");
-    }
-
-    #[tokio::test]
-    async fn who_is_throttled_waits_longer_each_time_and_the_others_do_not() {
-        let config = SdkConfig::builder().build();
-        let query = Query::new(&config, CALL_DEADLINE, Arc::new(SystemClock)).await;
-        for (most, times) in [(500, 1), (1_000, 2), (2_000, 3), (10_000, 12)] {
-            query.heed("ec2", false);
-            (0..times).for_each(|_| query.heed("ec2", true));
-            let (wait, most) = (query.patience("ec2"), Duration::from_millis(most));
-            // A tenth of a second for a machine that is busy.
-            assert!(wait >= most / 2 - Duration::from_millis(100) && wait <= most, "{wait:?} of {most:?}");
-        }
-        query.heed("ec2", true);
-        assert_eq!(query.patience("elasticloadbalancing"), Duration::ZERO);
-        query.heed("ec2", false);
-        assert_eq!(query.patience("ec2"), Duration::ZERO);
     }
 
     #[derive(Debug)]
@@ -399,7 +362,7 @@ mod tests {
             .region(Region::from_static("us-east-1"))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .build();
-        let query = Query::new(&config, CALL_DEADLINE, Arc::new(Then)).await;
+        let query = Query::new(&config, CALL_DEADLINE, Arc::default(), Arc::new(Then)).await;
         let url = query.ec2.clone().expect("an endpoint");
         let body = "Action=DescribeInstances&Version=2016-11-15&Filter.1.Name=a+b%2Bc";
         let request = query.signed(Service::Ec2, &url, body.to_owned()).await.expect("signed");

@@ -9,6 +9,7 @@ use http::Uri;
 use serde_json::{Value, json};
 
 use super::AwsFleet;
+use super::budget::Budgets;
 use super::event::{self, Letter};
 use super::query::{CALL_DEADLINE, Query, configured_endpoint};
 use crate::clock::Clock;
@@ -41,22 +42,36 @@ pub struct AwsQueue {
 
 impl AwsQueue {
     /// Credentials and region as for the groups; the queue's own region, where its URL names one.
-    pub async fn new(url: &Uri, groups: Vec<String>, region: Option<String>, clock: Arc<dyn Clock>) -> Self {
+    pub async fn new(
+        url: &Uri,
+        groups: Vec<String>,
+        region: Option<String>,
+        budgets: &Budgets,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let mut loader = AwsFleet::loader();
         if let Some(region) = region {
             loader = loader.region(Region::new(region));
         }
-        Self::with(&loader.load().await, url, groups, clock).await
+        Self::with(&loader.load().await, url, groups, budgets, clock).await
     }
 
     /// With a configuration that was loaded by [`AwsFleet::loader`].
-    pub async fn with(config: &SdkConfig, url: &Uri, groups: Vec<String>, clock: Arc<dyn Clock>) -> Self {
+    pub async fn with(
+        config: &SdkConfig,
+        url: &Uri,
+        groups: Vec<String>,
+        budgets: &Budgets,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let region = region_of(url);
+        let budget = budgets.of(region.as_deref().or_else(|| config.region().map(|region| region.as_ref())));
         let configured = configured_endpoint(config, "SQS").and_then(|endpoint| endpoint.parse().ok());
         Self {
-            query: Query::new(config, CALL_DEADLINE, clock).await,
+            query: Query::new(config, CALL_DEADLINE, budget, clock).await,
             url: url.to_string(),
             endpoint: configured.unwrap_or_else(|| url.clone()),
-            region: region_of(url),
+            region,
             groups,
         }
     }

@@ -4,6 +4,7 @@
 
 mod faults;
 mod launches;
+mod many;
 mod moves;
 mod policy;
 mod seen;

@@ -36,6 +36,15 @@ async fn the_policies_grant_what_is_sent_and_nothing_else() -> anyhow::Result<()
     let world = World::new().await?;
     let members = world.cloud.template_group("web", 3, &["us-east-1a"]).await?;
     world.cloud.group("old", 1).await?;
+    let vpc = inner(&world.cloud.call("ec2", &[("Action", "DescribeVpcs")]).await?, "vpcId").context("a VPC")?;
+    let make = [("Action", "CreateTargetGroup"), ("Name", "t"), ("Protocol", "HTTP"), ("Port", "80"), ("VpcId", &vpc)];
+    let made = world.cloud.call("elasticloadbalancing", &make).await?;
+    let attach = [
+        ("Action", "AttachLoadBalancerTargetGroups"),
+        ("AutoScalingGroupName", "web"),
+        ("TargetGroupARNs.member.1", &inner(&made, "TargetGroupArn").context("a target group")?),
+    ];
+    world.cloud.call("autoscaling", &attach).await?;
     world.fleet.describe().await?;
     world.fleet.describe_some(&[id("web")]).await?;
     world.fleet.activities(&id("web"), &ids(&members[..1]), 0).await?;
@@ -52,15 +61,6 @@ async fn the_policies_grant_what_is_sent_and_nothing_else() -> anyhow::Result<()
     let observing: BTreeSet<String> = granted("observe-policy.json")?.difference(&queue).cloned().collect();
     assert_eq!(sent(world.proxy.calls()), observing, "observing");
 
-    let vpc = inner(&world.cloud.call("ec2", &[("Action", "DescribeVpcs")]).await?, "vpcId").context("a VPC")?;
-    let make = [("Action", "CreateTargetGroup"), ("Name", "t"), ("Protocol", "HTTP"), ("Port", "80"), ("VpcId", &vpc)];
-    let made = world.cloud.call("elasticloadbalancing", &make).await?;
-    let attach = [
-        ("Action", "AttachLoadBalancerTargetGroups"),
-        ("AutoScalingGroupName", "web"),
-        ("TargetGroupARNs.member.1", &inner(&made, "TargetGroupArn").context("a target group")?),
-    ];
-    world.cloud.call("autoscaling", &attach).await?;
     let one = ids(&members[..1]);
     let lease = |value: Option<&str>| Tags::from([(UNTIL_TAG, value.map(str::to_owned))]);
     for (step, action) in (0..).zip([

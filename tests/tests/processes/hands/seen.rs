@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use aws_config::Region;
 use foreshadow::clock::SystemClock;
 use foreshadow::fleet::{
-    Action, AwsFleet, Fleet as _, GROUP_TAG, OWNER_TAG, Outside, Reach, RunState, Tags, UNTIL_TAG,
+    Action, AwsFleet, Budgets, Fleet as _, GROUP_TAG, OWNER_TAG, Outside, Reach, RunState, Tags, UNTIL_TAG,
 };
 use foreshadow_proto::convert::Id;
 use foreshadow_tests::proxy::Fault;
@@ -156,6 +156,9 @@ async fn only_endpoints_on_this_machine_are_loopback() -> anyhow::Result<()> {
         assert_eq!(fleet(url, Arc::default()).await.reach(), reach, "{url}");
     }
     let config = AwsFleet::loader().region(Region::from_static("us-east-1")).load().await;
-    assert_eq!(AwsFleet::with(&config, Vec::new(), Arc::new(SystemClock)).await.reach(), Reach::Cloud);
+    assert_eq!(
+        AwsFleet::with(&config, Vec::new(), &Budgets::default(), Arc::new(SystemClock)).await.reach(),
+        Reach::Cloud
+    );
     Ok(())
 }

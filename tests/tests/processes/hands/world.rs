@@ -9,7 +9,7 @@ use aws_config::Region;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::Credentials;
 use foreshadow::clock::{Clock, SystemClock};
-use foreshadow::fleet::{Action, AwsFleet, Called, Fleet, Found, MINIMUM_TAG, Token};
+use foreshadow::fleet::{Action, AwsFleet, Budgets, Called, Fleet, Found, MINIMUM_TAG, Token};
 use foreshadow::store::StoreId;
 use foreshadow_proto::convert::Id;
 use foreshadow_tests::cloud::Cloud;
@@ -51,6 +51,10 @@ pub struct World {
 pub const DEADLINE: Duration = Duration::from_secs(8);
 
 pub async fn fleet(url: &str, clock: Arc<Ahead>) -> AwsFleet {
+    fleet_of(url, &["web", "old"], &Budgets::default(), clock).await
+}
+
+pub async fn fleet_of(url: &str, groups: &[&str], budgets: &Budgets, clock: Arc<Ahead>) -> AwsFleet {
     let config = AwsFleet::loader()
         .endpoint_url(url)
         .region(Region::from_static("us-east-1"))
@@ -58,7 +62,8 @@ pub async fn fleet(url: &str, clock: Arc<Ahead>) -> AwsFleet {
         .timeout_config(TimeoutConfig::builder().operation_timeout(DEADLINE).build())
         .load()
         .await;
-    AwsFleet::with(&config, vec!["web".to_owned(), "old".to_owned()], clock).await
+    let groups = groups.iter().map(|name| (*name).to_owned()).collect();
+    AwsFleet::with(&config, groups, budgets, clock).await
 }
 
 impl World {
