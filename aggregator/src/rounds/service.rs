@@ -12,6 +12,7 @@ use planner::policy::{Metric, Mode, Policy};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use super::gauges::Gauges;
 use super::minutes::{self, Serving};
 use super::slices::{InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal};
 use super::{Board, GroupRound, Measurements, PlanLog, idle, inventory};
@@ -125,6 +126,7 @@ pub struct Service {
     late: BTreeSet<i64>,
     /// Of all groups, as of the beginning of this round.
     machines: usize,
+    gauges: Gauges,
 }
 
 #[derive(Debug)]
@@ -177,6 +179,7 @@ impl Service {
             groups: BTreeMap::new(),
             late: BTreeSet::new(),
             machines: 0,
+            gauges: Gauges::default(),
         }
     }
 
@@ -251,6 +254,7 @@ impl Service {
                 // No source has it and all its members are gone: an old answer would be a lie.
                 if self.groups.remove(&group).is_some() {
                     self.board.withdraw(&group);
+                    self.gauges.forget(&group);
                 }
                 continue;
             };
@@ -372,17 +376,7 @@ impl Service {
             self.act.record(&planned).await?;
             state.recorded = Some(plan.made_at);
         }
-        let labels = |name: &'static str, value: Option<u32>| {
-            if let Some(value) = value {
-                metrics::gauge!(name, "group" => group.to_string()).set(f64::from(value));
-            }
-        };
-        #[allow(clippy::cast_precision_loss, reason = "seconds since 1970")]
-        metrics::gauge!("foreshadow_group_planned_timestamp_seconds", "group" => group.to_string())
-            .set(plan.made_at as f64);
-        labels("foreshadow_group_serving", Some(plan.serving));
-        labels("foreshadow_group_need_now", plan.need_now);
-        labels("foreshadow_group_need_ahead", plan.need_ahead);
+        self.gauges.tell(group, plan, &report);
         metrics::counter!("foreshadow_rounds_total").increment(1);
         self.board.publish(group, report);
         // A change that was begun before a restart waits for a plan to be judged by, and while it is open no plan has a step.
