@@ -12,21 +12,10 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from product import DEPLOY, REPOSITORY, Check, binary, program, run, version
+from product import DEPLOY, REPOSITORY, Check, binary, on_a_copy, program, run, version
 
 BUILD = DEPLOY / "packages/build.sh"
 made = {}
-# Everything before the commands of a test: a root that may be changed, for they are gone with the namespace.
-OVERLAY = """
-set -euo pipefail
-mount --make-rprivate /
-mount -t tmpfs tmpfs "$ROOM"
-mkdir "$ROOM"/{changed,work,root}
-mount -t overlay overlay -o "lowerdir=/,upperdir=$ROOM/changed,workdir=$ROOM/work" "$ROOM/root"
-mount --rbind /proc "$ROOM/root/proc"
-mount --bind "$PACKAGES" "$ROOM/root/mnt"
-exec chroot "$ROOM/root" bash -euo pipefail -c "$COMMANDS"
-"""
 
 
 def build(binaries: Path, out: Path, *options, **variables):
@@ -75,8 +64,9 @@ def aggregator_deb() -> str:
 class Packages(Check):
     def on_a_system(self, commands: str) -> str:
         """Runs commands as root of a system that is this one; what they change is nowhere afterwards."""
-        environment = os.environ | {"ROOM": str(self.directory()), "PACKAGES": str(made["out"]), "COMMANDS": commands}
-        return self.run_tool("unshare", "--mount", "bash", "-c", OVERLAY, env=environment, timeout=120)
+        ended = on_a_copy(self.directory(), made["out"], commands, timeout=120)
+        self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
+        return ended.stdout + ended.stderr
 
     def test_lintian_is_content(self):
         out, binaries = self.directory(), self.directory()

@@ -42,7 +42,10 @@ class Check(unittest.TestCase):
 
 def run(*command, **options) -> subprocess.CompletedProcess:
     options = {"capture_output": True, "text": True, "timeout": PATIENCE, "stdin": subprocess.DEVNULL} | options
-    return subprocess.run([str(word) for word in command], check=False, **options)
+    words = [str(word) for word in command]
+    if "/" not in words[0]:
+        words[0] = program(words[0])
+    return subprocess.run(words, check=False, **options)
 
 
 def program(name: str) -> str:
@@ -88,6 +91,27 @@ def eventually(what: str, ask, seconds=PATIENCE):
             last = error
         time.sleep(0.1)
     raise AssertionError(f"no {what} within {seconds} s: {last}")
+
+
+# A root that may be changed, for it is gone with the mount namespace: this very system, copied on write. $ROOM is an empty
+# directory, $BRING is seen at /mnt, $COMMANDS run in it.
+OVERLAY = """
+set -euo pipefail
+mount --make-rprivate /
+mount -t tmpfs tmpfs "$ROOM"
+mkdir "$ROOM"/{changed,work,root}
+mount -t overlay overlay -o "lowerdir=/,upperdir=$ROOM/changed,workdir=$ROOM/work" "$ROOM/root"
+mount --rbind /proc "$ROOM/root/proc"
+mount --rbind /dev "$ROOM/root/dev"
+mount --bind "$BRING" "$ROOM/root/mnt"
+exec chroot "$ROOM/root" bash -euo pipefail -c "$COMMANDS"
+"""
+
+
+def on_a_copy(room: Path, bring: Path, commands: str, *namespaces, **options) -> subprocess.CompletedProcess:
+    """Runs commands as root of a copy of this system; what they change is nowhere afterwards."""
+    environment = os.environ | {"ROOM": str(room), "BRING": str(bring), "COMMANDS": commands}
+    return run("unshare", "--mount", *namespaces, "bash", "-c", OVERLAY, env=environment, **options)
 
 
 @contextlib.contextmanager
