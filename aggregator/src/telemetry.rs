@@ -82,6 +82,23 @@ pub fn describe_metrics() {
     );
     gauge!("foreshadow_group_need_now", "Instances that present demand needs");
     gauge!("foreshadow_group_need_ahead", "Instances that the forecast needs within the launch lead");
+    // Of a group, what is not known (any more) is NaN: rounds::gauges.
+    gauge!("foreshadow_group_reporting", "Serving instances whose samples are fresh");
+    gauge!("foreshadow_group_instances", "Instances by mode");
+    gauge!("foreshadow_group_minimum", "Fewest instances the group may have");
+    gauge!("foreshadow_group_maximum", "Most instances the group may have");
+    gauge!("foreshadow_group_mode", "1 for the mode the group is in, 0 for the others");
+    gauge!("foreshadow_group_hold", "1 for each hold that stands");
+    gauge!("foreshadow_lead_seconds", "Lead that is looked ahead by, measured once there are three");
+    gauge!("foreshadow_demand_points", "Present demand net of the idle baseline, points of the reference instance");
+    gauge!("foreshadow_idle_baseline_points", "Idle baseline in use, points");
+    gauge!("foreshadow_forecast_demand_points", "Forecast demand by quantile, of the step that ends at the horizon");
+    gauge!("foreshadow_forecast_trust", "How far the plan follows the forecast, 0 to 1");
+    gauge!("foreshadow_forecast_trained_timestamp_seconds", "The end of the history the forecast was made on");
+    gauge!("foreshadow_forecast_coverage_promised_ratio", "How often the 10 to 90 % interval should hold");
+    gauge!("foreshadow_forecast_coverage_measured_ratio", "How often it did");
+    gauge!("foreshadow_build_info", "1, with the version");
+    metrics::gauge!("foreshadow_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     counter!("foreshadow_shadow_sessions_changed_total", "Shadow sessions opened, or their lease changed");
     counter!("foreshadow_shadows_released_total", "Shadows of ours left running because not all agreed to end them");
     counter!("foreshadow_intents_settled_total", "Changes to the cloud that came to an end, by action and outcome");

@@ -115,6 +115,8 @@ write_settings() {
         local key=token_file
         ! grep --quiet '^fj_' "$work/token" || key=join_token_file
         echo "$key = '/run/credentials/foreshadow-agent.service/token'"
+        # systemd's default; named for the check below, which systemd does not start.
+        [[ $key == token_file ]] || echo "identity = '/var/lib/foreshadow-agent/identity'"
         echo "probe = '$PROBE'"
         [[ -z $GROUP ]] || echo "group = '$GROUP'"
     } >"$work/agent.toml"

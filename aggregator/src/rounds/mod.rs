@@ -2,6 +2,7 @@
 //! IO, [`group`] the thinking.
 
 mod board;
+mod gauges;
 mod group;
 mod history;
 pub(crate) mod idle;

@@ -12,6 +12,7 @@ use planner::policy::{Metric, Mode, Policy};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use super::gauges::Gauges;
 use super::minutes::{self, Serving};
 use super::pulse::{Pulse, Use};
 use super::slices::{InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal};
@@ -121,6 +122,7 @@ pub struct Service {
     late: BTreeSet<i64>,
     /// Of all groups, as of the beginning of this round.
     machines: usize,
+    gauges: Gauges,
 }
 
 #[derive(Debug)]
@@ -173,6 +175,7 @@ impl Service {
             tally: Tally::default(),
             late: BTreeSet::new(),
             machines: 0,
+            gauges: Gauges::default(),
         }
     }
 
@@ -247,6 +250,7 @@ impl Service {
                 // No source has it and all its members are gone: an old answer would be a lie.
                 if self.groups.remove(&group).is_some() {
                     self.board.withdraw(&group);
+                    self.gauges.forget(&group);
                 }
                 continue;
             };
@@ -387,18 +391,7 @@ impl Service {
         }
         let sampled = state.recorded.is_none_or(|at| plan.made_at - at >= DECISION_WRITTEN_EVERY);
         let record = sampled || (due && !plan.steps.is_empty());
-        let labels = |name: &'static str, value: Option<u32>| {
-            if let Some(value) = value {
-                metrics::gauge!(name, "group" => group.to_string()).set(f64::from(value));
-            }
-        };
-        #[allow(clippy::cast_precision_loss, reason = "seconds since 1970")]
-        metrics::gauge!("foreshadow_group_planned_timestamp_seconds", "group" => group.to_string())
-            .set(plan.made_at as f64);
-        labels("foreshadow_group_serving", Some(plan.serving));
-        labels("foreshadow_group_never_ready", Some(never_ready(plan)));
-        labels("foreshadow_group_need_now", plan.need_now);
-        labels("foreshadow_group_need_ahead", plan.need_ahead);
+        self.gauges.tell(group, plan, &report);
         metrics::counter!("foreshadow_rounds_total").increment(1);
         self.board.publish(group, report);
         if let Some(made) = self.tally.wait(Made { group: group.clone(), planned, record }) {
@@ -607,11 +600,6 @@ fn cost(snapshot: &GroupSnapshot, prices: &BTreeMap<String, f64>) -> Option<(f64
     let dearest =
         if each.is_empty() { prices.values().copied().reduce(f64::max) } else { each.iter().copied().reduce(f64::max) };
     Some((each.iter().sum(), dearest?))
-}
-
-/// Instances that a plan counts on no more.
-fn never_ready(plan: &Plan) -> u32 {
-    plan.holds.iter().map(|hold| if let Hold::NeverReady { instances, .. } = hold { *instances } else { 0 }).sum()
 }
 
 /// What makes a plan worth writing down: its steps and holds, not the ages within them.

@@ -1,0 +1,186 @@
+"""Every command of every document: run where it can run here, and else held against what the programs say they take.
+
+A block is ```sh, and runs; or ```sh and a word that says what it would need: MARKS. Whatever its mark, it is sound shell, and its
+commands of ours exist with the options they are given.
+"""
+
+import concurrent.futures
+import functools
+import re
+import shlex
+import unittest
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+
+import world
+from product import REPOSITORY, Check, binary, on_a_copy
+
+MARKS = {
+    "aws": "an account at AWS",
+    "kubernetes": "a cluster",
+    "build": "minutes of building",
+    "slow": "minutes of computing",
+    "host": "another machine, or systemd",
+    "example": "names of yours in the place of those in capitals or with …",
+}
+DOCUMENTS = [
+    REPOSITORY / "README.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+    *sorted((REPOSITORY / "deploy").rglob("*.md")),
+]
+# Else the world with an aggregator that asks for no token.
+WORLDS = {"docs/start.md": "bare", "docs/security.md": "bare", "docs/identity.md": "secured", "deploy/runbook.md": "secured"}
+# Files made by others' tools, and what is not shown to people.
+IMAGES = (".svg", ".png")
+
+
+@dataclass
+class Block:
+    line: int
+    info: str
+    text: str
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+def blocks(path: Path) -> list:
+    found, inside = [], None
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        fence = re.match(r"^ *```(.*)$", line)
+        if fence and inside is None:
+            inside = Block(number + 1, fence[1].strip(), "")
+        elif fence:
+            found.append(inside)
+            inside = None
+        elif inside is not None:
+            inside.text += line + "\n"
+    assert inside is None, f"{path}:{inside.line}: a block that does not end"
+    return found
+
+
+def shell(path: Path) -> list:
+    return [block for block in blocks(path) if block.info.split(" ")[0] == "sh"]
+
+
+def commands(text: str):
+    """The calls of our programs in a block, as words."""
+    joined = text.replace("\\\n", " ")
+    for line in joined.splitlines():
+        for part in re.split(r"[;|&]|\$\(|(?<=\()", re.sub(r"(^|\s)#.*$", "", line)):
+            part = part.strip().rstrip(")")
+            if re.match(r"(\S*/)?foreshadow(-agent)?(\.new)? ", part + " "):
+                try:
+                    yield shlex.split(re.sub(r"\d?>\s*\S+", "", part))
+                except ValueError:
+                    raise AssertionError(f"{part}: cannot be read as words") from None
+
+
+class Documents(Check):
+    def run_in(self, kind: str, documents: dict):
+        directory = self.directory()
+        world.furnish(directory)
+        ended = on_a_copy(self.directory(), directory, world.script(kind, documents), "--net", timeout=300)
+        said = ended.stdout + ended.stderr
+        places = [line for line in ended.stderr.splitlines() if line.startswith("@@ ")]
+        return ended.returncode, places, said
+
+    def test_what_can_run_here_runs(self):
+        worlds = {"bare": {}, "plain": {}, "secured": {}}
+        for path in DOCUMENTS:
+            here = [block for block in shell(path) if block.info == "sh"]
+            if here:
+                worlds[WORLDS.get(name_of(path), "plain")][name_of(path)] = here
+        self.assertTrue(all(worlds.values()), "a world without a document")
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            ended = {kind: pool.submit(self.run_in, kind, documents) for kind, documents in worlds.items()}
+        for kind, result in ended.items():
+            with self.subTest(world=kind):
+                status, places, said = result.result()
+                self.assertEqual(status, 0, f"stopped at {places[-2:]}:\n{said[-4000:]}")
+                ran = {place.removeprefix("@@ ") for place in places}
+                for name, listed in worlds[kind].items():
+                    for block in listed:
+                        self.assertIn(f"{name}:{block.line}", ran)
+
+    def test_every_block_is_marked_and_sound_shell(self):
+        for path in DOCUMENTS:
+            for block in blocks(path):
+                where = f"{name_of(path)}:{block.line}"
+                self.assertTrue(block.info, f"{where}: a block that does not say what it is: sh, toml, python, text")
+                word, *marks = block.info.split(" ")
+                self.assertFalse(set(marks) - set(MARKS), f"{where}: marks are {sorted(MARKS)}")
+                if word == "sh":
+                    self.run_tool("bash", "-n", "-c", block.text)
+
+    def test_no_command_hides_in_an_indented_block(self):
+        for path in DOCUMENTS:
+            outside = re.sub(r"^ *```.*?^ *```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+            for line in outside.splitlines():
+                self.assertNotRegex(line, r"^    (foreshadow|curl|cargo|bash|systemctl|aws|kubectl|helm|grpcurl) ", name_of(path))
+
+    def test_commands_of_ours_exist_with_the_options_they_are_given(self):
+        tried = 0
+        for path in DOCUMENTS:
+            for block in shell(path):
+                for words in commands(block.text):
+                    where = f"{name_of(path)}:{block.line}: {' '.join(words)}"
+                    program = Path(words[0]).name.removesuffix(".new")
+                    chain, options = [], []
+                    for word in words[1:]:
+                        if word.startswith("--"):
+                            options.append(word.split("=")[0])
+                        elif not options and subcommands(program, tuple(chain)) and word in subcommands(program, tuple(chain)):
+                            chain.append(word)
+                    told = usage(program, tuple(chain))
+                    for option in options:
+                        self.assertRegex(told, rf"{re.escape(option)}\b", where)
+                    if program == "foreshadow" and words[1:] and not words[1].startswith("-"):
+                        self.assertTrue(chain, f"{where}: no such command")
+                    tried += 1
+        self.assertGreater(tried, 40)
+
+    def test_links_lead_somewhere(self):
+        for path in DOCUMENTS:
+            text = re.sub(r"^ *```.*?^ *```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+            for target in re.findall(r"\]\(([^)\s]+)\)", text):
+                if re.match(r"[a-z]+:", target):
+                    continue
+                file, _, heading = urllib.parse.unquote(target).partition("#")
+                found = (path.parent / file).resolve() if file else path
+                self.assertTrue(found.exists(), f"{name_of(path)}: {target} is not there")
+                if heading and found.suffix == ".md":
+                    self.assertIn(heading, anchors(found), f"{name_of(path)}: {target}")
+
+    def test_every_document_is_in_the_index_and_every_picture_is_shown(self):
+        index = (REPOSITORY / "docs/README.md").read_text()
+        everything = "".join(path.read_text() for path in DOCUMENTS)
+        for path in (REPOSITORY / "docs").iterdir():
+            if path.suffix == ".md" and path.name != "README.md":
+                self.assertIn(f"]({path.name})", index, f"{path.name} is not in docs/README.md")
+            if path.suffix in IMAGES:
+                self.assertRegex(everything, rf"!\[.+\]\([^)]*{re.escape(path.name)}\)", f"{path.name} is nowhere")
+
+
+def anchors(path: Path) -> set:
+    """Headings as links name them."""
+    made = set()
+    for heading in re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE):
+        plain = re.sub(r"[^\w\s-]", "", heading.lower().replace("`", ""))
+        made.add(re.sub(r"\s", "-", plain.strip()))
+    return made
+
+
+@functools.cache
+def usage(program: str, chain: tuple) -> str:
+    return Check().run_tool(binary(program), *chain, "--help")
+
+
+@functools.cache
+def subcommands(program: str, chain: tuple) -> frozenset:
+    listed = re.search(r"^Commands:\n((?:  .*\n|\n(?=  ))+)", usage(program, chain), re.MULTILINE)
+    return frozenset(re.findall(r"^  (\w[\w-]*)", listed[1], re.MULTILINE)) if listed else frozenset()
+
+

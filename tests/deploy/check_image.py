@@ -1,0 +1,62 @@
+"""The image: made without a daemon, read by another tool, unpacked, and its program run in it as its user."""
+
+import json
+import subprocess
+
+from product import DEPLOY, Check, binary, eventually, free_port, get, process, version
+
+BUILD = DEPLOY / "image/build.sh"
+
+
+class Image(Check):
+    def test_the_image_runs_as_nobody_special_and_needs_nothing_of_its_host(self):
+        directory = self.directory()
+        directory.chmod(0o755)
+        program = directory / "foreshadow"
+        self.run_tool("strip", "-o", program, binary("foreshadow"))
+        layout = directory / "layout"
+        said = self.run_tool(BUILD, program, layout, timeout=180)
+        self.assertIn(f"oci:{layout}:{version()}", said)
+
+        read = json.loads(self.run_tool("skopeo", "inspect", "--config", f"oci:{layout}:{version()}"))
+        config = read["config"]
+        self.assertEqual(config["User"], "65532:65532")
+        self.assertEqual(config["Entrypoint"], ["/usr/bin/foreshadow"])
+        self.assertEqual(config["Cmd"], ["serve", "--config", "/etc/foreshadow/foreshadow.toml"])
+        self.assertEqual(read["architecture"], "amd64")
+        self.assertIn("7070/tcp", config["ExposedPorts"])
+
+        bundle = directory / "bundle"
+        self.run_tool("umoci", "unpack", "--image", f"{layout}:{version()}", bundle)
+        root = bundle / "rootfs"
+        found = {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
+        self.assertLessEqual({"etc/ssl/certs/ca-certificates.crt", "usr/share/doc/foreshadow/LICENSE"}, found)
+        self.assertFalse([path for path in found if path.endswith("/sh") or "bash" in path], "no shell is in it")
+        owner = (root / "var/lib/foreshadow").stat()
+        self.assertEqual((owner.st_uid, owner.st_gid), (65532, 65532))
+
+        inside = ["chroot", "--userspec=65532:65532", root, "/usr/bin/foreshadow"]
+        self.assertEqual(self.run_tool(*inside, "--version").strip(), f"foreshadow {version()}")
+        port = free_port()
+        listen = ["serve", "--listen", f"127.0.0.1:{port}", "--directory", "/var/lib/foreshadow"]
+        log = directory / "log"
+        with process(log, *inside, *listen) as running:
+            try:
+                eventually("answer", lambda: get(f"http://127.0.0.1:{port}/healthz"))
+            except AssertionError as error:
+                raise AssertionError(f"{error}: {log.read_text()}") from error
+            running.terminate()
+            self.assertEqual(running.wait(timeout=30), 0, log.read_text())
+        self.assertTrue((root / "var/lib/foreshadow/foreshadow.db").exists())
+
+    def test_what_is_wrong_is_said(self):
+        directory = self.directory()
+        (directory / "foreshadow").write_bytes(binary("foreshadow-agent").read_bytes()[:4096])
+        for arguments, said in (
+            ([directory / "other", directory / "layout"], "neither foreshadow nor foreshadow-agent"),
+            (["--arch", "mips", directory / "foreshadow", directory / "layout"], "--arch mips: amd64 or arm64"),
+            (["--arch", "arm64", directory / "foreshadow", directory / "layout"], "is not for arm64"),
+            ([directory / "foreshadow", directory], "is there already"),
+        ):
+            ended = subprocess.run([BUILD, *arguments], capture_output=True, text=True, timeout=60, check=False)
+            self.assertEqual((ended.returncode, said in ended.stderr), (64, True), ended.stderr)

