@@ -103,6 +103,7 @@ pub fn describe_metrics() {
     counter!("foreshadow_shadows_released_total", "Shadows of ours left running because not all agreed to end them");
     counter!("foreshadow_intents_settled_total", "Changes to the cloud that came to an end, by action and outcome");
     counter!("foreshadow_clock_jumps_total", "Jumps of the wall clock by more than a minute");
+    counter!("foreshadow_step_panics_total", "Steps of the journal that panicked: what became of them is found out");
     counter!("foreshadow_influxdb_failures_total", "Times InfluxDB did not take samples");
     gauge!("foreshadow_influxdb_lag_ticks", "Commits that InfluxDB lacks");
 }
