@@ -378,16 +378,20 @@ mod tests {
             ("shadow.maximum_seconds", |it| it.shadow.maximum_seconds = 604_800),
             ("shadow.default_seconds", |it| it.shadow.default_seconds = 7_200),
             ("group.web.shadow_seconds", |it| {
-                drop(it.shadow.groups.insert(Id::new("group", "web").expect("id"), 7_200))
+                it.shadow.groups.insert(Id::new("group", "web").expect("id"), 7_200);
             }),
             ("shadow.instance_types.t3.micro", |it| {
-                drop(it.shadow.instance_types.insert("t3.micro".to_owned(), 7_200));
+                it.shadow.instance_types.insert("t3.micro".to_owned(), 7_200);
             }),
             ("shadow.prices_per_hour.m5.large", |it| it.shadow.prices_per_hour.clear()),
             ("safety.warm_up_seconds", |it| it.safety.warm_up_seconds = 600),
             ("safety.common_cause_share", |it| it.safety.common_cause_share = 1.0),
-            ("inventory.aws.reach", |it| drop(it.reach.insert("aws".to_owned(), Reach::Loopback))),
-            ("inventory.command.reach", |it| drop(it.reach.insert("command".to_owned(), Reach::Cloud))),
+            ("inventory.aws.reach", |it| {
+                it.reach.insert("aws".to_owned(), Reach::Loopback);
+            }),
+            ("inventory.command.reach", |it| {
+                it.reach.insert("command".to_owned(), Reach::Cloud);
+            }),
         ];
         for (field, way) in ways {
             let mut file = accepted.clone();

@@ -19,7 +19,6 @@ use crate::act::aftermath::Aftermath;
 use crate::act::journal::{Effect, Event};
 use crate::act::{Executor, Intent, Kind, Leads, Outlook, Planned, Seen, Settled, Standing, Verdict};
 use crate::act::{call, executor::Next, reaper, verdicts};
-use crate::clock::Now;
 use crate::decision::Decision;
 use crate::fleet::{Called, Fleet, Found, Reach, Token};
 use crate::observe::{self, GroupSnapshot, Patience, Timeline};

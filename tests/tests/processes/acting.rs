@@ -341,9 +341,12 @@ async fn the_circle_runs() -> anyhow::Result<()> {
         let reason = done.and_then(|it| it["reason"].as_str()).unwrap_or_default();
         assert!(!reason.is_empty(), "no reason for {action}: {intents:#?}");
     }
-    let leads = web::get_json(&world.url("/groups/web")).await?["lead_times"]["reattach"].clone();
-    assert!(leads["measured"].as_u64() > Some(0), "the re-attach lead was measured: {leads}");
-    Ok(())
+    world
+        .until("the re-attach lead was measured, and is known after a restart", 60, async |world| {
+            let group = web::get_json(&world.url("/groups/web")).await?;
+            Ok((group["lead_times"]["reattach"]["measured"].as_u64() > Some(0)).then_some(()))
+        })
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
