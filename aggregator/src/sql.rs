@@ -11,6 +11,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str)> {
         crate::act::sql::ALL,
         crate::events::sql::ALL,
         crate::decision::sql::ALL,
+        crate::import::sql::ALL,
     ];
     all.into_iter().flatten().copied()
 }

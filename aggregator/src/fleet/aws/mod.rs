@@ -6,6 +6,7 @@
 //! `activities` asks why. `query` and `ec2` are the calls without an SDK.
 
 mod activities;
+mod cloudwatch;
 mod describe;
 mod ec2;
 mod event;
@@ -35,6 +36,7 @@ use foreshadow_proto::convert::Id;
 use super::{Action, Called, Fleet, FleetError, Found, Inventory, Notice, Outside, Reach, Tags, Token};
 use crate::clock::Clock;
 use crate::exchange::is_loopback;
+pub use cloudwatch::{CloudWatch, Datum, MetricAsked};
 pub use event::Letter;
 use hands::Out;
 use outcome::Picture;
