@@ -47,8 +47,8 @@ pub struct PartTaken {
     measured: u64,
     /// Somebody knows the group by now; a history may come before its group.
     known: bool,
-    /// The group is planned by this metric.
-    planned_by: bool,
+    /// Whether the group is planned by this metric; absent before its first round.
+    planned_by: Option<bool>,
 }
 
 /// What was imported.
@@ -130,7 +130,7 @@ pub async fn import(
         written,
         measured: count.saturating_sub(written),
         known: report.is_some() || state.timeline.group(&group).is_some(),
-        planned_by: report.is_some_and(|report| report.metrics.contains_key(part.metric.as_str())),
+        planned_by: report.map(|report| report.metrics.contains_key(part.metric.as_str())),
     }))
 }
 

@@ -47,6 +47,8 @@ pub enum Gives {
     MemoryTotalBytes,
     InBytes,
     OutBytes,
+    InPackets,
+    OutPackets,
 }
 
 /// How an instance's series become one value.
@@ -97,6 +99,8 @@ fn node() -> BTreeMap<String, Mapping> {
         ("node_memory_MemTotal_bytes", Mapping::of(Gives::MemoryTotalBytes)),
         ("node_network_receive_bytes_total", traffic(Gives::InBytes)),
         ("node_network_transmit_bytes_total", traffic(Gives::OutBytes)),
+        ("node_network_receive_packets_total", traffic(Gives::InPackets)),
+        ("node_network_transmit_packets_total", traffic(Gives::OutPackets)),
     ]
     .map(|(name, mapping)| (name.to_owned(), mapping))
     .into()
@@ -133,10 +137,20 @@ pub(super) fn read(reader: &mut Reader, root: &mut Section<'_>) -> Option<Remote
 
 fn mapping(reader: &mut Reader, mut section: Section<'_>) -> Option<Mapping> {
     use Gives::{
-        CpuPercent, CpuStealPercent, InBytes, MemoryAvailableBytes, MemoryTotalBytes, MemoryUsedBytes, OutBytes,
+        CpuPercent, CpuStealPercent, InBytes, InPackets, MemoryAvailableBytes, MemoryTotalBytes, MemoryUsedBytes,
+        OutBytes, OutPackets,
     };
-    let words =
-        [CpuPercent, CpuStealPercent, MemoryUsedBytes, MemoryAvailableBytes, MemoryTotalBytes, InBytes, OutBytes];
+    let words = [
+        CpuPercent,
+        CpuStealPercent,
+        MemoryUsedBytes,
+        MemoryAvailableBytes,
+        MemoryTotalBytes,
+        InBytes,
+        OutBytes,
+        InPackets,
+        OutPackets,
+    ];
     let gives = section.get(reader, "gives", |value| one_of(value, words));
     if gives.is_none() && !section.has("gives") {
         section.fault(reader, "gives", "is missing: which of ours is it?");
@@ -172,8 +186,14 @@ fn pairs(reader: &mut Reader, section: &Section<'_>, metrics: &BTreeMap<String, 
             "memory needs memory_total_bytes and one of memory_used_bytes, memory_available_bytes",
         );
     }
-    if has(Gives::InBytes) != has(Gives::OutBytes) {
-        section.fault(reader, "metric", "the network needs in_bytes and out_bytes: absent is not zero");
+    // By its packets a shadow that somebody talks to is told from a quiet one: absent is not zero.
+    let network = [Gives::InBytes, Gives::OutBytes, Gives::InPackets, Gives::OutPackets];
+    if network.into_iter().any(has) && !network.into_iter().all(has) {
+        section.fault(
+            reader,
+            "metric",
+            "the network needs in_bytes, out_bytes, in_packets and out_packets: absent is not zero",
+        );
     }
     if has(Gives::CpuStealPercent) && !has(Gives::CpuPercent) {
         section.fault(reader, "metric", "cpu_steal_percent needs cpu_percent beside it");
@@ -201,7 +221,7 @@ mod tests {
              gives = \"in_bytes\"\ncounter = true\nlabels = { device = \"eth0\" }\n",
         );
         let read = config.expect("right").remote_write.expect("there");
-        assert_eq!(read.metrics.len(), 5);
+        assert_eq!(read.metrics.len(), 7);
         assert_eq!(read.metrics["node_cpu_seconds_total"].labels["mode"], "idle");
         assert!(read.metrics["node_network_receive_bytes_total"].without.is_empty());
         assert!(Config::parse("f.toml", "").expect("right").remote_write.is_none());
@@ -213,7 +233,7 @@ mod tests {
             ("[remote_write]\n", "nothing is mapped"),
             ("[remote_write.metric.x]\n", "remote_write.metric.x.gives: is missing"),
             ("[remote_write.metric.x]\ngives = \"disk\"\n", "is none of cpu_percent"),
-            ("[remote_write.metric.x]\ngives = \"in_bytes\"\n", "needs in_bytes and out_bytes"),
+            ("[remote_write.metric.x]\ngives = \"in_bytes\"\n", "needs in_bytes, out_bytes, in_packets"),
             ("[remote_write.metric.x]\ngives = \"memory_used_bytes\"\n", "memory needs memory_total_bytes"),
             ("[remote_write.metric.x]\ngives = \"cpu_percent\"\nscael = 1\n", "did you mean \"scale\"?"),
             (

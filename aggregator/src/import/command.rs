@@ -332,7 +332,7 @@ struct Tally {
     written: u64,
     measured: u64,
     known: bool,
-    planned_by: bool,
+    planned_by: Option<bool>,
     skipped: usize,
 }
 
@@ -389,7 +389,7 @@ async fn carry(
                 tally.written += answer["written"].as_u64().unwrap_or_default();
                 tally.measured += answer["measured"].as_u64().unwrap_or_default();
                 tally.known = answer["known"] == true;
-                tally.planned_by = answer["planned_by"] == true;
+                tally.planned_by = answer["planned_by"].as_bool();
             }
             anyhow::Ok(())
         };
@@ -469,7 +469,7 @@ fn tell(into: &Target, tally: &Tally, name: &str, group: &Id, metric: Metric, no
     }
     if !tally.known {
         println!("no group {group} is known yet: its past waits for it");
-    } else if !tally.planned_by {
+    } else if tally.planned_by == Some(false) {
         println!("{group} is not planned by {metric}: give it a target, [group.{group}] targets = {{ {metric} = 60 }}");
     } else {
         println!("learned from within a minute or two: foreshadow explain {group}; foreshadow models {group}");

@@ -1,4 +1,4 @@
-//! What was imported, beside the minutes themselves: durable, and in one transaction with them.
+//! What was imported, beside the minutes themselves: durable, and noted after they are, so that what is noted is there.
 
 use foreshadow_proto::convert::Id;
 use planner::policy::Metric;
@@ -6,6 +6,9 @@ use serde::Serialize;
 use sqlx::{Row, SqlitePool};
 
 use super::sql;
+
+/// Minutes in one transaction: samples of agents take their turn between two.
+const AT_ONCE: usize = 500;
 
 /// One minute that somebody else measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,9 +59,27 @@ impl ImportLog {
     /// Keeps a part; durable on return. A minute that agents measured stays as it is, one that was imported before is
     /// replaced. Gives how many minutes were written.
     pub async fn write(&self, part: &Part, by: &str, now: i64) -> Result<u64, sqlx::Error> {
+        let mut written = 0;
+        for some in part.minutes.chunks(AT_ONCE) {
+            written += self.write_some(part, some).await?;
+        }
+        let record = sqlx::query(sql::IMPORT_WRITE)
+            .bind(part.group.as_str())
+            .bind(part.metric.as_str())
+            .bind(&part.source)
+            .bind(part.from)
+            .bind(part.to)
+            .bind(i64::try_from(part.minutes.len()).unwrap_or(i64::MAX))
+            .bind(by)
+            .bind(now);
+        record.execute(&self.0).await?;
+        Ok(written)
+    }
+
+    async fn write_some(&self, part: &Part, minutes: &[Imported]) -> Result<u64, sqlx::Error> {
         let mut transaction = self.0.begin().await?;
         let mut written = 0;
-        for minute in &part.minutes {
+        for minute in minutes {
             #[allow(clippy::cast_possible_truncation, reason = "a number of instances, checked before")]
             let serving = minute.weight.ceil() as i64;
             let done = sqlx::query(sql::MINUTE_IMPORT)
@@ -72,17 +93,6 @@ impl ImportLog {
                 .await?;
             written += done.rows_affected();
         }
-        sqlx::query(sql::IMPORT_WRITE)
-            .bind(part.group.as_str())
-            .bind(part.metric.as_str())
-            .bind(&part.source)
-            .bind(part.from)
-            .bind(part.to)
-            .bind(i64::try_from(part.minutes.len()).unwrap_or(i64::MAX))
-            .bind(by)
-            .bind(now)
-            .execute(&mut *transaction)
-            .await?;
         transaction.commit().await?;
         Ok(written)
     }

@@ -271,7 +271,9 @@ impl Remote {
             }
             Kind::Network => {
                 let ((in_bytes, covers), (out_bytes, _)) = (of(Gives::InBytes)?, of(Gives::OutBytes)?);
-                wire.network = Some(v1::Network { in_bytes, out_bytes, ..v1::Network::default() });
+                let ((in_packets, _), (out_packets, _)) = (of(Gives::InPackets)?, of(Gives::OutPackets)?);
+                wire.network =
+                    Some(v1::Network { in_bytes, out_bytes, in_packets, out_packets, ..v1::Network::default() });
                 covers
             }
         };
@@ -294,7 +296,7 @@ const fn kind(gives: Gives) -> Kind {
     match gives {
         Gives::CpuPercent | Gives::CpuStealPercent => Kind::Cpu,
         Gives::MemoryUsedBytes | Gives::MemoryAvailableBytes | Gives::MemoryTotalBytes => Kind::Memory,
-        Gives::InBytes | Gives::OutBytes => Kind::Network,
+        Gives::InBytes | Gives::OutBytes | Gives::InPackets | Gives::OutPackets => Kind::Network,
     }
 }
 

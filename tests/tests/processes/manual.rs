@@ -27,8 +27,9 @@ async fn bash_completes_commands_and_options_of_both_programs() -> anyhow::Resul
             .rsplit_once(' ')
             .map(|(rest, word)| (word, rest.rsplit(' ').next().unwrap_or("")))
             .context("words")?;
+        let function = program.replace('-', "__");
         let ask = format!(
-            "source {}; COMP_WORDS=({words}); COMP_CWORD={last}; COMP_LINE='{words}'; _{program} {program} '{word}' '{before}'; echo \"${{COMPREPLY[*]}}\"",
+            "source {}; COMP_WORDS=({words}); COMP_CWORD={last}; COMP_LINE='{words}'; _{function} {program} '{word}' '{before}'; echo \"${{COMPREPLY[*]}}\"",
             script.display()
         );
         let said = Command::new("bash").args(["--norc", "-c", &ask]).output().await?;

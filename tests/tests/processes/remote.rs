@@ -23,13 +23,16 @@ fn exposed() -> String {
         "node_cpu_seconds_total{{cpu=\"0\",mode=\"idle\"}} {}\nnode_cpu_seconds_total{{cpu=\"0\",mode=\"user\"}} {}\n\
          node_cpu_seconds_total{{cpu=\"1\",mode=\"idle\"}} {}\nnode_memory_MemTotal_bytes 8e9\n\
          node_memory_MemAvailable_bytes 6e9\nnode_network_receive_bytes_total{{device=\"eth0\"}} {}\n\
-         node_network_receive_bytes_total{{device=\"lo\"}} {}\nnode_network_transmit_bytes_total{{device=\"eth0\"}} {}\n",
+         node_network_receive_bytes_total{{device=\"lo\"}} {}\nnode_network_transmit_bytes_total{{device=\"eth0\"}} {}\n\
+         node_network_receive_packets_total{{device=\"eth0\"}} {}\nnode_network_transmit_packets_total{{device=\"eth0\"}} {}\n",
         now * 0.4,
         now * 0.6,
         now * 0.2,
         now * 1_000.0,
         now * 77_777.0,
         now * 500.0,
+        now * 10.0,
+        now * 5.0,
     )
 }
 
@@ -101,6 +104,8 @@ async fn what_a_real_prometheus_writes_is_durable_and_there_once() -> anyhow::Re
         let near = |field: &Value, wanted: f64| field.as_f64().is_none_or(|found| (found / wanted - 1.0).abs() < 0.1);
         ensure!(near(&sample["cpu_percent"], 70.0), "{sample}");
         ensure!(near(&sample["memory_used_bytes"], 2e9), "{sample}");
+        let network = &sample["network"];
+        ensure!(near(&network["in_packets"], 10.0) && near(&network["out_packets"], 5.0), "{sample}");
         ensure!(
             near(&sample["network"]["in_bytes"], 1_000.0) && near(&sample["network"]["out_bytes"], 500.0),
             "{sample}"
