@@ -373,7 +373,8 @@ async fn carry(
             continue;
         }
         let part = async {
-            let (readings, period) = source.read(start, end, now).await?;
+            let (mut readings, period) = source.read(start, end, now).await?;
+            readings.iter_mut().for_each(|reading| reading.instances = reading.instances.or(into.instances));
             greatest = readings.iter().map(|reading| reading.value).fold(greatest, f64::max);
             let made = minutes(&readings, period, meaning, start, end)
                 .map_err(|(at, unfit)| anyhow!("the value at {}: {unfit}", shown(at)))?;
@@ -381,7 +382,8 @@ async fn carry(
                 eprintln!("{}: there are values, and not of how many instances; left out", shown(start));
             }
             tally.add(&made);
-            if !into.dry_run {
+            // Where nothing was found there may be something later: it is not noted as read.
+            if !into.dry_run && !made.is_empty() {
                 let rows: Vec<_> = made.iter().map(|minute| (minute.start, minute.gross, minute.weight)).collect();
                 let body =
                     json!({"metric": metric.as_str(), "source": name, "from": start, "to": end, "minutes": rows});

@@ -126,11 +126,12 @@ fn of_group(report: &GroupReport, now: i64, found: &mut Vec<Alarm>) {
     }
     let holds = plan.get("holds").cloned().unwrap_or_default();
     let holds: Vec<Hold> = serde_json::from_value(holds).unwrap_or_default();
-    let stale = holds.iter().find(|hold| {
-        matches!(
-            hold,
-            Hold::NoEvidence { .. } | Hold::StaleSamples { .. } | Hold::PartialInventory | Hold::StaleInventory { .. }
-        )
+    // Where nobody serves nobody can report.
+    let serving = plan.get("serving").and_then(serde_json::Value::as_u64).unwrap_or_default();
+    let stale = holds.iter().find(|hold| match hold {
+        Hold::NoEvidence { .. } => serving > 0,
+        Hold::StaleSamples { .. } | Hold::PartialInventory | Hold::StaleInventory { .. } => true,
+        _ => false,
     });
     if let Some(hold) = stale {
         let summary = format!("{group} is scaled by old evidence: {hold}");
@@ -211,6 +212,7 @@ mod tests {
             "an operator's word is no alarm"
         );
         assert!(kinds(&[], None, 1_010).is_empty(), "what was not measured yet is not lost");
+        assert!(kinds(&[Hold::NoEvidence { metric: Metric::Cpu }], None, 1_010).is_empty(), "nobody serves");
         let stale = Hold::StaleSamples { metric: Metric::Cpu, age_seconds: 300, fresh_seconds: 120 };
         let spent = Hold::BudgetSpent { budget: Budget::Money { per_hour: 3.0 } };
         assert_eq!(

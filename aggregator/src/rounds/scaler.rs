@@ -18,8 +18,13 @@ pub(super) fn scaled_to(
 ) -> Option<u32> {
     let needs = plan.needs.iter().filter(|need| metric.is_none_or(|metric| need.metric == metric));
     let needs: Vec<&MetricNeeds> = needs.collect();
-    let reactive = needs.iter().filter_map(|need| need.reactive).max()?;
     let there = plan.serving.saturating_add(plan.warming);
+    let reactive = match needs.iter().filter_map(|need| need.reactive).max() {
+        Some(reactive) => reactive,
+        // Nobody is there to measure anything: the forecast alone can wake a group, where there is one.
+        None if there == 0 && needs.iter().any(|need| need.ahead.is_some()) => 0,
+        None => return None,
+    };
     if plan.holds.contains(&Hold::Paused) {
         return Some(there);
     }
@@ -165,6 +170,15 @@ mod tests {
         let mut blind = plan(1.0, 20, 20, vec![]);
         blind.needs[0].reactive = None;
         assert_eq!(told(&blind), None);
+        // Who was scaled to nobody is woken by the forecast, and sleeps on by it.
+        (blind.serving, blind.warming) = (0, 0);
+        let woken = |policy: &Policy, plan: &Plan| scaled_to(0, policy, plan, &Evidence::default(), None, None);
+        let empty = Policy { minimum: 0, maximum: 40, ..Policy::new("web") };
+        assert_eq!(woken(&empty, &blind), Some(20));
+        blind.needs[0].ahead = Some(0);
+        assert_eq!(woken(&empty, &blind), Some(0));
+        blind.needs[0].ahead = None;
+        assert_eq!(woken(&empty, &blind), None);
         let mut wrong_idle = plan(1.0, 5, 6, vec![]);
         wrong_idle.needs[0].without_baseline = Some(8);
         assert_eq!(told(&wrong_idle), Some(8));

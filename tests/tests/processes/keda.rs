@@ -47,7 +47,7 @@ async fn keda_is_answered_by_every_call_and_a_viewer_alone() -> anyhow::Result<(
         let answer: Value = serde_json::from_slice(&output.stdout)?;
         assert_eq!(
             answer,
-            json!({"metricSpecs": [{"metricName": "instances", "targetSize": "1", "targetSizeFloat": 1.0}]})
+            json!({"metricSpecs": [{"metricName": "instances", "targetSize": "1", "targetSizeFloat": 1}]})
         );
     }
     // Nobody is let in without a token, or as an agent.
@@ -88,7 +88,7 @@ async fn keda_is_answered_by_every_call_and_a_viewer_alone() -> anyhow::Result<(
     .await?;
     assert_eq!(
         answer,
-        json!({"metricValues": [{"metricName": "instances", "metricValue": "2", "metricValueFloat": 2.0}]})
+        json!({"metricValues": [{"metricName": "instances", "metricValue": "2", "metricValueFloat": 2}]})
     );
     // Also by the header, where something stands between that has one.
     let output = call("GetMetrics", &metrics(&object("", json!({}))), &["-rpc-header", &viewer]).await?;
