@@ -14,4 +14,4 @@ pub mod sample;
 pub mod spool;
 pub mod stream;
 
-pub use options::main_with;
+pub use options::{command, main_with};

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use foreshadow_proto::convert::Id;
 use http::Uri;
 
@@ -126,6 +126,11 @@ struct FileOptions {
     identity: Option<PathBuf>,
     ca: Option<PathBuf>,
     insecure: Option<bool>,
+}
+
+/// The command line as it is read, for completions and manual pages.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// The whole program: reads `arguments` (the program's name first), runs, and says how it ended.

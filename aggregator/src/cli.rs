@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use foreshadow_agent::reader::Fault;
 
 use crate::config::Config;
@@ -13,14 +13,14 @@ use crate::identity::command as identity;
 use crate::identity::{Role, new_token};
 use crate::store::command as store;
 use crate::telemetry::{self, LogFormat};
-use crate::{backtest, decision, demo, eval, events, explain, models, steer, supervise, train};
+use crate::{backtest, decision, demo, eval, events, explain, import, manual, models, steer, supervise, train};
 
 /// Exit code for a wrong configuration or command line (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
 
 /// Predictive autoscaling: launches before the load comes, takes machines away reversibly.
 #[derive(Debug, Parser)]
-#[command(name = "foreshadow", version, propagate_version = true)]
+#[command(name = "foreshadow", version, propagate_version = true, after_help = manual::EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -78,6 +78,8 @@ enum Command {
     Events(Box<events::command::EventsArguments>),
     /// Check the embedded store, or copy it, while the aggregator runs
     Store(store::StoreArguments),
+    /// Bring in a past that was measured elsewhere, so that the first forecast is there in minutes
+    Import(Box<import::command::ImportArguments>),
     /// Score the forecast on recorded series
     Eval(eval::EvalArguments),
     /// Train a network on all histories and write it as ONNX
@@ -86,6 +88,10 @@ enum Command {
     Models(models::ModelsArguments),
     /// Run the live planner over recorded load, and compare it with what else could be done
     Backtest(Box<backtest::command::BacktestArguments>),
+    /// Print a shell's script for completing commands and options
+    Completions(manual::CompletionsArguments),
+    /// Write the manual pages
+    Man(manual::ManArguments),
     /// The agent's own program, for the demo
     #[command(hide = true, disable_help_flag = true)]
     Agent {
@@ -163,6 +169,7 @@ pub fn main() -> ExitCode {
         Command::Journal(list) => asked(steer::journal(&list)),
         Command::Events(arguments) => asked(events::command::run(&arguments)),
         Command::Store(arguments) => asked(store::run(&arguments)),
+        Command::Import(arguments) => asked(import::command::run(&arguments)),
         Command::Eval(eval) => match eval::run(&eval) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),
@@ -177,6 +184,8 @@ pub fn main() -> ExitCode {
             }
         },
         Command::Backtest(arguments) => asked(backtest::command::run(&arguments)),
+        Command::Completions(arguments) => written(manual::completions(&arguments, Arguments::command())),
+        Command::Man(arguments) => written(manual::pages(&arguments, Arguments::command())),
         Command::Agent { arguments } => {
             foreshadow_agent::main_with(std::iter::once(OsString::from("foreshadow-agent")).chain(arguments))
         }
@@ -218,6 +227,10 @@ fn asked(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
         },
         Err(error) => fail(&error.into()),
     }
+}
+
+fn written(done: anyhow::Result<()>) -> ExitCode {
+    done.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
 
 fn load(path: Option<&Path>) -> Result<Config, ExitCode> {

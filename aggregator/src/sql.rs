@@ -12,6 +12,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str)> {
         crate::leash::sql::ALL,
         crate::events::sql::ALL,
         crate::decision::sql::ALL,
+        crate::import::sql::ALL,
     ];
     all.into_iter().flatten().copied()
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use foreshadow_agent::reader::Fault;
@@ -24,12 +24,15 @@ use crate::config::{self, Config};
 use crate::decision::DecisionLog;
 use crate::events::EventLog;
 use crate::fleet::{self, AwsFleet, AwsQueue, Budgets, FileFleet, Fleet, Reach};
-use crate::identity::{Access, Audit, Authority, AuthorityError, Callers, EnrolService, Enrolments, Managed};
+use crate::identity::{self, Access, Audit, Authority, AuthorityError, Callers, EnrolService, Enrolments, Managed};
+use crate::import::ImportLog;
 use crate::ingest::AgentService;
+use crate::ingest::remote::Remote;
 use crate::leash::{self, CommonLimits, FileLimits, Leash, LeashError};
 use crate::live::Live;
+use crate::notify;
 use crate::observe::{Observer, Patience, Timeline, read_letters};
-use crate::rounds::{self, Board, GroupPolicy, PlanLog};
+use crate::rounds::{self, Board, GroupPolicy, PlanLog, Revised};
 use crate::shadow::{Sessions, ShadowConfig, ShadowError};
 use crate::store::{self, Embedded, SampleStore, StoreError, WithInfluxDb};
 use crate::telemetry;
@@ -168,6 +171,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     let (shutdown, ingest_stop) = (CancellationToken::new(), CancellationToken::new());
     let (board, live, plans) = (Board::default(), Live::default(), PlanLog::new(pool.clone()));
     let events = EventLog::new(pool.clone());
+    let (imports, revised) = (ImportLog::new(pool.clone()), Revised::default());
     let ingest = AgentService::new(
         store.clone(),
         timeline.clone(),
@@ -182,7 +186,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         timeline.clone(),
         live.clone(),
         board.clone(),
-        rounds::Logs { plans: plans.clone(), events: events.clone() },
+        rounds::Logs { plans: plans.clone(), events: events.clone(), revised: revised.clone() },
         sessions.clone(),
         act.clone(),
         clock.clone(),
@@ -200,6 +204,9 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         board: board.clone(),
         plans,
         events,
+        imports,
+        writers: config.remote_write.clone().map(|mapped| Arc::new(Mutex::new(Remote::new(mapped)))),
+        revised,
         live: live.clone(),
         ingest,
         clock: clock.clone(),
@@ -226,6 +233,15 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         acting.run(stop).await;
         "the executor"
     });
+    if let Some(notify) = &config.notify {
+        let certificates = certificates(&config);
+        let telling = notify::Service::new(notify.clone(), board.clone(), store.clone(), clock.clone(), certificates);
+        let stop = shutdown.clone();
+        parts.spawn(async move {
+            telling.run(stop).await;
+            "the alarms"
+        });
+    }
     let stop = shutdown.clone();
     parts.spawn(async move {
         service.run(stop).await;
@@ -280,6 +296,14 @@ fn authority(config: &Config, now: i64) -> Result<Authority, AuthorityError> {
         Some((certificate, key)) => Authority::read(certificate, key, now),
         None => Authority::own(&config.store.directory.join("identity"), now),
     }
+}
+
+/// Files with certificates that end, and when: what serves, and what signs.
+fn certificates(config: &Config) -> Vec<(String, i64)> {
+    let serving = config.listen.certificate.as_deref();
+    let signing = config.identity.authority.as_ref().map(|(certificate, _)| certificate.as_path());
+    let files = serving.into_iter().chain(signing);
+    files.filter_map(|file| Some((file.display().to_string(), identity::ends_of_file(file)?))).collect()
 }
 
 async fn maintain(
@@ -439,6 +463,7 @@ fn policy(group: &Id, read: &config::Group) -> GroupPolicy {
         minimum: leash::Bound::of(read.minimum),
         maximum: leash::Bound::of(read.maximum),
         windows: read.window.values().cloned().collect(),
+        history: read.history.iter().filter(|other| *other != group).cloned().collect(),
         ..GroupPolicy::new(group)
     };
     let policy = &mut configured.policy;

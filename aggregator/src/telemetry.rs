@@ -56,6 +56,7 @@ pub fn describe_metrics() {
         "foreshadow_batches_turned_away_total",
         "Batches that were told to come back: too much waited for the disk"
     );
+    counter!("foreshadow_remote_write_values_total", "Values that Prometheus wrote, by what became of them");
     counter!("foreshadow_slow_agents_total", "Streams that ended because the agent did not read its answers");
     counter!("foreshadow_enrolments_total", "Instances that got their first certificate");
     counter!("foreshadow_enrolments_refused_total", "Requests for a certificate that were refused");
@@ -105,5 +106,6 @@ pub fn describe_metrics() {
     counter!("foreshadow_clock_jumps_total", "Jumps of the wall clock by more than a minute");
     counter!("foreshadow_step_panics_total", "Steps of the journal that panicked: what became of them is found out");
     counter!("foreshadow_influxdb_failures_total", "Times InfluxDB did not take samples");
+    counter!("foreshadow_notifications_total", "Alarms told, by whom to and what became of it");
     gauge!("foreshadow_influxdb_lag_ticks", "Commits that InfluxDB lacks");
 }

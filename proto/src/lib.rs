@@ -10,6 +10,15 @@ pub mod v1 {
     include!("generated/foreshadow.v1.rs");
 }
 
+/// KEDA's contract for external scalers, generated from `proto/externalscaler.proto`.
+#[allow(clippy::all, missing_debug_implementations, deprecated)]
+pub mod externalscaler {
+    include!("generated/externalscaler.rs");
+}
+
+/// The encoded descriptors of `externalscaler`, for server reflection.
+pub const EXTERNAL_SCALER_DESCRIPTORS: &[u8] = include_bytes!("generated/externalscaler.bin");
+
 /// The encoded descriptors of `foreshadow.v1`, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!("generated/foreshadow.v1.bin");
 

@@ -5,6 +5,9 @@
 use std::fs;
 use std::path::Path;
 
+/// Contracts of others that we answer.
+const FOREIGN: [&str; 1] = ["externalscaler.proto"];
+
 const PROTOS: [&str; 3] = ["foreshadow/v1/agent.proto", "foreshadow/v1/enrol.proto", "foreshadow/v1/predict.proto"];
 
 /// Messages that REST answers with as JSON.
@@ -40,13 +43,17 @@ fn generated_code_is_what_the_proto_files_say() {
         .file_descriptor_set_path(fresh.path().join("foreshadow.v1.bin"))
         .compile_fds(descriptors.clone())
         .expect("code is generated");
-    let encoded = {
-        use prost::Message as _;
-        descriptors.encode_to_vec()
-    };
-    fs::write(fresh.path().join("foreshadow.v1.bin"), encoded).expect("descriptors are written");
+    use prost::Message as _;
+    fs::write(fresh.path().join("foreshadow.v1.bin"), descriptors.encode_to_vec()).expect("descriptors are written");
+    let foreign = protox::compile(FOREIGN, [root.join("proto")]).expect("the foreign proto files compile");
+    tonic_prost_build::configure()
+        .out_dir(fresh.path())
+        .build_client(false)
+        .compile_fds(foreign.clone())
+        .expect("code is generated");
+    fs::write(fresh.path().join("externalscaler.bin"), foreign.encode_to_vec()).expect("descriptors are written");
 
-    for name in ["foreshadow.v1.rs", "foreshadow.v1.bin"] {
+    for name in ["foreshadow.v1.rs", "foreshadow.v1.bin", "externalscaler.rs", "externalscaler.bin"] {
         let made = fs::read(fresh.path().join(name)).expect("generated file");
         let target = committed.join(name);
         if std::env::var_os("FORESHADOW_REGENERATE").is_some() {

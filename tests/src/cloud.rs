@@ -158,6 +158,7 @@ impl Cloud {
             "elasticloadbalancing" => "2015-12-01",
             "cloudformation" => "2010-05-15",
             "iam" => "2010-05-08",
+            "monitoring" => "2010-08-01",
             _ => "2011-01-01",
         };
         let body = form_urlencoded::Serializer::new(String::new())

@@ -5,12 +5,15 @@ mod ask;
 mod assets;
 mod behind;
 mod events;
+mod history;
 mod identity;
+mod keda;
 mod openapi;
 mod overview;
 mod predict;
 mod problem;
 mod push;
+mod remote;
 mod rest;
 pub mod routes;
 mod server;
@@ -23,6 +26,7 @@ use std::sync::atomic::AtomicBool;
 use axum::Router;
 use axum::middleware;
 use axum::routing::{delete, get, post};
+use foreshadow_proto::externalscaler::external_scaler_server::ExternalScalerServer;
 use foreshadow_proto::v1::agent_server::AgentServer;
 use foreshadow_proto::v1::enrolment_server::EnrolmentServer;
 use foreshadow_proto::v1::predict_server::PredictServer;
@@ -33,13 +37,15 @@ use crate::act;
 use crate::clock::Clock;
 use crate::events::EventLog;
 use crate::identity::{Audit, Callers, EnrolService};
+use crate::import::ImportLog;
 use crate::ingest::AgentService;
 use crate::live::Live;
 use crate::observe::{Hint, Timeline};
-use crate::rounds::{Board, PlanLog};
+use crate::rounds::{Board, PlanLog, Revised};
 use crate::shadow::Sessions;
 use crate::store::SampleStore;
 
+pub use remote::Writers;
 pub use server::{Bound, Listen, ServeError};
 
 /// Largest message of an agent: a full batch of the longest samples is 253 kB.
@@ -63,6 +69,9 @@ pub struct ApiState {
     pub board: Board,
     pub plans: PlanLog,
     pub events: EventLog,
+    pub imports: ImportLog,
+    pub writers: Writers,
+    pub revised: Revised,
     pub live: Live,
     pub ingest: AgentService,
     pub clock: Arc<dyn Clock>,
@@ -80,16 +89,20 @@ pub fn router(state: ApiState) -> Router {
         reporter.set_serving::<PredictServer<predict::PredictService>>().await;
         reporter.set_serving::<AgentServer<AgentService>>().await;
         reporter.set_serving::<EnrolmentServer<EnrolService>>().await;
+        reporter.set_serving::<ExternalScalerServer<keda::ScalerService>>().await;
     });
     let agent = AgentServer::new(state.ingest.clone()).max_decoding_message_size(AGENT_BYTES);
     let predict = PredictServer::new(predict::PredictService::new(state.board.clone(), state.shutdown.clone()))
         .max_decoding_message_size(MESSAGE_BYTES);
     let enrol = EnrolmentServer::new(state.enrol.clone()).max_decoding_message_size(ENROL_BYTES);
     let mut grpc = tonic::service::Routes::builder();
-    grpc.add_service(health).add_service(agent).add_service(enrol).add_service(predict);
+    let scaler =
+        ExternalScalerServer::new(keda::ScalerService::new(state.clone())).max_decoding_message_size(MESSAGE_BYTES);
+    grpc.add_service(health).add_service(agent).add_service(enrol).add_service(predict).add_service(scaler);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(foreshadow_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(foreshadow_proto::EXTERNAL_SCALER_DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     if let Ok(v1) = reflection().build_v1() {
@@ -148,6 +161,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/shadow/sessions/{instance}/adopt", post(steer::adopt))
         .route("/shadow/sessions/{instance}/extend", post(steer::extend))
         .route("/shadow/sessions/{instance}/release", post(steer::release))
+        .route("/api/v1/write", post(remote::write))
+        .route("/groups/{group}/history", get(history::imported).post(history::import).delete(history::remove))
         .with_state(state.clone())
         .merge(grpc.routes().into_axum_router())
         .layer(middleware::from_fn_with_state(state, routes::check))

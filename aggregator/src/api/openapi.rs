@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{behind, events, identity, overview, push, rest, steer, watch};
+use super::{behind, events, history, identity, overview, push, remote, rest, steer, watch};
 
 /// The document of the REST routes.
 #[derive(Debug, OpenApi)]
@@ -26,6 +26,9 @@ use super::{behind, events, identity, overview, push, rest, steer, watch};
         rest::groups,
         rest::group,
         rest::minutes,
+        history::imported,
+        history::import,
+        history::remove,
         rest::plans,
         rest::plan,
         rest::decisions,
@@ -66,6 +69,7 @@ use super::{behind, events, identity, overview, push, rest, steer, watch};
         steer::release,
         watch::shadow_metrics,
         push::push_metrics,
+        remote::write,
         document,
     )
 )]

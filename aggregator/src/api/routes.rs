@@ -56,6 +56,10 @@ pub const TABLE: &[Route] = &[
     Route { method: "GET", path: "/groups/{group}/minutes", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/groups/{group}/course", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/groups/{group}/models", roles: Roles::From(Role::Viewer) },
+    Route { method: "GET", path: "/groups/{group}/history", roles: Roles::From(Role::Viewer) },
+    // A past that is made up moves every forecast.
+    Route { method: "POST", path: "/groups/{group}/history", roles: Roles::From(Role::Admin) },
+    Route { method: "DELETE", path: "/groups/{group}/history", roles: Roles::From(Role::Admin) },
     Route { method: "POST", path: "/groups/{group}/mode", roles: Roles::From(Role::Admin) },
     Route { method: "POST", path: "/groups/{group}/pause", roles: Roles::From(Role::Operator) },
     Route { method: "POST", path: "/groups/{group}/resume", roles: Roles::From(Role::Admin) },
@@ -84,6 +88,7 @@ pub const TABLE: &[Route] = &[
     Route { method: "PUT", path: "/shadow/config", roles: Roles::From(Role::Operator) },
     Route { method: "GET", path: "/shadow/metrics", roles: Roles::From(Role::Viewer) },
     Route { method: "POST", path: "/shadow/metrics", roles: Roles::Samples },
+    Route { method: "POST", path: "/api/v1/write", roles: Roles::Samples },
     Route { method: "POST", path: "/shadow/detached", roles: Roles::From(Role::Operator) },
     Route { method: "GET", path: "/shadow/sessions", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/shadow/stranded", roles: Roles::From(Role::Viewer) },
@@ -107,6 +112,8 @@ pub const TABLE: &[Route] = &[
     Route { method: "POST", path: "/foreshadow.v1.Predict/PredictCapacity", roles: Roles::From(Role::Viewer) },
     Route { method: "POST", path: "/foreshadow.v1.Predict/WatchForecast", roles: Roles::From(Role::Viewer) },
     Route { method: "POST", path: "/foreshadow.v1.Predict/ListGroups", roles: Roles::From(Role::Viewer) },
+    // KEDA sends no header: a viewer's token in the metadata of the trigger, or in the header, decides in the handler.
+    Route { method: "POST", path: "/externalscaler.ExternalScaler/{method}", roles: Roles::Anybody },
     Route { method: "POST", path: "/grpc.health.v1.Health/{method}", roles: Roles::Anybody },
     Route { method: "POST", path: "/grpc.reflection.v1.ServerReflection/{method}", roles: Roles::From(Role::Viewer) },
     Route {

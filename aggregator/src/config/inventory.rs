@@ -92,7 +92,7 @@ fn as_text_if_any<S: serde::Serializer>(url: &Option<Uri>, serializer: S) -> Res
     url.as_ref().map(ToString::to_string).serialize(serializer)
 }
 
-fn as_text<S: serde::Serializer>(url: &Uri, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_text<S: serde::Serializer>(url: &Uri, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(url)
 }
 
@@ -132,7 +132,7 @@ fn aws(reader: &mut Reader, inventory: &mut Section<'_>) -> Option<Aws> {
 }
 
 /// An address nobody can listen in on.
-fn secure_url(value: &toml_edit::Value) -> Result<Uri, String> {
+pub(super) fn secure_url(value: &toml_edit::Value) -> Result<Uri, String> {
     let text = want::text(value)?;
     let url: Uri = text.parse().map_err(|error| format!("{text:?}: {error}"))?;
     match url.scheme_str() {

@@ -7,6 +7,8 @@
 mod safety;
 
 mod inventory;
+mod notify;
+mod remote_write;
 mod window;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,9 @@ use foreshadow_agent::reader::{Fault, Reader, Section, want};
 
 use crate::windows::Weekly;
 
+pub use notify::Notify;
+pub use remote_write::{Gives, Mapping, Over, RemoteWrite};
+
 pub use inventory::{Aws, Command, CommandReach, Inventory, Webhook};
 
 /// Everything the aggregator can be told. Secrets are paths of files, never values.
@@ -34,6 +39,8 @@ pub struct Config {
     pub agents: Agents,
     pub forecast: Forecast,
     pub shadow: Shadow,
+    pub remote_write: Option<RemoteWrite>,
+    pub notify: Option<Notify>,
     pub safety: Limits,
     /// By group name; groups that are not named get the defaults.
     pub groups: BTreeMap<Id, Group>,
@@ -188,6 +195,8 @@ pub struct Group {
     pub hold_terminating: Option<bool>,
     /// The highest mode that an explicit call may give the group.
     pub mode: Option<Mode>,
+    /// Groups whose past this one goes on with where it has none of its own: the other of a blue/green pair.
+    pub history: Vec<Id>,
 }
 
 /// Metrics a target can be given for.
@@ -222,6 +231,8 @@ impl Config {
             config.agents = agents(&mut reader, &mut root);
             config.forecast = forecast(&mut reader, &mut root);
             config.shadow = shadow(&mut reader, &mut root);
+            config.remote_write = remote_write::read(&mut reader, &mut root);
+            config.notify = notify::read(&mut reader, &mut root);
             config.safety = safety::read(&mut reader, &mut root);
             for (group, section) in root.sections(&mut reader, "group") {
                 let policy = self::group(&mut reader, section, config.shadow.maximum_seconds);
@@ -419,6 +430,11 @@ fn group(reader: &mut Reader, mut section: Section<'_>, longest_shadow: u32) -> 
         let path = section.path_of("maximum");
         section.fault(reader, "minimum", format!("{minimum} is above {path} = {maximum}"));
     }
+    let history = section.get(reader, "history", |value| {
+        let names = want::texts(value)?;
+        names.iter().map(|name| Id::new("group", name).map_err(|error| error.to_string())).collect::<Result<_, _>>()
+    });
+    read.history = history.unwrap_or_default();
     let bounds = (read.minimum, read.maximum);
     read.window = window::read(reader, &mut section, bounds);
     let targets = section.map(reader, "targets", |metric, value| {

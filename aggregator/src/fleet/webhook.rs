@@ -21,8 +21,8 @@ use crate::exchange::{exchange, is_loopback, trust};
 
 /// No answer is longer.
 const LONGEST: usize = 16 * 1_024 * 1_024;
-const TIMESTAMP: &str = "Foreshadow-Timestamp";
-const SIGNATURE: &str = "Foreshadow-Signature";
+pub(crate) const TIMESTAMP: &str = "Foreshadow-Timestamp";
+pub(crate) const SIGNATURE: &str = "Foreshadow-Signature";
 
 /// Asks a server.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Server {
 }
 
 /// `v1=` and the HMAC-SHA256 of timestamp, a dot and the body, in hexadecimal.
-fn signature(secret: &[u8], timestamp: &str, body: &[u8]) -> Result<String, String> {
+pub(crate) fn signature(secret: &[u8], timestamp: &str, body: &[u8]) -> Result<String, String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).map_err(|error| error.to_string())?;
     for part in [timestamp.as_bytes(), b".", body] {
         mac.update(part);

@@ -14,6 +14,7 @@ mod enrolments;
 mod managed;
 mod request;
 pub(crate) mod sql;
+mod validity;
 
 use std::fmt;
 use std::path::Path;
@@ -31,6 +32,7 @@ pub use callers::{Callers, Presented};
 pub use enrol::EnrolService;
 pub use enrolments::{Enrolled, Enrolments, Peer};
 pub use managed::{Kind, Managed, TokenEntry, Wanted};
+pub use validity::ends_of_file;
 
 /// What a caller may do. `viewer` < `operator` < `admin`; an `agent` writes its own samples and
 /// nothing else, and nobody else speaks as an agent.

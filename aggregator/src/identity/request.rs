@@ -9,9 +9,9 @@ use sha2::{Digest as _, Sha256};
 
 /// Longest signing request, bytes; an agent's has less than 400.
 const REQUEST_BYTES: usize = 8 * 1_024;
-const SEQUENCE: u8 = 0x30;
+pub(super) const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
-const INTEGER: u8 = 0x02;
+pub(super) const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 /// An uncompressed point of P-256: 4, x, y (SEC 1, 2.3.3).
@@ -84,7 +84,7 @@ impl rcgen::PublicKeyData for Request {
 }
 
 /// The content of the next element, which has this tag; the rest goes on behind it.
-fn take<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
+pub(super) fn take<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     let (found, after) = rest.split_first()?;
     let (first, after) = after.split_first()?;
     let (length, after) = match first {

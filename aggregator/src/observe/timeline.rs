@@ -280,6 +280,15 @@ impl Timeline {
         record.agent.spool = Spool { newest_micros: newest, waiting, dropped };
     }
 
+    /// Who pushes for an instance says which group it is of: a claim, as an agent's is.
+    pub fn claims(&self, instance: &Id, group: &Id, now: i64) {
+        let known =
+            self.read().instances.get(instance).is_some_and(|record| record.agent.claim.as_ref() == Some(group));
+        if !known {
+            self.agent(instance, now, |agent| agent.claim = Some(group.clone()));
+        }
+    }
+
     /// Samples were pushed for an instance that has no stream of its own.
     pub fn pushed(&self, instance: &Id, now: i64) {
         self.agent(instance, now, |agent| {

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use foreshadow_proto::convert::{self, Id};
 use foreshadow_proto::v1;
+use planner::policy::Metric;
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -41,6 +42,10 @@ pub trait AnswersCapacity: fmt::Debug + Send + Sync {
         at: Option<i64>,
         confidence: Option<f64>,
     ) -> Result<v1::PredictCapacityResponse, PredictError>;
+
+    /// How many instances another autoscaler should have now, by all metrics or one of them; `confidence` checked or the
+    /// policy's. `None` where there is no evidence of present demand.
+    fn scaled_to(&self, metric: Option<Metric>, confidence: Option<f64>) -> Option<u32>;
 }
 
 /// Why a capacity question has no answer.

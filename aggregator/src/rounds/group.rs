@@ -15,6 +15,7 @@ use planner::policy::{Metric, Policy};
 
 use super::history::History;
 use super::raised::{Measured as MeasuredEvents, Raised};
+use super::scaler;
 use super::standing::{MetricReport, Standing};
 use super::{AnswersCapacity, GroupReport, PredictError};
 use crate::act::{Planned, Verdict};
@@ -172,6 +173,26 @@ impl GroupRound {
             if let Some(round) = metric.and_then(|metric| self.metrics.get_mut(&metric)) {
                 round.history.put(minute);
             }
+        }
+    }
+
+    /// Takes minutes of those whose past this group goes on with, where it has none of its own.
+    pub fn follow(&mut self, minutes: &[Minute]) {
+        for minute in minutes {
+            let metric = minute.metric.parse::<Metric>().ok();
+            if let Some(round) = metric.and_then(|metric| self.metrics.get_mut(&metric))
+                && !round.history.has(minute.start)
+            {
+                round.history.put(minute);
+            }
+        }
+    }
+
+    /// The past was changed: what was learned from it is forgotten, the idle baseline, which is measured, is not.
+    pub fn forget_past(&mut self) {
+        for round in self.metrics.values_mut() {
+            let (baseline, doubt, baseline_at) = (round.baseline, round.doubt, round.baseline_at);
+            *round = MetricRound { baseline, doubt, baseline_at, ..MetricRound::default() };
         }
     }
 
@@ -398,6 +419,10 @@ struct Answers {
 const NOW_SLACK_SECONDS: i64 = 300;
 
 impl AnswersCapacity for Answers {
+    fn scaled_to(&self, metric: Option<Metric>, confidence: Option<f64>) -> Option<u32> {
+        scaler::scaled_to(self.now, &self.policy, &self.plan, &self.evidence, metric, confidence)
+    }
+
     fn capacity_at(
         &self,
         at: Option<i64>,

@@ -82,6 +82,12 @@ impl History {
         }
     }
 
+    /// Whether a minute was measured.
+    pub fn has(&self, start: i64) -> bool {
+        let index = usize::try_from((start - self.start).div_euclid(60));
+        index.is_ok_and(|index| self.minutes.get(index).is_some_and(|kept| kept.read().is_some()))
+    }
+
     /// Net demand as a series up to `until` (seconds since the epoch): absent stays absent, lower
     /// bounds are marked. Minutes that nobody measured lately are gaps at its end, so that the
     /// forecast knows how stale it is.

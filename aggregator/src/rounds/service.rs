@@ -17,7 +17,7 @@ use super::minutes::{self, Serving};
 use super::pulse::{Pulse, Use};
 use super::slices::{InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal};
 use super::tally::{Made, Tally};
-use super::{Board, GroupRound, Measurements, PlanLog, idle, inventory};
+use super::{Board, GroupRound, Measurements, PlanLog, Revised, idle, inventory};
 use crate::act::{self, Kind, Outlook, Seen};
 use crate::clock::{Clock, Now};
 use crate::events::{Calendar, EventLog};
@@ -43,6 +43,8 @@ const CATCH_UP_SECONDS: i64 = 6 * 3_600;
 const REMADE_PER_ROUND: usize = 30;
 /// Minutes read at the start of a group, seconds.
 const HISTORY_SECONDS: i64 = 43 * 86_400;
+/// Of those whose past a group goes on with, the minutes this far back are read in every round, seconds: late ones too.
+const FOLLOWED_SECONDS: i64 = 1_800;
 /// A difference of this much between what the two clocks say has passed is a jump, seconds.
 const JUMP_SECONDS: i64 = 60;
 /// After a jump nothing is changed for this long, seconds: ages and leases must be right again.
@@ -70,12 +72,14 @@ pub struct GroupPolicy {
     pub maximum: Bound,
     /// Narrower bounds that hold for a time every week.
     pub windows: Vec<Weekly>,
+    /// Groups whose past this one goes on with where it has none of its own, the most telling first.
+    pub history: Vec<Id>,
 }
 
 impl GroupPolicy {
     pub fn new(group: &Id) -> Self {
         let (minimum, maximum) = (Bound::of(None), Bound::of(None));
-        Self { policy: Policy::new(group.to_string()), minimum, maximum, windows: Vec::new() }
+        Self { policy: Policy::new(group.to_string()), minimum, maximum, windows: Vec::new(), history: Vec::new() }
     }
 
     /// The policy with its bounds, as the inventory is now.
@@ -94,6 +98,7 @@ impl GroupPolicy {
 pub struct Logs {
     pub plans: PlanLog,
     pub events: EventLog,
+    pub revised: Revised,
 }
 
 /// Runs the rounds until it is told to stop.
@@ -105,6 +110,7 @@ pub struct Service {
     live: Live,
     board: Board,
     plans: PlanLog,
+    revised: Revised,
     sessions: Sessions,
     act: act::Handle,
     calendar: Calendar,
@@ -150,7 +156,7 @@ impl Service {
         act: act::Handle,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let Logs { plans, events } = logs;
+        let Logs { plans, events, revised } = logs;
         let last_round = clock.now();
         let steps = i64::try_from(options.forecast.horizon_steps).unwrap_or_default();
         let horizon = steps * i64::from(options.forecast.step_seconds);
@@ -162,6 +168,7 @@ impl Service {
             live,
             board,
             plans,
+            revised,
             sessions,
             act,
             calendar,
@@ -333,14 +340,36 @@ impl Service {
         let generation = self.plans.go_on_from(group, now).await?;
         let mut round = GroupRound::new(policy, self.options.forecast.clone(), false, generation);
         round.set_pool(self.options.pool.clone());
-        let mut newest = 0;
-        for metric in round.policy().targets.keys().copied().collect::<Vec<_>>() {
-            let minutes = self.store.minutes(group, metric.as_str(), now - HISTORY_SECONDS, now).await?;
-            newest = minutes.last().map_or(newest, |minute| newest.max(minute.start + 60));
-            round.take(&minutes);
-        }
+        let newest = self.read_past(group, &mut round, now - HISTORY_SECONDS, now).await?;
         let closed = newest.max((now - CATCH_UP_SECONDS).div_euclid(60) * 60);
         Ok(Group { round: Some(round), closed, last_plan: None, recorded: None, pulse: Pulse::default() })
+    }
+
+    /// A round's past from the store, and that of those it goes on with. Gives the end of the newest minute that was measured
+    /// here.
+    async fn read_past(&self, group: &Id, round: &mut GroupRound, from: i64, to: i64) -> anyhow::Result<i64> {
+        let mut newest = 0;
+        for metric in round.policy().targets.keys().copied().collect::<Vec<_>>() {
+            let minutes = self.store.minutes(group, metric.as_str(), from, to).await?;
+            let measured = minutes.iter().rev().find(|minute| !minute.is_imported());
+            newest = measured.map_or(newest, |minute| newest.max(minute.start + 60));
+            round.take(&minutes);
+        }
+        let followed = self.follow(group, from, to).await?;
+        round.follow(&followed);
+        Ok(newest)
+    }
+
+    /// Minutes of those whose past a group goes on with.
+    async fn follow(&self, group: &Id, from: i64, to: i64) -> anyhow::Result<Vec<Minute>> {
+        let Some(configured) = self.options.policies.get(group) else { return Ok(Vec::new()) };
+        let mut followed = Vec::new();
+        for other in &configured.history {
+            for metric in configured.policy.targets.keys() {
+                followed.extend(self.store.minutes(other, metric.as_str(), from, to).await?);
+            }
+        }
+        Ok(followed)
     }
 
     async fn group_round(
@@ -362,6 +391,22 @@ impl Service {
         };
         round.set_policy(policy.clone());
         round.announce(self.calendar.of(group));
+        if self.revised.take(group, self.clock.boot_seconds()) {
+            tracing::info!(%group, "its past was changed: learned anew");
+            round.forget_past();
+            if let Err(error) = self.read_past(group, &mut round, now - HISTORY_SECONDS, now).await {
+                // Begins anew from the store in the next round.
+                self.groups.remove(group);
+                return Err(error);
+            }
+        }
+        let followed = match self.follow(group, now - FOLLOWED_SECONDS, now).await {
+            Ok(followed) => followed,
+            Err(error) => {
+                self.groups.remove(group);
+                return Err(error);
+            }
+        };
         let mut measured = self.measure(&policy, group, snapshot, now).await;
         let used = self.used(snapshot, now);
         if let Some(state) = self.groups.get_mut(group) {
@@ -371,6 +416,7 @@ impl Service {
         // Fitting models takes CPU; a panic in one group must not end the others.
         let made = tokio::task::spawn_blocking(move || {
             round.take(&closing);
+            round.follow(&followed);
             round.forecast(closed);
             let (planned, report) = round.run(now, measured, |planned| act.judge(planned));
             (round, planned, report)

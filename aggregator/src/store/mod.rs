@@ -71,9 +71,17 @@ pub struct Minute {
     /// Σ wᵢ over serving instances: gross − baseline × weight is demand.
     pub weight: f64,
     pub serving: u32,
+    /// Zero for a minute that was imported.
     pub reporting: u32,
     /// Fewer than 90 % reported or a reading was saturated: demand was at least this.
     pub lower_bound: bool,
+}
+
+impl Minute {
+    /// Measured elsewhere and imported: no agent of ours reported.
+    pub const fn is_imported(&self) -> bool {
+        self.reporting == 0
+    }
 }
 
 /// What `readyz` and the metrics say of the store.

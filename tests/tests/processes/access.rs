@@ -9,7 +9,7 @@ use http::Method;
 use std::time::Duration;
 
 fn is_grpc(path: &str) -> bool {
-    path.starts_with("/foreshadow.v1.") || path.starts_with("/grpc.")
+    ["/foreshadow.v1.", "/grpc.", "/externalscaler."].iter().any(|service| path.starts_with(service))
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 
 mod activities;
 mod budget;
+mod cloudwatch;
 mod describe;
 mod ec2;
 mod event;
@@ -40,6 +41,7 @@ use crate::exchange::is_loopback;
 use budget::Budget;
 pub use budget::Budgets;
 use describe::Kept;
+pub use cloudwatch::{CloudWatch, Datum, MetricAsked};
 pub use event::Letter;
 use hands::Out;
 use outcome::Picture;

@@ -1,4 +1,4 @@
-//! Signed calls of EC2 and Elastic Load Balancing, which have no SDK here: EC2's takes ten minutes
+//! Signed calls of EC2, Elastic Load Balancing and CloudWatch, which have no SDK here: EC2's takes ten minutes
 //! to compile. The query protocol is a form, and the answer XML; SQS takes and gives JSON. Nothing is
 //! ever sent twice.
 
@@ -39,6 +39,7 @@ const JSON: &str = "application/x-amz-json-1.0";
 pub(super) enum Service {
     Ec2,
     LoadBalancing,
+    CloudWatch,
 }
 
 impl Service {
@@ -47,6 +48,7 @@ impl Service {
         match self {
             Self::Ec2 => "ec2",
             Self::LoadBalancing => "elasticloadbalancing",
+            Self::CloudWatch => "monitoring",
         }
     }
 
@@ -54,6 +56,7 @@ impl Service {
         match self {
             Self::Ec2 => "2016-11-15",
             Self::LoadBalancing => "2015-12-01",
+            Self::CloudWatch => "2010-08-01",
         }
     }
 
@@ -62,6 +65,7 @@ impl Service {
         match self {
             Self::Ec2 => "EC2",
             Self::LoadBalancing => "Elastic Load Balancing v2",
+            Self::CloudWatch => "CloudWatch",
         }
     }
 }
@@ -84,6 +88,7 @@ pub(super) struct Query {
     kept: Mutex<Option<Kept>>,
     ec2: Result<Uri, String>,
     load_balancing: Result<Uri, String>,
+    cloudwatch: Result<Uri, String>,
     tls: OnceLock<Result<Arc<ClientConfig>, String>>,
     budget: Arc<Budget>,
     deadline: Duration,
@@ -110,6 +115,7 @@ impl Query {
             kept: Mutex::default(),
             ec2: endpoint(config, Service::Ec2).await,
             load_balancing: endpoint(config, Service::LoadBalancing).await,
+            cloudwatch: endpoint(config, Service::CloudWatch).await,
             tls: OnceLock::new(),
             budget,
             deadline,
@@ -197,6 +203,7 @@ impl Query {
         let url = match service {
             Service::Ec2 => &self.ec2,
             Service::LoadBalancing => &self.load_balancing,
+            Service::CloudWatch => &self.cloudwatch,
         };
         let url = url.as_ref().map_err(|problem| Fault::Unsent(problem.clone()))?;
         let request = self.signed(service, url, body).await.map_err(Fault::Unsent)?;
@@ -320,6 +327,7 @@ mod tests {
             of("us-east-1", true, Service::LoadBalancing).await,
             "https://elasticloadbalancing-fips.us-east-1.amazonaws.com/"
         );
+        assert_eq!(of("eu-west-1", false, Service::CloudWatch).await, "https://monitoring.eu-west-1.amazonaws.com/");
         let local = SdkConfig::builder().endpoint_url("http://127.0.0.1:5000").build();
         assert_eq!(endpoint(&local, Service::Ec2).await.expect("an endpoint").to_string(), "http://127.0.0.1:5000/");
         assert!(endpoint(&SdkConfig::builder().build(), Service::Ec2).await.is_err());

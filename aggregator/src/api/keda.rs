@@ -1,0 +1,232 @@
+//! KEDA's external scaler: one metric, the number of instances, and a target of one each, so that the autoscaler has as many
+//! replicas as the plan wants.
+//!
+//! What cannot be said now is answered by what was said last; after that it is an error, on which the autoscaler keeps what it
+//! has. The metric's description never fails: without it KEDA would drop the other triggers of the object as well.
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use foreshadow_proto::convert::{self, Id};
+use foreshadow_proto::externalscaler::external_scaler_server::ExternalScaler;
+use foreshadow_proto::externalscaler::{
+    GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec, MetricValue,
+    ScaledObjectRef,
+};
+use futures::{Stream, StreamExt as _};
+use planner::policy::Metric;
+use tokio_stream::wrappers::IntervalStream;
+use tonic::{Request, Response, Status};
+
+use super::ApiState;
+use crate::identity::{Caller, Presented, Role};
+use crate::rounds::GroupReport;
+
+/// The one metric.
+const METRIC: &str = "instances";
+/// A plan, or an answer, older than this is no answer, seconds: then the autoscaler keeps what it has.
+const LAST_GOOD_SECONDS: i64 = 600;
+/// What is pushed is looked at this often; a round takes ten seconds.
+const PUSHED_EVERY: Duration = Duration::from_secs(5);
+/// Answers that are remembered: more differ only if somebody plays.
+const MOST_REMEMBERED: usize = 10_000;
+
+/// Answers from the board.
+#[derive(Debug, Clone)]
+pub struct ScalerService {
+    state: ApiState,
+    /// What was said last, and when, seconds since boot.
+    last: Arc<Mutex<BTreeMap<Asked, (u32, i64)>>>,
+}
+
+/// What a trigger's metadata asks for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Asked {
+    group: Id,
+    metric: Option<Metric>,
+    /// In thousandths.
+    confidence: Option<u32>,
+}
+
+impl Asked {
+    fn read(metadata: &HashMap<String, String>) -> Result<Self, Status> {
+        let wrong = |key: &str, problem: &str| Status::invalid_argument(format!("metadata.{key}: {problem}"));
+        let text = |key: &str| metadata.get(key).map(|text| text.trim()).filter(|text| !text.is_empty());
+        let name = text("group").ok_or_else(|| wrong("group", "is missing: which group's need is it?"))?;
+        let group = Id::new("group", name).map_err(|error| wrong("group", &error.to_string()))?;
+        let metric = text("metric").map(|name| name.parse().map_err(|problem: String| wrong("metric", &problem)));
+        let confidence = text("confidence").or_else(|| text("quantile")).map(|text| {
+            let number = text.parse::<f64>().map_err(|_| format!("{text:?} is no number"));
+            let checked = number.and_then(convert::confidence);
+            checked.map_err(|problem| wrong("confidence", &problem))
+        });
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0.5 to 0.99")]
+        let confidence = confidence.transpose()?.map(|confidence| (confidence * 1_000.0).round() as u32);
+        Ok(Self { group, metric: metric.transpose()?, confidence })
+    }
+}
+
+impl ScalerService {
+    pub fn new(state: ApiState) -> Self {
+        Self { state, last: Arc::default() }
+    }
+
+    /// Lets a viewer in: by the header, or by a token in the trigger's metadata, for KEDA sends no header of its own.
+    async fn admit(&self, known: Option<&Caller>, metadata: &HashMap<String, String>) -> Result<(), Status> {
+        if let Some(caller) = known {
+            return enough(caller);
+        }
+        let token = metadata.get("tokenFromEnv").or_else(|| metadata.get("token"));
+        let header = token.map(|token| format!("Bearer {}", token.trim()));
+        let now = self.state.clock.wall_micros();
+        match self.state.callers.caller(Presented::default(), header.as_deref(), now).await {
+            Ok(caller) => enough(&caller),
+            Err(why) => {
+                Err(Status::unauthenticated(format!("{why}: metadata.tokenFromEnv names the variable that has it")))
+            }
+        }
+    }
+
+    /// Instances there should be; what was said last where nothing can be said now.
+    fn wanted(&self, asked: &Asked) -> Result<u32, Status> {
+        let (now, boot) = (self.state.clock.wall_seconds(), self.state.clock.boot_seconds());
+        let report = self.state.board.report(&asked.group);
+        let fresh = report.as_deref().filter(|report| made_at(report).is_some_and(|at| now - at <= LAST_GOOD_SECONDS));
+        let confidence = asked.confidence.map(|thousandths| f64::from(thousandths) / 1_000.0);
+        let wanted = fresh.and_then(|report| report.evidence.scaled_to(asked.metric, confidence));
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wanted) = wanted {
+            if last.len() >= MOST_REMEMBERED {
+                last.clear();
+            }
+            last.insert(asked.clone(), (wanted, boot));
+            return Ok(wanted);
+        }
+        if let Some((wanted, at)) = last.get(asked)
+            && boot - at <= LAST_GOOD_SECONDS
+        {
+            return Ok(*wanted);
+        }
+        last.remove(asked);
+        let why = match report {
+            None => format!("group {} is not known; GET /groups lists the known ones", asked.group),
+            Some(_) => format!("nothing is known of what {} needs now: foreshadow explain {0} says why", asked.group),
+        };
+        Err(Status::unavailable(why))
+    }
+
+    /// Only a need of nobody, known for certain, is inactive: any doubt keeps what is there.
+    fn is_active(&self, asked: &Asked) -> bool {
+        self.wanted(asked).map_or(true, |wanted| wanted > 0)
+    }
+}
+
+fn enough(caller: &Caller) -> Result<(), Status> {
+    if caller.open || (caller.role != Role::Agent && caller.role >= Role::Viewer) {
+        return Ok(());
+    }
+    Err(Status::permission_denied(format!("the role {} may not ask what a group needs", caller.role)))
+}
+
+fn made_at(report: &GroupReport) -> Option<i64> {
+    report.plan.as_deref()?.get("made_at")?.as_i64()
+}
+
+/// Both forms are filled: older KEDA reads whole numbers alone.
+#[allow(deprecated, reason = "older KEDA reads it")]
+fn spec() -> GetMetricSpecResponse {
+    let spec = MetricSpec { metric_name: METRIC.to_owned(), target_size: 1, target_size_float: 1.0 };
+    GetMetricSpecResponse { metric_specs: vec![spec] }
+}
+
+type Pushed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl ExternalScaler for ScalerService {
+    async fn is_active(&self, request: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
+        let metadata = &request.get_ref().scaler_metadata;
+        self.admit(request.extensions().get(), metadata).await?;
+        let result = self.is_active(&Asked::read(metadata)?);
+        Ok(Response::new(IsActiveResponse { result }))
+    }
+
+    type StreamIsActiveStream = Pushed<IsActiveResponse>;
+
+    async fn stream_is_active(
+        &self,
+        request: Request<ScaledObjectRef>,
+    ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
+        let metadata = &request.get_ref().scaler_metadata;
+        self.admit(request.extensions().get(), metadata).await?;
+        let asked = Asked::read(metadata)?;
+        let (service, mut last) = (self.clone(), None);
+        let changes = IntervalStream::new(tokio::time::interval(PUSHED_EVERY)).filter_map(move |_| {
+            let result = service.is_active(&asked);
+            let news = (last != Some(result)).then_some(Ok(IsActiveResponse { result }));
+            last = Some(result);
+            std::future::ready(news)
+        });
+        let until = self.state.shutdown.clone();
+        Ok(Response::new(Box::pin(changes.take_until(async move { until.cancelled().await }))))
+    }
+
+    /// The same for everybody and every group: there is nothing in it to be let in to, or to fail.
+    async fn get_metric_spec(
+        &self,
+        _request: Request<ScaledObjectRef>,
+    ) -> Result<Response<GetMetricSpecResponse>, Status> {
+        Ok(Response::new(spec()))
+    }
+
+    async fn get_metrics(&self, request: Request<GetMetricsRequest>) -> Result<Response<GetMetricsResponse>, Status> {
+        let object = request.get_ref().scaled_object_ref.as_ref();
+        let object = object.ok_or_else(|| Status::invalid_argument("scaledObjectRef: is missing"))?;
+        self.admit(request.extensions().get(), &object.scaler_metadata).await?;
+        let wanted = self.wanted(&Asked::read(&object.scaler_metadata)?)?;
+        #[allow(deprecated, reason = "older KEDA reads it")]
+        let value = MetricValue {
+            metric_name: METRIC.to_owned(),
+            metric_value: i64::from(wanted),
+            metric_value_float: f64::from(wanted),
+        };
+        Ok(Response::new(GetMetricsResponse { metric_values: vec![value] }))
+    }
+
+    type StreamMetricSpecStream = Pushed<GetMetricSpecResponse>;
+
+    /// Once at once; it never changes, so the stream stays open and says nothing more.
+    async fn stream_metric_spec(
+        &self,
+        _request: Request<ScaledObjectRef>,
+    ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
+        let once = futures::stream::once(std::future::ready(Ok(spec()))).chain(futures::stream::pending());
+        let until = self.state.shutdown.clone();
+        Ok(Response::new(Box::pin(once.take_until(async move { until.cancelled().await }))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(pairs: &[(&str, &str)]) -> Result<Asked, String> {
+        let metadata = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Asked::read(&metadata).map_err(|status| status.message().to_owned())
+    }
+
+    #[test]
+    fn metadata_is_read_and_what_is_wrong_is_named() {
+        let read = asked(&[("scalerAddress", "x:1"), ("group", " web "), ("metric", "cpu"), ("quantile", "0.95")]);
+        let read = read.expect("read");
+        assert_eq!((read.group.as_str(), read.metric, read.confidence), ("web", Some(Metric::Cpu), Some(950)));
+        assert!(asked(&[]).expect_err("refused").starts_with("metadata.group: is missing"));
+        assert!(asked(&[("group", "a b")]).expect_err("refused").starts_with("metadata.group"));
+        assert!(asked(&[("group", "web"), ("metric", "disk")]).expect_err("refused").contains("cpu"));
+        for confidence in ["much", "0.2", "1"] {
+            let refused = asked(&[("group", "web"), ("confidence", confidence)]).expect_err("refused");
+            assert!(refused.starts_with("metadata.confidence"), "{refused}");
+        }
+    }
+}

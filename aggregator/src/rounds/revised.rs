@@ -1,0 +1,43 @@
+//! Groups whose past was changed from outside the rounds: what was learned from the old one is learned anew.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use foreshadow_proto::convert::Id;
+
+/// A past is learned from once nothing more of it came for this long, seconds: an import comes in parts.
+const SETTLED_SECONDS: i64 = 5;
+
+/// Tells the rounds. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Revised(Arc<Mutex<BTreeMap<Id, i64>>>);
+
+impl Revised {
+    /// A group's past was changed at `now`, seconds since boot.
+    pub fn tell(&self, group: &Id, now: i64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), now);
+    }
+
+    /// Whether a group's past was changed and has come to rest; each change is told once.
+    pub(super) fn take(&self, group: &Id, now: i64) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let settled = all.get(group).is_some_and(|at| now - at >= SETTLED_SECONDS);
+        settled && all.remove(group).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_once_and_when_it_has_come_to_rest() {
+        let (revised, group) = (Revised::default(), Id::new("group", "web").expect("an id"));
+        assert!(!revised.take(&group, 100));
+        revised.tell(&group, 100);
+        revised.tell(&group, 103);
+        assert!(!revised.take(&group, 107), "more may be on its way");
+        assert!(revised.take(&group, 108));
+        assert!(!revised.take(&group, 200), "once");
+    }
+}

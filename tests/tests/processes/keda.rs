@@ -1,0 +1,145 @@
+//! KEDA's side of the wire, as grpcurl speaks it by reflection, and the objects that are shipped for it.
+
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::Duration;
+
+use anyhow::ensure;
+use foreshadow_tests::process::{Aggregator, agent, eventually, tool};
+use foreshadow_tests::tokens::Tokens;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[tokio::test]
+async fn keda_is_answered_by_every_call_and_a_viewer_alone() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let tokens = Tokens::make(directory.path()).await?;
+    let config = format!("[identity]\ntokens = \"{}\"\n[group.web]\nminimum = 2\nmaximum = 9\n", tokens.file.display());
+    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    let token = tokens.write("agent")?.display().to_string();
+    let agent = agent(directory.path(), &aggregator.url, "i-1", &["--group", "web", "--token-file", &token])?;
+    let address = format!("127.0.0.1:{}", aggregator.port);
+    let viewer = format!("authorization: Bearer {}", tokens.of("viewer"));
+    let call = async |method: &str, body: &Value, more: &[&str]| {
+        // Reflection needs a viewer's header; what is asked after it is let in by the metadata of the body, or not.
+        let mut command = Command::new(tool("grpcurl")?);
+        command.args(["-plaintext", "-reflect-header", &viewer]).args(more).args(["-d", &body.to_string(), &address]);
+        anyhow::Ok(command.arg(format!("externalscaler.ExternalScaler/{method}")).output().await?)
+    };
+    let object = |token: &str, more: Value| {
+        let mut metadata = json!({"scalerAddress": address, "group": "web"});
+        let object = metadata.as_object_mut().expect("an object");
+        if !token.is_empty() {
+            object.insert("tokenFromEnv".to_owned(), token.into());
+        }
+        object.extend(more.as_object().cloned().unwrap_or_default());
+        json!({"name": "web", "namespace": "shop", "scalerMetadata": metadata})
+    };
+    let metrics = |object: &Value| json!({"scaledObjectRef": object, "metricName": "s0-instances"});
+
+    // The description never fails, whoever asks and whatever for.
+    for body in [object("", json!({})), json!({}), object("wrong", json!({"group": "nobody"}))] {
+        let output = call("GetMetricSpec", &body, &[]).await?;
+        let answer: Value = serde_json::from_slice(&output.stdout)?;
+        assert_eq!(
+            answer,
+            json!({"metricSpecs": [{"metricName": "instances", "targetSize": "1", "targetSizeFloat": 1}]})
+        );
+    }
+    // Nobody is let in without a token, or as an agent.
+    for (token, why) in
+        [("", "Unauthenticated"), ("fs_wrong", "Unauthenticated"), (tokens.of("agent"), "PermissionDenied")]
+    {
+        for (method, body) in
+            [("IsActive", object(token, json!({}))), ("GetMetrics", metrics(&object(token, json!({}))))]
+        {
+            let output = call(method, &body, &[]).await?;
+            ensure!(!output.status.success() && said(&output).contains(why), "{method} as {token}: {}", said(&output));
+        }
+    }
+    // What is not known yet is an error, on which the autoscaler keeps what it has, and it is not idle.
+    let unknown = object(tokens.of("viewer"), json!({"group": "nobody"}));
+    let output = call("GetMetrics", &metrics(&unknown), &[]).await?;
+    ensure!(
+        said(&output).contains("Unavailable") && said(&output).contains("nobody is not known"),
+        "{}",
+        said(&output)
+    );
+    let output = call("IsActive", &unknown, &[]).await?;
+    ensure!(said(&output).contains("\"result\": true"), "{}", said(&output));
+    let wrong = object(tokens.of("viewer"), json!({"confidence": "2"}));
+    let output = call("GetMetrics", &metrics(&wrong), &[]).await?;
+    ensure!(
+        said(&output).contains("InvalidArgument") && said(&output).contains("metadata.confidence"),
+        "{}",
+        said(&output)
+    );
+
+    // With evidence: one machine serves and is enough; the minimum says two.
+    let asked = metrics(&object(tokens.of("viewer"), json!({"confidence": "0.95", "metric": "cpu"})));
+    let answer = eventually("an answer from evidence", Duration::from_secs(60), async || {
+        let output = call("GetMetrics", &asked, &[]).await?;
+        Ok(serde_json::from_slice::<Value>(&output.stdout).ok().filter(|_| output.status.success()))
+    })
+    .await?;
+    assert_eq!(
+        answer,
+        json!({"metricValues": [{"metricName": "instances", "metricValue": "2", "metricValueFloat": 2}]})
+    );
+    // Also by the header, where something stands between that has one.
+    let output = call("GetMetrics", &metrics(&object("", json!({}))), &["-rpc-header", &viewer]).await?;
+    ensure!(output.status.success(), "{}", said(&output));
+    let output = call("IsActive", &object(tokens.of("viewer"), json!({})), &[]).await?;
+    ensure!(said(&output).contains("\"result\": true"), "{}", said(&output));
+    for (method, once) in [("StreamIsActive", "\"result\": true"), ("StreamMetricSpec", "\"targetSize\": \"1\"")] {
+        // The stream goes on after its first message: grpcurl ends it.
+        let output = call(method, &object(tokens.of("viewer"), json!({})), &["-max-time", "2"]).await?;
+        let text = said(&output);
+        ensure!(text.matches(once).count() == 1 && text.contains("DeadlineExceeded"), "{method}: {text}");
+    }
+    // The last good answer stands while nothing new can be said.
+    assert!(agent.terminate().await?.success());
+    let output = call("GetMetrics", &asked, &[]).await?;
+    ensure!(output.status.success(), "{}", said(&output));
+    let log = aggregator.process.output();
+    assert!(!log.contains(tokens.of("viewer")), "a token is in the log");
+    Ok(())
+}
+
+/// KEDA's kinds are in no schema that can be had: what is shipped is checked against one of ours, and so that it finds typos.
+#[tokio::test]
+async fn the_objects_for_keda_are_right_and_typos_in_them_are_found() -> anyhow::Result<()> {
+    let shipped = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/keda");
+    let check = async |files: &[PathBuf]| {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/processes/keda/check.py");
+        anyhow::Ok(Command::new(tool("python")?).arg(script).args(files).output().await?)
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(&shipped)? {
+        files.extend(Some(entry?.path()).filter(|path| path.extension().is_some_and(|end| end == "yaml")));
+    }
+    ensure!(files.len() == 4, "{files:?}");
+    let output = check(&files).await?;
+    ensure!(output.status.success() && said(&output).contains("4 documents"), "{}", said(&output));
+    let directory = tempfile::tempdir()?;
+    let text = std::fs::read_to_string(shipped.join("scaledobject.yaml"))?;
+    for (right, wrong) in [
+        ("scaleTargetRef", "scaleTarget"),
+        ("        group: web", "        grup: web"),
+        ("confidence: \"0.95\"", "confidence: \"1.95\""),
+        ("type: external", "type: extrenal"),
+        ("pollingInterval: 15", "pollingInterval: soon"),
+        ("kind: ScaledObject", "kind: ScaleObject"),
+    ] {
+        ensure!(text.contains(right), "{right} is no longer in the example");
+        let file = directory.path().join("wrong.yaml");
+        std::fs::write(&file, text.replace(right, wrong))?;
+        let output = check(&[file]).await?;
+        ensure!(output.status.code() == Some(1), "{wrong} passes: {}", said(&output));
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! Completions that a shell takes, manual pages that `man` shows without a word of complaint, and exit codes as they are told.
+
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use foreshadow_tests::process::binary;
+use tokio::process::Command;
+
+async fn foreshadow(arguments: &[&str]) -> anyhow::Result<std::process::Output> {
+    Ok(Command::new(binary("foreshadow")?).args(arguments).output().await?)
+}
+
+#[tokio::test]
+async fn bash_completes_commands_and_options_of_both_programs() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    for (program, words, found) in [
+        ("foreshadow", "foreshadow imp", "import"),
+        ("foreshadow", "foreshadow import prometheus --ins", "--instances-query"),
+        ("foreshadow-agent", "foreshadow-agent --join", "--join-token-file"),
+    ] {
+        let made = foreshadow(&["completions", "bash", "--of", program]).await?;
+        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let script = directory.path().join(program);
+        std::fs::write(&script, &made.stdout)?;
+        let last = words.split(' ').count() - 1;
+        let (word, before) = words
+            .rsplit_once(' ')
+            .map(|(rest, word)| (word, rest.rsplit(' ').next().unwrap_or("")))
+            .context("words")?;
+        let function = program.replace('-', "__");
+        let ask = format!(
+            "source {}; COMP_WORDS=({words}); COMP_CWORD={last}; COMP_LINE='{words}'; _{function} {program} '{word}' '{before}'; echo \"${{COMPREPLY[*]}}\"",
+            script.display()
+        );
+        let said = Command::new("bash").args(["--norc", "-c", &ask]).output().await?;
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        ensure!(
+            text.split_whitespace().any(|word| word == found),
+            "{words}: {text} {}",
+            String::from_utf8_lossy(&said.stderr)
+        );
+    }
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        let made = foreshadow(&["completions", shell]).await?;
+        ensure!(made.status.success() && String::from_utf8_lossy(&made.stdout).contains("prometheus"), "{shell}");
+    }
+    Ok(())
+}
+
+fn pages(directory: &Path) -> anyhow::Result<Vec<String>> {
+    let names = std::fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    names.collect()
+}
+
+#[tokio::test]
+async fn every_command_has_a_page_that_man_shows_without_complaint() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let out = directory.path().join("man");
+    let made = foreshadow(&["man", "--out", &out.display().to_string()]).await?;
+    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let pages = pages(&out)?;
+    for name in ["foreshadow.1", "foreshadow-import-prometheus.1", "foreshadow-pause.1", "foreshadow-agent.1"] {
+        ensure!(pages.iter().any(|page| page == name), "{name} in {pages:?}");
+    }
+    let mut text = String::new();
+    for page in &pages {
+        let mut command = Command::new("man");
+        command
+            .args(["--warnings", "-E", "UTF-8", "-l"])
+            .arg(out.join(page))
+            .env("MANWIDTH", "100")
+            .env("LC_ALL", "C.UTF-8");
+        let shown = command.output().await.context("man (Debian package man-db)")?;
+        let complaints = String::from_utf8_lossy(&shown.stderr).into_owned();
+        ensure!(shown.status.success() && complaints.trim().is_empty(), "{page}: {complaints}");
+        if ["foreshadow.1", "foreshadow-agent.1"].contains(&page.as_str()) {
+            text.push_str(&String::from_utf8_lossy(&shown.stdout));
+        }
+    }
+    ensure!(text.matches("Exit codes:").count() == 2, "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn exit_codes_are_what_the_pages_say() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let wrong = directory.path().join("wrong.toml");
+    std::fs::write(&wrong, "[listen]\nadress = 1\n")?;
+    let wrong = wrong.display().to_string();
+    for (arguments, code) in [
+        (vec!["--version"], 0),
+        (vec!["check-config", &wrong], 64),
+        (vec!["no-such-command"], 64),
+        (vec!["import", "prometheus"], 64),
+        (vec!["import", "csv", "/nowhere.csv", "--group", "web"], 1),
+        (vec!["groups-that-are-not", "--json"], 64),
+        (vec!["journal", "--url", "http://127.0.0.1:1"], 1),
+    ] {
+        let output = foreshadow(&arguments).await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(code), "{arguments:?}: {:?} {said}", output.status);
+        ensure!(code == 0 || !said.trim().is_empty(), "{arguments:?} fails without a word");
+    }
+    Ok(())
+}
