@@ -125,6 +125,7 @@ impl GroupLimits {
                 let there = file.windows.iter().find(|window| window.name == accepted.name);
                 let said = there.map_or_else(|| "nothing".to_owned(), |window| word(&window.weekly));
                 seen.note(format!("window.{}", accepted.name), said, word(&accepted.weekly));
+                windows.retain(|window| window.name != accepted.name);
                 windows.push(accepted.clone());
             }
         }
@@ -326,7 +327,7 @@ mod tests {
             ("window.office", |it| it.windows = vec![window(Some(8), Some(15), "09:00")]),
             ("confidence", |it| it.policy.confidence = 0.8),
             ("targets.cpu", |it| it.policy.targets = BTreeMap::from([(Metric::Cpu, 95.0)])),
-            ("targets.cpu", |it| it.policy.targets = BTreeMap::from([(Metric::Memory, 60.0)])),
+            ("targets.cpu", |it| it.policy.targets.clear()),
             ("reactive_targets.cpu", |it| it.policy.reactive_targets.clear()),
             ("weights", |it| it.policy.weights = BTreeMap::from([("m5.large".to_owned(), 9.0)])),
             ("bandwidth_bits", |it| it.policy.bandwidth_bits = BTreeMap::from([("m5.large".to_owned(), 1e9)])),
@@ -378,7 +379,11 @@ mod tests {
             ("shadow.maximum_seconds", |it| it.shadow.maximum_seconds = 604_800),
             ("shadow.default_seconds", |it| it.shadow.default_seconds = 7_200),
             ("group.web.shadow_seconds", |it| {
+<<<<<<< HEAD
                 it.shadow.groups.insert(Id::new("group", "web").expect("id"), 7_200);
+=======
+                it.shadow.groups.insert(Id::new("group", "web").expect("an id"), 7_200);
+>>>>>>> leash
             }),
             ("shadow.instance_types.t3.micro", |it| {
                 it.shadow.instance_types.insert("t3.micro".to_owned(), 7_200);

@@ -7,7 +7,7 @@ use foreshadow_proto::convert::Id;
 use planner::demand::InstanceMode;
 use planner::evidence::{Instance, Inventory, Origin, Shadow, Unfit};
 
-use super::slices::{InstanceSlices, SLICES_PER_MINUTE, Signal};
+use super::slices::{InstanceSlices, Signal};
 use crate::act::Outlook;
 use crate::clock::Now;
 use crate::observe::{self, GroupSnapshot, MemberSnapshot};
@@ -20,6 +20,7 @@ const QUIET_PACKETS: f64 = 50.0;
 /// A newest sample this old, seconds, is no voice any more.
 const SILENT_SECONDS: i64 = 120;
 
+<<<<<<< HEAD
 /// What its group has to say of a shadow.
 #[derive(Debug, Clone, Copy)]
 struct Standing<'a> {
@@ -45,9 +46,13 @@ fn stolen(snapshot: &GroupSnapshot, slices: &HashMap<Id, InstanceSlices>, now: N
 }
 
 /// Whether somebody talks to an instance now, by the last minute of its network; `None` where that is not heard.
+=======
+/// Whether somebody talks to an instance now, by the newest ten seconds of its network; `None` where that is not heard.
+>>>>>>> leash
 pub fn is_talked_to(slices: &InstanceSlices, serving_packets: Option<f64>, now: i64) -> Option<bool> {
     let now_slice = now.div_euclid(10);
-    let packets = slices.mean(Signal::Packets, now_slice - SLICES_PER_MINUTE..now_slice)?;
+    // What went on before it left is no sign of what goes on now.
+    let packets = (1..=3).find_map(|back| slices.mean(Signal::Packets, now_slice - back..now_slice - back + 1))?;
     Some(packets > quiet_limit(serving_packets))
 }
 

@@ -12,12 +12,15 @@ use tokio::time::Instant;
 
 use super::AwsFleet;
 use super::fault::Fault;
+use crate::fleet::Reach;
 use crate::supervise::random;
 
 /// First and longest wait after a throttle. Well below the deadline of a call.
 const THROTTLED_FOR: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// A description that failed for a reason that passes is asked for this often in all.
 const ATTEMPTS: u32 = 3;
+/// After the first time, at most; twice that after the second.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// The budgets of an account, by region. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -99,11 +102,16 @@ impl AwsFleet {
         E: std::error::Error + ProvideErrorMetadata + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
+        let local = self.reach == Reach::Loopback;
         let asked = async {
             let mut attempt = 1;
             loop {
                 match self.change(ask()).await {
-                    Err(fault) if attempt < ATTEMPTS && fault.passes() => attempt += 1,
+                    // A local endpoint that does not have the call will not have it a moment later.
+                    Err(fault) if attempt < ATTEMPTS && fault.passes() && !fault.is_unknown_call(local) => {
+                        tokio::time::sleep((AGAIN_AFTER * attempt).mul_f64(0.5 + 0.5 * dice())).await;
+                        attempt += 1;
+                    }
                     result => return result,
                 }
             }

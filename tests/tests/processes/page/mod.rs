@@ -119,8 +119,8 @@ impl World {
         let first = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
         // That its cloud is this machine is a program's word: it counts once somebody said so too.
         let accepted =
-            web::request(Method::POST, &format!("{}/limits", first.url), &[], r#"{"reason": "a test"}"#).await?;
-        anyhow::ensure!(accepted.status.is_success(), "{}", accepted.text());
+            web::request(http::Method::POST, &format!("{}/limits", first.url), &[], r#"{"reason": "a test"}"#).await?;
+        anyhow::ensure!(accepted.status.is_success(), "{}", accepted.body);
         assert!(first.process.terminate().await?.success());
         seed::history(directory.path(), now()).await?;
         let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
