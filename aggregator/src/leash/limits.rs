@@ -379,11 +379,7 @@ mod tests {
             ("shadow.maximum_seconds", |it| it.shadow.maximum_seconds = 604_800),
             ("shadow.default_seconds", |it| it.shadow.default_seconds = 7_200),
             ("group.web.shadow_seconds", |it| {
-<<<<<<< HEAD
-                it.shadow.groups.insert(Id::new("group", "web").expect("id"), 7_200);
-=======
                 it.shadow.groups.insert(Id::new("group", "web").expect("an id"), 7_200);
->>>>>>> leash
             }),
             ("shadow.instance_types.t3.micro", |it| {
                 it.shadow.instance_types.insert("t3.micro".to_owned(), 7_200);

@@ -20,7 +20,6 @@ const QUIET_PACKETS: f64 = 50.0;
 /// A newest sample this old, seconds, is no voice any more.
 const SILENT_SECONDS: i64 = 120;
 
-<<<<<<< HEAD
 /// What its group has to say of a shadow.
 #[derive(Debug, Clone, Copy)]
 struct Standing<'a> {
@@ -45,10 +44,7 @@ fn stolen(snapshot: &GroupSnapshot, slices: &HashMap<Id, InstanceSlices>, now: N
     snapshot.members.iter().filter_map(of).collect()
 }
 
-/// Whether somebody talks to an instance now, by the last minute of its network; `None` where that is not heard.
-=======
 /// Whether somebody talks to an instance now, by the newest ten seconds of its network; `None` where that is not heard.
->>>>>>> leash
 pub fn is_talked_to(slices: &InstanceSlices, serving_packets: Option<f64>, now: i64) -> Option<bool> {
     let now_slice = now.div_euclid(10);
     // What went on before it left is no sign of what goes on now.
