@@ -65,24 +65,42 @@ def shell(path: Path) -> list:
     return [block for block in blocks(path) if block.info.split(" ")[0] == "sh"]
 
 
+def inline(path: Path) -> list:
+    """What stands between backquotes in running text, and begins with the name of one of ours."""
+    text = re.sub(r"^ *```.*?^ *```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [" ".join(found.split()) for found in re.findall(r"`(foreshadow(?:-agent)? [^`]+)`", text)]
+
+
 def commands(text: str):
     """The calls of our programs in a block, as words."""
-    joined = text.replace("\\\n", " ")
-    for line in joined.splitlines():
-        for part in re.split(r"[;|&]|\$\(|(?<=\()", re.sub(r"(^|\s)#.*$", "", line)):
-            part = part.strip().rstrip(")")
-            if re.match(r"(\S*/)?foreshadow(-agent)?(\.new)? ", part + " "):
-                try:
-                    yield shlex.split(re.sub(r"\d?>\s*\S+", "", part))
-                except ValueError:
-                    raise AssertionError(f"{part}: cannot be read as words") from None
+    for line in text.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        call, into_file = [], False
+        try:
+            words = [*lexer, ";"]
+        except ValueError:
+            # Part of something that goes over several lines; none of ours does.
+            assert not re.match(r"\s*foreshadow", line), f"{line}: cannot be read as words"
+            continue
+        for word in words:
+            if set(word) <= set("();|&"):
+                if call and re.fullmatch(r"(\S*/)?foreshadow(-agent)?(\.new)?", call[0]):
+                    yield call
+                call = []
+            elif set(word) <= set("<>"):
+                into_file = True
+            elif into_file:
+                into_file = False
+            else:
+                call.append(word)
 
 
 class Documents(Check):
     def run_in(self, kind: str, documents: dict):
         directory = self.directory()
         world.furnish(directory)
-        ended = on_a_copy(self.directory(), directory, world.script(kind, documents), "--net", timeout=300)
+        ended = on_a_copy(self.directory(), directory, world.script(kind, documents), "--net", timeout=600)
         said = ended.stdout + ended.stderr
         places = [line for line in ended.stderr.splitlines() if line.startswith("@@ ")]
         return ended.returncode, places, said
@@ -124,9 +142,9 @@ class Documents(Check):
     def test_commands_of_ours_exist_with_the_options_they_are_given(self):
         tried = 0
         for path in DOCUMENTS:
-            for block in shell(path):
-                for words in commands(block.text):
-                    where = f"{name_of(path)}:{block.line}: {' '.join(words)}"
+            for text in [block.text for block in shell(path)] + inline(path):
+                for words in commands(text):
+                    where = f"{name_of(path)}: {' '.join(words)}"
                     program = Path(words[0]).name.removesuffix(".new")
                     chain, options = [], []
                     for word in words[1:]:
@@ -175,7 +193,7 @@ def anchors(path: Path) -> set:
 
 @functools.cache
 def usage(program: str, chain: tuple) -> str:
-    return Check().run_tool(binary(program), *chain, "--help")
+    return Check().run_tool(binary(program), *(word for word in chain if word != "help"), "--help")
 
 
 @functools.cache

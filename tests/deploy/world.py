@@ -132,10 +132,14 @@ def furnish(directory: Path):
     begin = datetime.datetime(2026, 10, 1, tzinfo=datetime.timezone.utc)
     with (directory / "load.csv").open("w") as file:
         file.write("timestamp,value\n")
-        for step in range(4 * 96):
+        for step in range(3 * 96):
             at = begin + datetime.timedelta(minutes=15 * step)
             load = 1000 + 600 * math.sin(2 * math.pi * (step / 96 - 0.3)) + 40 * math.sin(step * 1.7)
             file.write(f"{at:%Y-%m-%dT%H:%M:%SZ},{load:.1f}\n")
+    yesterday = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
+    minutes = (yesterday + datetime.timedelta(minutes=minute) for minute in range(600))
+    rows = (f"{at:%Y-%m-%dT%H:%M}:00Z,{40 + minute % 20},3" for minute, at in enumerate(minutes))
+    (directory / "past.csv").write_text("timestamp,value,instances\n" + "\n".join(rows) + "\n")
     tomorrow = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
     calendar = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//x//y//EN", "BEGIN:VEVENT", "UID:1@example.org"]
     calendar += [f"DTSTAMP:{tomorrow:%Y%m%dT%H%M%SZ}", f"DTSTART:{tomorrow:%Y%m%dT180000Z}", "DURATION:PT2H"]
@@ -159,5 +163,5 @@ def script(kind: str, documents: dict) -> str:
         # What defines functions comes first: a runbook begins with what is needed first.
         ordered = sorted(blocks, key=lambda block: "() {" not in block.text)
         body = "\n".join(f"echo '@@ {name}:{block.line}' >&2\n{block.text}" for block in ordered)
-        lines.append(f"timeout 90 bash -e <<'THE DOCUMENT ENDS' || {{ echo '@@ failed' >&2; exit 1; }}\n{body}\nTHE DOCUMENT ENDS")
+        lines.append(f"timeout 240 bash -e <<'THE DOCUMENT ENDS' || {{ echo '@@ failed' >&2; exit 1; }}\n{body}\nTHE DOCUMENT ENDS")
     return "\n".join(lines)
