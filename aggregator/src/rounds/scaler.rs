@@ -81,6 +81,9 @@ const fn is_doubt(hold: &Hold) -> bool {
         | Hold::Deploying
         | Hold::ClockJump
         | Hold::CommonCause
+        | Hold::Hung { .. }
+        | Hold::Stolen { .. }
+        | Hold::NeverReady { .. }
         | Hold::UnauthenticatedEvidence
         | Hold::Paused => true,
         Hold::BaselineInDoubt { .. }
@@ -89,6 +92,9 @@ const fn is_doubt(hold: &Hold) -> bool {
         | Hold::ForeignScaleIn
         | Hold::Untold
         | Hold::LaunchesFailing
+        | Hold::BackOff { .. }
+        | Hold::Unpriced { .. }
+        | Hold::CarriesTooMuch { .. }
         | Hold::ClaimedGroup
         | Hold::AtMinimum { .. }
         | Hold::AtMaximum { .. }
@@ -135,6 +141,7 @@ mod tests {
             serving: 8,
             warming: 2,
             needs: vec![needs],
+            wants_in: 0,
             binding: None,
             need_now: Some(4),
             need_ahead: Some(ahead),

@@ -362,7 +362,7 @@ impl Service {
 
     /// Minutes of those whose past a group goes on with.
     async fn follow(&self, group: &Id, from: i64, to: i64) -> anyhow::Result<Vec<Minute>> {
-        let Some(configured) = self.options.policies.get(group) else { return Ok(Vec::new()) };
+        let configured = self.act.leash().policy(group);
         let mut followed = Vec::new();
         for other in &configured.history {
             for metric in configured.policy.targets.keys() {
