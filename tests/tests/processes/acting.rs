@@ -25,7 +25,7 @@ const HIGH: f64 = 640.0;
 const CONFIG: &str = "\
 [inventory]\ninterval_seconds = 5\nwarm_up_seconds = 0\ndrain_seconds = 10\n\
 [inventory.aws]\ngroups = [\"web\"]\n\
-[shadow]\ndefault_seconds = 60\nmaximum_seconds = 3600\n\
+[shadow]\ndefault_seconds = 90\nmaximum_seconds = 3600\n\
 [safety]\nwarm_up_seconds = 0\nquiet_seconds = 20\nshare_15_minutes = 1.0\nshare_6_hours = 1.0\nfleet_share = 1.0\n\
 [group.web]\nminimum = 2\nmaximum = 30\nlaunch_lead_seconds = 30\nreattach_lead_seconds = 10\n";
 

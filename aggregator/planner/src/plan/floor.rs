@@ -27,7 +27,7 @@ pub(super) fn keep(
     let conditions = &evidence.conditions;
     let Some(floor) = conditions.floor else { return Outcome::default() };
     if !conditions.foreign_scale_in {
-        return give_back(now, policy, evidence, floor, standing);
+        return give_back(now, policy, evidence, floor, needs, standing);
     }
     if needs.iter().all(|need| need.reactive.is_none()) {
         return Outcome::default();
@@ -67,10 +67,19 @@ pub(super) fn keep(
 
 /// Where nobody else scales in it shields nobody. It was raised to launch, and goes back when all of them serve: the provider
 /// launches no one and ends no one by that.
-fn give_back(now: i64, policy: &Policy, evidence: &Evidence, floor: Floor, standing: &[Hold]) -> Outcome {
+fn give_back(
+    now: i64,
+    policy: &Policy,
+    evidence: &Evidence,
+    floor: Floor,
+    needs: &[MetricNeeds],
+    standing: &[Hold],
+) -> Outcome {
     let (from, to) = (floor.now, floor.own.max(policy.floor_within_sight(now).instances));
     let coming = count(evidence, InstanceMode::Warming).saturating_add(evidence.inventory.expected);
-    if to >= from || coming > 0 || count(evidence, InstanceMode::Serving) < from {
+    let serving = count(evidence, InstanceMode::Serving);
+    // What this plan launches raises it first.
+    if to >= from || coming > 0 || serving < from || asked_for(needs) > serving {
         return Outcome::default();
     }
     if standing.iter().any(|hold| stops(hold, true)) {
@@ -228,6 +237,8 @@ mod tests {
         assert_eq!(floor((20, 2), |_| {}), Some((20, 2)));
         assert_eq!(floor((20, 1), |_| {}), Some((20, 2)), "not below the group's own minimum");
         assert_eq!(floor((20, 5), |_| {}), Some((20, 5)), "nor below the user's own");
+        let more = planned(20, 3.0, Some((20, 2)), |evidence| evidence.conditions.foreign_scale_in = false);
+        assert_eq!(floor_of(&more), None, "more are launched first");
         assert_eq!(floor((2, 2), |_| {}), None);
         assert_eq!(floor((21, 2), |_| {}), None, "one is missing still");
         assert_eq!(floor((20, 2), |evidence| evidence.inventory.expected = 1), None, "one is on its way");
