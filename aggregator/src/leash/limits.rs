@@ -29,6 +29,8 @@ pub struct GroupLimits {
     change_cost: f64,
     launches_per_hour: u32,
     spend_per_hour: Option<f64>,
+    #[serde(default)]
+    shadows_at_most: Option<u32>,
     silent_at_limit: AtLimit,
     adopt: Adopt,
     shadow_by: ShadowBy,
@@ -79,6 +81,7 @@ impl GroupLimits {
             change_cost: policy.change_cost,
             launches_per_hour: policy.launches_per_hour,
             spend_per_hour: policy.spend_per_hour,
+            shadows_at_most: policy.shadows_at_most,
             silent_at_limit: policy.silent_at_limit,
             adopt: policy.adopt,
             shadow_by: policy.shadow_by,
@@ -104,6 +107,7 @@ impl GroupLimits {
         policy.change_cost = self.change_cost;
         policy.launches_per_hour = self.launches_per_hour;
         policy.spend_per_hour = self.spend_per_hour;
+        policy.shadows_at_most = self.shadows_at_most;
         policy.silent_at_limit = self.silent_at_limit;
         policy.adopt = self.adopt;
         policy.shadow_by = self.shadow_by;
@@ -137,6 +141,14 @@ impl GroupLimits {
             }
             (None, now) => now,
         };
+        let shadows_at_most = match (self.shadows_at_most, file.shadows_at_most) {
+            (Some(before), Some(now)) => Some(seen.at_most("shadows_at_most", before, now)),
+            (Some(before), None) => {
+                seen.note("shadows_at_most", "nothing", before);
+                Some(before)
+            }
+            (None, now) => now,
+        };
         let held = Self {
             minimum: self.minimum.tightened(file.minimum, true, least, &mut seen),
             maximum: self.maximum.tightened(file.maximum, false, most, &mut seen),
@@ -160,6 +172,7 @@ impl GroupLimits {
             change_cost: seen.at_least("change_cost", self.change_cost, file.change_cost),
             launches_per_hour: seen.at_most("launches_per_hour", self.launches_per_hour, file.launches_per_hour),
             spend_per_hour,
+            shadows_at_most,
             silent_at_limit: seen.unless(
                 "silent_at_limit",
                 AtLimit::Terminate,
@@ -298,6 +311,7 @@ mod tests {
         configured.minimum = Bound::of(Some(3));
         configured.maximum = Bound::of(Some(20));
         configured.policy.spend_per_hour = Some(10.0);
+        configured.policy.shadows_at_most = Some(5);
         configured.policy.reactive_targets = BTreeMap::from([(Metric::Cpu, 50.0)]);
         configured.windows = vec![window(Some(8), Some(15), "08:00")];
         change(&mut configured);
@@ -314,7 +328,7 @@ mod tests {
     #[test]
     fn every_way_to_loosen_a_group_is_held_back_and_told_and_the_way_back_is_free() {
         type Change = fn(&mut GroupPolicy);
-        let ways: [(&str, Change); 24] = [
+        let ways: [(&str, Change); 26] = [
             ("minimum", |it| it.minimum = Bound::of(Some(2))),
             ("minimum", |it| it.minimum = Bound::of(None)),
             ("maximum", |it| it.maximum = Bound::of(Some(21))),
@@ -336,6 +350,8 @@ mod tests {
             ("launches_per_hour", |it| it.policy.launches_per_hour = 100_000),
             ("spend_per_hour", |it| it.policy.spend_per_hour = None),
             ("spend_per_hour", |it| it.policy.spend_per_hour = Some(11.0)),
+            ("shadows_at_most", |it| it.policy.shadows_at_most = None),
+            ("shadows_at_most", |it| it.policy.shadows_at_most = Some(6)),
             ("silent_at_limit", |it| it.policy.silent_at_limit = AtLimit::Terminate),
             ("adopt", |it| it.policy.adopt = Adopt::All),
             ("hold_terminating", |it| it.policy.hold_terminating = true),
