@@ -38,6 +38,23 @@ impl Comparison {
     }
 
     /// A value that is looser the lower it is.
+    /// At most what was accepted, where anything limits it at all.
+    pub fn limited<T: PartialOrd + Copy + Display>(
+        &mut self,
+        field: &str,
+        accepted: Option<T>,
+        file: Option<T>,
+    ) -> Option<T> {
+        match (accepted, file) {
+            (Some(before), Some(now)) => Some(self.at_most(field, before, now)),
+            (Some(before), None) => {
+                self.note(field, "nothing", before);
+                Some(before)
+            }
+            (None, now) => now,
+        }
+    }
+
     pub fn at_least<T: PartialOrd + Copy + Display>(&mut self, field: impl Into<String>, accepted: T, file: T) -> T {
         if file < accepted {
             self.note(field, file, accepted);

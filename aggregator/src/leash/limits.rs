@@ -133,22 +133,6 @@ impl GroupLimits {
                 windows.push(accepted.clone());
             }
         }
-        let spend_per_hour = match (self.spend_per_hour, file.spend_per_hour) {
-            (Some(before), Some(now)) => Some(seen.at_most("spend_per_hour", before, now)),
-            (Some(before), None) => {
-                seen.note("spend_per_hour", "nothing", before);
-                Some(before)
-            }
-            (None, now) => now,
-        };
-        let shadows_at_most = match (self.shadows_at_most, file.shadows_at_most) {
-            (Some(before), Some(now)) => Some(seen.at_most("shadows_at_most", before, now)),
-            (Some(before), None) => {
-                seen.note("shadows_at_most", "nothing", before);
-                Some(before)
-            }
-            (None, now) => now,
-        };
         let held = Self {
             minimum: self.minimum.tightened(file.minimum, true, least, &mut seen),
             maximum: self.maximum.tightened(file.maximum, false, most, &mut seen),
@@ -171,8 +155,8 @@ impl GroupLimits {
             late_cost_per_hour: seen.at_least("late_cost_per_hour", self.late_cost_per_hour, file.late_cost_per_hour),
             change_cost: seen.at_least("change_cost", self.change_cost, file.change_cost),
             launches_per_hour: seen.at_most("launches_per_hour", self.launches_per_hour, file.launches_per_hour),
-            spend_per_hour,
-            shadows_at_most,
+            spend_per_hour: seen.limited("spend_per_hour", self.spend_per_hour, file.spend_per_hour),
+            shadows_at_most: seen.limited("shadows_at_most", self.shadows_at_most, file.shadows_at_most),
             silent_at_limit: seen.unless(
                 "silent_at_limit",
                 AtLimit::Terminate,
