@@ -37,8 +37,7 @@ impl Comparison {
         }
     }
 
-    /// A value that is looser the lower it is.
-    /// At most what was accepted, where anything limits it at all.
+    /// The same, where it may not be limited at all.
     pub fn limited<T: PartialOrd + Copy + Display>(
         &mut self,
         field: &str,
@@ -55,6 +54,7 @@ impl Comparison {
         }
     }
 
+    /// A value that is looser the lower it is.
     pub fn at_least<T: PartialOrd + Copy + Display>(&mut self, field: impl Into<String>, accepted: T, file: T) -> T {
         if file < accepted {
             self.note(field, file, accepted);
