@@ -23,7 +23,7 @@ use super::intents::{Intents, Line};
 use super::journal::{Effect, Event, Intent, Settled};
 use super::leads::{Kind, Lead, Leads};
 use super::overdue::{self, Overdue};
-use super::reaper::{Reaper, Stranded};
+use super::reaper::{self, Reaper, Stranded};
 use super::verdicts::{self, Planned, Verdict};
 use crate::clock::Clock;
 use crate::decision::{Decision, DecisionLog};
@@ -657,6 +657,10 @@ impl Service {
             if let Err(error) = self.sessions.close(instance, "terminated", now).await {
                 tracing::warn!(%error, "a session of what was terminated is not closed");
             }
+        }
+        // What is not tagged now, since it is paused, the reaper makes good.
+        if !reaper::may_tag(&self.handle.control().standing(group)) {
+            return;
         }
         let open = self.sessions.open_in(group).await;
         let outside: Vec<ShadowSession> =

@@ -443,6 +443,9 @@ impl World {
         for instance in &after.ended {
             drop(self.book.close(instance, "terminated", self.faults.clocks(intent.written_at)));
         }
+        if !reaper::may_tag(&self.standing) {
+            return;
+        }
         drop(call::untag(&*self.fleet, &after.inside).now_or_never());
         let outside = after.outside.iter().filter_map(|instance| self.book.open(instance));
         outside.for_each(|session| self.tag(session));
