@@ -18,11 +18,10 @@ impl Revised {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), now);
     }
 
-    /// Whether a group's past was changed and has come to rest; each change is told once.
-    pub(super) fn take(&self, group: &Id, now: i64) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let settled = all.get(group).is_some_and(|at| now - at >= SETTLED_SECONDS);
-        settled && all.remove(group).is_some()
+    /// Whether a group's past was changed after `since` and has come to rest, seconds since boot.
+    pub(super) fn settled(&self, group: &Id, since: i64, now: i64) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(group).is_some_and(|at| *at >= since && now - at >= SETTLED_SECONDS)
     }
 }
 
@@ -33,11 +32,11 @@ mod tests {
     #[test]
     fn a_change_is_told_once_and_when_it_has_come_to_rest() {
         let (revised, group) = (Revised::default(), Id::new("group", "web").expect("an id"));
-        assert!(!revised.take(&group, 100));
+        assert!(!revised.settled(&group, 0, 100));
         revised.tell(&group, 100);
         revised.tell(&group, 103);
-        assert!(!revised.take(&group, 107), "more may be on its way");
-        assert!(revised.take(&group, 108));
-        assert!(!revised.take(&group, 200), "once");
+        assert!(!revised.settled(&group, 0, 107), "more may be on its way");
+        assert!(revised.settled(&group, 0, 108));
+        assert!(!revised.settled(&group, 108, 200), "once");
     }
 }

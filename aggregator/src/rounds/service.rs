@@ -141,6 +141,8 @@ struct Group {
     /// When a decision of it was written down last.
     recorded: Option<i64>,
     pulse: Pulse,
+    /// When its past was read last, seconds since boot.
+    learned: i64,
 }
 
 impl Service {
@@ -342,7 +344,14 @@ impl Service {
         round.set_pool(self.options.pool.clone());
         let newest = self.read_past(group, &mut round, now - HISTORY_SECONDS, now).await?;
         let closed = newest.max((now - CATCH_UP_SECONDS).div_euclid(60) * 60);
-        Ok(Group { round: Some(round), closed, last_plan: None, recorded: None, pulse: Pulse::default() })
+        Ok(Group {
+            round: Some(round),
+            closed,
+            last_plan: None,
+            recorded: None,
+            pulse: Pulse::default(),
+            learned: self.clock.boot_seconds(),
+        })
     }
 
     /// A round's past from the store, and that of those it goes on with. Gives the end of the newest minute that was measured
@@ -391,7 +400,14 @@ impl Service {
         };
         round.set_policy(policy.clone());
         round.announce(self.calendar.of(group));
-        if self.revised.take(group, self.clock.boot_seconds()) {
+        let boot = self.clock.boot_seconds();
+        let learned = self.groups.get(group).map_or(boot, |state| state.learned);
+        let others =
+            self.options.policies.get(group).map(|configured| configured.history.as_slice()).unwrap_or_default();
+        if std::iter::once(group).chain(others).any(|past| self.revised.settled(past, learned, boot)) {
+            if let Some(state) = self.groups.get_mut(group) {
+                state.learned = boot;
+            }
             tracing::info!(%group, "its past was changed: learned anew");
             round.forget_past();
             if let Err(error) = self.read_past(group, &mut round, now - HISTORY_SECONDS, now).await {
