@@ -402,9 +402,8 @@ impl Service {
         round.announce(self.calendar.of(group));
         let boot = self.clock.boot_seconds();
         let learned = self.groups.get(group).map_or(boot, |state| state.learned);
-        let others =
-            self.options.policies.get(group).map(|configured| configured.history.as_slice()).unwrap_or_default();
-        if std::iter::once(group).chain(others).any(|past| self.revised.settled(past, learned, boot)) {
+        let others = self.act.leash().policy(group).history;
+        if std::iter::once(group).chain(&others).any(|past| self.revised.settled(past, learned, boot)) {
             if let Some(state) = self.groups.get_mut(group) {
                 state.learned = boot;
             }
