@@ -118,6 +118,9 @@ impl World {
             Ok(web::get(&world.url("/groups/web")).await?.status.is_success().then_some(()))
         })
         .await?;
+        // A program's word about where its cloud is counts when somebody vouches for it.
+        let answer = web::request(Method::POST, &world.url("/limits"), &[], r#"{"reason": "a test"}"#).await?;
+        ensure!(answer.status.is_success(), "{}", answer.body);
         let mode = r#"{"mode": "scale-out", "reason": "the test"}"#;
         let answer = web::request(Method::POST, &world.url("/groups/web/mode"), &[], mode).await?;
         ensure!(answer.status.is_success(), "{}", answer.body);
