@@ -1,9 +1,9 @@
 //! What must follow when an intent is settled: whose a machine is from now on, and which tags it carries. Pure; the service
 //! and the simulated weeks carry the same out.
 //!
-//! A machine that stands outside its group carries its lease, whatever became of the call. Only what is known to be back
-//! in its group, or never to have left it, loses its tags; what is in doubt keeps them, and the reaper takes them off when
-//! they have run out and the machine turns out to serve.
+//! Only what is known to be back in its group, or never to have left it, loses its tags; what is in doubt keeps them, and
+//! the reaper takes them off when they have run out and the machine turns out to serve. What could not be brought back has
+//! lost its lease, and is tried again soon: the reaper tags it once more when nothing comes of that.
 
 use foreshadow_proto::convert::Id;
 
@@ -17,8 +17,6 @@ pub struct Aftermath {
     pub inside: Vec<Id>,
     /// Seen in its group, but a call that takes it out may still be on its way.
     pub in_doubt: Vec<Id>,
-    /// Still outside: it carries its lease again.
-    pub outside: Vec<Id>,
     /// It is no more: its session ends.
     pub ended: Vec<Id>,
 }
@@ -32,7 +30,7 @@ impl Aftermath {
                 Self { inside: rest(instances), ..Self::default() }
             }
             (Settled::Done { instances }, action) if action.brings_back() => {
-                Self { inside: instances.clone(), outside: rest(instances), ..Self::default() }
+                Self { inside: instances.clone(), ..Self::default() }
             }
             (Settled::Done { instances }, Action::Terminate { .. }) => {
                 Self { ended: instances.clone(), ..Self::default() }
@@ -42,9 +40,6 @@ impl Aftermath {
             }
             (Settled::Refused { .. }, action) if action.takes_out() => {
                 Self { in_doubt: named.to_vec(), ..Self::default() }
-            }
-            (Settled::Refused { .. }, action) if action.brings_back() => {
-                Self { outside: named.to_vec(), ..Self::default() }
             }
             _ => Self::default(),
         }
@@ -69,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_outside_carries_a_lease_and_whoever_is_inside_does_not() {
+    fn whoever_is_inside_beyond_doubt_carries_no_lease() {
         let both = ids(&["i-1", "i-2"]);
         let half = Settled::Done { instances: ids(&["i-1"]) };
         let refused = |in_doubt| Settled::Refused { why: vec!["no".to_owned()], by_cloud: true, in_doubt };
@@ -82,11 +77,10 @@ mod tests {
             assert_eq!(after(action, &refused(true)), unknown, "the call may come yet");
         }
         for action in [Action::Attach { instances: both.clone() }, Action::ExitStandby { instances: both.clone() }] {
-            let back = Aftermath { inside: ids(&["i-1"]), outside: ids(&["i-2"]), ..Aftermath::default() };
+            let back = Aftermath { inside: ids(&["i-1"]), ..Aftermath::default() };
             assert_eq!(after(action.clone(), &half), back);
-            let out = Aftermath { outside: both.clone(), ..Aftermath::default() };
-            assert_eq!(after(action.clone(), &refused(false)), out);
-            assert_eq!(after(action, &refused(true)), out);
+            assert_eq!(after(action.clone(), &refused(false)), Aftermath::default());
+            assert_eq!(after(action, &refused(true)), Aftermath::default());
         }
         let ended = Aftermath { ended: ids(&["i-1"]), ..Aftermath::default() };
         assert_eq!(after(Action::Terminate { instances: both.clone() }, &half), ended);

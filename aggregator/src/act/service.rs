@@ -662,21 +662,10 @@ impl Service {
         if !reaper::may_tag(&self.handle.control().standing(group)) {
             return;
         }
-        let open = self.sessions.open_in(group).await;
-        let outside: Vec<ShadowSession> =
-            open.into_iter().filter(|session| after.outside.contains(&session.instance)).collect();
-        let Some(fleet) = self.source(group).filter(|_| !after.inside.is_empty() || !outside.is_empty()) else {
-            return;
-        };
-        let handle = self.handle.clone();
+        let Some(fleet) = self.source(group).filter(|_| !after.inside.is_empty()) else { return };
         self.tasks.spawn(async move {
-            if !after.inside.is_empty()
-                && let Err(error) = call::untag(&*fleet, &after.inside).await
-            {
+            if let Err(error) = call::untag(&*fleet, &after.inside).await {
                 tracing::warn!(%error, instances = ?after.inside, "who serves carries the tags of a lease on");
-            }
-            for session in outside {
-                handle.follow_lease(&session, Some(fleet.name())).await;
             }
             Came::Nothing
         });

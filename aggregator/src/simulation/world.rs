@@ -447,8 +447,6 @@ impl World {
             return;
         }
         drop(call::untag(&*self.fleet, &after.inside).now_or_never());
-        let outside = after.outside.iter().filter_map(|instance| self.book.open(instance));
-        outside.for_each(|session| self.tag(session));
     }
 }
 
