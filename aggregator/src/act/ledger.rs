@@ -18,8 +18,10 @@ use crate::fleet::Action;
 const LAUNCH_FAILED_AFTER: i64 = 900;
 /// First and longest wait after a launch failed, seconds (Cluster Autoscaler's node group back-off).
 const BACK_OFF: (i64, i64) = (300, 1_800);
-/// First and longest time, seconds, for which a shadow that could not be brought back twice is not tried again: meanwhile
-/// others are launched in its place. Once may be a description that does not show yet that its lease was taken off.
+/// So often a shadow is tried to be brought back at once: a description may not show yet that its lease was taken off.
+const TRIED_AT_ONCE: u32 = 5;
+/// First and longest time, seconds, for which one that could not be brought back so often is not tried again: meanwhile
+/// others are launched in its place.
 const TRIED_AGAIN_AFTER: (i64, i64) = (120, 1_800);
 /// Failures further apart than this are no row, seconds (Cluster Autoscaler's `node-group-backoff-reset-timeout`).
 const FORGIVEN_AFTER: i64 = 3 * 3_600;
@@ -146,7 +148,9 @@ impl Ledger {
 
     /// Shadows that are not tried again yet.
     pub fn kept_out(&self, now: i64) -> BTreeSet<Id> {
-        let waits = |(at, times): &(i64, u32)| *times > 1 && now < at + doubled(TRIED_AGAIN_AFTER, times - 1);
+        let waits = |(at, times): &(i64, u32)| {
+            *times >= TRIED_AT_ONCE && now < at + doubled(TRIED_AGAIN_AFTER, times + 1 - TRIED_AT_ONCE)
+        };
         self.kept_out.iter().filter(|(_, tried)| waits(tried)).map(|(instance, _)| instance.clone()).collect()
     }
 
@@ -497,8 +501,10 @@ mod tests {
         let mut ledger = Ledger::default();
         let attach = intent(Action::Attach { instances: ids(&["s-1"]) });
         let refused = Settled::Refused { why: vec!["its image is gone".to_owned()], by_cloud: true, in_doubt: false };
-        ledger.settled(&attach, &refused, NOW - 10);
-        assert_eq!(ledger.kept_out(NOW - 9), set(&[]), "once is tried again at once");
+        for tried in 1..i64::from(TRIED_AT_ONCE) {
+            ledger.settled(&attach, &refused, NOW - 100 + 10 * tried);
+            assert_eq!(ledger.kept_out(NOW - 99 + 10 * tried), set(&[]), "tried again at once");
+        }
         ledger.settled(&attach, &refused, NOW);
         assert_eq!((ledger.kept_out(NOW + 119), ledger.kept_out(NOW + 120)), (set(&["s-1"]), set(&[])));
         ledger.settled(&attach, &refused, NOW + 120);

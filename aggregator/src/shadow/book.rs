@@ -107,7 +107,10 @@ impl Book {
                 }
                 InstanceMode::Gone => {
                     self.end(&change.instance, now, "silent or terminated", &mut changed);
-                    self.detached.remove(&change.instance);
+                    // One that is only silent, or seems so while a clock jumps, may be heard again and is ours still.
+                    if let Some(mark) = self.detached.get_mut(&change.instance) {
+                        mark.back.get_or_insert(now.wall);
+                    }
                 }
                 InstanceMode::Draining | InstanceMode::Shadow => {}
             }
@@ -393,6 +396,15 @@ mod tests {
         book.follow(&[moved("i-3", InstanceMode::Serving)], later(710));
         book.follow(&[moved("i-3", InstanceMode::Shadow)], later(720));
         assert_eq!(book.open(&id("i-3")).map(|it| it.origin), Some(Origin::Foreign), "we had attached it ourselves");
+    }
+
+    #[test]
+    fn who_seemed_gone_for_a_moment_is_ours_still() {
+        let mut book = book();
+        book.mark_ours(&[id("i-1")], "not needed");
+        book.follow(&[moved("i-1", InstanceMode::Gone)], Now { wall: START.wall + 3_600, ..START });
+        book.follow(&[moved("i-1", InstanceMode::Draining)], later(60));
+        assert_eq!(book.open(&id("i-1")).map(|it| it.origin), Some(Origin::Ours));
     }
 
     #[test]

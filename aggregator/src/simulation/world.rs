@@ -30,8 +30,8 @@ use crate::store::StoreId;
 
 /// Bytes of an average packet, to turn the cloud's traffic into packets.
 const PACKET_BYTES: f64 = 800.0;
-/// Leases are looked after this often, seconds: oftener than in life, which has more time.
-const REAP_EVERY: i64 = 120;
+/// Leases are looked after this often, seconds, as in life.
+const REAP_EVERY: i64 = 600;
 /// Slices kept of each instance: fifteen minutes.
 const KEPT_SLICES: i64 = 90;
 

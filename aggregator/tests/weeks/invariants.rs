@@ -17,7 +17,7 @@ const GROUP: &str = "web";
 /// is at most 50 s old.
 const DESCRIBED_WITHIN: i64 = 180;
 /// Tags that were lost are made good within this, seconds: calls that do it fail as all others do.
-const BARE_FOR: i64 = 1_300;
+const BARE_FOR: i64 = 6_000;
 
 /// Follows every change the cloud was asked for.
 #[derive(Debug)]
