@@ -105,13 +105,8 @@ impl Book {
                         mark.back.get_or_insert(now.wall);
                     }
                 }
-                InstanceMode::Gone => {
-                    self.end(&change.instance, now, "silent or terminated", &mut changed);
-                    // One that is only silent, or seems so while a clock jumps, may be heard again and is ours still.
-                    if let Some(mark) = self.detached.get_mut(&change.instance) {
-                        mark.back.get_or_insert(now.wall);
-                    }
-                }
+                // One that is only silent, or seems so while a clock jumps, may be heard again: its mark stays.
+                InstanceMode::Gone => self.end(&change.instance, now, "silent or terminated", &mut changed),
                 InstanceMode::Draining | InstanceMode::Shadow => {}
             }
         }
@@ -403,7 +398,8 @@ mod tests {
         let mut book = book();
         book.mark_ours(&[id("i-1")], "not needed");
         book.follow(&[moved("i-1", InstanceMode::Gone)], Now { wall: START.wall + 3_600, ..START });
-        book.follow(&[moved("i-1", InstanceMode::Draining)], later(60));
+        book.follow(&[], later(1_800));
+        book.follow(&[moved("i-1", InstanceMode::Draining)], later(1_900));
         assert_eq!(book.open(&id("i-1")).map(|it| it.origin), Some(Origin::Ours));
     }
 

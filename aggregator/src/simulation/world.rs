@@ -143,7 +143,12 @@ impl World {
     /// An operator takes a foreign shadow over.
     pub fn adopt(&mut self, instance: &Id) -> bool {
         let Ok(changed) = self.book.adopt(instance, "an operator") else { return false };
-        changed.sessions.iter().filter(|_| reaper::may_tag(&self.standing)).for_each(|session| self.tag(session));
+        for session in &changed.sessions {
+            self.timeline.lease(&session.instance, session.until * 1_000_000, true);
+            if reaper::may_tag(&self.standing) {
+                self.tag(session);
+            }
+        }
         true
     }
 
