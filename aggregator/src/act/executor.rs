@@ -125,9 +125,6 @@ impl Executor {
             let around = self.surroundings(&group, &intent.action, reach, planned.plan.made_at);
             // What the checker refuses already is not worth a line in the journal, nor a description.
             if !verdicts::refusals(planned, &verdicts::change_of(&intent.action), &self.limits, &around).is_empty() {
-                if intent.action.brings_back() {
-                    self.ledger.keep_out(intent.action.instances(), now);
-                }
                 continue;
             }
             let effects = self.on(Event::Begin(intent), now);

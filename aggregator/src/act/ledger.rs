@@ -139,7 +139,7 @@ impl Ledger {
     }
 
     /// These shadows could not be brought back, whatever the reason: for a while others come in their place.
-    pub fn keep_out(&mut self, instances: &[Id], at: i64) {
+    fn keep_out(&mut self, instances: &[Id], at: i64) {
         for instance in instances {
             let times = self.kept_out.get(instance).map_or(0, |(_, times)| *times);
             self.kept_out.insert(instance.clone(), (at, times.saturating_add(1)));
