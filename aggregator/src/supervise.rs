@@ -89,7 +89,7 @@ pub struct Running {
 pub async fn serve(config: Config) -> Result<(), SuperviseError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(SuperviseError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(SuperviseError::Signal)?;
-    let mut running = start(config).await?;
+    let mut running = Box::pin(start(config)).await?;
     println!("listening on {}", running.url);
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
     let ended = tokio::select! {

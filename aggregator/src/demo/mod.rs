@@ -76,7 +76,7 @@ async fn run(arguments: &Arguments, live: bool) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let directory = DemoDirectory::make()?;
-    let running = start(arguments.listen, directory.0.clone()).await?;
+    let running = Box::pin(start(arguments.listen, directory.0.clone())).await?;
     let mut agent = agent(&running.url)?;
     let pace = simulated::Pace {
         seed: arguments.seed,
@@ -118,7 +118,7 @@ async fn start(first: SocketAddr, directory: PathBuf) -> anyhow::Result<Running>
             store: Store { directory: directory.clone(), ..Store::default() },
             ..Config::default()
         };
-        match supervise::start(config).await {
+        match Box::pin(supervise::start(config)).await {
             Ok(running) => return Ok(running),
             Err(supervise::SuperviseError::Serve(crate::api::ServeError::Bind { source, .. }))
                 if source.kind() == std::io::ErrorKind::AddrInUse

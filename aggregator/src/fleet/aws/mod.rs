@@ -150,14 +150,14 @@ impl Fleet for AwsFleet {
             return Called::Refused { why: format!("{group} is not in inventory.aws.groups") };
         }
         match action {
-            Action::Launch { count, size, zones } => self.launch(group, *count, *size, zones, token).await,
+            Action::Launch { count, size, zones } => Box::pin(self.launch(group, *count, *size, zones, token)).await,
             Action::Attach { instances } => self.attach(group, instances).await,
-            Action::Detach { instances } => self.take_out(group, instances, Out::Detached).await,
-            Action::EnterStandby { instances } => self.take_out(group, instances, Out::Standby).await,
+            Action::Detach { instances } => Box::pin(self.take_out(group, instances, Out::Detached)).await,
+            Action::EnterStandby { instances } => Box::pin(self.take_out(group, instances, Out::Standby)).await,
             Action::ExitStandby { instances } => self.exit_standby(group, instances).await,
             Action::Leave { instances } => self.leave(group, instances).await,
             Action::Terminate { instances } => self.terminate(instances).await,
-            Action::Floor { from, to } => self.floor(group, *from, *to).await,
+            Action::Floor { from, to } => Box::pin(self.floor(group, *from, *to)).await,
         }
     }
 
