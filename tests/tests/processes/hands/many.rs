@@ -1,6 +1,6 @@
 //! Many groups at once: what is asked, what one group that is not there does to the others, and that a throttle is everybody's.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use foreshadow::fleet::{Budgets, Called, Fleet as _};
@@ -74,7 +74,7 @@ async fn a_throttle_of_one_service_is_waited_for_by_all_that_ask_there() -> anyh
     for _ in 0..3 {
         assert!(fleet.outside(&id("web"), &one).await.is_err());
     }
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     let action = foreshadow::fleet::Action::Detach { instances: ids(&members[1..]) };
     let called = other.call(&id("web"), &action, &token("web", 0)).await;
     assert!(matches!(called, Called::Done { .. }), "{called:?}");
