@@ -214,7 +214,12 @@ impl Journal {
             open.called_at = now;
             return vec![Effect::Call(open.intent.clone())];
         }
-        let in_doubt = open.tries > 0;
+        // A call went out before, and a description this soon may not show it: what speaks against another may pass as well.
+        let in_doubt = open.tries > 0 && now - open.called_at < SHOWN_AFTER;
+        if in_doubt && owns {
+            open.wait(now);
+            return Vec::new();
+        }
         self.settle(token, Settled::Refused { why, by_cloud: false, in_doubt })
     }
 
