@@ -8,7 +8,8 @@
 //! wiped, restored or cloned can never give a number twice. What an earlier process left keeps its stream id and boot id.
 //!
 //! A sample leaves when its store acknowledged it, when it was rejected for good, or, the oldest first and counted, when
-//! the bound is reached.
+//! the bound is reached. On the disk whole segments leave: after a restart one that was settled is sent again when it lies
+//! beside one that was not, and the store drops it.
 
 mod backlog;
 mod medium;

@@ -143,15 +143,18 @@ mod tests {
             Ok(Inventory { complete: true, groups: groups.iter().map(of).collect(), ..Inventory::default() })
         }
 
+        async fn call(&self, _: &Id, _: &Action, _: &Token) -> Called {
+            Called::Done { instances: Vec::new() }
+        }
+
         fn name(&self) -> &'static str {
             "many"
         }
     }
 
-    #[tokio::test]
-    async fn before_a_change_its_group_alone_is_described() {
+    fn launch() -> Intent {
         let group = Id::new("group", "web").expect("an id");
-        let intent = Intent {
+        Intent {
             token: Token::new(StoreId([1; 16]), &group, 1, 0),
             group,
             generation: 1,
@@ -160,7 +163,19 @@ mod tests {
             action: Action::launch(1, 2),
             written_at: 0,
             valid_until: 60,
-        };
-        assert!(describe(&Many, &intent, "us").await.expect("described").complete);
+        }
+    }
+
+    #[tokio::test]
+    async fn before_a_change_its_group_alone_is_described() {
+        assert!(describe(&Many, &launch(), "us").await.expect("described").complete);
+    }
+
+    #[tokio::test]
+    async fn what_is_forbidden_at_the_last_moment_is_never_asked_for() {
+        let carried = carry_out(&Many, &launch(), "us", 60, async { Err("paused meanwhile".to_owned()) }).await;
+        assert_eq!(carried, Called::Withheld { why: "paused meanwhile".to_owned() });
+        let carried = carry_out(&Many, &launch(), "us", 60, async { Ok(()) }).await;
+        assert_eq!(carried, Called::Done { instances: Vec::new() });
     }
 }

@@ -403,6 +403,25 @@ mod tests {
     }
 
     #[test]
+    fn who_is_taken_away_at_once_fits_in_one_call() {
+        use super::super::verdicts::tests::planned;
+        let executor = Executor::new(StoreId([1; 16]), 1, Limits::default());
+        let names: Vec<String> = (0..25).map(|number| format!("i-{number}")).collect();
+        let named = |by, step: Step| {
+            let mut planned = planned();
+            planned.policy.shadow_by = by;
+            planned.plan.steps = vec![PlannedStep { step, reason: String::new(), permitted: true }];
+            executor.action(&planned, 0).map_or(0, |action| action.instances().len())
+        };
+        for by in [ShadowBy::Detach, ShadowBy::Standby] {
+            assert_eq!(named(by, Step::Detach { instances: names.clone() }), 20);
+        }
+        assert_eq!(named(ShadowBy::Detach, Step::Terminate { instances: names.clone() }), 20);
+        // Who comes back is waited for: several calls carry them all.
+        assert_eq!(named(ShadowBy::Detach, Step::Reattach { instances: names }), 25);
+    }
+
+    #[test]
     fn a_launch_evens_the_zones_out() {
         use InstanceMode::{Serving, Shadow, Warming};
         let said = |inventory: &Inventory, count| -> Vec<(String, u32)> {

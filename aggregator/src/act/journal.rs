@@ -586,6 +586,18 @@ mod tests {
     }
 
     #[test]
+    fn whoever_carried_it_out_is_no_more_and_it_is_found_out_later() {
+        let mut journal = Journal::default();
+        let lost = intent(Action::Detach { instances: vec![id("i-1")] });
+        journal.on(Event::Begin(lost.clone()), NOW);
+        journal.on(Event::Written(lost.token.clone()), NOW);
+        assert_eq!(journal.on(Event::Lost(lost.token.clone()), NOW), []);
+        assert!(!journal.is_idle(&lost.group), "nothing new is begun meanwhile");
+        assert_eq!(journal.on(Event::Tick, NOW + 4), []);
+        assert_eq!(journal.on(Event::Tick, NOW + 5), [Effect::Resolve(lost)]);
+    }
+
+    #[test]
     fn what_could_not_be_written_never_was() {
         let mut journal = Journal::default();
         let lost = intent(Action::launch(1, 11));

@@ -308,14 +308,17 @@ fn refreshed(planned: &Planned, fresh: &Fresh, now: i64) -> Planned {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use planner::baseline::Baseline;
     use planner::demand::Demand;
     use planner::evidence::{Conditions, MetricEvidence};
 
     use super::*;
+    use crate::fleet::{GroupInventory, Token};
+    use crate::store::StoreId;
 
-    fn planned() -> Planned {
+    /// Ten serve in `web`, and one could go.
+    pub fn planned() -> Planned {
         let instances = (0..10).map(|number| Instance {
             id: format!("i-{number}"),
             instance_type: None,
@@ -387,6 +390,47 @@ mod tests {
         ] {
             assert!(still(action, &standing, owns, since, 45).is_err(), "{action:?} {standing:?} {owns} {since}");
         }
+    }
+
+    #[test]
+    fn what_the_latest_plan_holds_for_ends_what_was_begun_before_it() {
+        let id = |name: &str| Id::new("id", name).expect("an id");
+        let intent = |action| Intent {
+            token: Token::new(StoreId([1; 16]), &id("web"), 1, 0),
+            group: id("web"),
+            generation: 1,
+            step: 0,
+            epoch: 1,
+            action,
+            written_at: 990,
+            valid_until: 1_050,
+        };
+        let member = |number: u32| Member {
+            instance: id(&format!("i-{number}")),
+            instance_type: None,
+            zone: None,
+            lifecycle: Lifecycle::InService,
+            protected: false,
+            version: None,
+        };
+        let group = GroupInventory { members: (0..10).map(member).collect(), ..GroupInventory::default() };
+        let fresh = Fresh { taken: 1_000, complete: true, group, outside: Vec::new() };
+        let standing = Standing { mode: Mode::Full, at_most: Mode::Full, paused: false, group: None, everywhere: None };
+        let executor = Executor::new(StoreId([1; 16]), 1, Limits::default());
+        let word = |planned: &Planned, action| {
+            last_word(&intent(action), planned, &fresh, &standing, Reach::Cloud, &executor, 1_000)
+        };
+        let away = || Action::Detach { instances: vec![id("i-0")] };
+        let mut planned = planned();
+        assert_eq!(word(&planned, away()), [""; 0]);
+        let surprise = Hold::Surprise { metric: Metric::Cpu, demand: 1.0, expected_at_least: 9.0 };
+        for hold in [Hold::ClockJump, surprise] {
+            planned.plan.holds = vec![hold];
+            assert_eq!(word(&planned, away()).len(), 1, "{:?}", planned.plan.holds);
+            assert_eq!(word(&planned, Action::launch(1, 11)), [""; 0], "more is never held by it");
+        }
+        planned.plan.holds = vec![Hold::Changing];
+        assert_eq!(word(&planned, away()), [""; 0], "its own change is under way");
     }
 
     #[test]

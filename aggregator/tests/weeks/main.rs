@@ -50,9 +50,8 @@ seeds! {
 #[test]
 fn stale_pictures() {
     // Weeks of mode `full`: it has most to lose.
-    // Whether a shadow comes back depends on a picture fresh enough to show its lease off: not in every ten lives.
-    let all = lives([100, 101, 102, 105, 106, 107, 110, 111, 112, 115], QUICK);
-    assert!(all.detached > 0 && all.terminated > 0, "{all:?}");
+    let all = lives([100, 101, 102, 105, 106, 107, 111, 112, 115, 116], QUICK);
+    assert!(all.detached > 0 && all.reattached > 0 && all.terminated > 0, "{all:?}");
 }
 
 /// Standby in the place of detachment: who ends leaves its group first.

@@ -15,6 +15,8 @@ use crate::clock::Clock;
 const DEADLINE: Duration = Duration::from_secs(60);
 /// A call that was throttled or lost is made again this often: it only reads.
 const ATTEMPTS: usize = 6;
+/// An answer that was lost is asked for again after this.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// More pages than any span has: a token that never ends must not either.
 const MOST_PAGES: usize = 1_000;
 
@@ -98,7 +100,7 @@ impl CloudWatch {
                 Ok(answer) => return Ok(answer),
                 Err(fault) if attempt < ATTEMPTS && (fault.is_throttled() || matches!(fault, Fault::Lost(_))) => {
                     // Being throttled has a wait of its own in the next call.
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    tokio::time::sleep(AGAIN_AFTER).await;
                     attempt += 1;
                 }
                 Err(fault @ Fault::Unsent(_)) => {
