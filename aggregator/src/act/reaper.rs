@@ -116,7 +116,7 @@ impl Reaper {
                     }
                 }
                 let session = sessions.iter().find(|session| session.instance == outside.instance);
-                let lost = lost_its_lease(&outside)
+                let lost = lost_its_lease(&outside, &self.owner)
                     && may_tag(&self.control.standing(&group))
                     && !self.moving.contains(&outside.instance);
                 let Some(session) = session.filter(|_| lost) else { continue };
@@ -206,10 +206,12 @@ pub(crate) fn may_tag(standing: &Standing) -> bool {
     !standing.paused && standing.mode > Mode::Observe
 }
 
-/// It stands outside every group without the tags by which it could be found and ended.
-pub(crate) fn lost_its_lease(outside: &Outside) -> bool {
+/// It stands outside every group without the tags by which it could be found and ended, and no other installation has
+/// taken it over.
+pub(crate) fn lost_its_lease(outside: &Outside, owner: &str) -> bool {
     let alone = outside.group.is_none() && outside.state == RunState::Running;
-    alone && ![UNTIL_TAG, GROUP_TAG, OWNER_TAG].iter().all(|tag| outside.tags.contains_key(*tag))
+    let ours = outside.tags.get(OWNER_TAG).is_none_or(|found| found == owner);
+    alone && ours && ![UNTIL_TAG, GROUP_TAG, OWNER_TAG].iter().all(|tag| outside.tags.contains_key(*tag))
 }
 
 /// A lease of ours that ran out on an instance that is in a group: it was never detached, or came back.
@@ -306,13 +308,15 @@ mod tests {
     #[test]
     fn whoever_stands_alone_without_all_its_tags_has_lost_its_lease() {
         let whole = outside("i-1", "1800000000", "us", "web");
-        assert!(!lost_its_lease(&whole));
+        assert!(!lost_its_lease(&whole, "us"));
         for tag in [UNTIL_TAG, GROUP_TAG, OWNER_TAG] {
             let mut bare = whole.clone();
             bare.tags.remove(tag);
-            assert!(lost_its_lease(&bare), "{tag}");
-            assert!(!lost_its_lease(&Outside { group: Id::new("group", "web").ok(), ..bare.clone() }), "it came back");
-            assert!(!lost_its_lease(&Outside { state: RunState::Ended, ..bare }));
+            assert!(lost_its_lease(&bare, "us"), "{tag}");
+            assert_eq!(lost_its_lease(&bare, "them"), tag == OWNER_TAG, "{tag}: another has taken it over");
+            let back = Outside { group: Id::new("group", "web").ok(), ..bare.clone() };
+            assert!(!lost_its_lease(&back, "us"), "it came back");
+            assert!(!lost_its_lease(&Outside { state: RunState::Ended, ..bare }, "us"));
         }
     }
 

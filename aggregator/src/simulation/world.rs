@@ -344,7 +344,7 @@ impl World {
         for session in self.book.sessions().iter().filter(ours) {
             let asked = std::slice::from_ref(&session.instance);
             let Some(Ok(shown)) = self.fleet.outside(&self.group, asked).now_or_never() else { continue };
-            if shown.iter().any(reaper::lost_its_lease) {
+            if shown.iter().any(|shown| reaper::lost_its_lease(shown, &self.owner())) {
                 self.tag(session);
             }
         }
