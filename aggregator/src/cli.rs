@@ -68,6 +68,8 @@ enum Command {
     Resume(steer::PauseArguments),
     /// Say how far Foreshadow may go in a group: observe, scale-out or full
     Mode(steer::ModeArguments),
+    /// Let a group go below what it needed in the same hour a week ago, for a while
+    BelowLastWeek(steer::LeaveArguments),
     /// List which limits of the configuration file hold, or accept those that are looser
     Limits(Box<steer::LimitsArguments>),
     /// List what stands in shadow, adopt it, extend its lease, release it
@@ -164,6 +166,7 @@ pub fn main() -> ExitCode {
         Command::Pause(arguments) => asked(steer::pause(&arguments, true)),
         Command::Resume(arguments) => asked(steer::pause(&arguments, false)),
         Command::Mode(arguments) => asked(steer::mode(&arguments)),
+        Command::BelowLastWeek(arguments) => asked(steer::below_last_week(&arguments)),
         Command::Limits(arguments) => asked(steer::limits(&arguments)),
         Command::Shadow(arguments) => asked(steer::shadow(&arguments)),
         Command::Journal(list) => asked(steer::journal(&list)),

@@ -34,6 +34,21 @@ pub struct PauseArguments {
     client: Client,
 }
 
+/// Leave to go below what was needed in the same hour a week ago.
+#[derive(Debug, clap::Args)]
+pub struct LeaveArguments {
+    /// The group
+    group: Id,
+    /// Until when: +12h, RFC 3339, seconds since 1970; seven days at most, and "-1s" takes it back
+    #[arg(long, default_value = "+24h", allow_hyphen_values = true)]
+    until: String,
+    /// Why; whoever is woken tonight reads it
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    client: Client,
+}
+
 /// Limits of the configuration file.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -141,6 +156,20 @@ pub async fn mode(arguments: &ModeArguments) -> anyhow::Result<()> {
     let standing = arguments.client.request(Method::POST, &path, Some(&body)).await?;
     let paused = if standing["paused"] == true { ", and paused: nothing is done until it is resumed" } else { "" };
     println!("{}: mode {}{paused}", arguments.group, standing["mode"].as_str().unwrap_or("?"));
+    Ok(())
+}
+
+/// Gives a group leave to go below last week's need.
+pub async fn below_last_week(arguments: &LeaveArguments) -> anyhow::Result<()> {
+    let path = format!("/groups/{}/below-last-week", escaped(arguments.group.as_str()));
+    let body = json!({ "until": arguments.until, "reason": arguments.reason });
+    let standing = arguments.client.request(Method::POST, &path, Some(&body)).await?;
+    let until = standing["leave"]["until"].as_i64().and_then(|at| jiff::Timestamp::from_second(at).ok());
+    let until = until.map_or_else(|| "?".to_owned(), |at| at.to_string());
+    println!(
+        "{}: may go below what it needed a week ago until {until}; everything else holds as before",
+        arguments.group
+    );
     Ok(())
 }
 

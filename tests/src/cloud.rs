@@ -98,13 +98,24 @@ impl Cloud {
 
     /// Makes a group from a launch template called as it is, over some zones of us-east-1.
     pub async fn template_group(&self, name: &str, size: u32, zones: &[&str]) -> anyhow::Result<Vec<String>> {
+        self.template_group_of(name, "m5.large", size, zones).await
+    }
+
+    /// The same of another instance type.
+    pub async fn template_group_of(
+        &self,
+        name: &str,
+        instance_type: &str,
+        size: u32,
+        zones: &[&str],
+    ) -> anyhow::Result<Vec<String>> {
         self.call(
             "ec2",
             &[
                 ("Action", "CreateLaunchTemplate"),
                 ("LaunchTemplateName", name),
                 ("LaunchTemplateData.ImageId", "ami-12c6146b"),
-                ("LaunchTemplateData.InstanceType", "m5.large"),
+                ("LaunchTemplateData.InstanceType", instance_type),
             ],
         )
         .await?;

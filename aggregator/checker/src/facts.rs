@@ -63,6 +63,8 @@ pub struct Machine {
     pub weights: BTreeMap<String, f64>,
     /// Percent of its processors' time that its host gives to others.
     pub stolen_percent: f64,
+    /// Its CPU credits will not last for another hour at what it spends now.
+    pub short_of_credits: bool,
     /// Absent where nobody told it.
     pub price_per_hour: Option<f64>,
     pub protected: bool,

@@ -40,6 +40,7 @@ pub enum Refusal {
     BelowLastWeek { metric: String, need: u32, would_be: u32 },
     Hung { cpu: f64, network: f64 },
     Stolen { percent: f64 },
+    OutOfCredits { instances: u32 },
     TooManyShadows { at_most: u32, would_be: u32 },
     TooDear { per_hour: f64, would_be: f64 },
     Unpriced { instance: String },
@@ -107,6 +108,9 @@ impl fmt::Display for Refusal {
                 100.0 * network
             ),
             Self::Stolen { percent } => write!(f, "hosts give {percent:.0} % of the processors' time to others"),
+            Self::OutOfCredits { instances } => {
+                write!(f, "{instances} that serve run out of CPU credits within the hour")
+            }
             Self::TooManyShadows { at_most, would_be } => {
                 write!(f, "{would_be} would stand in shadow, {at_most} may")
             }

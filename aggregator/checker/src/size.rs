@@ -60,6 +60,12 @@ pub(crate) fn plausible(facts: &Facts, refusals: &mut Vec<Refusal>) {
     if sum >= limit && limit > 0.0 {
         refusals.push(Refusal::Stolen { percent: STOLEN_PERCENT * sum / limit });
     }
+    // A tenth of those that serve, who will soon carry less than they do.
+    let serving = facts.machines.iter().filter(|machine| machine.place == Place::Serving);
+    let (short, enough): (Vec<_>, Vec<_>) = serving.partition(|machine| machine.short_of_credits);
+    if 9 * short.len() >= enough.len() && !short.is_empty() {
+        refusals.push(Refusal::OutOfCredits { instances: u32::try_from(short.len()).unwrap_or(u32::MAX) });
+    }
     // CPU that lost three tenths while the network kept three tenths more than it.
     if let Some(pulse) = facts.pulse
         && 10.0 * pulse.cpu <= 7.0

@@ -15,6 +15,7 @@ fn machine(id: &str, place: Place) -> Machine {
         place,
         weights: BTreeMap::from([("cpu".to_owned(), 1.0)]),
         stolen_percent: 0.0,
+        short_of_credits: false,
         price_per_hour: Some(0.1),
         protected: false,
         ours: true,
@@ -522,6 +523,21 @@ fn what_hosts_take_lowers_what_machines_carry_and_a_lot_of_it_keeps_everybody() 
     let said = check(&terminate(&["s-0"]), &nobody, &Limits::default());
     assert!(said.iter().all(|refusal| !matches!(refusal, Refusal::Stolen { .. })), "{said:?}");
     assert_eq!(check(&Change::Launch { count: 1 }, &robbed(50.0, 800.0), &Limits::default()), []);
+}
+
+#[test]
+fn a_tenth_that_runs_out_of_credits_keeps_everybody() {
+    let short = |count: usize| {
+        changed(|facts| facts.machines.iter_mut().take(count).for_each(|machine| machine.short_of_credits = true))
+    };
+    assert_eq!(check(&detach(1), &short(3), &Limits::default()), []);
+    only(&detach(1), &short(4), &Refusal::OutOfCredits { instances: 4 });
+    only(&terminate(&["s-0"]), &short(40), &Refusal::OutOfCredits { instances: 40 });
+    let shadows = changed(|facts| {
+        facts.machines.iter_mut().filter(|it| it.place == Place::Shadow).for_each(|it| it.short_of_credits = true);
+    });
+    assert_eq!(check(&detach(1), &shadows, &Limits::default()), [], "of those that serve");
+    assert_eq!(check(&Change::Launch { count: 1 }, &short(40), &Limits::default()), [], "more are welcome");
 }
 
 #[test]

@@ -86,6 +86,7 @@ fn facts(evidence: &Evidence) -> Facts {
         place: Place::Serving,
         weights: evidence.metrics.keys().map(|metric| (metric.to_string(), 1.0)).collect(),
         stolen_percent: 0.0,
+        short_of_credits: false,
         price_per_hour: None,
         protected: false,
         ours: false,

@@ -40,6 +40,9 @@ pub struct Inventory {
     /// nothing is left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stolen: BTreeMap<String, f64>,
+    /// Burstable instances whose CPU credits would not last for another hour at what they spend now.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub short_of_credits: BTreeSet<String>,
     /// Price per hour by instance type, of the types that are there and have one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub prices: BTreeMap<String, f64>,
@@ -107,6 +110,9 @@ pub struct Shadow {
     /// It stands in its group, out of service: in standby, not detached.
     #[serde(default)]
     pub in_group: bool,
+    /// Its provider ends it: a termination hook holds it, or its group has given it up and retains it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ending: bool,
 }
 
 /// Who took an instance out of its group.

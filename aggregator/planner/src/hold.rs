@@ -83,6 +83,10 @@ pub enum Hold {
     Stolen {
         percent: f64,
     },
+    /// So many of those that serve run out of CPU credits within the hour.
+    OutOfCredits {
+        instances: u32,
+    },
     /// Warming up for longer than anything takes.
     NeverReady {
         instances: u32,
@@ -160,6 +164,8 @@ pub enum Disagreement {
         wanted_seconds: u32,
     },
     Protected,
+    /// Its provider has it: it leaves its group by nobody's call.
+    Ending,
     /// The forecast, or present demand, may need it.
     MayBeNeeded,
 }
@@ -192,6 +198,7 @@ impl Hold {
             Self::BackOff { .. } => "BackOff",
             Self::Hung { .. } => "Hung",
             Self::Stolen { .. } => "Stolen",
+            Self::OutOfCredits { .. } => "OutOfCredits",
             Self::NeverReady { .. } => "NeverReady",
             Self::UnauthenticatedEvidence => "UnauthenticatedEvidence",
             Self::ClaimedGroup => "ClaimedGroup",
@@ -268,6 +275,9 @@ impl fmt::Display for Hold {
             Self::Stolen { percent } => {
                 write!(f, "the hosts give {percent:.0} % of the processors' time to others (steal)")
             }
+            Self::OutOfCredits { instances } => {
+                write!(f, "{instances} instance(s) run out of CPU credits within the hour: they will carry less")
+            }
             Self::NeverReady { instances, after_seconds } => write!(
                 f,
                 "{instances} instance(s) are not ready after {after_seconds} s and are not counted on: look at them"
@@ -311,6 +321,12 @@ impl fmt::Display for Hold {
                     write!(f, "somebody talked to {shadows} shadow(s) within the last {wanted_seconds} s")
                 }
                 Disagreement::Protected => write!(f, "{shadows} shadow(s) are protected from termination"),
+                Disagreement::Ending => {
+                    write!(
+                        f,
+                        "{shadows} shadow(s) are held or retained by the provider, which ends them or has them ended"
+                    )
+                }
                 Disagreement::MayBeNeeded => write!(f, "{shadows} shadow(s) may be needed within the shadow window"),
             },
         }

@@ -91,6 +91,7 @@ fn over() -> Shadow {
         quiet_seconds: 600,
         price_per_hour: Some(0.1),
         in_group: false,
+        ending: false,
     }
 }
 
@@ -491,6 +492,12 @@ fn a_shadow_has_its_own_word() {
     let plan = made(&policy(), &protected);
     assert!(extended(&plan));
     assert_eq!(why(&plan), [Hold::ShadowDisagrees { shadows: 1, why: Disagreement::Protected }]);
+    let ending = fate(&policy(), Shadow { ending: true, ..over() });
+    assert!(extended(&ending));
+    assert_eq!(why(&ending), [Hold::ShadowDisagrees { shadows: 1, why: Disagreement::Ending }]);
+    let all = Policy { adopt: Adopt::All, ..policy() };
+    let theirs = fate(&all, Shadow { ending: true, origin: Origin::Foreign, ..over() });
+    assert!(theirs.steps.is_empty(), "nothing could be done with it: {theirs:?}");
     let foreign = fate(&policy(), Shadow { origin: Origin::Foreign, ..over() });
     assert!(foreign.steps.is_empty(), "{foreign:?}");
     assert!(foreign.not_taken.iter().any(|left| left.reason.contains("somebody else")));

@@ -125,6 +125,7 @@ fn shadow() -> Shadow {
         quiet_seconds: 600,
         price_per_hour: Some(0.1),
         in_group: false,
+        ending: false,
     }
 }
 
@@ -221,6 +222,22 @@ fn what_hosts_take_lowers_capacity_and_a_lot_of_it_keeps_everybody() {
     assert_eq!(made(&memory, &other).need_now, Some(10));
     let nobody = changed(robbed(50.0, 590.0), |it| it.inventory.instances.clear());
     assert!(made(&policy(), &nobody).holds.iter().all(|hold| !matches!(hold, Hold::Stolen { .. })));
+}
+
+#[test]
+fn a_tenth_that_runs_out_of_credits_keeps_everybody() {
+    let short = |ids: &[&str]| {
+        changed(mixed(0, 200.0), |it| it.inventory.short_of_credits = ids.iter().map(ToString::to_string).collect())
+    };
+    let one = made(&policy(), &short(&["i-3"]));
+    assert_eq!((detached(&one).len(), one.holds.clone()), (0, vec![Hold::OutOfCredits { instances: 1 }]));
+    // Neither one that is not there any more nor one in eleven.
+    assert_eq!(detached(&made(&policy(), &short(&["i-99"]))).len(), 6);
+    let larger = changed(short(&["i-3"]), |it| it.inventory.instances.push(instance("i-10", InstanceMode::Serving)));
+    assert!(!made(&policy(), &larger).holds.contains(&Hold::OutOfCredits { instances: 1 }));
+    // Whoever is needed comes all the same.
+    let busy = changed(short(&["i-3"]), |it| *cpu(it) = measured(900.0, 10.0, 900.0));
+    assert_eq!(launched(&made(&policy(), &busy)), 5);
 }
 
 #[test]

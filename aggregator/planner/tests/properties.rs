@@ -46,6 +46,7 @@ fn shadow() -> impl Strategy<Value = Shadow> {
             quiet_seconds: quiet,
             price_per_hour: price,
             in_group: false,
+            ending: false,
         }
     })
 }
@@ -62,6 +63,7 @@ fn fit_shadow() -> Shadow {
         quiet_seconds: 900,
         price_per_hour: None,
         in_group: false,
+        ending: false,
     }
 }
 

@@ -96,6 +96,7 @@ fn shadow() -> Shadow {
         quiet_seconds: 1_800,
         price_per_hour: Some(0.096),
         in_group: false,
+        ending: false,
     }
 }
 

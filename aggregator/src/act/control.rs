@@ -26,6 +26,16 @@ pub struct Said {
     pub reason: String,
 }
 
+/// Leave to go below what was needed in the same hour a week ago.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Leave {
+    /// Until when, seconds since the Unix epoch; one that is over is shown still.
+    pub until: i64,
+    pub at: i64,
+    pub by: String,
+    pub reason: String,
+}
+
 /// What holds for a group now. The default is that nothing is done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Standing {
@@ -40,6 +50,8 @@ pub struct Standing {
     pub group: Option<Said>,
     /// What was last said of everything.
     pub everywhere: Option<Said>,
+    /// The last leave to go below last week's need.
+    pub leave: Option<Leave>,
 }
 
 /// Reads and changes what may be done. Cheap to clone.
@@ -49,6 +61,7 @@ pub struct Control {
     /// By group: the highest mode that the configuration file allows.
     ceilings: Arc<BTreeMap<Id, Mode>>,
     said: Arc<RwLock<BTreeMap<String, Said>>>,
+    leaves: Arc<RwLock<BTreeMap<Id, Leave>>>,
 }
 
 impl Control {
@@ -69,7 +82,14 @@ impl Control {
             };
             said.insert(row.try_get(0)?, entry);
         }
-        let control = Self { pool, ceilings: Arc::new(ceilings), said: Arc::new(RwLock::new(said)) };
+        let mut leaves = BTreeMap::new();
+        for row in sqlx::query(sql::LEAVE_READ).fetch_all(&pool).await? {
+            let Ok(group) = Id::new("group", &row.try_get::<String, _>(0)?) else { continue };
+            let (until, at) = (row.try_get(1)?, row.try_get(2)?);
+            leaves.insert(group, Leave { until, at, by: row.try_get(3)?, reason: row.try_get(4)? });
+        }
+        let (said, leaves) = (Arc::new(RwLock::new(said)), Arc::new(RwLock::new(leaves)));
+        let control = Self { pool, ceilings: Arc::new(ceilings), said, leaves };
         for (group, at_most) in control.ceilings.iter() {
             let above = control.last(group.as_str()).filter(|said| said.mode > *at_most);
             if let Some(said) = above {
@@ -99,7 +119,28 @@ impl Control {
             paused: own.iter().chain(&all).any(|said| said.paused),
             group: own,
             everywhere: all,
+            leave: self.leaves.read().unwrap_or_else(PoisonError::into_inner).get(group).cloned(),
         }
+    }
+
+    /// By group: until when it may go below last week's need, seconds since the Unix epoch.
+    pub fn leaves(&self) -> BTreeMap<Id, i64> {
+        let leaves = self.leaves.read().unwrap_or_else(PoisonError::into_inner);
+        leaves.iter().map(|(group, leave)| (group.clone(), leave.until)).collect()
+    }
+
+    /// Gives a group leave to go below last week's need, or with a time that is over takes it back; durable on return.
+    pub async fn give_leave(&self, group: &Id, leave: Leave) -> Result<(), sqlx::Error> {
+        sqlx::query(sql::LEAVE_WRITE)
+            .bind(group.as_str())
+            .bind(leave.until)
+            .bind(leave.at)
+            .bind(&leave.by)
+            .bind(&leave.reason)
+            .execute(&self.pool)
+            .await?;
+        self.leaves.write().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), leave);
+        Ok(())
     }
 
     /// What was last said of everything.

@@ -42,6 +42,8 @@ pub struct Executor {
     limits: Limits,
     journal: Journal,
     ledger: Ledger,
+    /// By group: until when it may go below last week's need, seconds since the Unix epoch.
+    leaves: BTreeMap<Id, i64>,
 }
 
 /// A group as an inventory shows it.
@@ -78,7 +80,19 @@ pub struct Outlook {
 impl Executor {
     /// `epoch` is that of the lease under which everything is done.
     pub fn new(installation: StoreId, epoch: u64, limits: Limits) -> Self {
-        Self { installation, epoch, limits, journal: Journal::default(), ledger: Ledger::default() }
+        Self {
+            installation,
+            epoch,
+            limits,
+            journal: Journal::default(),
+            ledger: Ledger::default(),
+            leaves: BTreeMap::new(),
+        }
+    }
+
+    /// By group: until when it may go below last week's need, seconds since the Unix epoch.
+    pub fn set_leaves(&mut self, leaves: BTreeMap<Id, i64>) {
+        self.leaves = leaves;
     }
 
     pub const fn set_limits(&mut self, limits: Limits) {
@@ -154,7 +168,14 @@ impl Executor {
     /// What the checker must know beside the plan's evidence.
     pub fn surroundings(&self, group: &Id, action: &Action, reach: Reach, now: i64) -> Surroundings {
         let record = self.record(group, action, now);
-        Surroundings { now, record, loopback: reach == Reach::Loopback, ..Surroundings::default() }
+        let leave_below_last_week = self.leaves.get(group).is_some_and(|until| now < *until);
+        Surroundings {
+            now,
+            record,
+            loopback: reach == Reach::Loopback,
+            leave_below_last_week,
+            ..Surroundings::default()
+        }
     }
 
     /// What a step does to the cloud; `None` when that is nothing.
@@ -356,6 +377,16 @@ mod tests {
         });
         let zones = zones.iter().map(ToString::to_string).collect();
         Inventory { zones, instances: instances.collect(), ..Inventory::default() }
+    }
+
+    #[test]
+    fn leave_to_go_below_last_week_holds_for_its_group_until_its_time() {
+        let [web, api] = ["web", "api"].map(|name| Id::new("group", name).expect("an id"));
+        let mut executor = Executor::new(StoreId([1; 16]), 1, Limits::default());
+        executor.set_leaves(BTreeMap::from([(web.clone(), 1_000)]));
+        let launch = Action::Launch { count: 1, size: 1, zones: Vec::new() };
+        let leave = |group: &Id, now| executor.surroundings(group, &launch, Reach::Cloud, now).leave_below_last_week;
+        assert_eq!([leave(&web, 999), leave(&web, 1_000), leave(&api, 999)], [true, false, false]);
     }
 
     #[test]

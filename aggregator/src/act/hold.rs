@@ -79,6 +79,7 @@ mod tests {
             zone: None,
             version: None,
             protected: false,
+            cpu_credits: None,
             out_of_service,
             connected: true,
             ready: Some(true),
@@ -110,7 +111,14 @@ mod tests {
 
     #[test]
     fn only_what_a_hook_holds_is_held_on_and_only_while_it_is_measured_and_the_policy_says_so() {
-        let full = Standing { mode: Mode::Full, at_most: Mode::Full, paused: false, group: None, everywhere: None };
+        let full = Standing {
+            mode: Mode::Full,
+            at_most: Mode::Full,
+            paused: false,
+            group: None,
+            everywhere: None,
+            leave: None,
+        };
         let calm = planned(true, Conditions::default());
         let of = |planned: &Planned, standing: &Standing, reach, member: MemberSnapshot, session| {
             held(planned, standing, reach, &[member], &[session], NOW).len()

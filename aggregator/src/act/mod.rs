@@ -18,7 +18,7 @@ pub mod service;
 pub(crate) mod sql;
 pub mod verdicts;
 
-pub use control::{Control, Said, Standing};
+pub use control::{Control, Leave, Said, Standing};
 pub use executor::{Executor, Outlook, Seen};
 pub use intents::{Intents, Line};
 pub use journal::{Intent, Settled};

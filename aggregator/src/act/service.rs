@@ -88,6 +88,11 @@ impl Handle {
         self.executor().set_limits(self.0.leash.safety());
     }
 
+    /// Leave to go below last week's need holds from now on.
+    pub fn follow_leaves(&self) {
+        self.executor().set_leaves(self.control().leaves());
+    }
+
     pub fn intents(&self) -> &Intents {
         &self.0.intents
     }
@@ -288,6 +293,7 @@ impl Service {
             }
         }
         executor.restore(&done, now);
+        executor.set_leaves(leash.control().leaves());
         let (sender, plans) = mpsc::channel(PLANS_WAITING);
         // An alarm needs them before there is anything to tell.
         metrics::gauge!("foreshadow_stranded_shadows").set(0.0);

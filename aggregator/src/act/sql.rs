@@ -4,6 +4,11 @@ pub(crate) const CONTROL_WRITE: &str = "INSERT INTO control (group_name, mode, p
     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (group_name) DO UPDATE SET mode = excluded.mode, \
     paused = excluded.paused, at_seconds = excluded.at_seconds, said_by = excluded.said_by, reason = excluded.reason";
 pub(crate) const CONTROL_READ: &str = "SELECT group_name, mode, paused, at_seconds, said_by, reason FROM control";
+pub(crate) const LEAVE_WRITE: &str = "INSERT INTO last_week_leave (group_name, until_seconds, at_seconds, said_by, reason) \
+    VALUES ($1, $2, $3, $4, $5) ON CONFLICT (group_name) DO UPDATE SET until_seconds = excluded.until_seconds, \
+    at_seconds = excluded.at_seconds, said_by = excluded.said_by, reason = excluded.reason";
+pub(crate) const LEAVE_READ: &str =
+    "SELECT group_name, until_seconds, at_seconds, said_by, reason FROM last_week_leave";
 pub(crate) const INTENT_WRITE: &str = "INSERT INTO intent (token, group_name, generation, step, epoch, body, reason, \
     written_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 pub(crate) const INTENT_SETTLE: &str = "UPDATE intent SET settled_at = $2, settled = $3 WHERE token = $1";
@@ -25,6 +30,8 @@ pub(crate) const LEAD_READ: &str =
 pub(crate) const ALL: &[(&str, &str)] = &[
     ("CONTROL_WRITE", CONTROL_WRITE),
     ("CONTROL_READ", CONTROL_READ),
+    ("LEAVE_WRITE", LEAVE_WRITE),
+    ("LEAVE_READ", LEAVE_READ),
     ("INTENT_WRITE", INTENT_WRITE),
     ("INTENT_SETTLE", INTENT_SETTLE),
     ("INTENT_READ", INTENT_READ),

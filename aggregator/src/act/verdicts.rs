@@ -155,6 +155,7 @@ fn machine(policy: &Policy, inventory: &Inventory, instance: &Instance, around: 
         },
         weights: weights.collect(),
         stolen_percent: inventory.stolen.get(&instance.id).copied().unwrap_or_default(),
+        short_of_credits: inventory.short_of_credits.contains(&instance.id),
         price_per_hour: kind.and_then(|name| inventory.prices.get(name)).copied(),
         protected: instance.protected,
         ours: shadow.is_some_and(|shadow| shadow.origin == Origin::Ours),
@@ -372,11 +373,14 @@ pub(super) mod tests {
         busy.last_week.insert(Metric::Cpu, 600.0);
         let refusals = said(&busy, &detach(1), Record::default());
         assert_eq!(refusals, ["cpu needed 10 in this hour a week ago, 9 would serve"]);
+        let leave = Surroundings { now: 1_000, leave_below_last_week: true, ..Surroundings::default() };
+        assert_eq!(super::refusals(&busy, &detach(1), &Limits::default(), &leave), Vec::<String>::new());
     }
 
     #[test]
     fn nothing_is_called_that_was_forbidden_or_grew_old_at_the_last_moment() {
-        let standing = |mode, paused| Standing { mode, at_most: Mode::Full, paused, group: None, everywhere: None };
+        let standing =
+            |mode, paused| Standing { mode, at_most: Mode::Full, paused, group: None, everywhere: None, leave: None };
         let ids = vec![Id::new("instance", "i-1").expect("an id")];
         let (away, back) = (Action::Terminate { instances: ids.clone() }, Action::Attach { instances: ids });
         assert_eq!(still(&away, &standing(Mode::Full, false), true, 45, 45), Ok(()));
@@ -412,10 +416,18 @@ pub(super) mod tests {
             lifecycle: Lifecycle::InService,
             protected: false,
             version: None,
+            cpu_credits: None,
         };
         let group = GroupInventory { members: (0..10).map(member).collect(), ..GroupInventory::default() };
         let fresh = Fresh { taken: 1_000, complete: true, group, outside: Vec::new() };
-        let standing = Standing { mode: Mode::Full, at_most: Mode::Full, paused: false, group: None, everywhere: None };
+        let standing = Standing {
+            mode: Mode::Full,
+            at_most: Mode::Full,
+            paused: false,
+            group: None,
+            everywhere: None,
+            leave: None,
+        };
         let executor = Executor::new(StoreId([1; 16]), 1, Limits::default());
         let word = |planned: &Planned, action| {
             last_word(&intent(action), planned, &fresh, &standing, Reach::Cloud, &executor, 1_000)

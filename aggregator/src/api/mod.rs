@@ -150,6 +150,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/groups/{group}/mode", post(steer::mode))
         .route("/groups/{group}/pause", post(steer::pause))
         .route("/groups/{group}/resume", post(steer::resume))
+        .route("/groups/{group}/below-last-week", post(steer::below_last_week))
         .route("/groups/{group}/owner", post(steer::owner))
         .route("/limits", get(steer::limits).post(steer::accept_all_limits))
         .route("/groups/{group}/limits", post(steer::accept_limits))

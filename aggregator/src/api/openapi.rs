@@ -55,6 +55,7 @@ use super::{behind, events, history, identity, overview, push, remote, rest, ste
         steer::mode,
         steer::pause,
         steer::resume,
+        steer::below_last_week,
         steer::owner,
         steer::limits,
         steer::accept_all_limits,

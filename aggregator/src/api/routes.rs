@@ -66,6 +66,7 @@ pub const TABLE: &[Route] = &[
     Route { method: "POST", path: "/groups/{group}/owner", roles: Roles::From(Role::Admin) },
     Route { method: "GET", path: "/limits", roles: Roles::From(Role::Viewer) },
     // What the configuration file loosens takes effect by these alone.
+    Route { method: "POST", path: "/groups/{group}/below-last-week", roles: Roles::From(Role::Admin) },
     Route { method: "POST", path: "/limits", roles: Roles::From(Role::Admin) },
     Route { method: "POST", path: "/groups/{group}/limits", roles: Roles::From(Role::Admin) },
     Route { method: "POST", path: "/pause", roles: Roles::From(Role::Operator) },

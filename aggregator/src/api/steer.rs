@@ -14,12 +14,17 @@ use super::ApiState;
 use super::ask::{Asked, wrong};
 use super::problem::Problem;
 use super::rest::{json_body, known_group, limit_of};
-use crate::act::{Standing, Stranded};
+use crate::act::{Leave, Standing, Stranded};
+use crate::clock::read_time;
 use crate::fleet::{OWNER_TAG, Tags};
 use crate::identity::Caller;
 use crate::leash::LimitsShown;
+use crate::observe::STANDBY;
 use crate::shadow::{Origin, ShadowError, ShadowSession};
 use crate::supervise;
+
+/// Leave is given for so long at most, seconds.
+const LONGEST_LEAVE: i64 = 7 * 86_400;
 
 /// Why.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -92,6 +97,44 @@ pub async fn mode(
     let said = control.set_mode(&group, wanted.mode, now, &caller.name, reason).await;
     said.map_err(|error| Problem::unavailable(&error))?;
     tracing::warn!(%group, mode = %wanted.mode, by = caller.name, reason, "mode");
+    Ok(Json(control.standing(&group)))
+}
+
+/// Until when a group may go below what it needed in the same hour a week ago, and why.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeaveWanted {
+    /// RFC 3339, seconds since 1970, or like `+12h`; seven days ahead at most. A time that is over takes the leave back.
+    until: String,
+    reason: String,
+}
+
+/// Gives leave to go below what was needed in the same hour a week ago: after a launch, a sale, an incident that will not come
+/// again. Everything else holds as before.
+#[utoipa::path(post, path = "/groups/{group}/below-last-week", params(("group" = String, Path)), request_body = LeaveWanted,
+    responses((status = 200, description = "what holds now", body = Standing),
+        (status = 400, description = "a field is wrong", body = Problem),
+        (status = 404, description = "not known", body = Problem)))]
+pub async fn below_last_week(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<Standing>, Problem> {
+    let group = known_group(&state, &name)?;
+    let wanted: LeaveWanted = json_body(&body)?;
+    let reason = given(&wanted.reason)?;
+    let now = state.clock.wall_seconds();
+    let until = read_time(&wanted.until, now).map_err(|problem| wrong("until", &problem))?;
+    if until > now + LONGEST_LEAVE {
+        return Err(wrong("until", "is seven days ahead at most: by then last week is another"));
+    }
+    audited(&state, &caller, "below_last_week", &format!("{group} until {until}"), reason).await?;
+    let leave = Leave { until, at: now, by: caller.name.clone(), reason: reason.to_owned() };
+    let control = state.act.control();
+    control.give_leave(&group, leave).await.map_err(|error| Problem::unavailable(&error))?;
+    state.act.follow_leaves();
+    tracing::warn!(%group, until, by = caller.name, reason, "leave to go below last week's need");
     Ok(Json(control.standing(&group)))
 }
 
@@ -273,7 +316,13 @@ pub async fn adopt(
     let (instance, why) = lease(&state, &caller, "adopt_shadow", &name, &body).await?;
     // What cannot be tagged could be neither brought back nor ended: better known now than in a week.
     if let Some(session) = state.sessions.open_of(&instance).await.filter(|session| session.origin == Origin::Foreign) {
-        let source = state.timeline.group(&session.group).and_then(|snapshot| snapshot.source);
+        let snapshot = state.timeline.group(&session.group);
+        let member = snapshot.iter().flat_map(|it| &it.members).find(|member| member.instance == instance);
+        if let Some(word) = member.and_then(|member| member.out_of_service).filter(|word| *word != STANDBY) {
+            let why = format!("{instance} is {word}: its provider ends it or has it ended, and nothing of ours could");
+            return Err(Problem::new(StatusCode::CONFLICT, why));
+        }
+        let source = snapshot.and_then(|snapshot| snapshot.source);
         state.act.mark_lease(&session, source).await.map_err(|why| {
             let group = &session.group;
             let remedy = format!(

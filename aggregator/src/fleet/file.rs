@@ -93,6 +93,7 @@ fn member(value: &Value) -> Result<Member, String> {
         lifecycle: Lifecycle::InService,
         protected: false,
         version: None,
+        cpu_credits: None,
     };
     if value.is_str() {
         return Ok(member);

@@ -191,6 +191,24 @@ pub struct Member {
     pub protected: bool,
     /// What it was launched from, in the words of [`GroupInventory::version`].
     pub version: Option<String>,
+    /// Of a burstable instance that is slowed down without credits, where they are told.
+    pub cpu_credits: Option<CpuCredits>,
+}
+
+/// CPU credits of a burstable instance; one is a processor for a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CpuCredits {
+    pub balance: f64,
+    /// What it spends now, credits per hour.
+    pub spent_per_hour: f64,
+}
+
+impl CpuCredits {
+    /// Whether they would not last for so many hours at what is spent now, were none earned. What is no number does not last.
+    pub fn end_within(self, hours: f64) -> bool {
+        !(self.balance >= self.spent_per_hour * hours)
+    }
 }
 
 /// An instance as the cloud shows it, in a group or not.

@@ -7,7 +7,9 @@ use foreshadow_proto::convert::Id;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Action, Called, Found, GroupInventory, Inventory, Lifecycle, Member, Outside, RunState, Tags, Token};
+use super::{
+    Action, Called, CpuCredits, Found, GroupInventory, Inventory, Lifecycle, Member, Outside, RunState, Tags, Token,
+};
 
 /// Of the protocol: an answer of another version is none.
 const VERSION: u32 = 1;
@@ -104,6 +106,7 @@ struct GroupMember {
     #[serde(default)]
     protected: bool,
     version: Option<String>,
+    cpu_credits: Option<CpuCredits>,
 }
 
 /// The inventory, of the groups that were asked for alone.
@@ -123,6 +126,7 @@ pub(super) fn read_inventory(answer: &[u8], groups: &[String], taken_micros: i64
             lifecycle: Lifecycle::from_word(&member.lifecycle),
             protected: member.protected,
             version: member.version,
+            cpu_credits: member.cpu_credits,
         });
         let found = GroupInventory {
             minimum: group.minimum,

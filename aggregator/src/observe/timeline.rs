@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::decide::{self, Known, Patience};
 use super::{InstanceMode, Placement};
-use crate::fleet::{GroupInventory, Inventory, Lifecycle, Member};
+use crate::fleet::{CpuCredits, GroupInventory, Inventory, Lifecycle, Member};
 
 /// Group of instances that neither a source nor a claim puts anywhere.
 pub const UNASSIGNED: &str = "unassigned";
@@ -176,6 +176,8 @@ pub struct MemberSnapshot {
     /// What it was launched from.
     pub version: Option<String>,
     pub protected: bool,
+    /// Of a burstable instance, where its source tells them.
+    pub cpu_credits: Option<CpuCredits>,
     /// Where it stands in its group by the source's word, while it is out of service: `standby`,
     /// `retained`, `held by a termination hook`.
     pub out_of_service: Option<&'static str>,
@@ -404,6 +406,7 @@ impl Timeline {
                     zone: record.zone(),
                     version: record.member.as_ref().and_then(|member| member.version.clone()),
                     protected: record.member.as_ref().is_some_and(|member| member.protected),
+                    cpu_credits: record.member.as_ref().and_then(|member| member.cpu_credits),
                     out_of_service: record.word().filter(|word| record.member.is_some() && *word != DETACHED),
                     connected: record.agent.connected,
                     ready: record.agent.ready.map(|(ready, _)| ready),
@@ -784,6 +787,7 @@ mod tests {
             lifecycle: Lifecycle::InService,
             protected: false,
             version: None,
+            cpu_credits: None,
         });
         let group = GroupInventory { maximum: 9, members: members.collect(), ..GroupInventory::default() };
         Inventory { taken_micros, complete: true, groups: BTreeMap::from([(id("web"), group)]), ..Inventory::default() }

@@ -80,6 +80,7 @@ mod tests {
             zone: None,
             version: None,
             protected: false,
+            cpu_credits: None,
             out_of_service: None,
             connected: true,
             ready: None,

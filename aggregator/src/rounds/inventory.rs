@@ -1,7 +1,7 @@
 //! The inventory as the plan sees it: who is in which mode, with what we did and nobody can see yet,
 //! and what each shadow shows of itself: is it heard, does anybody talk to it, could it come back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foreshadow_proto::convert::Id;
 use planner::demand::InstanceMode;
@@ -33,6 +33,15 @@ struct Standing<'a> {
 const STEAL_SLICES: i64 = 30;
 /// … and below this it is noise, percent.
 const STEAL_NOISE: f64 = 0.5;
+
+/// Who runs out of CPU credits sooner than this carries less soon, hours: the usual shadow window, in which who is taken away
+/// is not back.
+const CREDIT_HOURS: f64 = 1.0;
+
+fn short_of_credits(members: &[MemberSnapshot]) -> BTreeSet<String> {
+    let short = |member: &&MemberSnapshot| member.cpu_credits.is_some_and(|credits| credits.end_within(CREDIT_HOURS));
+    members.iter().filter(short).map(|member| member.instance.to_string()).collect()
+}
 
 /// Percent of the processors' time that each member's host gives to others, as far as it is more than noise.
 fn stolen(snapshot: &GroupSnapshot, slices: &HashMap<Id, InstanceSlices>, now: Now) -> BTreeMap<String, f64> {
@@ -82,6 +91,7 @@ fn evidence(
         quiet_seconds: u32::try_from(quiet).unwrap_or_default(),
         price_per_hour: session.price_per_hour,
         in_group: member.out_of_service.is_some(),
+        ending: member.out_of_service.is_some_and(|word| word != observe::STANDBY),
     }
 }
 
@@ -143,6 +153,7 @@ pub fn inventory(
         instances: instances.collect(),
         expected: outlook.expected,
         stolen: stolen(snapshot, slices, now),
+        short_of_credits: short_of_credits(&snapshot.members),
         prices: BTreeMap::new(),
         zones: snapshot.zones.iter().map(ToString::to_string).collect(),
         termination: snapshot.termination.clone(),
@@ -171,6 +182,7 @@ mod tests {
     use foreshadow_proto::convert::{NetworkRates, Sample};
 
     use super::*;
+    use crate::fleet::CpuCredits;
 
     const NOW: Now = Now { wall: 1_800_000_000, boot: 9_000 };
     const GROUP: Standing<'_> = Standing { version: Some("lt-1:3"), deploying: false, refused: false };
@@ -202,6 +214,7 @@ mod tests {
             zone: None,
             version: None,
             protected: false,
+            cpu_credits: None,
             out_of_service: None,
             connected: true,
             ready,
@@ -253,6 +266,23 @@ mod tests {
         let talks = |packets, age| is_talked_to(&slices(packets, age), Some(2_000.0), NOW.wall);
         assert_eq!((talks(Some(500.0), 0), talks(Some(60.0), 0)), (Some(true), Some(false)));
         assert_eq!((talks(None, 0), talks(Some(500.0), 300)), (None, None), "not heard");
+    }
+
+    #[test]
+    fn credits_that_end_within_the_hour_are_told_and_who_is_ended_by_its_provider_too() {
+        let credits = |balance, spent_per_hour| Some(CpuCredits { balance, spent_per_hour });
+        let ends = |told| short_of_credits(&[MemberSnapshot { cpu_credits: told, ..member(Some(true)) }]).len();
+        assert_eq!([ends(None), ends(credits(60.0, 60.0)), ends(credits(59.9, 60.0))], [0, 0, 1]);
+        assert_eq!([ends(credits(0.0, 0.0)), ends(credits(f64::NAN, 1.0))], [0, 1], "idle; no number");
+        let at = |word| {
+            let member = MemberSnapshot { out_of_service: word, ..member(Some(true)) };
+            let found = evidence(&session(), &member, None, None, GROUP, NOW);
+            (found.in_group, found.ending)
+        };
+        assert_eq!(
+            [at(None), at(Some(observe::STANDBY)), at(Some(observe::HELD))],
+            [(false, false), (true, false), (true, true)]
+        );
     }
 
     #[test]

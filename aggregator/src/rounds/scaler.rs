@@ -83,6 +83,7 @@ const fn is_doubt(hold: &Hold) -> bool {
         | Hold::CommonCause
         | Hold::Hung { .. }
         | Hold::Stolen { .. }
+        | Hold::OutOfCredits { .. }
         | Hold::NeverReady { .. }
         | Hold::UnauthenticatedEvidence
         | Hold::Paused => true,

@@ -135,6 +135,7 @@ fn member(member: &CloudMember) -> Option<Member> {
         },
         protected: member.protected,
         version: Some(format!("v{}", member.template_version)),
+        cpu_credits: None,
     })
 }
 

@@ -95,8 +95,14 @@ impl World {
         let timeline = Timeline::new(options.patience, 1_000, 1_000);
         timeline.set_read();
         let executor = Executor::new(StoreId(options.installation), 1, options.limits);
-        let standing =
-            Standing { mode: options.mode, at_most: Mode::Full, paused: false, group: None, everywhere: None };
+        let standing = Standing {
+            mode: options.mode,
+            at_most: Mode::Full,
+            paused: false,
+            group: None,
+            everywhere: None,
+            leave: None,
+        };
         Self {
             fleet,
             group,

@@ -51,6 +51,8 @@ impl Load {
 struct World {
     cloud: Cloud,
     proxy: Proxy,
+    /// How its shadows leave the group.
+    shadow_by: &'static str,
     aggregator: Option<Aggregator>,
     fleet: Fleet,
     load: Arc<Mutex<Load>>,
@@ -100,7 +102,7 @@ async fn history(directory: &Path) -> anyhow::Result<()> {
 }
 
 impl World {
-    async fn start() -> anyhow::Result<Self> {
+    async fn start(shadow_by: &'static str) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let cloud = Cloud::start(directory.path()).await?;
         let instances = cloud.template_group("web", SIZE, &["us-east-1a"]).await?;
@@ -118,7 +120,7 @@ impl World {
             interval: Duration::from_secs(1),
             load: Arc::new(move |index, _| shared.lock().unwrap_or_else(PoisonError::into_inner).of(index)),
         })?;
-        let mut world = Self { cloud, proxy, aggregator: None, fleet, load, directory, port };
+        let mut world = Self { cloud, proxy, shadow_by, aggregator: None, fleet, load, directory, port };
         // The first run makes the database, the second finds a history in it.
         world.serve().await?;
         let first = world.aggregator.take().context("it runs")?;
@@ -132,7 +134,8 @@ impl World {
         let mut environment: BTreeMap<&str, &str> = self.cloud.environment().into_iter().collect();
         environment.insert("AWS_ENDPOINT_URL", &self.proxy.url);
         let environment: Vec<(&str, &str)> = environment.into_iter().collect();
-        self.aggregator = Some(Aggregator::start_on(self.directory.path(), CONFIG, self.port, &environment).await?);
+        let config = format!("{CONFIG}shadow_by = \"{}\"\n", self.shadow_by);
+        self.aggregator = Some(Aggregator::start_on(self.directory.path(), &config, self.port, &environment).await?);
         Ok(())
     }
 
@@ -204,6 +207,26 @@ impl World {
         self.serve().await
     }
 
+    /// Killed while the cloud holds the answer of a call that was done; then what became of it is found out. Gives whom the
+    /// call named.
+    async fn killed_at(&mut self, call: &str, action: &str) -> anyhow::Result<Vec<String>> {
+        let before = self.named(call).len();
+        self.until(&format!("{call} is out"), 300, async |world| Ok((world.named(call).len() > before).then_some(())))
+            .await?;
+        let named = members_of(&self.named(call)[before]);
+        self.die_and_come_back().await?;
+        let settled = self
+            .until(&format!("what became of {call} is found out"), 180, async |world| {
+                let intents = web::get_json(&world.url("/intents?group=web&limit=100")).await?;
+                let intents = intents.as_array().cloned().unwrap_or_default();
+                let first = intents.iter().rfind(|it| it["action"] == action).cloned();
+                Ok(first.filter(|it| !it["settled"].is_null()))
+            })
+            .await?;
+        ensure!(settled["settled"]["settled"] == "done", "{settled:#}");
+        Ok(named)
+    }
+
     fn named(&self, action: &str) -> Vec<Call> {
         self.proxy.changes().into_iter().filter(|call| call.action == action).collect()
     }
@@ -222,7 +245,7 @@ fn members_of(call: &Call) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_circle_runs() -> anyhow::Result<()> {
-    let mut world = World::start().await?;
+    let mut world = World::start("detach").await?;
 
     // In observe a whole plan is made and nothing is done.
     world
@@ -351,7 +374,7 @@ async fn the_circle_runs() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_the_cloud_holds_a_call_it_does_nothing_twice() -> anyhow::Result<()> {
-    let mut world = World::start().await?;
+    let mut world = World::start("detach").await?;
     world
         .until("the plan would detach", 120, async |world| {
             Ok(steps(&world.plan().await?).contains(&("detach".to_owned(), false)).then_some(()))
@@ -360,20 +383,7 @@ async fn killed_while_the_cloud_holds_a_call_it_does_nothing_twice() -> anyhow::
     // The detachment is done, and its answer never comes.
     world.proxy.next("DetachInstances", [Fault::HangAfter]);
     world.say("/groups/web/mode", r#"{"mode": "full", "reason": "the test"}"#).await?;
-    world
-        .until("the call is out", 60, async |world| Ok((!world.named("DetachInstances").is_empty()).then_some(())))
-        .await?;
-    let victims = members_of(&world.named("DetachInstances")[0]);
-    world.die_and_come_back().await?;
-    let settled = world
-        .until("what became of it is found out", 180, async |world| {
-            let intents = web::get_json(&world.url("/intents?group=web&limit=100")).await?;
-            let intents = intents.as_array().cloned().unwrap_or_default();
-            let first = intents.iter().rfind(|it| it["action"] == "detach").cloned();
-            Ok(first.filter(|it| !it["settled"].is_null()))
-        })
-        .await?;
-    assert_eq!(settled["settled"]["settled"], "done", "{settled:#}");
+    let victims = world.killed_at("DetachInstances", "detach").await?;
     let again: Vec<Vec<String>> = world.named("DetachInstances").iter().map(members_of).collect();
     for victim in &victims {
         assert_eq!(again.iter().flatten().filter(|id| *id == victim).count(), 1, "{victim} detached twice: {again:?}");
@@ -388,5 +398,45 @@ async fn killed_while_the_cloud_holds_a_call_it_does_nothing_twice() -> anyhow::
     })
     .await?;
     assert!(sessions >= victims.len());
+    Ok(())
+}
+
+/// Into standby and back, and a launch by MinSize: killed each time while the cloud holds the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_call_of_a_life_in_standby_it_does_nothing_twice() -> anyhow::Result<()> {
+    let mut world = World::start("standby").await?;
+    world
+        .until("the plan would take somebody out", 120, async |world| {
+            Ok(steps(&world.plan().await?).contains(&("detach".to_owned(), false)).then_some(()))
+        })
+        .await?;
+    world.proxy.next("EnterStandby", [Fault::HangAfter]);
+    world.say("/groups/web/mode", r#"{"mode": "full", "reason": "the test"}"#).await?;
+    let victims = world.killed_at("EnterStandby", "enter_standby").await?;
+    world
+        .until("they stand in shadow, and they are ours", 120, async |world| {
+            let sessions = world.sessions().await?;
+            let ours = |id: &String| sessions.iter().any(|it| it["instance"] == id.as_str() && it["origin"] == "ours");
+            Ok(victims.iter().all(ours).then_some(()))
+        })
+        .await?;
+
+    // Everybody comes back, and that is not enough: two are launched, where the cloud has no tokens by its MinSize.
+    world.proxy.next("ExitStandby", [Fault::HangAfter]);
+    world.carry(60.0 * f64::from(SIZE + 2) - 20.0);
+    world.killed_at("ExitStandby", "exit_standby").await?;
+    let floors = |world: &World| world.named("UpdateAutoScalingGroup").len();
+    let before = floors(&world);
+    world.proxy.next("UpdateAutoScalingGroup", [Fault::HangAfter]);
+    world.killed_at("UpdateAutoScalingGroup", "launch").await?;
+    world
+        .until("as many as are needed serve", 180, async |world| {
+            let group = web::get_json(&world.url("/groups/web")).await?;
+            Ok((group["summary"]["serving"].as_u64() >= Some(u64::from(SIZE + 2))).then_some(()))
+        })
+        .await?;
+    let members = world.balance().await?;
+    ensure!(members.len() == SIZE as usize + 2, "launched once: {members:?}");
+    ensure!(floors(&world) > before, "by MinSize");
     Ok(())
 }

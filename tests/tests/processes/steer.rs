@@ -79,6 +79,18 @@ async fn a_mode_is_given_only_where_something_can_act_and_the_file_allows_it() -
         let refused = foreshadow(url, &["mode", "web", mode, "--reason", "ready"]).await?;
         assert!(!refused.status.success() && said(&refused).contains(part), "{mode}: {}", said(&refused));
     }
+    // Leave to go below last week's need: for a while, with a reason, and shown.
+    let leave = async |until: &str| {
+        let arguments = ["below-last-week", "web", "--until", until, "--reason", "the sale is over"];
+        anyhow::Ok(foreshadow(url, &arguments).await?)
+    };
+    for (until, part) in [("+8d", "seven days ahead at most"), ("soon", "is neither RFC 3339")] {
+        let refused = leave(until).await?;
+        assert!(!refused.status.success() && said(&refused).contains(part), "{until}: {}", said(&refused));
+    }
+    let given = leave("2h").await?;
+    assert!(said(&given).contains("web: may go below what it needed a week ago until 20"), "{}", said(&given));
+    assert_eq!(standing(url).await?["leave"]["reason"], "the sale is over");
     let tightened = foreshadow(url, &["mode", "web", "observe", "--reason", "to be sure"]).await?;
     assert_eq!(said(&tightened), "web: mode observe\n");
     assert_eq!(said(&foreshadow(url, &["journal"]).await?), "nothing was ever done\n");
@@ -89,6 +101,37 @@ async fn a_mode_is_given_only_where_something_can_act_and_the_file_allows_it() -
         "{}",
         said(&unknown)
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn whom_its_provider_ends_is_measured_and_nobody_adopts_it() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let config = config(directory.path())?;
+    let config =
+        config.replace("interval_seconds = 5\n", "interval_seconds = 5\nwarm_up_seconds = 0\ndrain_seconds = 1\n");
+    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    let url = &aggregator.url;
+    standing(url).await?;
+    let push = web::request(
+        http::Method::POST,
+        &format!("{url}/shadow/metrics"),
+        &[("content-type", "application/json")],
+        format!(r#"{{"instance": "i-2", "at": {}, "cpu_percent": 1.5}}"#, now() - 1),
+    )
+    .await?;
+    anyhow::ensure!(push.status.is_success(), "{}", push.body);
+    let members = "\"i-1\", { id = \"i-2\", state = \"Terminating:Wait\" }";
+    let group = format!("[group.web]\nminimum = 1\nmaximum = 9\ninstances = [{members}]\n");
+    std::fs::write(directory.path().join("inventory.toml"), group)?;
+    eventually("its session", Duration::from_secs(40), async || {
+        let sessions = web::get_json(&format!("{url}/shadow/sessions")).await?;
+        Ok((sessions[0]["instance"] == "i-2").then_some(()))
+    })
+    .await?;
+    let refused = foreshadow(url, &["shadow", "adopt", "i-2", "--reason", "a spare"]).await?;
+    let why = "i-2 is held by a termination hook: its provider ends it";
+    assert!(!refused.status.success() && said(&refused).contains(why), "{}", said(&refused));
     Ok(())
 }
 

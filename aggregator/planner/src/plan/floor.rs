@@ -239,6 +239,19 @@ mod tests {
         assert_eq!(floor((20, 5), |_| {}), Some((20, 5)), "nor below the user's own");
         let more = planned(20, 3.0, Some((20, 2)), |evidence| evidence.conditions.foreign_scale_in = false);
         assert_eq!(floor_of(&more), None, "more are launched first");
+        // Nor while those that are launched cannot be.
+        let capped = planned_by(
+            |policy| policy.launches_per_hour = 0,
+            20,
+            3.0,
+            Some((20, 2)),
+            |evidence| evidence.conditions.foreign_scale_in = false,
+        );
+        assert_eq!(floor_of(&capped), None, "{capped:?}");
+        let unsure = |evidence: &mut Evidence| {
+            evidence.metrics.values_mut().filter_map(|found| found.forecast.as_mut()).for_each(|path| path.trust = 0.0);
+        };
+        assert_eq!(floor((20, 2), unsure), Some((20, 2)), "how far the forecast is trusted takes nobody away");
         assert_eq!(floor((2, 2), |_| {}), None);
         assert_eq!(floor((21, 2), |_| {}), None, "one is missing still");
         assert_eq!(floor((20, 2), |evidence| evidence.inventory.expected = 1), None, "one is on its way");

@@ -43,6 +43,8 @@ pub(super) fn decide(
         .filter_map(|instance| Some((instance, instance.shadow.as_ref()?)))
         .collect();
     let (ours, foreign): (Vec<_>, Vec<_>) = shadows.into_iter().partition(|(_, it)| it.origin == Origin::Ours);
+    // Nothing could be done with who is ended already.
+    let foreign: Vec<_> = foreign.into_iter().filter(|(_, shadow)| !shadow.ending).collect();
     adopt(policy, &foreign, &mut outcome);
     // The youngest are the best spares: they are valued first.
     let mut ours = ours;
@@ -125,6 +127,9 @@ fn adopt(policy: &Policy, foreign: &[(&Instance, &Shadow)], outcome: &mut Outcom
 fn own_word(policy: &Policy, instance: &Instance, shadow: &Shadow) -> Option<Disagreement> {
     if instance.protected {
         return Some(Disagreement::Protected);
+    }
+    if shadow.ending {
+        return Some(Disagreement::Ending);
     }
     if shadow.sample_age_seconds.is_none_or(|age| age > policy.fresh_seconds) {
         return Some(Disagreement::Silent);

@@ -15,6 +15,8 @@ const INVENTORY_FRESH_SECONDS: u32 = 120;
 const FALLEN: f64 = 0.7;
 /// … and alone, where the network stands this much of what it was above it.
 const APART: f64 = 0.3;
+/// One in so many that serve and runs out of CPU credits is enough.
+const SHORT_ONE_IN: u32 = 10;
 /// From this on what the hosts give to others is no noise, percent of the processors' time.
 const STOLEN_PERCENT: f64 = 5.0;
 
@@ -31,6 +33,7 @@ fn of_group(now: i64, policy: &Policy, evidence: &Evidence) -> Vec<Hold> {
     let age_seconds = inventory.age_seconds;
     let seconds_left = policy.warm_up_seconds.saturating_sub(conditions.started_seconds_ago);
     let percent = stolen(evidence);
+    let (short, serving) = short_of_credits(evidence);
     let Pulse { cpu, network } = conditions.pulse.unwrap_or(Pulse { cpu: 1.0, network: 1.0 });
     let (_, overdue) = out::warming(now, policy, evidence);
     [
@@ -45,6 +48,7 @@ fn of_group(now: i64, policy: &Policy, evidence: &Evidence) -> Vec<Hold> {
         (conditions.launches_failing, Hold::LaunchesFailing),
         (cpu <= FALLEN && network - cpu >= APART, Hold::Hung { cpu, network }),
         (percent >= STOLEN_PERCENT, Hold::Stolen { percent }),
+        (short > 0 && short >= serving.div_ceil(SHORT_ONE_IN), Hold::OutOfCredits { instances: short }),
         (overdue > 0, Hold::NeverReady { instances: overdue, after_seconds: policy.on_its_way_seconds() }),
         (conditions.agents_unauthenticated, Hold::UnauthenticatedEvidence),
         (conditions.claimed, Hold::ClaimedGroup),
@@ -63,6 +67,14 @@ fn stolen(evidence: &Evidence) -> f64 {
     let (sum, count) = serving
         .fold((0.0, 0.0), |(sum, count), instance| (sum + evidence.inventory.stolen_from(&instance.id), count + 1.0));
     if count > 0.0 { sum / count } else { 0.0 }
+}
+
+/// How many of those that serve run out of CPU credits, and how many serve.
+fn short_of_credits(evidence: &Evidence) -> (u32, u32) {
+    let serving = evidence.inventory.instances.iter().filter(|instance| instance.mode == InstanceMode::Serving);
+    serving.fold((0, 0), |(short, count), instance| {
+        (short + u32::from(evidence.inventory.short_of_credits.contains(&instance.id)), count + 1)
+    })
 }
 
 fn of_metric(now: i64, policy: &Policy, evidence: &Evidence, need: &MetricNeeds, holds: &mut Vec<Hold>) {

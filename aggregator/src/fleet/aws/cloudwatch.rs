@@ -59,25 +59,8 @@ impl CloudWatch {
     /// # Errors
     /// What CloudWatch said, in words.
     pub async fn read(&self, asked: &MetricAsked, period: i64, from: i64, to: i64) -> Result<Vec<Datum>, String> {
-        let time =
-            |at: i64| jiff::Timestamp::from_second(at).map(|at| at.to_string()).map_err(|error| error.to_string());
-        let stat = "MetricDataQueries.member.1.MetricStat";
-        let mut fields = vec![
-            ("StartTime".to_owned(), time(from)?),
-            ("EndTime".to_owned(), time(to)?),
-            ("ScanBy".to_owned(), "TimestampAscending".to_owned()),
-            ("MetricDataQueries.member.1.Id".to_owned(), "m1".to_owned()),
-            ("MetricDataQueries.member.1.ReturnData".to_owned(), "true".to_owned()),
-            (format!("{stat}.Metric.Namespace"), asked.namespace.clone()),
-            (format!("{stat}.Metric.MetricName"), asked.name.clone()),
-            (format!("{stat}.Period"), period.to_string()),
-            (format!("{stat}.Stat"), asked.statistic.clone()),
-        ];
-        for (index, (name, value)) in (1..).zip(&asked.dimensions) {
-            fields.push((format!("{stat}.Metric.Dimensions.member.{index}.Name"), name.clone()));
-            fields.push((format!("{stat}.Metric.Dimensions.member.{index}.Value"), value.clone()));
-        }
-        let mut data = Vec::new();
+        let fields = fields(std::slice::from_ref(asked), period, from, to)?;
+        let mut data = [Vec::new()];
         let mut token = None;
         for _ in 0..MOST_PAGES {
             let mut page = fields.clone();
@@ -85,6 +68,7 @@ impl CloudWatch {
             let answer = self.page(&page).await?;
             token = take(&answer, &mut data)?;
             if token.is_none() {
+                let [mut data] = data;
                 data.sort_by_key(|datum| datum.at);
                 data.dedup_by_key(|datum| datum.at);
                 return Ok(data);
@@ -116,14 +100,46 @@ impl CloudWatch {
     }
 }
 
-/// Adds the values of a page, and gives the token of the next. What is there in part comes in full with the pages that follow.
-fn take(answer: &Element, data: &mut Vec<Datum>) -> Result<Option<String>, String> {
+/// The form of GetMetricData for some metrics, which [`take`] tells apart.
+pub(super) fn fields(asked: &[MetricAsked], period: i64, from: i64, to: i64) -> Result<Vec<(String, String)>, String> {
+    let time = |at: i64| jiff::Timestamp::from_second(at).map(|at| at.to_string()).map_err(|error| error.to_string());
+    let mut fields = vec![
+        ("StartTime".to_owned(), time(from)?),
+        ("EndTime".to_owned(), time(to)?),
+        ("ScanBy".to_owned(), "TimestampAscending".to_owned()),
+    ];
+    for (number, metric) in (1..).zip(asked) {
+        let query = format!("MetricDataQueries.member.{number}");
+        let stat = format!("{query}.MetricStat");
+        fields.extend([
+            (format!("{query}.Id"), format!("m{number}")),
+            (format!("{query}.ReturnData"), "true".to_owned()),
+            (format!("{stat}.Metric.Namespace"), metric.namespace.clone()),
+            (format!("{stat}.Metric.MetricName"), metric.name.clone()),
+            (format!("{stat}.Period"), period.to_string()),
+            (format!("{stat}.Stat"), metric.statistic.clone()),
+        ]);
+        for (index, (name, value)) in (1..).zip(&metric.dimensions) {
+            fields.push((format!("{stat}.Metric.Dimensions.member.{index}.Name"), name.clone()));
+            fields.push((format!("{stat}.Metric.Dimensions.member.{index}.Value"), value.clone()));
+        }
+    }
+    Ok(fields)
+}
+
+/// Adds the values of a page, each to its metric's, and gives the token of the next. What is there in part comes in full with
+/// the pages that follow.
+pub(super) fn take(answer: &Element, data: &mut [Vec<Datum>]) -> Result<Option<String>, String> {
     let result = answer.child("GetMetricDataResult").ok_or("CloudWatch: the answer has no result")?;
     for found in result.list(&["MetricDataResults"]) {
         let status = found.text_of("StatusCode").unwrap_or("Complete");
         if !matches!(status, "Complete" | "PartialData") {
             return Err(format!("CloudWatch: the answer's status is {status}"));
         }
+        let id = found.text_of("Id").unwrap_or_default();
+        let number: Option<usize> = id.trim().strip_prefix('m').and_then(|number| number.parse().ok());
+        let data = number.and_then(|number| data.get_mut(number.checked_sub(1)?));
+        let data = data.ok_or_else(|| format!("CloudWatch: nobody asked for {id:?}"))?;
         let (times, values) = (found.list(&["Timestamps"]), found.list(&["Values"]));
         let (times, values): (Vec<_>, Vec<_>) = (times.collect(), values.collect());
         if times.len() != values.len() {
@@ -160,12 +176,13 @@ mod tests {
 
     #[test]
     fn pages_go_on_until_there_is_no_token() {
-        let mut data = Vec::new();
+        let mut data = [Vec::new()];
         let more = take(&page("PartialData", "<NextToken>abc</NextToken>"), &mut data).expect("read");
         assert_eq!(more.as_deref(), Some("abc"));
         assert_eq!(take(&page("Complete", ""), &mut data).expect("read"), None);
-        assert_eq!(data.len(), 4);
-        assert_eq!(data[1], Datum { at: 1_767_225_900, value: 2.0 });
+        assert_eq!(data[0].len(), 4);
+        assert_eq!(data[0][1], Datum { at: 1_767_225_900, value: 2.0 });
+        assert!(take(&page("Complete", ""), &mut []).expect_err("refused").contains("nobody asked for"));
         assert!(take(&page("InternalError", ""), &mut data).expect_err("refused").contains("InternalError"));
         let half = Element::parse(b"<GetMetricDataResponse/>").expect("XML");
         assert!(take(&half, &mut data).is_err());

@@ -38,6 +38,8 @@ impl AwsFleet {
         let foreign = self.foreign_scale_in(&names).await;
         let deploying = self.deploying(&names, whole && wanted.len() > NAMES_PER_CALL).await;
         let (templates, delays) = (self.templates(&pages).await, self.delays(&pages).await);
+        let (credits, untold) = self.credits(&pages, whole).await;
+        inventory.problems.extend(untold.map(|problem| format!("CPU credits are not known: {problem}")));
         for group in &pages {
             let name = group.auto_scaling_group_name.as_deref().unwrap_or_default();
             let Ok(id) = Id::new("group", name) else {
@@ -46,6 +48,9 @@ impl AwsFleet {
                 continue;
             };
             let mut found = group_inventory(group, &mut inventory.problems);
+            for member in &mut found.members {
+                member.cpu_credits = credits.get(member.instance.as_str()).copied();
+            }
             found.version = version(group, &templates, &mut inventory.problems);
             found.deregistration_seconds = deregistration(group, &delays, &mut inventory.problems);
             let unknown = || Err(format!("{name}: nothing was said of it"));
@@ -301,6 +306,7 @@ fn member(instance: &Instance) -> Result<Member, String> {
         protected: instance.protected_from_scale_in.unwrap_or(false),
         // What $Latest was when it was launched is not known: only a number counts.
         version: instance.launch_configuration_name.clone().or_else(|| plain(instance.launch_template.as_ref())),
+        cpu_credits: None,
     })
 }
 

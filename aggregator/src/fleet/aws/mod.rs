@@ -8,6 +8,7 @@
 mod activities;
 mod budget;
 mod cloudwatch;
+mod credits;
 mod describe;
 mod ec2;
 mod event;
@@ -35,7 +36,7 @@ use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
 use aws_smithy_http_client::tls;
 use foreshadow_proto::convert::Id;
 
-use super::{Action, Called, Fleet, FleetError, Found, Inventory, Notice, Outside, Reach, Tags, Token};
+use super::{Action, Called, CpuCredits, Fleet, FleetError, Found, Inventory, Notice, Outside, Reach, Tags, Token};
 use crate::clock::Clock;
 use crate::exchange::is_loopback;
 use budget::Budget;
@@ -66,6 +67,8 @@ pub struct AwsFleet {
     refreshing: Mutex<Kept<bool>>,
     /// By target group: its deregistration delay, seconds.
     delays: Mutex<Kept<u32>>,
+    /// By burstable instance: its credits, where CloudWatch has them, or why that is not known.
+    credits: Mutex<Kept<Result<Option<CpuCredits>, String>>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -97,7 +100,7 @@ impl AwsFleet {
             .timeout_config(timeouts)
             .retry_config(RetryConfig::disabled());
         let budget = budgets.of(config.region().map(|region| region.as_ref()));
-        let services = ["Auto Scaling", Service::Ec2.id(), Service::LoadBalancing.id()];
+        let services = ["Auto Scaling", Service::Ec2.id(), Service::LoadBalancing.id(), Service::CloudWatch.id()];
         let local = services.iter().all(|service| {
             let url = configured_endpoint(config, service).and_then(|url| url.parse().ok());
             url.is_some_and(|url| is_loopback(&url))
@@ -112,6 +115,7 @@ impl AwsFleet {
             pictures: Mutex::default(),
             refreshing: Mutex::default(),
             delays: Mutex::default(),
+            credits: Mutex::default(),
             clock,
         }
     }

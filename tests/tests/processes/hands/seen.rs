@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use aws_config::Region;
-use foreshadow::clock::SystemClock;
+use foreshadow::clock::{Clock as _, SystemClock};
 use foreshadow::fleet::{
-    Action, AwsFleet, Budgets, Fleet as _, GROUP_TAG, OWNER_TAG, Outside, Reach, RunState, Tags, UNTIL_TAG,
+    Action, AwsFleet, Budgets, CpuCredits, Fleet as _, GROUP_TAG, OWNER_TAG, Outside, Reach, RunState, Tags, UNTIL_TAG,
 };
 use foreshadow_proto::convert::Id;
 use foreshadow_tests::proxy::Fault;
@@ -94,6 +94,53 @@ async fn versions_owner_tags_and_what_stands_outside_are_seen() -> anyhow::Resul
     let end = Action::Terminate { instances: vec![all[0].clone()] };
     assert_eq!(world.call("web", &end, 2).await, done(&members[..1]));
     assert_eq!(world.fleet.outside(&id("web"), &all[..1]).await?[0].state, RunState::Ended);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credits_of_burstable_instances_are_asked_for_every_five_minutes_and_of_nobody_else() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    world.cloud.group("old", 1).await?;
+    let asked = || world.proxy.calls().iter().filter(|call| call.action == "GetMetricData").count();
+    world.fleet.describe().await?;
+    assert_eq!(asked(), 0, "nobody is burstable");
+    let members = world.cloud.template_group_of("web", "t3.medium", 3, &["us-east-1a"]).await?;
+    let credits = async |instance: &str, name: &str, value: f64| {
+        let at = jiff::Timestamp::from_second(SystemClock.wall_seconds() - 400)?.to_string();
+        let value = value.to_string();
+        let fields = [
+            ("Action", "PutMetricData"),
+            ("Namespace", "AWS/EC2"),
+            ("MetricData.member.1.MetricName", name),
+            ("MetricData.member.1.Timestamp", at.as_str()),
+            ("MetricData.member.1.Value", value.as_str()),
+            ("MetricData.member.1.Dimensions.member.1.Name", "InstanceId"),
+            ("MetricData.member.1.Dimensions.member.1.Value", instance),
+        ];
+        world.cloud.call("monitoring", &fields).await.map(drop)
+    };
+    // One that runs out, one that spends surplus credits and is not slowed down, and one of which nothing is told.
+    for (index, surplus) in [(0, 0.0), (1, 7.0)] {
+        credits(&members[index], "CPUCreditBalance", 30.0).await?;
+        credits(&members[index], "CPUCreditUsage", 5.0).await?;
+        credits(&members[index], "CPUSurplusCreditBalance", surplus).await?;
+    }
+    let told = async || {
+        let inventory = world.fleet.describe().await?;
+        let web = inventory.groups[&id("web")].members.iter();
+        let told: BTreeMap<String, _> = web.filter_map(|it| Some((it.instance.to_string(), it.cpu_credits?))).collect();
+        anyhow::Ok((told, inventory.problems.iter().any(|problem| problem.contains("CPU credits are not known"))))
+    };
+    let runs_out = CpuCredits { balance: 30.0, spent_per_hour: 60.0 };
+    assert_eq!(told().await?, (BTreeMap::from([(members[0].clone(), runs_out)]), false));
+    assert!(runs_out.end_within(1.0) && !runs_out.end_within(0.5));
+    assert_eq!(told().await?.0.len(), 1);
+    assert_eq!(asked(), 1, "what was heard will do for five minutes");
+    // Where nobody answers nothing is known, and that is said as long as it is so.
+    world.clock.skip(301);
+    world.proxy.next("GetMetricData", [Fault::Error { status: 403, code: "AccessDenied" }]);
+    assert_eq!(told().await?, (BTreeMap::new(), true));
+    assert_eq!((told().await?, asked()), ((BTreeMap::new(), true), 2));
     Ok(())
 }
 
