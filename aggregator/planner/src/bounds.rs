@@ -51,6 +51,11 @@ impl Policy {
         if floor.instances > smallest.instances { floor } else { smallest }
     }
 
+    /// How many must be there at least when what is launched now is ready.
+    pub fn least_ahead(&self, now: i64) -> u32 {
+        self.floor_ahead(now).instances
+    }
+
     /// The floor that must be ready by the time what is launched now is ready.
     pub(crate) fn floor_ahead(&self, now: i64) -> Bound<'_> {
         self.floor(now, now + i64::from(self.launch_lead_seconds) + 1)

@@ -24,6 +24,8 @@ pub struct Line {
     pub intent: Intent,
     /// Why the plan wanted it.
     pub reason: String,
+    /// When its call may first have gone out, seconds since the epoch; absent while it has not.
+    pub sent_at: Option<i64>,
     /// Seconds since the epoch; absent while it is open.
     pub settled_at: Option<i64>,
     pub settled: Option<Settled>,
@@ -52,6 +54,12 @@ impl Intents {
             .bind(intent.written_at)
             .execute(&self.0)
             .await?;
+        Ok(())
+    }
+
+    /// From now on its call may have gone out; durable on return. The first time counts.
+    pub async fn sent(&self, token: &Token, at: i64) -> Result<(), sqlx::Error> {
+        sqlx::query(sql::INTENT_SENT).bind(token.as_str()).bind(at).execute(&self.0).await?;
         Ok(())
     }
 
@@ -142,6 +150,7 @@ fn lines(rows: Vec<sqlx::sqlite::SqliteRow>) -> Result<Vec<Line>, sqlx::Error> {
         lines.push(Line {
             intent: serde_json::from_str(row.try_get(0)?).map_err(decode)?,
             reason: row.try_get(1)?,
+            sent_at: row.try_get(4)?,
             settled_at: row.try_get(2)?,
             settled: settled.map(|text| serde_json::from_str(&text)).transpose().map_err(decode)?,
         });

@@ -1,6 +1,6 @@
 //! The journal of what is done to the cloud, as a machine without IO: `on(event, now) -> effects`.
 //!
-//! An intent is written, and durable, before its effect. Its token is a hash of installation,
+//! An intent is written, and durable, before its effect, and that its call goes out is written before it does. Its token is a hash of installation,
 //! group, generation and step: whoever repeats it after a crash, here or elsewhere, repeats the
 //! *same* call. What came of a call is either known or found out by describing; nothing new is
 //! begun in a group while an intent of it is open.
@@ -8,7 +8,8 @@
 //! ```text
 //! Begin → Write ─durable→ Check ─allowed→ Call ─done/refused→ Settle
 //!            │               └─refused→ Settle      │
-//!            └─ crash ⇒ on restart: Resolve ◀─unknown┘
+//!            └─ crash, and it was sent ⇒ on restart: Resolve ◀─unknown┘
+//!               crash, and it was not ⇒ on restart: Check, or Settle where its plan is too old
 //! ```
 //!
 //! [`Effect::Resolve`] finds out what became of a call. A launch that is not to be seen may still
@@ -96,8 +97,8 @@ pub enum Event {
     },
     /// Whoever was to carry an effect of it out is no more, and nobody knows how far it came.
     Lost(Token),
-    /// After a start: what the disk holds that was not settled.
-    Reopened(Vec<Intent>),
+    /// After a start: what the disk holds that was not settled, and whether its call may have gone out.
+    Reopened(Vec<(Intent, bool)>),
     Tick,
 }
 
@@ -107,6 +108,7 @@ pub enum Effect {
     Write(Intent),
     /// Describe anew and ask the checker, then tell [`Event::Checked`].
     Check(Intent),
+    /// Make durable that it is sent, send it, then tell [`Event::Called`].
     Call(Intent),
     /// Find out what became of it, then tell [`Event::Found`].
     Resolve(Intent),
@@ -174,19 +176,28 @@ impl Journal {
                 Vec::new()
             }
             Event::Reopened(intents) => {
-                // Whether the call went out before the crash is not known: find out first.
-                let resolve = intents.into_iter().map(|intent| {
-                    let effect = Effect::Resolve(intent.clone());
-                    self.open.insert(
-                        intent.token.clone(),
-                        Open { intent, stage: Stage::Resolving, tries: 0, called_at: now },
-                    );
-                    effect
-                });
-                resolve.collect()
+                intents.into_iter().flat_map(|(intent, sent)| self.reopen(intent, sent, now)).collect()
             }
             Event::Tick => self.tick(now),
         }
+    }
+
+    /// Whether the effect of a call that may have gone out is there is found out first. One that never went out goes on where
+    /// it was, while its plan is young enough.
+    fn reopen(&mut self, intent: Intent, sent: bool, now: i64) -> Vec<Effect> {
+        let token = intent.token.clone();
+        let (stage, effect) = if sent {
+            (Stage::Resolving, Effect::Resolve(intent.clone()))
+        } else {
+            (Stage::Checking, Effect::Check(intent.clone()))
+        };
+        let too_old = !sent && now > intent.valid_until;
+        self.open.insert(token.clone(), Open { intent, stage, tries: 0, called_at: now });
+        if too_old {
+            let why = vec!["it was never sent, and its plan is too old to be carried out".to_owned()];
+            return self.settle(&token, Settled::Refused { why, by_cloud: false, in_doubt: false });
+        }
+        vec![effect]
     }
 
     fn begin(&mut self, intent: Intent, now: i64) -> Vec<Effect> {
@@ -371,31 +382,44 @@ mod tests {
     const ANSWERS: [Answer; 5] =
         [Answer::Done, Answer::Refused, Answer::Throttled, Answer::DoneUnknown, Answer::NotDoneUnknown];
 
-    /// A cloud that keeps tokens and counts effects, and a disk that survives.
+    /// A line of the disk.
+    #[derive(Debug)]
+    struct Kept {
+        intent: Intent,
+        sent: bool,
+        settled: Option<Settled>,
+    }
+
+    /// A cloud that keeps the tokens of launches and counts effects, and a disk that survives.
     #[derive(Debug, Default)]
     struct World {
         /// Effects by token: a second one for the same token would be a duplicate.
         effects: BTreeMap<Token, u32>,
-        disk: BTreeMap<Token, (Intent, Option<Settled>)>,
+        disk: BTreeMap<Token, Kept>,
         calls: u32,
         called_at: i64,
+        /// The checker let it go in this life, and nothing was called since.
+        allowed: bool,
+        /// How often the process died.
+        deaths: usize,
     }
 
     impl World {
         fn call(&mut self, intent: &Intent, answer: Answer) -> Called {
             self.calls += 1;
-            assert!(self.disk.contains_key(&intent.token), "the intent is on disk before its effect");
-            let effect = matches!(answer, Answer::Done | Answer::DoneUnknown);
-            // The same token again: the cloud answers with what it did, and does nothing.
-            if effect {
-                self.effects.entry(intent.token.clone()).or_insert(1);
+            assert!(std::mem::take(&mut self.allowed), "each call has the checker's word of this life: {self:?}");
+            let kept = self.disk.get(&intent.token).expect("the intent is on disk before its effect");
+            assert!(kept.sent && kept.settled.is_none(), "that it is sent is on disk before its effect");
+            let launch = matches!(intent.action, Action::Launch { .. });
+            let known = launch && self.effects.contains_key(&intent.token);
+            // The token of a launch again: the cloud answers with what it did, and does nothing. Of others it knows nothing.
+            if matches!(answer, Answer::Done | Answer::DoneUnknown) && !known {
+                *self.effects.entry(intent.token.clone()).or_default() += 1;
             }
             let instances = vec![id("i-1"), id("i-2")];
             match answer {
                 Answer::Done => Called::Done { instances },
-                _ if self.effects.contains_key(&intent.token) && answer != Answer::DoneUnknown => {
-                    Called::Done { instances }
-                }
+                _ if known && answer != Answer::DoneUnknown => Called::Done { instances },
                 Answer::Refused => Called::Refused { why: "no capacity".to_owned() },
                 Answer::Throttled => Called::Throttled,
                 Answer::DoneUnknown | Answer::NotDoneUnknown => Called::Unknown,
@@ -414,15 +438,33 @@ mod tests {
                 None => Found::NotDone,
             }
         }
+
+        fn die(&mut self, journal: &mut Journal, now: i64) -> Vec<Effect> {
+            (self.deaths, self.allowed) = (self.deaths + 1, false);
+            *journal = Journal::default();
+            let open = self.disk.values().filter(|kept| kept.settled.is_none());
+            journal.on(Event::Reopened(open.map(|kept| (kept.intent.clone(), kept.sent)).collect()), now)
+        }
+    }
+
+    /// Where a process dies.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    struct Crash {
+        /// Before it carries out this effect of its life …
+        at: usize,
+        /// … or, if that is a call, when it is written that it is sent, and nothing was.
+        marked: bool,
     }
 
     /// One way things can go.
-    #[derive(Debug, Clone, Copy)]
+    #[derive(Debug, Clone)]
     struct Course {
         /// What the cloud answers to the first call, to the second, and `Done` from then on.
         answers: [Answer; 2],
-        /// The process dies before it carries out this effect of its first life.
-        crash: Option<usize>,
+        /// One for each life that ends early.
+        crashes: Vec<Crash>,
+        /// How long the process is gone then, seconds.
+        gone: i64,
         /// So many descriptions say nothing.
         lagging: usize,
         /// The checker refuses from this check on.
@@ -432,12 +474,11 @@ mod tests {
     }
 
     /// Runs to the end.
-    fn run(action: Action, course: Course) -> World {
-        let Course { answers, crash, lagging, refuse, stale } = course;
+    fn run(action: Action, course: &Course) -> World {
         let (mut world, mut journal, mut now) = (World::default(), Journal::default(), NOW);
         let mut effects: Vec<Effect> = journal.on(Event::Begin(intent(action)), now);
-        let (mut done, mut crashed, mut lagging, mut calls, mut checks) = (0, false, lagging, 0, 0);
-        for _ in 0..200 {
+        let (mut done, mut lagging, mut calls, mut checks) = (0, course.lagging, 0, 0);
+        for _ in 0..400 {
             if effects.is_empty() {
                 if journal.open().next().is_none() {
                     return world;
@@ -446,42 +487,47 @@ mod tests {
                 effects = journal.on(Event::Tick, now);
                 continue;
             }
-            if !crashed && crash == Some(done) {
-                crashed = true;
-                now += 45;
-                journal = Journal::default();
-                let open = world.disk.values().filter(|(_, settled)| settled.is_none());
-                effects = journal.on(Event::Reopened(open.map(|(intent, _)| intent.clone()).collect()), now);
+            let crash = course.crashes.get(world.deaths).filter(|crash| crash.at == done);
+            let dies = crash.is_some_and(|crash| !crash.marked || matches!(effects[0], Effect::Call(_)));
+            if dies {
+                if let (Some(Crash { marked: true, .. }), Effect::Call(intent)) = (crash, &effects[0]) {
+                    world.disk.get_mut(&intent.token).expect("written").sent = true;
+                }
+                (done, now) = (0, now + course.gone);
+                effects = world.die(&mut journal, now);
                 continue;
             }
             done += 1;
             let event = match effects.remove(0) {
                 Effect::Write(intent) => {
                     let token = intent.token.clone();
-                    world.disk.insert(token.clone(), (intent, None));
+                    world.disk.insert(token.clone(), Kept { intent, sent: false, settled: None });
                     Event::Written(token)
                 }
                 Effect::Check(intent) => {
-                    let refused = refuse.is_some_and(|from| checks >= from);
+                    let refused = course.refuse.is_some_and(|from| checks >= from);
                     checks += 1;
                     let refusals = if refused { vec!["below need".to_owned()] } else { Vec::new() };
+                    world.allowed = !refused;
                     Event::Checked { token: intent.token, refusals, owns: true }
                 }
                 Effect::Call(intent) => {
                     calls += 1_usize;
-                    let answer = answers.get(calls - 1).copied().unwrap_or(Answer::Done);
+                    world.disk.get_mut(&intent.token).expect("written").sent = true;
+                    let answer = course.answers.get(calls - 1).copied().unwrap_or(Answer::Done);
                     let outcome = world.call(&intent, answer);
                     world.called_at = now;
                     Event::Called { token: intent.token, outcome }
                 }
                 Effect::Resolve(intent) => {
                     // Descriptions show what was a minute ago at worst.
-                    let found = world.found(&intent, lagging > 0, stale && now - world.called_at < SHOWN_AFTER);
+                    let stale = course.stale && now - world.called_at < SHOWN_AFTER;
+                    let found = world.found(&intent, lagging > 0, stale);
                     lagging = lagging.saturating_sub(1);
                     Event::Found { token: intent.token, found }
                 }
                 Effect::Settle(intent, settled) => {
-                    world.disk.get_mut(&intent.token).expect("written").1 = Some(settled);
+                    world.disk.get_mut(&intent.token).expect("written").settled = Some(settled);
                     continue;
                 }
             };
@@ -490,42 +536,91 @@ mod tests {
         panic!("it never ends: {world:?}");
     }
 
+    /// Every course of one life, then each with a death before every effect that it has, and again in the life after that.
     #[test]
     fn every_state_crash_point_and_outcome_ends_settled_and_done_at_most_once() {
-        let mut cases = 0;
+        let (mut cases, mut deepest) = (0_u32, 0);
         for action in actions() {
             for answers in ANSWERS.into_iter().flat_map(|first| ANSWERS.map(|second| [first, second])) {
-                for crash in std::iter::once(None).chain((0..8).map(Some)) {
-                    for lagging in 0..3 {
-                        for refuse in [None, Some(0), Some(1)] {
-                            for stale in [false, true] {
-                                let course = Course { answers, crash, lagging, refuse, stale };
-                                settled_and_once(&action, course);
-                                cases += 1;
-                            }
+                for lagging in 0..3 {
+                    for refuse in [None, Some(0), Some(1)] {
+                        for (stale, gone) in [(false, 45), (false, 90), (true, 45), (true, 90)] {
+                            let course = Course { answers, crashes: Vec::new(), gone, lagging, refuse, stale };
+                            let again = lagging == 0 && !stale;
+                            cases += with_crashes(&action, course, if again { 2 } else { 1 }, &mut deepest);
                         }
                     }
                 }
             }
         }
-        assert_eq!(cases, 8 * 25 * 9 * 3 * 3 * 2);
+        // A launch whose answers are lost twice, described late, is checked and called three times: that many effects
+        // have each a death before them.
+        assert!(deepest >= 11 && cases > 100_000, "{cases} courses, {deepest} effects");
     }
 
-    fn settled_and_once(action: &Action, course: Course) {
-        let world = run(action.clone(), course);
-        let case = format!("{action:?} {course:?}: {world:?}");
-        assert!(world.effects.values().all(|count| *count == 1), "{case}");
-        for (token, (_, settled)) in &world.disk {
-            let settled = settled.as_ref().unwrap_or_else(|| panic!("open for ever: {case}"));
-            let effect = world.effects.contains_key(token);
-            match settled {
-                Settled::Done { .. } => assert!(effect, "the journal says what happened: {case}"),
-                Settled::Refused { in_doubt, .. } => {
-                    assert!(!effect || *in_doubt, "what may have been done is said to be in doubt: {case}");
+    /// The course, and the same with every crash point that it has, `more` deaths deep. How many that were.
+    fn with_crashes(action: &Action, course: Course, more: usize, deepest: &mut usize) -> u32 {
+        settled_and_once(action, &course);
+        let mut cases = 1;
+        if more == 0 {
+            return cases;
+        }
+        for marked in [false, true] {
+            let deaths = course.crashes.len() + 1;
+            for at in 0.. {
+                let mut crashes = course.crashes.clone();
+                crashes.push(Crash { at, marked });
+                let crashed = Course { crashes, ..course.clone() };
+                match run(action.clone(), &crashed).deaths {
+                    died if died == deaths => {
+                        *deepest = (*deepest).max(at);
+                        cases += with_crashes(action, crashed, more - 1, deepest);
+                    }
+                    // What is no call has no such moment; behind the last effect there is none at all.
+                    _ if marked && at < 20 => {}
+                    _ => break,
                 }
             }
         }
-        assert!(course.refuse != Some(0) || world.calls == 0, "refused and called: {case}");
+        cases
+    }
+
+    fn settled_and_once(action: &Action, course: &Course) {
+        let world = run(action.clone(), course);
+        let case = || format!("{action:?} {course:?}: {world:?}");
+        assert!(world.effects.values().all(|count| *count == 1), "{}", case());
+        // Whom a call names is not named by another: the next plan decides.
+        assert!(matches!(action, Action::Launch { .. }) || world.calls <= 1, "{}", case());
+        for (token, Kept { settled, sent, .. }) in &world.disk {
+            let settled = settled.as_ref().unwrap_or_else(|| panic!("open for ever: {}", case()));
+            let effect = world.effects.contains_key(token);
+            match settled {
+                Settled::Done { .. } => assert!(effect, "the journal says what happened: {}", case()),
+                Settled::Refused { in_doubt, .. } => {
+                    assert!(!effect || *in_doubt, "what may have been done is said to be in doubt: {}", case());
+                    assert!(*sent || !*in_doubt, "what was never sent is in no doubt: {}", case());
+                }
+            }
+        }
+        assert!(course.refuse != Some(0) || world.calls == 0, "refused and called: {}", case());
+    }
+
+    #[test]
+    fn what_was_never_sent_is_not_sent_when_its_plan_is_too_old() {
+        for action in actions() {
+            let mut journal = Journal::default();
+            let effects = journal.on(Event::Reopened(vec![(intent(action.clone()), false)]), NOW + 61);
+            assert!(
+                matches!(&effects[..], [Effect::Settle(_, Settled::Refused { in_doubt: false, .. })]),
+                "{effects:?}"
+            );
+            assert_eq!(journal.open().count(), 0);
+            let effects = journal.on(Event::Reopened(vec![(intent(action.clone()), false)]), NOW + 60);
+            assert!(matches!(&effects[..], [Effect::Check(_)]), "{effects:?}");
+            let mut journal = Journal::default();
+            let effects = journal.on(Event::Reopened(vec![(intent(action), true)]), NOW + 61);
+            assert!(matches!(&effects[..], [Effect::Resolve(_)]), "{effects:?}");
+        }
     }
 
     #[test]
@@ -580,7 +675,7 @@ mod tests {
         let mut journal = Journal::default();
         let old = intent(Action::launch(1, 11));
         let later = NOW + REPEAT_WITHIN_SECONDS + 1;
-        assert_eq!(journal.on(Event::Reopened(vec![old.clone()]), later), [Effect::Resolve(old.clone())]);
+        assert_eq!(journal.on(Event::Reopened(vec![(old.clone(), true)]), later), [Effect::Resolve(old.clone())]);
         let effects = journal.on(Event::Found { token: old.token, found: Found::NotDone }, later);
         assert!(matches!(effects.as_slice(), [Effect::Settle(_, Settled::Refused { .. })]), "{effects:?}");
     }

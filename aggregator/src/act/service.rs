@@ -289,7 +289,7 @@ impl Service {
                     }
                     done.push((line.intent, settled, at));
                 }
-                _ => open.push(line.intent),
+                _ => open.push((line.intent, line.sent_at.is_some())),
             }
         }
         executor.restore(&done, now);
@@ -608,7 +608,10 @@ impl Service {
                 let standing = handle.control().standing(&intent.group);
                 verdicts::still(&intent.action, &standing, owns, clock.now().boot - said_at, SAID_FOR)
             };
+            // What cannot be told after a crash is not done.
+            let sent = handle.0.intents.sent(&intent.token, clock.wall_seconds()).await;
             let outcome = match fleet {
+                _ if sent.is_err() => Called::Withheld { why: "that it is sent cannot be written down".to_owned() },
                 Some(fleet) => call::carry_out(&*fleet, &intent, &handle.owner(), until, still).await,
                 None => Called::Withheld { why: "no source that can act knows the group".to_owned() },
             };
@@ -718,7 +721,13 @@ mod tests {
         let token = Token::new(StoreId([1; 16]), &group, u64::try_from(written_at).expect("a time"), 0);
         let valid_until = written_at + 60;
         let intent = Intent { token, group, generation: 1, step: 0, epoch: 1, action, written_at, valid_until };
-        Line { intent, reason: "not needed".to_owned(), settled_at: settled.as_ref().map(|_| written_at), settled }
+        Line {
+            intent,
+            reason: "not needed".to_owned(),
+            sent_at: Some(written_at),
+            settled_at: settled.as_ref().map(|_| written_at),
+            settled,
+        }
     }
 
     fn session(instance: &str, started: i64, ended: Option<i64>) -> ShadowSession {

@@ -11,12 +11,13 @@ pub(crate) const LEAVE_READ: &str =
     "SELECT group_name, until_seconds, at_seconds, said_by, reason FROM last_week_leave";
 pub(crate) const INTENT_WRITE: &str = "INSERT INTO intent (token, group_name, generation, step, epoch, body, reason, \
     written_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+pub(crate) const INTENT_SENT: &str = "UPDATE intent SET sent_at = $2 WHERE token = $1 AND sent_at IS NULL";
 pub(crate) const INTENT_SETTLE: &str = "UPDATE intent SET settled_at = $2, settled = $3 WHERE token = $1";
-pub(crate) const INTENT_READ: &str = "SELECT body, reason, settled_at, settled FROM intent \
+pub(crate) const INTENT_READ: &str = "SELECT body, reason, settled_at, settled, sent_at FROM intent \
     WHERE settled_at IS NULL OR written_at >= $1 ORDER BY written_at, step";
-pub(crate) const INTENT_LATEST: &str = "SELECT body, reason, settled_at, settled FROM intent \
+pub(crate) const INTENT_LATEST: &str = "SELECT body, reason, settled_at, settled, sent_at FROM intent \
     WHERE $1 = '' OR group_name = $1 ORDER BY written_at DESC, step DESC LIMIT $2";
-pub(crate) const INTENT_OF_PLAN: &str = "SELECT body, reason, settled_at, settled FROM intent \
+pub(crate) const INTENT_OF_PLAN: &str = "SELECT body, reason, settled_at, settled, sent_at FROM intent \
     WHERE group_name = $1 AND generation = $2 ORDER BY step";
 pub(crate) const INTENT_EXPIRE: &str = "DELETE FROM intent WHERE settled_at < $1";
 pub(crate) const LEASE_TAKE: &str = "INSERT INTO lease (shard, epoch, taken_at) VALUES ($1, 1, $2) \
@@ -33,6 +34,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("LEAVE_WRITE", LEAVE_WRITE),
     ("LEAVE_READ", LEAVE_READ),
     ("INTENT_WRITE", INTENT_WRITE),
+    ("INTENT_SENT", INTENT_SENT),
     ("INTENT_SETTLE", INTENT_SETTLE),
     ("INTENT_READ", INTENT_READ),
     ("INTENT_LATEST", INTENT_LATEST),

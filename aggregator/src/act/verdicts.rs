@@ -191,13 +191,21 @@ pub fn last_word(
     // It is the latest plan that judges: what it holds for and the checker cannot see.
     let takes_away =
         !(intent.action.brings_back() || matches!(intent.action, Action::Launch { .. } | Action::Floor { .. }));
-    let held = planned.plan.holds.iter().find(|hold| matches!(hold, Hold::ClockJump | Hold::Surprise { .. }));
-    if let Some(hold) = held.filter(|_| takes_away) {
-        refusals.push(format!("a newer plan holds: {hold}"));
+    let (generation, latest) = (intent.generation, planned.plan.generation);
+    let held = planned.plan.holds.iter().find(|hold| forbids(hold));
+    if let Some(hold) = held.filter(|_| takes_away && latest != generation) {
+        refusals.push(format!("plan {latest}, newer than the {generation} of this step, holds: {hold}"));
     }
     let deployed = fresh.group.deploying || fresh.group.version != planned.version;
-    if intent.action.brings_back() && deployed {
+    if (intent.action.brings_back() && deployed) || (takes_away && fresh.group.deploying) {
         refusals.push("a deploy changed the group meanwhile".to_owned());
+    }
+    if let (Action::Launch { .. }, Some(needed)) = (&intent.action, needed(planned, now))
+        && latest != generation
+        && present(fresh) >= needed
+    {
+        refusals
+            .push(format!("plan {latest} needs {needed}, and they are there without this launch of plan {generation}"));
     }
     let balanced = fresh.outside.iter().filter(|outside| outside.in_target_group != Some(false));
     let around = Surroundings {
@@ -207,6 +215,65 @@ pub fn last_word(
     let refreshed = refreshed(planned, fresh, now);
     refusals.extend(self::refusals(&refreshed, &change_of(&intent.action), executor.limits(), &around));
     refusals
+}
+
+/// Whether what a plan holds for forbids to take anybody away, whoever decided it. The others say how many may go, or that what
+/// is under way is to be seen first.
+const fn forbids(hold: &Hold) -> bool {
+    match hold {
+        Hold::NoEvidence { .. }
+        | Hold::StaleSamples { .. }
+        | Hold::Incomplete { .. }
+        | Hold::Saturated { .. }
+        | Hold::StaleInventory { .. }
+        | Hold::PartialInventory
+        | Hold::NoForecast { .. }
+        | Hold::LowTrust { .. }
+        | Hold::ShortHorizon { .. }
+        | Hold::WarmUp { .. }
+        | Hold::Surprise { .. }
+        | Hold::Paused
+        | Hold::NotOwner
+        | Hold::Deploying
+        | Hold::ForeignScaleIn
+        | Hold::Untold
+        | Hold::ClockJump
+        | Hold::CommonCause
+        | Hold::LaunchesFailing
+        | Hold::Hung { .. }
+        | Hold::Stolen { .. }
+        | Hold::OutOfCredits { .. }
+        | Hold::NeverReady { .. }
+        | Hold::UnauthenticatedEvidence
+        | Hold::ClaimedGroup => true,
+        Hold::BaselineInDoubt { .. }
+        | Hold::WithoutBaseline { .. }
+        | Hold::BackOff { .. }
+        | Hold::AtMinimum { .. }
+        | Hold::AtMaximum { .. }
+        | Hold::LaunchCapped { .. }
+        | Hold::Protected { .. }
+        | Hold::Warming { .. }
+        | Hold::Changing
+        | Hold::Paced { .. }
+        | Hold::BudgetSpent { .. }
+        | Hold::Unpriced { .. }
+        | Hold::CarriesTooMuch { .. }
+        | Hold::SmallChange { .. }
+        | Hold::ShadowDisagrees { .. } => false,
+    }
+}
+
+/// How many the latest plan needs, by whatever asks for most; `None` while it does not know.
+fn needed(planned: &Planned, now: i64) -> Option<u32> {
+    let plan = &planned.plan;
+    Some(plan.need_now?.max(plan.need_ahead?).max(planned.policy.least_ahead(now)))
+}
+
+/// How many are in the group and serve or will, by what was described just now.
+fn present(fresh: &Fresh) -> u32 {
+    let inside = |member: &&Member| matches!(member.lifecycle, Lifecycle::InService | Lifecycle::Pending);
+    u32::try_from(fresh.group.members.iter().filter(inside).count()).unwrap_or(u32::MAX)
 }
 
 /// What may have changed since the checker's word, asked when nothing but the call is left. `since` and `within` in seconds.
@@ -435,12 +502,34 @@ pub(super) mod tests {
         let away = || Action::Detach { instances: vec![id("i-0")] };
         let mut planned = planned();
         assert_eq!(word(&planned, away()), [""; 0]);
-        let surprise = Hold::Surprise { metric: Metric::Cpu, demand: 1.0, expected_at_least: 9.0 };
-        for hold in [Hold::ClockJump, surprise] {
+        planned.plan.generation = 2;
+        assert_eq!(word(&planned, away()), [""; 0], "a newer plan that does not mind");
+        let metric = Metric::Cpu;
+        let surprise = Hold::Surprise { metric, demand: 1.0, expected_at_least: 9.0 };
+        let trust = Hold::LowTrust { metric, trust: 0.1, minimum: 0.5 };
+        for hold in
+            [Hold::ClockJump, surprise, Hold::Deploying, Hold::ForeignScaleIn, Hold::Untold, Hold::NotOwner, trust]
+        {
             planned.plan.holds = vec![hold];
-            assert_eq!(word(&planned, away()).len(), 1, "{:?}", planned.plan.holds);
+            let said = word(&planned, away());
+            assert!(matches!(&said[..], [one] if one.contains("plan 2, newer than the 1")), "{said:?}");
             assert_eq!(word(&planned, Action::launch(1, 11)), [""; 0], "more is never held by it");
         }
+        // What deploys now takes nobody away, whatever was planned.
+        let mut deploys = fresh.clone();
+        deploys.group.deploying = true;
+        planned.plan.holds = Vec::new();
+        let said = last_word(&intent(away()), &planned, &deploys, &standing, Reach::Cloud, &executor, 1_000);
+        assert_eq!(said, ["a deploy changed the group meanwhile"]);
+        // Nor is anybody launched whom a newer plan does not need.
+        for (needed, refused) in [(10, 1), (11, 0)] {
+            (planned.plan.need_now, planned.plan.need_ahead) = (Some(4), Some(needed));
+            assert_eq!(word(&planned, Action::launch(1, 11)).len(), refused, "{needed}");
+        }
+        planned.policy.minimum = 11;
+        (planned.plan.need_now, planned.plan.need_ahead) = (Some(4), Some(4));
+        assert_eq!(word(&planned, Action::launch(1, 11)), [""; 0], "the minimum asks for it");
+        planned.policy.minimum = 1;
         planned.plan.holds = vec![Hold::Changing];
         assert_eq!(word(&planned, away()), [""; 0], "its own change is under way");
     }

@@ -161,7 +161,8 @@ fn called(batch: usize, result: Result<(), CloudError>) -> Option<Called> {
         Err(_) if batch > 0 => Some(Called::Unknown),
         // An HTTP 500 on AWS, and nothing was done.
         Err(CloudError::Throttled) => Some(Called::Throttled),
-        Err(CloudError::Refused { code: "ResourceContention", .. }) => Some(Called::Throttled),
+        // As on AWS, where nobody can tell what was done of it.
+        Err(CloudError::Refused { code: "ResourceContention", .. }) => Some(Called::Unknown),
         Err(CloudError::Refused { code, message }) => Some(Called::Refused { why: format!("{code}: {message}") }),
         Err(CloudError::Unknown) => Some(Called::Unknown),
     }

@@ -45,6 +45,15 @@ pub struct Options {
     pub mode: Mode,
 }
 
+/// A line of its journal.
+#[derive(Debug, Clone)]
+struct Kept {
+    intent: Intent,
+    /// Its call may have gone out.
+    sent: bool,
+    settled: Option<(Settled, i64)>,
+}
+
 /// The state of the world between steps.
 #[derive(Debug)]
 pub struct World {
@@ -55,7 +64,7 @@ pub struct World {
     timeline: Timeline,
     /// On disk: it outlives a crash.
     book: Book,
-    disk: BTreeMap<Token, (Intent, Option<(Settled, i64)>)>,
+    disk: BTreeMap<Token, Kept>,
     leads: Leads,
     slices: HashMap<Id, InstanceSlices>,
     pub standing: Standing,
@@ -139,7 +148,7 @@ impl World {
 
     /// The journal as it is on disk.
     pub fn journal(&self) -> impl Iterator<Item = (&Intent, Option<&Settled>)> {
-        self.disk.values().map(|(intent, settled)| (intent, settled.as_ref().map(|(settled, _)| settled)))
+        self.disk.values().map(|kept| (&kept.intent, kept.settled.as_ref().map(|(settled, _)| settled)))
     }
 
     pub fn sessions(&self) -> &[ShadowSession] {
@@ -391,10 +400,10 @@ impl World {
         self.executor =
             Executor::new(StoreId(self.options.installation), self.executor.epoch() + 1, self.options.limits);
         let (mut open, mut done) = (Vec::new(), Vec::new());
-        for (intent, settled) in self.disk.values() {
+        for Kept { intent, sent, settled } in self.disk.values() {
             match settled {
                 Some((settled, at)) => done.push((intent.clone(), settled.clone(), *at)),
-                None => open.push(intent.clone()),
+                None => open.push((intent.clone(), *sent)),
             }
         }
         done.sort_by_key(|(_, _, at)| *at);
@@ -407,7 +416,7 @@ impl World {
         Some(match effect {
             Effect::Write(intent) => {
                 let token = intent.token.clone();
-                self.disk.insert(token.clone(), (intent, None));
+                self.disk.insert(token.clone(), Kept { intent, sent: false, settled: None });
                 Event::Written(token)
             }
             Effect::Check(intent) => {
@@ -424,6 +433,7 @@ impl World {
                 Event::Checked { token: intent.token, refusals, owns: !self.faults.dispossessed }
             }
             Effect::Call(intent) => {
+                self.disk.get_mut(&intent.token)?.sent = true;
                 if intent.action.takes_out() {
                     self.book.mark_ours(intent.action.instances(), "not needed");
                 }
@@ -438,7 +448,7 @@ impl World {
             }
             Effect::Settle(intent, settled) => {
                 self.settled(&intent, &settled);
-                self.disk.insert(intent.token.clone(), (intent, Some((settled, now))));
+                self.disk.get_mut(&intent.token)?.settled = Some((settled, now));
                 return None;
             }
         })

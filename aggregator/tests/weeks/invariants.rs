@@ -47,7 +47,11 @@ pub struct Witness {
 struct Before {
     account: Account,
     gross: Option<f64>,
+    /// What is heard is not what is: silence, zeros, or something hangs.
+    doubt: bool,
     paused: bool,
+    /// Its lease is another's.
+    dispossessed: bool,
 }
 
 impl Witness {
@@ -87,13 +91,19 @@ impl Witness {
         self.read = world.fleet.with(|cloud| cloud.mutations().len());
     }
 
-    /// `gross` is what must be carried, points.
-    pub fn before(&mut self, world: &World, gross: Option<f64>, now: i64) {
+    /// `gross` is what must be carried, points; `doubt`: what is heard is not what is.
+    pub fn before(&mut self, world: &World, doubt: bool, gross: Option<f64>, now: i64) {
         let account = world.fleet.with(|cloud| cloud.truth().clone());
         let desired = account.groups.get(GROUP).map_or(0, |group| group.desired);
         self.there.push((now, desired.max(account.counted(GROUP))));
         // Descriptions change nothing, whoever asked.
-        self.before = Some(Before { account, gross, paused: world.standing.paused });
+        self.before = Some(Before {
+            account,
+            gross,
+            doubt,
+            paused: world.standing.paused,
+            dispossessed: world.faults.dispossessed,
+        });
         self.gone.retain(|(at, _)| now - at < 900);
         self.there.retain(|(at, _)| now - at <= DESCRIBED_WITHIN);
     }
@@ -108,6 +118,17 @@ impl Witness {
         for mutation in mutations.iter().filter(|it| it.by == Actor::Caller) {
             self.judge(mutation, &before, world, now);
         }
+    }
+
+    /// What another installation does: nothing, since the group is not its own.
+    pub fn without(&mut self, world: &World, now: i64, lives: impl FnOnce()) {
+        let count = |world: &World| world.fleet.with(|cloud| cloud.mutations().len());
+        let before = count(world);
+        lives();
+        let done = world.fleet.with(|cloud| cloud.mutations()[before..].to_vec());
+        let theirs: Vec<&Mutation> = done.iter().filter(|it| it.by == Actor::Caller).collect();
+        assert!(theirs.is_empty(), "seed {} at {now}: another installation changes it: {theirs:?}", self.seed);
+        self.read = count(world);
     }
 
     /// Whoever of ours stands outside its group carries the tags by which it is found, tagged, attached and ended.
@@ -136,6 +157,7 @@ impl Witness {
         if mutation.call == Call::Tag {
             return;
         }
+        assert!(!before.dispossessed, "another has the lease: {}", case());
         let was = |id: &String| before.account.instances.get(id);
         let applied = mutation.effect == Effect::Applied;
         match mutation.call {
@@ -183,6 +205,11 @@ impl Witness {
             }
             Call::Terminate => {
                 assert_eq!(self.mode, Mode::Full, "{}", case());
+                assert!(!before.doubt, "ended in doubt: {}", case());
+                let gross = before.gross.unwrap_or_else(|| panic!("ended without evidence: {}", case()));
+                let serves = |it: &&Instance| it.lifecycle == Lifecycle::InService;
+                let serving = before.account.members(GROUP).filter(serves).count();
+                assert!(serving as f64 * TARGET >= gross, "{serving} serve for {gross}: {}", case());
                 for id in &mutation.ids {
                     assert!(self.ours.contains(id), "{id} is not ours to end: {}", case());
                     let it = was(id).unwrap_or_else(|| panic!("{id} is unknown: {}", case()));

@@ -35,6 +35,8 @@ macro_rules! seeds {
             // The circle really ran: nothing would be proven by a life in which nothing is done.
             assert!(all.launched > 0 && all.detached > 0 && all.reattached > 0 && all.terminated > 0, "{all:?}");
             assert!(all.crashes > 0 && all.refused > 0, "{all:?}");
+            // And it runs again when everything is healed.
+            assert!(all.detached_healed > 0, "{all:?}");
         })*
     };
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use checker::Limits;
 use foreshadow::act::{Planned, Settled};
-use foreshadow::fleet::Action;
+use foreshadow::fleet::{Action, OWNER_TAG};
 use foreshadow::observe::Patience;
 use foreshadow::shadow::ShadowConfig;
 use foreshadow::simulation::{Observed, Options, World};
@@ -37,6 +37,8 @@ pub struct Summary {
     pub launched: usize,
     pub reattached: usize,
     pub detached: usize,
+    /// Of them when everything was healed.
+    pub detached_healed: usize,
     pub terminated: usize,
     pub refused: usize,
     pub crashes: u32,
@@ -55,6 +57,7 @@ impl Summary {
         self.launched += other.launched;
         self.reattached += other.reattached;
         self.detached += other.detached;
+        self.detached_healed += other.detached_healed;
         self.terminated += other.terminated;
         self.refused += other.refused;
         self.crashes += other.crashes;
@@ -77,6 +80,10 @@ struct Trouble {
     zeros_until: i64,
     /// The clock of the process is an hour off until then.
     off_until: i64,
+    /// Another has the lease until then.
+    dispossessed_until: i64,
+    /// Draws what came later, so that older lives stay what they were.
+    later: Seeded,
     by_hand: u32,
     version: u32,
 }
@@ -105,6 +112,10 @@ impl Trouble {
         if now >= self.off_until {
             world.set_right(now);
         }
+        if self.later.next().is_multiple_of((3_000 / self.dense).max(1)) {
+            self.dispossessed_until = now + 900;
+        }
+        world.faults.dispossessed = now < self.dispossessed_until;
         if self.once_in(150) {
             world.dies_after((self.random.next() % 7) as usize);
         }
@@ -255,12 +266,15 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
         hung_until: 0,
         zeros_until: 0,
         off_until: 0,
+        dispossessed_until: 0,
+        later: Seeded::new(seed ^ 0x2A17),
         by_hand: 0,
         version: 1,
     };
     let mut witness = Witness::new(seed, mode);
     let (mut memory, mut steps, mut digest, mut demand) = (Memory::default(), 0, 0_u64, 0.0);
     let (mut stopped_until, mut healed, mut short) = (begin, false, 0);
+    let (mut rival, mut rivals) = (None, Memory::default());
     let end = begin + length + course.healed;
     let trust = 0.6 + 0.4 * trouble.random.uniform();
     for now in (begin..end).step_by(round as usize) {
@@ -274,6 +288,7 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
             world.standing.paused = false;
             (trouble.silent_until, trouble.hung_until, trouble.zeros_until) = (0, 0, 0);
             world.set_right(now);
+            world.faults.dispossessed = false;
         }
         if !healing {
             trouble.strike(&mut world, &mut witness, now);
@@ -293,21 +308,45 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
         let wall = world.wall(now);
         let planned = plan(&world, &observed, forecast, forecaster.lately(), (&mut memory, shadow_by), wall);
         show(&world, &planned);
-        // Zeros are no load: what must be carried is what is asked for.
-        let asked = world.faults.zeros.then_some(demand);
-        witness.before(&world, asked.or_else(|| observed.demand.map(|demand| demand.gross)), now);
+        // Zeros are no load, and what hangs carries less than it is asked for: what must be carried is what is asked for.
+        let doubt = world.faults.zeros || world.faults.hung;
+        let asked = doubt.then_some(demand);
+        witness.before(
+            &world,
+            doubt || now < trouble.silent_until,
+            asked.or_else(|| observed.demand.map(|demand| demand.gross)),
+            now,
+        );
         // A process that was stopped between plan and act goes on with a plan that is too old.
         let late = if !healing && trouble.once_in(300) { 95 } else { 0 };
         stopped_until = now + late;
         world.act(&planned, now + late);
         witness.after(&world, now);
+        // In one life of four a second installation has the same group in its configuration, in the same mode.
+        if seed % 4 == 1 && now % 600 == 0 && owned(&world) {
+            let rival = rival.get_or_insert_with(|| world.beside([0xEE; 16]));
+            witness.without(&world, now, || beside(rival, demand, &planned, &mut rivals, now));
+        }
         steps += 1;
         digest = fold(digest, &format!("{:?}{:?}", planned.plan.steps, planned.plan.need_now));
     }
     witness.at_the_end(&world, end);
     // Alive again: demand is met, but for what rises faster than anything starts.
     assert!(short <= LAST / 4, "seed {seed}: healed, and short of machines for {short} of the last {LAST} s");
-    summary(&world, &trouble, steps, digest)
+    summary(&world, &trouble, steps, digest, begin + length)
+}
+
+/// Somebody's tag is on the group.
+fn owned(world: &World) -> bool {
+    world.fleet.with(|cloud| cloud.truth().groups.get(GROUP).is_some_and(|group| group.tags.contains_key(OWNER_TAG)))
+}
+
+/// A round of another installation, which believes that the group is its own and knows the same forecast.
+fn beside(rival: &mut World, demand: f64, first: &Planned, memory: &mut Memory, now: i64) {
+    let Some(observed) = rival.observe(now, demand, true) else { return };
+    let forecast = first.evidence.metrics.get(&Metric::Cpu).and_then(|found| found.forecast.clone());
+    let planned = plan(rival, &observed, forecast, None, (memory, first.policy.shadow_by), now);
+    rival.act(&planned, now);
 }
 
 fn plan(
@@ -347,7 +386,7 @@ fn plan(
     }
 }
 
-fn summary(world: &World, trouble: &Trouble, steps: u64, digest: u64) -> Summary {
+fn summary(world: &World, trouble: &Trouble, steps: u64, digest: u64, healed_at: i64) -> Summary {
     let mut summary =
         Summary { weeks: 1, steps, crashes: world.crashes, by_hand: trouble.by_hand, ..Summary::default() };
     summary.digest = world.fleet.with(|cloud| fold(digest, &format!("{:?}", cloud.mutations())));
@@ -357,7 +396,10 @@ fn summary(world: &World, trouble: &Trouble, steps: u64, digest: u64) -> Summary
             (Some(Settled::Done { instances }), action) if action.brings_back() => {
                 summary.reattached += instances.len()
             }
-            (Some(Settled::Done { instances }), action) if action.takes_out() => summary.detached += instances.len(),
+            (Some(Settled::Done { instances }), action) if action.takes_out() => {
+                summary.detached += instances.len();
+                summary.detached_healed += if intent.written_at >= healed_at { instances.len() } else { 0 };
+            }
             (Some(Settled::Done { .. }), Action::Leave { .. }) => {}
             (Some(Settled::Done { instances }), Action::Terminate { .. }) => summary.terminated += instances.len(),
             _ => summary.refused += 1,

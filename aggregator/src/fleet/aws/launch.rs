@@ -3,6 +3,7 @@
 //! Never an absolute desired capacity: read stale, it would take away. MinSize only rises here.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use aws_sdk_autoscaling::operation::launch_instances::LaunchInstancesOutput;
@@ -91,7 +92,10 @@ impl AwsFleet {
     async fn launch_over(&self, group: &Id, shares: &[(Id, u32)], token: &Token) -> Option<Called> {
         let (mut instances, mut refusals) = (Vec::new(), Vec::new());
         'shares: for (index, (_, share)) in shares.iter().enumerate() {
-            for turn in 0..shares.len() {
+            // A turn whose answer was lost is asked for first: what comes before it has nothing, or had.
+            let lost =
+                self.lost_turns.lock().unwrap_or_else(PoisonError::into_inner).get(&(token.clone(), index)).copied();
+            for turn in lost.into_iter().chain((0..shares.len()).filter(|turn| lost != Some(*turn))) {
                 let Some((zone, _)) = shares.get((index + turn) % shares.len()) else { continue };
                 let asked = self
                     .client
@@ -110,6 +114,12 @@ impl AwsFleet {
                         fault.called(PERMISSIONS)
                     }
                 };
+                let mut turns = self.lost_turns.lock().unwrap_or_else(PoisonError::into_inner);
+                match called {
+                    Called::Unknown if turn > 0 => drop(turns.insert((token.clone(), index), turn)),
+                    _ => drop(turns.remove(&(token.clone(), index))),
+                }
+                drop(turns);
                 match called {
                     Called::Done { instances: some } => {
                         instances.extend(some);

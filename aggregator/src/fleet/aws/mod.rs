@@ -61,6 +61,8 @@ pub struct AwsFleet {
     reach: Reach,
     /// The endpoint has no LaunchInstances: found out once, and kept.
     no_launch_call: AtomicBool,
+    /// By launch and share: the turn in another zone whose answer was lost.
+    lost_turns: Mutex<BTreeMap<(Token, usize), usize>>,
     /// How changes looked whose outcome is being found out.
     pictures: Mutex<BTreeMap<Token, Picture>>,
     /// By group: whether it deploys.
@@ -112,6 +114,7 @@ impl AwsFleet {
             groups,
             reach: if local { Reach::Loopback } else { Reach::Cloud },
             no_launch_call: AtomicBool::new(false),
+            lost_turns: Mutex::default(),
             pictures: Mutex::default(),
             refreshing: Mutex::default(),
             delays: Mutex::default(),

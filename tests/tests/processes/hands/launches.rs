@@ -166,6 +166,14 @@ async fn a_launch_over_zones_asks_each_for_its_share_and_the_others_where_there_
     let around =
         [expected("us-east-1a", "2", "0-0"), expected("us-east-1b", "2", "0-1"), expected("us-east-1b", "1", "1-0")];
     assert_eq!(asked(&world.proxy.take_changes()), around);
+    // The answer of another zone's turn is lost: that one is asked for first, whatever the first zone has by now.
+    let lost = Fault::Error { status: 500, code: "InternalFailure" };
+    world.proxy.next("LaunchInstances", [launched(&[]), lost]);
+    assert_eq!(world.call("web", &launch, 0).await, Called::Unknown);
+    assert_eq!(asked(&world.proxy.take_changes()), around[..2]);
+    world.proxy.next("LaunchInstances", [launched(&["i-1", "i-2"]), launched(&["i-3"])]);
+    assert_eq!(world.call("web", &launch, 0).await, done(&all()));
+    assert_eq!(asked(&world.proxy.take_changes()), around[1..]);
     world.proxy.next("LaunchInstances", [launched(&[]), launched(&[]), launched(&[]), launched(&[])]);
     let called = world.call("web", &launch, 0).await;
     assert!(refusal(&called).contains("us-east-1a: no instance was launched"), "{called:?}");
