@@ -172,10 +172,10 @@ class Documents(Check):
                 self.assertEqual(wrong_parameters(takes, parameters), [], name_of(path))
                 self.assertEqual(needed - set(parameters), set(), f"{name_of(path)}: these have no default")
             # Where there is the command, its parameters also stand between backquotes in running text: `Mode=full`.
-            inline = re.findall(r"`([A-Z]\w+)=([^`\s]+)`", path.read_text()) if given else []
-            for name, value in inline:
+            spans = re.findall(r"`([A-Z]\w+)=([^`\s]+)`", path.read_text()) if given else []
+            for name, value in spans:
                 self.assertEqual(wrong_parameters(takes, {name: value}), [], name_of(path))
-            stacks, named = stacks + len(given), named + len(inline)
+            stacks, named = stacks + len(given), named + len(spans)
         self.assertTrue(stacks > 1 and named > 0, f"{stacks} calls and {named} parameters in running text")
         # The check is one.
         self.assertEqual(wrong_parameters(takes, {"Mode": "act"}), ["Mode=act: one of observe, full"])
