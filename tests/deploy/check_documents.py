@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import world
-import yaml
-from product import REPOSITORY, Check, binary, on_a_copy
+from product import REPOSITORY, Check, binary, on_a_copy, stack_template
 
 MARKS = {
     "aws": "an account at AWS",
@@ -163,7 +162,7 @@ class Documents(Check):
         self.assertGreater(tried, 40)
 
     def test_the_stack_takes_the_parameters_it_is_documented_with(self):
-        takes = stack_parameters()
+        takes = stack_template()["Parameters"]
         needed = {name for name, parameter in takes.items() if "Default" not in parameter}
         stacks = named = 0
         for path in DOCUMENTS:
@@ -202,19 +201,6 @@ class Documents(Check):
                 self.assertIn(f"]({path.name})", index, f"{path.name} is not in docs/README.md")
             if path.suffix in IMAGES:
                 self.assertRegex(everything, rf"!\[.+\]\([^)]*{re.escape(path.name)}\)", f"{path.name} is nowhere")
-
-
-class Template(yaml.SafeLoader):
-    """Reads a template without doing what its short tags (!Ref, !Sub) say."""
-
-
-Template.add_multi_constructor("!", lambda loader, suffix, node: None)
-
-
-@functools.cache
-def stack_parameters() -> dict:
-    text = (REPOSITORY / "deploy/aws/foreshadow.yaml").read_text()
-    return yaml.load(text, Loader=Template)["Parameters"]  # noqa: S506 (its parent is the safe loader)
 
 
 def stack_calls(text: str):
