@@ -7,7 +7,7 @@ use foreshadow_agent::clock::{Clock as _, HostClock};
 use foreshadow_tests::process::{Aggregator, binary, eventually, free_port};
 use foreshadow_tests::tokens::Tokens;
 use foreshadow_tests::web::get_json;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::process::Command;
 
 async fn explain(arguments: &[&str]) -> anyhow::Result<(Output, String, String)> {
@@ -85,7 +85,7 @@ async fn an_older_plan_is_found_by_its_generation_and_by_its_time() -> anyhow::R
     let (_, record, _) = explain(&["web", "--record", "--url", url]).await?;
     let path = format!("{url}/plans/{generation}?group=web");
     let plan = get_json(&path).await?;
-    assert_eq!((&plan["generation"], &plan["serving"]), (&json!(generation), &json!(2)));
+    assert_eq!(plan["generation"], generation, "{plan:#}");
     assert!(aggregator.process.terminate().await?.success());
 
     // The first decision after a start is always recorded, and a second apart a time tells them apart.
@@ -100,8 +100,8 @@ async fn an_older_plan_is_found_by_its_generation_and_by_its_time() -> anyhow::R
     for asked in [["--generation", number.as_str()], ["--at", at.as_str()]] {
         let (output, said, wrong) = explain(&["web", asked[0], asked[1], "--url", url]).await?;
         assert!(output.status.success(), "{asked:?}: {wrong}");
-        for part in [&format!("web: mode observe, plan {generation} of"), "2 serving", "made from"] {
-            assert!(said.contains(part), "{asked:?}: {part} in\n{said}");
+        for part in [format!("web: mode observe, plan {generation} of"), "made from\n".to_owned()] {
+            assert!(said.contains(&part), "{asked:?}: {part} in\n{said}");
         }
     }
     let (_, again, _) = explain(&["web", "--at", &at, "--record", "--url", url]).await?;
