@@ -3,15 +3,24 @@
 //! (`steer`, `acting`, `access`); here the production code runs against the strict fake.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use checker::{Change, Limits, Refusal};
-use foreshadow::act::{Planned, Settled};
-use foreshadow::fleet::OWNER_TAG;
-use foreshadow::observe::Patience;
-use foreshadow::rounds::{GroupRound, Measurements};
-use foreshadow::shadow::ShadowConfig;
+use forecast::history::History;
+use forecast::model::{FitError, Fitted, Model};
+use foreshadow::act::{Control, Intents, Planned, Settled};
+use foreshadow::clock::{Clock, SystemClock};
+use foreshadow::decision::DecisionLog;
+use foreshadow::events::EventLog;
+use foreshadow::fleet::{FileFleet, Fleet, OWNER_TAG};
+use foreshadow::leash::{CommonLimits, FileLimits, Leash};
+use foreshadow::live::Live;
+use foreshadow::observe::{Observer, Patience, Timeline};
+use foreshadow::rounds::{Board, GroupRound, Logs, Measurements, PlanLog, Revised};
+use foreshadow::shadow::{Sessions, ShadowConfig};
 use foreshadow::simulation::{Observed, Options, World};
-use foreshadow::store::Minute;
+use foreshadow::store::{Embedded, Minute, SampleStore};
 use foreshadow_proto::convert::Id;
 use planner::baseline::Baseline;
 use planner::evidence::{Evidence, Forecast, MetricEvidence};
@@ -21,6 +30,7 @@ use planner::policy::{Metric, Mode, Policy};
 use planner::simulation::StrictCloud;
 use planner::simulation::cloud::fault::Call;
 use planner::simulation::cloud::{Actor, Config, FaultRates, GroupConfig, Mutation};
+use tokio_util::sync::CancellationToken;
 
 const START: i64 = 1_800_000_000;
 const SERVING: u32 = 20;
@@ -264,11 +274,9 @@ fn keda_1850_metrics_that_are_absent_are_not_zero() {
     assert_eq!((ours(&world), serving(&world)), (vec![], SERVING));
 }
 
-/// Judoscale: one customer's unexpected data stopped scaling for most customers for half a day.
-#[test]
-fn judoscale_one_groups_poison_stops_no_plan() {
-    let minute = |start: i64, gross: f64| Minute {
-        group: group(),
+fn minute(group: Id, start: i64, gross: f64) -> Minute {
+    Minute {
+        group,
         metric: "cpu".to_owned(),
         start,
         gross_mean: gross,
@@ -277,10 +285,15 @@ fn judoscale_one_groups_poison_stops_no_plan() {
         serving: 20,
         reporting: 20,
         lower_bound: false,
-    };
+    }
+}
+
+/// Judoscale: one customer's unexpected data stopped scaling for most customers for half a day.
+#[test]
+fn judoscale_one_groups_poison_stops_no_plan() {
     for poison in [f64::NAN, f64::INFINITY, f64::MAX, -f64::MAX, 0.0, f64::MIN_POSITIVE] {
         let mut round = GroupRound::new(policy(), forecast::Options::default(), false, 0);
-        let minutes: Vec<Minute> = (0..600).map(|at| minute(START + 60 * at, poison)).collect();
+        let minutes: Vec<Minute> = (0..600).map(|at| minute(group(), START + 60 * at, poison)).collect();
         round.take(&minutes);
         round.forecast(START + 600 * 60);
         let (planned, _) = round.run(START + 600 * 60, Measurements::default(), |_| Vec::new());
@@ -289,7 +302,116 @@ fn judoscale_one_groups_poison_stops_no_plan() {
             planned.plan.steps.iter().all(|step| !matches!(step.step, Step::Detach { .. } | Step::Terminate { .. }))
         );
     }
-    // A group is planned on a thread of its own, and one that gets no plan is an alarm: `/readyz`.
+}
+
+/// Falls over a load that nobody expected, and has nothing to say of any other.
+#[derive(Debug)]
+struct Fragile;
+
+/// Demand beyond what `Fragile` was written for, points.
+const POISON: f64 = 40_000.0;
+
+impl Model for Fragile {
+    fn name(&self) -> &'static str {
+        "fragile"
+    }
+
+    fn fit(&self, history: &History<'_>, _horizon: usize) -> Result<Box<dyn Fitted>, FitError> {
+        assert!(history.values.iter().all(|value| *value < POISON / 4.0), "a load that nobody expected");
+        Err(FitError::Unsuitable("a load like every other".to_owned()))
+    }
+}
+
+/// The same where the unexpected data is more than a strange number: code falls over it, in every round. The service of
+/// production with two groups; the sound one is planned in every round, and the other's failures are counted, which is an alarm
+/// (`increase(foreshadow_rounds_failed_total[10m]) > 5`).
+#[tokio::test]
+async fn judoscale_a_group_whose_round_panics_stops_no_other_and_is_told() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let told = recorder.handle();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let directory = tempfile::tempdir().expect("a directory");
+    let inventory = directory.path().join("inventory.toml");
+    let each = |name: &str| format!("[group.{name}]\nminimum = 1\nmaximum = 9\ninstances = [\"{name}-1\"]\n");
+    std::fs::write(&inventory, each("api") + &each("web")).expect("written");
+    let [poisoned, sound] = ["api", "web"].map(|name| Id::new("group", name).expect("a name"));
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let now = clock.wall_seconds();
+    let day = Duration::from_secs(86_400);
+    let kept = foreshadow::store::Options {
+        directory: directory.path().join("data"),
+        raw_retention: 30 * day,
+        minute_retention: 400 * day,
+    };
+    let embedded = Embedded::open(kept, clock.clone(), [7; 16]).await.expect("a store");
+    let pool = embedded.pool();
+    let store: Arc<dyn SampleStore> = Arc::new(embedded);
+    for (group, gross) in [(&poisoned, POISON), (&sound, 400.0)] {
+        let newest = now.div_euclid(60) * 60;
+        let minutes: Vec<Minute> = (1..600).map(|back| minute(group.clone(), newest - 60 * back, gross)).collect();
+        store.put_minutes(&minutes).await.expect("stored");
+    }
+
+    let patience = Patience { warm_up: 0, drain: 300_000_000, silent: 300_000_000 };
+    let timeline = Timeline::new(patience, 1_000, 10_000);
+    let shadow = ShadowConfig::default();
+    let sessions = Sessions::open(pool.clone(), timeline.clone(), shadow.clone(), clock.now()).await.expect("sessions");
+    let fleets: Vec<Arc<dyn Fleet>> = vec![Arc::new(FileFleet::new(inventory, clock.clone()))];
+    let hour = Duration::from_secs(3_600);
+    let observer =
+        Observer::open(timeline.clone(), sessions.clone(), fleets.clone(), pool.clone(), clock.clone(), hour);
+    let observer = observer.await.expect("an observer");
+    let control = Control::open(pool.clone(), BTreeMap::new(), now).await.expect("modes");
+    let (safety, reach) = (Limits::default(), BTreeMap::new());
+    let common = CommonLimits { drain_seconds: 300, warm_up_seconds: 0, shadow, safety, reach };
+    let file = FileLimits { groups: BTreeMap::new(), common };
+    let leash = Leash::open(pool.clone(), control, file, now).await.expect("limits");
+    let acting = foreshadow::act::Service::open(
+        store.id(),
+        leash,
+        Intents::new(pool.clone()),
+        DecisionLog::new(pool.clone()),
+        fleets,
+        sessions.clone(),
+        timeline.clone(),
+        observer.hint(),
+        clock.clone(),
+    );
+    let acting = acting.await.expect("hands");
+    let board = Board::default();
+    let mut service = foreshadow::rounds::Service::new(
+        foreshadow::rounds::Options {
+            forecast: forecast::Options::default(),
+            pool: forecast::Pool::default().only("level").with(Arc::new(Fragile)),
+            authenticated: false,
+        },
+        store,
+        timeline.clone(),
+        Live::default(),
+        board.clone(),
+        Logs { plans: PlanLog::new(pool.clone()), events: EventLog::new(pool), revised: Revised::default() },
+        sessions,
+        acting.handle(),
+        clock,
+    );
+
+    let observing = tokio::spawn(observer.run(CancellationToken::new()));
+    for _ in 0..1_000 {
+        if timeline.groups().len() == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(timeline.groups(), [poisoned.clone(), sound.clone()], "the inventory was read");
+    let planned = |group: &Id| board.report(group)?.plan.as_deref()?["generation"].as_u64();
+    for round in 1..=3 {
+        Box::pin(service.round()).await;
+        assert_eq!((planned(&poisoned), planned(&sound)), (None, Some(round)));
+    }
+    let told = told.render();
+    assert!(told.lines().any(|line| line == "foreshadow_rounds_failed_total 3"), "{told}");
+    observing.abort();
 }
 
 /// Two installations on one group: who claimed it acts, the other holds, until it is taken over by an explicit call; and a process

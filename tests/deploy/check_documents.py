@@ -6,6 +6,7 @@ commands of ours exist with the options they are given.
 
 import concurrent.futures
 import functools
+import itertools
 import re
 import shlex
 import unittest
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import world
-from product import REPOSITORY, Check, binary, on_a_copy
+from product import REPOSITORY, Check, binary, on_a_copy, stack_template
 
 MARKS = {
     "aws": "an account at AWS",
@@ -160,6 +161,26 @@ class Documents(Check):
                     tried += 1
         self.assertGreater(tried, 40)
 
+    def test_the_stack_takes_the_parameters_it_is_documented_with(self):
+        takes = stack_template()["Parameters"]
+        needed = {name for name, parameter in takes.items() if "Default" not in parameter}
+        stacks = named = 0
+        for path in DOCUMENTS:
+            given = [given for block in shell(path) for given in stack_calls(block.text)]
+            for parameters in given:
+                self.assertEqual(wrong_parameters(takes, parameters), [], name_of(path))
+                self.assertEqual(needed - set(parameters), set(), f"{name_of(path)}: these have no default")
+            # Where there is the command, its parameters also stand between backquotes in running text: `Mode=full`.
+            spans = re.findall(r"`([A-Z]\w+)=([^`\s]+)`", path.read_text()) if given else []
+            for name, value in spans:
+                self.assertEqual(wrong_parameters(takes, {name: value}), [], name_of(path))
+            stacks, named = stacks + len(given), named + len(spans)
+        self.assertTrue(stacks > 1 and named > 0, f"{stacks} calls and {named} parameters in running text")
+        # The check is one.
+        self.assertEqual(wrong_parameters(takes, {"Mode": "act"}), ["Mode=act: one of observe, full"])
+        self.assertEqual(wrong_parameters(takes, {"Modus": "full"}), ["Modus: no parameter of the template"])
+        self.assertEqual(len(wrong_parameters(takes, {"Aggregator": "http://127.0.0.1"})), 1)
+
     def test_links_lead_somewhere(self):
         for path in DOCUMENTS:
             text = re.sub(r"^ *```.*?^ *```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -180,6 +201,34 @@ class Documents(Check):
                 self.assertIn(f"]({path.name})", index, f"{path.name} is not in docs/README.md")
             if path.suffix in IMAGES:
                 self.assertRegex(everything, rf"!\[.+\]\([^)]*{re.escape(path.name)}\)", f"{path.name} is nowhere")
+
+
+def stack_calls(text: str):
+    """What every `aws cloudformation` of a block gives as parameters."""
+    for line in text.replace("\\\n", " ").splitlines():
+        if not re.match(r"\s*aws cloudformation ", line):
+            continue
+        words = shlex.split(line)
+        if "--parameter-overrides" in words:
+            after = words[words.index("--parameter-overrides") + 1 :]
+            given = itertools.takewhile(lambda word: not word.startswith("--"), after)
+            yield dict(word.partition("=")[::2] for word in given)
+
+
+def wrong_parameters(takes: dict, given: dict) -> list:
+    """What the template does not take, in words. What stands for a value of the reader's own is not looked at."""
+    found = []
+    for name, value in given.items():
+        parameter = takes.get(name)
+        if parameter is None:
+            found.append(f"{name}: no parameter of the template")
+        elif "…" in value or "$(" in value:
+            continue
+        elif value not in parameter.get("AllowedValues", [value]):
+            found.append(f"{name}={value}: one of {', '.join(parameter['AllowedValues'])}")
+        elif not re.fullmatch(parameter.get("AllowedPattern", ".*"), value):
+            found.append(f"{name}={value}: does not fit {parameter['AllowedPattern']}")
+    return found
 
 
 def anchors(path: Path) -> set:

@@ -1,6 +1,7 @@
 """The repository, its binaries, and processes of them on loopback: what every check here stands on."""
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -12,6 +13,8 @@ import unittest
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy"
@@ -67,6 +70,27 @@ def version() -> str:
     """The workspace's, which is that of the binaries and of every package."""
     text = (REPOSITORY / "Cargo.toml").read_text()
     return re.search(r'^\[workspace\.package\]\nversion = "(.+)"$', text, re.MULTILINE)[1]
+
+
+class Template(yaml.SafeLoader):
+    """Reads a CloudFormation template. `!Ref x` becomes `{"Ref": "x"}`, whatever its value; nothing is followed."""
+
+
+def tagged(loader: Template, name: str, node: yaml.Node) -> dict:
+    if isinstance(node, yaml.ScalarNode):
+        return {name: loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    return {name: loader.construct_mapping(node, deep=True)}
+
+
+Template.add_multi_constructor("!", tagged)
+
+
+@functools.cache
+def stack_template() -> dict:
+    text = (DEPLOY / "aws/foreshadow.yaml").read_text()
+    return yaml.load(text, Loader=Template)  # noqa: S506 (its parent is the safe loader)
 
 
 def free_port() -> int:

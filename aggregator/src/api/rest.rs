@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use super::ApiState;
 use super::ask::{Asked, Known, wrong};
 use super::problem::Problem;
-use crate::act::{Kind, Lead, Standing, Stranded, overdue_warnings};
-use crate::decision::Kept;
+use crate::act::{Judged, Kind, Lead, Standing, Stranded, Verdict, overdue_warnings};
+use crate::decision::{Decision, Kept};
 use crate::identity::{AuditEntry, Caller, Role};
 use crate::leash::{LimitsShown, loopback_warning};
 use crate::observe::MemberSnapshot;
@@ -224,7 +224,7 @@ pub async fn plans(State(state): State<ApiState>, asked: Asked) -> Result<Json<V
     Ok(Json(stored))
 }
 
-/// One plan of a group. Plans that say the same as the one before are not kept.
+/// One plan of a group. Plans that say the same as the one before are not kept, unless they changed something.
 #[utoipa::path(get, path = "/plans/{generation}", params(("generation" = u64, Path), ("group" = String, Query)),
     responses((status = 200, description = "found", body = Value),
         (status = 400, description = "a parameter or a field is wrong", body = Problem),
@@ -239,11 +239,31 @@ pub async fn plan(
     let number = generation.parse().map_err(|_| wrong("generation", "must be a whole number"))?;
     let group = known_group(&state, &name)?;
     let found = state.plans.plan(&group, number).await.map_err(|error| Problem::unavailable(&error))?;
-    found.map(Json).map_err(|(first, last)| {
+    let (first, last) = match found {
+        Ok(plan) => return Ok(Json(plan)),
+        Err(span) => span,
+    };
+    // One that acts and says what the one before said is in no log but that of decisions.
+    let record = state.act.decisions().decision(&group, number).await.map_err(|error| Problem::unavailable(&error))?;
+    record.and_then(plan_of).map(Json).ok_or_else(|| {
         let kept =
             format!("generation {number} is not kept; those between {first} and {last} that said something new are");
         Problem::new(StatusCode::NOT_FOUND, kept).field("generation", "is not kept")
     })
+}
+
+/// The plan of a decision's record as the plan log would show it; `None` of a record that this version cannot read.
+fn plan_of(record: Value) -> Option<Value> {
+    let Decision { plan, judged, .. } = serde_json::from_value(record).ok()?;
+    let holds: Vec<String> = plan.holds.iter().map(ToString::to_string).collect();
+    let verdicts: Vec<Verdict> = judged.into_iter().map(Judged::verdict).collect();
+    let mut shown = serde_json::to_value(&plan).ok()?;
+    let object = shown.as_object_mut()?;
+    // Nothing is recorded of a simulated group.
+    object.insert("simulated".to_owned(), false.into());
+    object.insert("holds_in_words".to_owned(), holds.into());
+    object.insert("verdicts".to_owned(), serde_json::to_value(verdicts).ok()?);
+    Some(shown)
 }
 
 /// The decisions that are kept with all their evidence, newest first: every round that changed something, and one an hour.

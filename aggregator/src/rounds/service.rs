@@ -240,7 +240,8 @@ impl Service {
         (now - SETTLE_SECONDS).div_euclid(60) * 60
     }
 
-    async fn round(&mut self) {
+    /// One round of every group, now; [`Self::run`] makes one every ten seconds.
+    pub async fn round(&mut self) {
         let now = self.clock.wall_seconds();
         self.notice_jump().await;
         let oldest = now.div_euclid(10) - KEPT_SLICES;

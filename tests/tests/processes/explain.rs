@@ -3,8 +3,11 @@
 use std::process::Output;
 use std::time::Duration;
 
+use foreshadow_agent::clock::{Clock as _, HostClock};
 use foreshadow_tests::process::{Aggregator, binary, eventually, free_port};
 use foreshadow_tests::tokens::Tokens;
+use foreshadow_tests::web::get_json;
+use serde_json::Value;
 use tokio::process::Command;
 
 async fn explain(arguments: &[&str]) -> anyhow::Result<(Output, String, String)> {
@@ -51,7 +54,75 @@ async fn a_plan_is_explained_or_the_reason_why_not_is_said() -> anyhow::Result<(
     fail(&["web", "--url", "ftp://x"], "must be http").await?;
     let (output, json, _) = explain(&["web", "--json", "--url", url, "--token-file", &token]).await?;
     assert!(output.status.success());
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&json)?["group"], "web");
+    assert_eq!(serde_json::from_str::<Value>(&json)?["group"], "web");
+    Ok(())
+}
+
+/// Two records: the older one is found by its generation and by its time, and what the plan log does not have is told from the
+/// record of the decision.
+#[tokio::test]
+async fn an_older_plan_is_found_by_its_generation_and_by_its_time() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let inventory = directory.path().join("inventory.toml");
+    std::fs::write(&inventory, "[group.web]\nminimum = 1\nmaximum = 5\ninstances = [\"i-1\", \"i-2\"]\n")?;
+    let config = format!("[inventory]\nwarm_up_seconds = 0\nfile = \"{}\"\n", inventory.display());
+    let port = free_port()?;
+    let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
+    let address = aggregator.url.clone();
+    let url = address.as_str();
+    // (generation, made_at) of the decisions that are kept, the newest first.
+    let kept = async |count: usize| {
+        eventually(&format!("{count} decisions"), Duration::from_secs(60), async || {
+            let kept = get_json(&format!("{url}/decisions?group=web")).await?;
+            let number = |it: &Value, field: &str| it[field].as_u64().unwrap_or_default();
+            let all = kept.as_array().into_iter().flatten();
+            let all: Vec<_> = all.map(|it| (number(it, "generation"), number(it, "made_at"))).collect();
+            Ok((all.len() == count).then_some(all))
+        })
+        .await
+    };
+    let (generation, made_at) = kept(1).await?[0];
+    let (_, record, _) = explain(&["web", "--record", "--url", url]).await?;
+    let path = format!("{url}/plans/{generation}?group=web");
+    let plan = get_json(&path).await?;
+    assert_eq!(plan["generation"], generation, "{plan:#}");
+    assert!(aggregator.process.terminate().await?.success());
+
+    // The first decision after a start is always recorded, and a second apart a time tells them apart.
+    eventually("the next second", Duration::from_secs(60), async || {
+        Ok((HostClock.wall_micros() / 1_000_000 > i64::try_from(made_at)?).then_some(()))
+    })
+    .await?;
+    let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
+    let both = kept(2).await?;
+    assert!(both[0].0 > generation && both[0].1 > made_at && both[1] == (generation, made_at), "{both:?}");
+    let (number, at) = (generation.to_string(), made_at.to_string());
+    for asked in [["--generation", number.as_str()], ["--at", at.as_str()]] {
+        let (output, said, wrong) = explain(&["web", asked[0], asked[1], "--url", url]).await?;
+        assert!(output.status.success(), "{asked:?}: {wrong}");
+        for part in [format!("web: mode observe, plan {generation} of"), "made from\n".to_owned()] {
+            assert!(said.contains(&part), "{asked:?}: {part} in\n{said}");
+        }
+    }
+    let (_, again, _) = explain(&["web", "--at", &at, "--record", "--url", url]).await?;
+    assert_eq!(again, record, "the record of that time, and not the newest");
+    let (_, newest, _) = explain(&["web", "--generation", &both[0].0.to_string(), "--url", url]).await?;
+    assert!(newest.contains(&format!("plan {} of", both[0].0)), "{newest}");
+    assert!(aggregator.process.terminate().await?.success());
+
+    // As it is with a plan that acts and says what the one before said: nothing of it in the plan log.
+    let store = format!("sqlite://{}", directory.path().join("data/foreshadow.db").display());
+    let mut connection = <sqlx::SqliteConnection as sqlx::Connection>::connect(&store).await?;
+    let deleted = sqlx::query("DELETE FROM plan WHERE generation = $1")
+        .bind(i64::try_from(generation)?)
+        .execute(&mut connection)
+        .await?;
+    assert_eq!(deleted.rows_affected(), 1);
+    sqlx::Connection::close(connection).await?;
+    let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
+    kept(3).await?;
+    assert_eq!(get_json(&path).await?, plan, "the same, from the record");
+    assert!(aggregator.process.terminate().await?.success());
     Ok(())
 }
 
@@ -69,7 +140,7 @@ async fn a_decision_is_found_by_its_time_and_replayed_byte_for_byte() -> anyhow:
         Ok(output.status.success().then_some(said))
     })
     .await?;
-    let value: serde_json::Value = serde_json::from_str(&record)?;
+    let value: Value = serde_json::from_str(&record)?;
     let generation = value["decision"]["plan"]["generation"].as_u64().expect("a generation");
     let now = (value["decision"]["plan"]["made_at"].as_i64().expect("a time") + 1).to_string();
     let (_, said, _) = explain(&["web", "--at", &now, "--url", url]).await?;
@@ -79,7 +150,7 @@ async fn a_decision_is_found_by_its_time_and_replayed_byte_for_byte() -> anyhow:
     let (output, _, wrong) = explain(&["web", "--at", "2001-01-01T00:00:00Z", "--url", url]).await?;
     assert_eq!(output.status.code(), Some(1));
     assert!(wrong.contains("no plan is kept"), "{wrong}");
-    let kept: serde_json::Value = foreshadow_tests::web::get_json(&format!("{url}/decisions?group=web")).await?;
+    let kept: Value = get_json(&format!("{url}/decisions?group=web")).await?;
     assert_eq!(kept[0]["generation"], generation, "{kept}");
 
     let file = directory.path().join("record.json");

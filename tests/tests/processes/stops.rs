@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use foreshadow_tests::fleet::{Fleet, Script};
-use foreshadow_tests::process::{Aggregator, Process, binary, eventually, free_port};
+use foreshadow_tests::process::{Aggregator, Process, binary, eventually, free_port, pause};
 use foreshadow_tests::web;
 use http::Method;
 use rustix::fs::{FlockOperation, flock};
@@ -24,8 +24,10 @@ const SIZE: usize = 10;
 const AGENTS: usize = 16;
 const WITHIN: Duration = Duration::from_secs(120);
 
-/// Machines in a file. `hold` beside it names an operation and whether it is held before or after it is done; then
-/// `held` appears, and it goes on when `hold` is gone. Every operation that was done is a line in `done`.
+/// Machines in a file. `hold` beside it names an operation and whether it is held before or after it is done, or before and
+/// only while the aggregator at `url` has an open intent; then `held` appears, and it goes on when `hold` is gone. Every
+/// operation that was done is a line in `done`, every question what became of one a line in `asked`; the next of them is
+/// answered by "not yet" when there is a `not_yet`, which goes with it.
 const PROGRAM: &str = r#"#!/usr/bin/env python3
 import fcntl, json, os, sys, time
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -33,17 +35,23 @@ path = lambda name: os.path.join(HERE, name)
 ask = json.load(sys.stdin)
 operation = ask["operation"]
 
+def is_open():
+    import urllib.request
+    with urllib.request.urlopen(open(path("url")).read(), timeout=10) as answer:
+        return any(intent["settled"] is None for intent in json.load(answer))
+
 def held(when):
     try:
         wanted = open(path("hold")).read().split()
     except FileNotFoundError:
         return
-    if wanted == [operation, when]:
+    if wanted == [operation, when] and (when != "open" or is_open()):
         open(path("held"), "w").write(operation)
         while os.path.exists(path("hold")):
             time.sleep(0.02)
 
 held("before")
+held("open")
 with open(path("lock"), "w") as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     state = json.load(open(path("machines.json")))
@@ -64,6 +72,10 @@ with open(path("lock"), "w") as lock:
     elif operation == "outcome":
         new = state["tokens"].get(ask["token"])
         answer = {"result": "not_done"} if new is None else {"result": "done", "instances": new}
+        open(path("asked"), "a").write(ask["token"] + "\n")
+        if os.path.exists(path("not_yet")):
+            os.remove(path("not_yet"))
+            answer = {"result": "not_yet"}
     elif operation in ("outside", "tagged"):
         answer = {"instances": []}
     json.dump(state, open(path("machines.new"), "w"))
@@ -98,6 +110,7 @@ impl World {
         let state = serde_json::json!({ "members": named(SIZE), "owner": null, "tokens": {} });
         let file = directory.path().join("machines.json");
         std::fs::write(&file, state.to_string())?;
+        std::fs::write(directory.path().join("url"), format!("http://127.0.0.1:{port}/intents?group=web&limit=100"))?;
         let load = Arc::new(AtomicU32::new(550));
         let shared = load.clone();
         let fleet = Fleet::start(&Script {
@@ -177,6 +190,14 @@ impl World {
         eventually(&format!("{operation} is held"), WITHIN, async || Ok(self.file("held").exists().then_some(()))).await
     }
 
+    /// How often the program was asked what became of a call.
+    fn asked(&self) -> anyhow::Result<usize> {
+        match std::fs::read_to_string(self.file("asked")) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            asked => Ok(asked?.lines().count()),
+        }
+    }
+
     fn machines(&self) -> anyhow::Result<usize> {
         members(&self.file("machines.json"))
     }
@@ -227,14 +248,22 @@ fn remove(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Each state of the journal with the process killed in it: described before the call, called and not done yet, done and
-/// not answered, and finding out what became of it. One machine more is needed each time, and one more is there.
+/// Each state of the journal with the process killed in it: described before the call in a group that is to be claimed and in
+/// one that is ours, called and not done yet, done and not answered, finding out what became of it, and waiting to ask again. One
+/// machine more is needed each time, and one more is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_every_state_of_the_journal_it_launches_once() -> anyhow::Result<()> {
     let mut world = World::start().await?;
     let mut machines = SIZE;
-    for (operation, when) in [("tag_group", "before"), ("launch", "before"), ("launch", "after"), ("outcome", "before")]
-    {
+    let states = [
+        ("tag_group", "before"),
+        ("describe", "open"),
+        ("launch", "before"),
+        ("launch", "after"),
+        ("outcome", "before"),
+        ("outcome", "not yet"),
+    ];
+    for (operation, when) in states {
         // Finding out follows on a call whose answer was lost.
         let first = if operation == "outcome" { ("launch", "after") } else { (operation, when) };
         machines += 1;
@@ -242,7 +271,18 @@ async fn killed_in_every_state_of_the_journal_it_launches_once() -> anyhow::Resu
         world.carry(machines)?;
         world.held(first.0).await?;
         world.kill().await?;
-        if operation == "outcome" {
+        if when == "not yet" {
+            let before = world.asked()?;
+            std::fs::write(world.file("not_yet"), "")?;
+            world.release()?;
+            world.serve().await?;
+            eventually("it is told to ask later", WITHIN, async || Ok((!world.file("not_yet").exists()).then_some(())))
+                .await?;
+            // It has read that by now, and asks again after five seconds or more.
+            pause(Duration::from_secs(1)).await;
+            world.kill().await?;
+            assert_eq!(world.asked()?, before + 1, "it was killed while it waited");
+        } else if operation == "outcome" {
             world.hold(operation, when)?;
             world.serve().await?;
             world.held(operation).await?;
@@ -258,10 +298,39 @@ async fn killed_in_every_state_of_the_journal_it_launches_once() -> anyhow::Resu
     for token in done.lines() {
         *times.entry(token).or_default() += 1;
     }
-    assert_eq!((times.len(), times.values().max()), (4, Some(&1)), "{times:?}");
+    assert_eq!((times.len(), times.values().max()), (states.len(), Some(&1)), "{times:?}");
     let intents = world.intents().await?;
     let launched = intents.iter().filter(|it| it["settled"]["settled"] == "done").count();
-    assert_eq!(launched, 4, "{intents:#?}");
+    assert_eq!(launched, states.len(), "{intents:#?}");
+    Ok(())
+}
+
+/// Killed when a launch was written and before it was sent, and started again when its plan is too old: it is sent no more, no
+/// doubt remains, and what is needed is decided anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_and_never_sent_is_not_sent_when_its_plan_is_too_old() -> anyhow::Result<()> {
+    let mut world = World::start().await?;
+    world.hold("describe", "open")?;
+    world.carry(SIZE + 1)?;
+    world.held("describe").await?;
+    let old = world.intents().await?.first().cloned().context("an intent")?;
+    world.kill().await?;
+    // A plan is valid for sixty seconds: this is what the test is about.
+    let valid_until = old["valid_until"].as_i64().context("a time")?;
+    eventually("the plan is old", WITHIN, async || Ok((now() > valid_until + 1).then_some(()))).await?;
+    world.release()?;
+    world.serve().await?;
+    world.settled_at(SIZE + 1).await?;
+    let intents = world.intents().await?;
+    let late = intents.iter().find(|it| it["token"] == old["token"]).context("the old intent")?;
+    assert_eq!(late["settled"]["settled"], "refused", "{late:#}");
+    assert_eq!(late["settled"]["in_doubt"], false, "{late:#}");
+    assert!(late["settled"]["why"].to_string().contains("too old"), "{late:#}");
+    let done = std::fs::read_to_string(world.file("done"))?;
+    let token = old["token"].as_str().context("a token")?;
+    assert!(!done.lines().any(|line| line == token) && done.lines().count() == 1, "{done}");
+    let anew = intents.iter().find(|it| it["settled"]["settled"] == "done").context("the new intent")?;
+    assert!(anew["generation"].as_u64() > old["generation"].as_u64(), "decided anew: {intents:#?}");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! How fast AWS is asked. Its limits are counted by account and region over all callers, so all that this process sends there
 //! (Auto Scaling, EC2, load balancers, the queue) waits by one budget: after a throttle everybody waits, longer each time, and
-//! not to the same moment.
+//! not to the same moment. What is shared is that back-off: before the first throttle nobody is slowed down or counted, and of
+//! another process in the account nothing is known but the throttles it causes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -155,6 +156,25 @@ mod tests {
         queue.heed(Instant::now(), false);
         fleet.heed(Instant::now(), true);
         assert!(fleet.patience() >= Duration::from_millis(4_900));
+    }
+
+    #[test]
+    fn who_is_throttled_at_the_same_moment_does_not_come_back_at_the_same_moment() {
+        let waits: Vec<f64> = (0..64)
+            .map(|_| {
+                let budget = Budget::default();
+                let begun = Instant::now();
+                budget.heed(begun, true);
+                let until = budget.state().until.expect("it waits");
+                // By its own clock, so that a busy machine spreads nothing.
+                let throttled_at = budget.state().throttled_at.expect("it was throttled");
+                until.duration_since(throttled_at).as_secs_f64()
+            })
+            .collect();
+        let least = waits.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = waits.iter().copied().fold(0.0, f64::max);
+        // Of 64 draws from half to all of it, that the outermost are this near has a chance below 1 in 10^30.
+        assert!(most / least > 1.1, "{least} to {most} s");
     }
 
     #[test]
