@@ -502,7 +502,7 @@ pub(super) mod tests {
         let away = || Action::Detach { instances: vec![id("i-0")] };
         let mut planned = planned();
         assert_eq!(word(&planned, away()), [""; 0]);
-        planned.plan.generation = 2;
+        (planned.plan.generation, planned.plan.holds) = (2, Vec::new());
         assert_eq!(word(&planned, away()), [""; 0], "a newer plan that does not mind");
         let metric = Metric::Cpu;
         let surprise = Hold::Surprise { metric, demand: 1.0, expected_at_least: 9.0 };

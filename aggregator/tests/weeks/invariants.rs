@@ -47,7 +47,7 @@ pub struct Witness {
 struct Before {
     account: Account,
     gross: Option<f64>,
-    /// What is heard is not what is: silence, zeros, or something hangs.
+    /// What is heard is not what is, and that shows: silence, zeros, or something hangs.
     doubt: bool,
     paused: bool,
     /// Its lease is another's.
@@ -91,7 +91,7 @@ impl Witness {
         self.read = world.fleet.with(|cloud| cloud.mutations().len());
     }
 
-    /// `gross` is what must be carried, points; `doubt`: what is heard is not what is.
+    /// `gross` is what must be carried, points; `doubt`: what is heard is not what is, and that shows.
     pub fn before(&mut self, world: &World, doubt: bool, gross: Option<f64>, now: i64) {
         let account = world.fleet.with(|cloud| cloud.truth().clone());
         let desired = account.groups.get(GROUP).map_or(0, |group| group.desired);

@@ -30,6 +30,11 @@ pub const TARGET: f64 = 60.0;
 /// The end of a life, in which demand is to be met again, seconds.
 const LAST: i64 = 3_600;
 
+/// How long agents are silent, backends hang, and agents report zeros, seconds.
+const SILENT: i64 = 600;
+const HUNG: i64 = 1_500;
+const ZEROS: i64 = 900;
+
 /// What a week, or many, came to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Summary {
@@ -93,15 +98,24 @@ impl Trouble {
         self.random.next().is_multiple_of((rounds / self.dense).max(1))
     }
 
+    /// What is heard is not what is, and for so long that it shows: samples are old after two minutes, a step of five minutes is
+    /// judged by its highest, and what hangs is told by what was usual.
+    fn is_seen(&self, now: i64) -> bool {
+        let lasts = |until: i64, length: i64, shows: i64| now < until && now - (until - length) > shows;
+        lasts(self.silent_until, SILENT, 180)
+            || lasts(self.zeros_until, ZEROS, 420)
+            || lasts(self.hung_until, HUNG, 600)
+    }
+
     fn strike(&mut self, world: &mut World, witness: &mut Witness, now: i64) {
         if self.once_in(1_500) {
-            self.silent_until = now + 600;
+            self.silent_until = now + SILENT;
         }
         if self.once_in(2_500) {
-            self.hung_until = now + 1_500;
+            self.hung_until = now + HUNG;
         }
         if self.once_in(2_000) {
-            self.zeros_until = now + 900;
+            self.zeros_until = now + ZEROS;
         }
         if self.once_in(2_500) {
             let by = if self.random.next().is_multiple_of(2) { 3_600 } else { -3_600 };
@@ -309,14 +323,9 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
         let planned = plan(&world, &observed, forecast, forecaster.lately(), (&mut memory, shadow_by), wall);
         show(&world, &planned);
         // Zeros are no load, and what hangs carries less than it is asked for: what must be carried is what is asked for.
-        let doubt = world.faults.zeros || world.faults.hung;
-        let asked = doubt.then_some(demand);
-        witness.before(
-            &world,
-            doubt || now < trouble.silent_until,
-            asked.or_else(|| observed.demand.map(|demand| demand.gross)),
-            now,
-        );
+        let asked = (world.faults.zeros || world.faults.hung).then_some(demand);
+        let asked = asked.or_else(|| observed.demand.map(|demand| demand.gross));
+        witness.before(&world, trouble.is_seen(now), asked, now);
         // A process that was stopped between plan and act goes on with a plan that is too old.
         let late = if !healing && trouble.once_in(300) { 95 } else { 0 };
         stopped_until = now + late;
