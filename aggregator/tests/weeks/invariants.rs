@@ -47,8 +47,8 @@ pub struct Witness {
 struct Before {
     account: Account,
     gross: Option<f64>,
-    /// What is heard is not what is, and that shows: silence, zeros, or something hangs.
-    doubt: bool,
+    /// Nobody is heard any more.
+    silent: bool,
     paused: bool,
     /// Its lease is another's.
     dispossessed: bool,
@@ -91,8 +91,8 @@ impl Witness {
         self.read = world.fleet.with(|cloud| cloud.mutations().len());
     }
 
-    /// `gross` is what must be carried, points; `doubt`: what is heard is not what is, and that shows.
-    pub fn before(&mut self, world: &World, doubt: bool, gross: Option<f64>, now: i64) {
+    /// `gross` is what must be carried, points; `silent`: nobody is heard any more.
+    pub fn before(&mut self, world: &World, silent: bool, gross: Option<f64>, now: i64) {
         let account = world.fleet.with(|cloud| cloud.truth().clone());
         let desired = account.groups.get(GROUP).map_or(0, |group| group.desired);
         self.there.push((now, desired.max(account.counted(GROUP))));
@@ -100,7 +100,7 @@ impl Witness {
         self.before = Some(Before {
             account,
             gross,
-            doubt,
+            silent,
             paused: world.standing.paused,
             dispossessed: world.faults.dispossessed,
         });
@@ -205,7 +205,7 @@ impl Witness {
             }
             Call::Terminate => {
                 assert_eq!(self.mode, Mode::Full, "{}", case());
-                assert!(!before.doubt, "ended in doubt: {}", case());
+                assert!(!before.silent, "ended in silence: {}", case());
                 let gross = before.gross.unwrap_or_else(|| panic!("ended without evidence: {}", case()));
                 let serves = |it: &&Instance| it.lifecycle == Lifecycle::InService;
                 let serving = before.account.members(GROUP).filter(serves).count();

@@ -30,10 +30,8 @@ pub const TARGET: f64 = 60.0;
 /// The end of a life, in which demand is to be met again, seconds.
 const LAST: i64 = 3_600;
 
-/// How long agents are silent, backends hang, and agents report zeros, seconds.
+/// How long agents are silent, seconds.
 const SILENT: i64 = 600;
-const HUNG: i64 = 1_500;
-const ZEROS: i64 = 900;
 
 /// What a week, or many, came to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -98,13 +96,9 @@ impl Trouble {
         self.random.next().is_multiple_of((rounds / self.dense).max(1))
     }
 
-    /// What is heard is not what is, and for so long that it shows: samples are old after two minutes, a step of five minutes is
-    /// judged by its highest, and what hangs is told by what was usual.
-    fn is_seen(&self, now: i64) -> bool {
-        let lasts = |until: i64, length: i64, shows: i64| now < until && now - (until - length) > shows;
-        lasts(self.silent_until, SILENT, 180)
-            || lasts(self.zeros_until, ZEROS, 420)
-            || lasts(self.hung_until, HUNG, 600)
+    /// Nobody is heard, and for so long that every sample is old.
+    fn is_silent(&self, now: i64) -> bool {
+        now < self.silent_until && now - (self.silent_until - SILENT) > 180
     }
 
     fn strike(&mut self, world: &mut World, witness: &mut Witness, now: i64) {
@@ -112,10 +106,10 @@ impl Trouble {
             self.silent_until = now + SILENT;
         }
         if self.once_in(2_500) {
-            self.hung_until = now + HUNG;
+            self.hung_until = now + 1_500;
         }
         if self.once_in(2_000) {
-            self.zeros_until = now + ZEROS;
+            self.zeros_until = now + 900;
         }
         if self.once_in(2_500) {
             let by = if self.random.next().is_multiple_of(2) { 3_600 } else { -3_600 };
@@ -288,6 +282,7 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
     let mut witness = Witness::new(seed, mode);
     let (mut memory, mut steps, mut digest, mut demand) = (Memory::default(), 0, 0_u64, 0.0);
     let (mut stopped_until, mut healed, mut short) = (begin, false, 0);
+    let mut owned_since = i64::MAX;
     let (mut rival, mut rivals) = (None, Memory::default());
     let end = begin + length + course.healed;
     let trust = 0.6 + 0.4 * trouble.random.uniform();
@@ -323,16 +318,21 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
         let planned = plan(&world, &observed, forecast, forecaster.lately(), (&mut memory, shadow_by), wall);
         show(&world, &planned);
         // Zeros are no load, and what hangs carries less than it is asked for: what must be carried is what is asked for.
+        // Zeros are no load, and what hangs carries less than it is asked for: what must be carried is what is asked for.
         let asked = (world.faults.zeros || world.faults.hung).then_some(demand);
         let asked = asked.or_else(|| observed.demand.map(|demand| demand.gross));
-        witness.before(&world, trouble.is_seen(now), asked, now);
+        witness.before(&world, trouble.is_silent(now), asked, now);
         // A process that was stopped between plan and act goes on with a plan that is too old.
         let late = if !healing && trouble.once_in(300) { 95 } else { 0 };
         stopped_until = now + late;
         world.act(&planned, now + late);
         witness.after(&world, now);
         // In one life of four a second installation has the same group in its configuration, in the same mode.
-        if seed % 4 == 1 && now % 600 == 0 && owned(&world) {
+        if owned(&world) {
+            owned_since = owned_since.min(now);
+        }
+        // Who owns it is shown by then to whoever describes it.
+        if seed % 4 == 1 && now % 600 == 0 && now.saturating_sub(owned_since) > 300 {
             let rival = rival.get_or_insert_with(|| world.beside([0xEE; 16]));
             witness.without(&world, now, || beside(rival, demand, &planned, &mut rivals, now));
         }
