@@ -85,7 +85,7 @@ pub async fn carry_out(
 }
 
 /// Says on each instance until when and for whom it stands in shadow, before it leaves its group: from
-/// then on even a lost journal loses no machine.
+/// then on even a journal that was put back loses no machine.
 pub async fn lease(fleet: &dyn Fleet, group: &Id, instances: &[Id], owner: &str, until: i64) -> Result<(), String> {
     let tags = Tags::from([
         (UNTIL_TAG, Some(until.to_string())),
