@@ -868,6 +868,7 @@ mod tests {
             facts: Facts::default(),
             agent_version: String::new(),
             claimed_group: None,
+            protocol: 1,
         };
         timeline.agent_connected(&hello("i-2"), NOW);
         assert!(!proven(), "one is enough");
