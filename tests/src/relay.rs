@@ -2,6 +2,7 @@
 //! from another address, as a network does that an agent moved to.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -127,7 +128,7 @@ async fn udp(socket: Arc<UdpSocket>, upstream: SocketAddr, traffic: Arc<Traffic>
             // What still comes to the old address finds nobody.
             ways.drain().for_each(|(_, way)| way.back.abort());
         }
-        if !ways.contains_key(&agent) {
+        if let Entry::Vacant(way) = ways.entry(agent) {
             let Ok(up) = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, place), 0)).await else { continue };
             if up.connect(upstream).await.is_err() {
                 continue;
@@ -144,7 +145,7 @@ async fn udp(socket: Arc<UdpSocket>, upstream: SocketAddr, traffic: Arc<Traffic>
                     drop(down.send_to(&buffer[..read], agent).await);
                 }
             });
-            ways.insert(agent, Way { socket: up, back });
+            way.insert(Way { socket: up, back });
         }
         if let Some(way) = ways.get(&agent) {
             traffic.udp[0].fetch_add(read as u64, Ordering::Relaxed);

@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use clap::Parser;
 use foreshadow_agent::identity::Proof;
 use foreshadow_agent::stream::Transport;
 use foreshadow_tests::fleet::{Fleet, Script, Wire};
-use foreshadow_tests::process::pause;
+use foreshadow_tests::process::{eventually, pause};
 use foreshadow_tests::trust;
 use rcgen::KeyPair;
 
@@ -73,6 +73,9 @@ struct Arguments {
     /// What became of it as one line of JSON, with --aggregator and --for
     #[arg(long)]
     json: bool,
+    /// Tell in that line also the bytes this network interface sent meanwhile
+    #[arg(long)]
+    interface: Option<String>,
     /// Do not measure bare gRPC
     #[arg(long)]
     without_bare: bool,
@@ -142,20 +145,32 @@ async fn against(arguments: &Arguments, script: Script, mut wire: Wire) -> anyho
     }
     let fleet = Fleet::start_with(&script, wire)?;
     if let Some(window) = arguments.window {
+        // Making certificates and connections is not what is measured.
+        eventually("everybody is connected", Duration::from_secs(120), async || {
+            Ok((fleet.state(0).0 == script.instances.len()).then_some(()))
+        })
+        .await?;
+        pause(Duration::from_secs(3)).await;
+        measured::latency(&fleet);
+        let made = || fleet.done().made.load(Ordering::Relaxed);
+        let (before, sent_before) = (made(), sent(arguments.interface.as_deref())?);
         pause(window).await;
+        let (samples, sent) = (made() - before, sent(arguments.interface.as_deref())? - sent_before);
         fleet.pause();
         // Whoever does not answer within this time has not.
-        pause(Duration::from_secs(3)).await;
-        let (connected, waiting) = fleet.state(0);
-        let (made, latency) = (fleet.done().made.load(Ordering::Relaxed), measured::latency(&fleet));
+        pause(Duration::from_secs(5)).await;
+        let ((connected, waiting), latency) = (fleet.state(0), measured::latency(&fleet));
         if arguments.json {
             let said = serde_json::json!({
-                "connected": connected, "waiting": waiting, "made": made, "median_ms": latency.median,
-                "p99_ms": latency.p99, "most_ms": latency.most,
+                "connected": connected, "waiting": waiting, "samples": samples, "median_ms": latency.median,
+                "p99_ms": latency.p99, "most_ms": latency.most, "sent_bytes": sent,
             });
             println!("{said}");
         } else {
-            println!("{connected} of {} connected, {made} samples, {waiting} wait; {latency}", script.instances.len());
+            println!(
+                "{connected} of {} connected, {samples} samples, {waiting} wait; {latency}",
+                script.instances.len()
+            );
         }
         return Ok(());
     }
@@ -172,4 +187,11 @@ async fn against(arguments: &Arguments, script: Script, mut wire: Wire) -> anyho
             }
         }
     }
+}
+
+/// Bytes that a network interface has sent.
+fn sent(interface: Option<&str>) -> anyhow::Result<u64> {
+    let Some(interface) = interface else { return Ok(0) };
+    let path = format!("/sys/class/net/{interface}/statistics/tx_bytes");
+    Ok(std::fs::read_to_string(&path).with_context(|| path.clone())?.trim().parse()?)
 }
