@@ -15,11 +15,12 @@ use crate::probe::Probe;
 use crate::reader::{Fault, Reader, Section, want};
 use crate::run;
 use crate::spool::Limits;
-use crate::stream::Endpoint;
+use crate::stream::{Endpoint, Transport};
 
 /// Exit code for a wrong configuration (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
 const MIB: u64 = 1_024 * 1_024;
+const BATCH: RangeInclusive<u32> = 1..=60;
 const SPOOL_MIB: RangeInclusive<u32> = 1..=1_024;
 const SPOOL_RESERVE_MIB: RangeInclusive<u32> = 0..=1_048_576;
 
@@ -41,6 +42,9 @@ struct Arguments {
     /// Sampling interval until the aggregator says otherwise, 1 to 60 [default: 1]
     #[arg(long, env = "FORESHADOW_AGENT_INTERVAL_SECONDS", value_name = "SECONDS")]
     interval_seconds: Option<u32>,
+    /// Samples sent together, 1 to 60: fewer bytes and less work, and as many intervals later [default: 1]
+    #[arg(long, env = "FORESHADOW_AGENT_BATCH", value_name = "SAMPLES")]
+    batch: Option<u32>,
     /// Readiness: none, exec:COMMAND, http://HOST/PATH, tcp:ADDRESS:PORT or file:PATH [default: none]
     #[arg(long, env = "FORESHADOW_AGENT_PROBE", value_name = "PROBE")]
     probe: Option<String>,
@@ -68,6 +72,9 @@ struct Arguments {
     /// PEM file of the authority that signed the aggregator's certificate
     #[arg(long, env = "FORESHADOW_AGENT_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// What carries the stream: tcp, quic, or auto (QUIC, and TCP where UDP is not answered) [default: tcp]
+    #[arg(long, env = "FORESHADOW_AGENT_TRANSPORT", value_name = "TRANSPORT")]
+    transport: Option<String>,
     /// Send in plain text beyond this host
     #[arg(long, env = "FORESHADOW_AGENT_INSECURE")]
     insecure: bool,
@@ -100,6 +107,8 @@ pub struct Options {
     pub instance_id: Option<String>,
     pub group: Option<String>,
     pub interval_millis: u32,
+    /// Samples that are sent together.
+    pub batch: usize,
     pub probe: Probe,
     pub probe_grace_seconds: u32,
     /// Where samples wait on the disk; memory alone without it.
@@ -116,6 +125,7 @@ struct FileOptions {
     instance_id: Option<String>,
     group: Option<String>,
     interval_seconds: Option<u32>,
+    batch: Option<u32>,
     probe: Option<String>,
     probe_grace_seconds: Option<u32>,
     spool: Option<PathBuf>,
@@ -125,6 +135,7 @@ struct FileOptions {
     join_token_file: Option<PathBuf>,
     identity: Option<PathBuf>,
     ca: Option<PathBuf>,
+    transport: Option<String>,
     insecure: Option<bool>,
 }
 
@@ -201,6 +212,7 @@ fn read_file(path: &Path) -> Result<FileOptions, Vec<Fault>> {
         read.instance_id = root.get(&mut reader, "instance_id", |value| checked(value, id));
         read.group = root.get(&mut reader, "group", |value| checked(value, id));
         read.interval_seconds = root.get(&mut reader, "interval_seconds", want::count(1..=60));
+        read.batch = root.get(&mut reader, "batch", want::count(BATCH));
         read.probe = root.get(&mut reader, "probe", |value| checked(value, str::parse::<Probe>));
         read.probe_grace_seconds = root.get(&mut reader, "probe_grace_seconds", want::count(0..=3_600));
         read.spool = root.get(&mut reader, "spool", path);
@@ -210,6 +222,7 @@ fn read_file(path: &Path) -> Result<FileOptions, Vec<Fault>> {
         read.join_token_file = root.get(&mut reader, "join_token_file", path);
         read.identity = root.get(&mut reader, "identity", path);
         read.ca = root.get(&mut reader, "ca", path);
+        read.transport = root.get(&mut reader, "transport", |value| checked(value, str::parse::<Transport>));
         read.insecure = root.get(&mut reader, "insecure", want::boolean);
         root.finish(&mut reader);
     }
@@ -253,6 +266,10 @@ fn options(arguments: &Arguments, file: FileOptions) -> Result<Options, Vec<Faul
     if !(1..=60).contains(&interval) {
         fault("interval-seconds", format!("{interval} is not in 1 to 60"));
     }
+    let batch = arguments.batch.or(file.batch).unwrap_or(1);
+    if !BATCH.contains(&batch) {
+        fault("batch", format!("{batch} is not in {} to {}", BATCH.start(), BATCH.end()));
+    }
     let probe = arguments.probe.clone().or(file.probe).unwrap_or_else(|| "none".to_owned());
     let probe = probe.parse::<Probe>().map_err(|problem| fault("probe", problem)).ok();
     let spool_mib = arguments.spool_mib.or(file.spool_mib).unwrap_or(16);
@@ -276,6 +293,15 @@ fn options(arguments: &Arguments, file: FileOptions) -> Result<Options, Vec<Faul
         } else {
             fault("aggregator", format!("{uri} is plain text beyond this host: use https, or --insecure"));
         }
+    }
+    let transport = arguments.transport.clone().or(file.transport);
+    let transport = transport.map_or_else(|| Ok(Transport::default()), |text| text.parse::<Transport>());
+    let transport = transport.unwrap_or_else(|problem| {
+        fault("transport", problem);
+        Transport::default()
+    });
+    if transport != Transport::Tcp && uri.as_ref().is_some_and(|uri| uri.scheme_str() != Some("https")) {
+        fault("aggregator", format!("must be https:// for --transport {}: QUIC is never plain", transport.as_str()));
     }
     let join_token_file = arguments.join_token_file.clone().or(file.join_token_file);
     let directory = arguments.identity.clone().or(file.identity);
@@ -301,10 +327,11 @@ fn options(arguments: &Arguments, file: FileOptions) -> Result<Options, Vec<Faul
     };
     match (uri, probe) {
         (Some(uri), Some(probe)) if faults.is_empty() => Ok(Options {
-            endpoint: Endpoint { uri, ca: arguments.ca.clone().or(file.ca), token_file, credentials: None },
+            endpoint: Endpoint { uri, ca: arguments.ca.clone().or(file.ca), token_file, credentials: None, transport },
             instance_id,
             group,
             interval_millis: interval * 1_000,
+            batch: usize::try_from(batch).unwrap_or(1),
             probe,
             probe_grace_seconds: arguments.probe_grace_seconds.or(file.probe_grace_seconds).unwrap_or(30),
             spool: spool.or_else(|| state_directory("spool")),
@@ -351,6 +378,19 @@ mod tests {
         assert!(from(&["--aggregator", "http://10.0.0.1:7070", "--insecure"]).is_ok());
         assert!(from(&["--aggregator", "https://10.0.0.1:7070"]).is_ok());
         assert!(from(&["--aggregator", "http://[::1]:7070"]).is_ok());
+    }
+
+    #[test]
+    fn a_transport_has_a_name_and_quic_needs_tls() {
+        let of = |url: &str, transport: &str| {
+            from(&["--aggregator", url, "--transport", transport]).map(|options| options.endpoint.transport)
+        };
+        assert_eq!(from(&[]).expect("right").endpoint.transport, Transport::Tcp);
+        assert_eq!(of("https://10.0.0.1:7070", "quic"), Ok(Transport::Quic));
+        assert_eq!(of("https://10.0.0.1:7070", "auto"), Ok(Transport::Auto));
+        assert!(of("https://10.0.0.1:7070", "udp").expect_err("refused")[0].contains("tcp, quic or auto"));
+        assert!(of("http://127.0.0.1:7070", "auto").expect_err("refused")[0].contains("must be https"));
+        assert!(from(&["--batch", "61"]).expect_err("refused")[0].contains("--batch: 61 is not in 1 to 60"));
     }
 
     #[test]

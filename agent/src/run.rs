@@ -175,7 +175,7 @@ async fn run(options: Options) -> ExitCode {
         Some(directory) => Spool::open(random(), identity::boot_id(), directory, options.spool_limits),
         None => Spool::in_memory(random(), identity::boot_id(), CAPACITY),
     };
-    let mut session = Session::new(hello, spool);
+    let mut session = Session::new(hello, spool).together(options.batch);
     let (probed, mut readiness) = mpsc::channel(4);
     tokio::spawn(watch_readiness(options.probe.clone(), options.probe_grace_seconds, probed));
     notify(&[sd_notify::NotifyState::Ready]);
@@ -209,7 +209,7 @@ async fn run(options: Options) -> ExitCode {
             },
             opened = &mut connecting, if link.is_none() => match opened {
                 Ok(open) => {
-                    tracing::info!("connected");
+                    tracing::info!(transport = open.transport.as_str(), "connected");
                     back_off.connected();
                     link = Some(open);
                     Event::Connected

@@ -114,6 +114,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         address: config.listen.address,
         tls: config.listen.certificate.clone().zip(config.listen.key.clone()),
         insecure: config.listen.insecure,
+        quic: config.listen.quic,
         authenticated: access.is_authenticated(),
     };
     listen.check()?;

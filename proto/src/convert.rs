@@ -39,6 +39,9 @@ pub enum WireError {
     /// More samples than [`MAX_BATCH_SAMPLES`].
     #[error("batch of {0} samples, at most {MAX_BATCH_SAMPLES}")]
     BatchTooLong(usize),
+    /// A column of a batch has more values than there are samples for it, or samples came beside columns.
+    #[error("columns of a batch: {0}: more values than the batch has samples for")]
+    Columns(&'static str),
     /// The peer speaks a wire this build does not know.
     #[error("protocol {0} is not known here (this build speaks {ours})", ours = crate::PROTOCOL)]
     Protocol(u32),
@@ -226,6 +229,8 @@ pub struct Hello {
     pub facts: Facts,
     pub agent_version: String,
     pub claimed_group: Option<Id>,
+    /// Newest revision of the wire that both sides speak.
+    pub protocol: u32,
 }
 
 /// Checks the first message of a stream.
@@ -240,6 +245,8 @@ pub fn hello(wire: &v1::Hello) -> Result<Hello, WireError> {
         facts: facts(&wire.facts.clone().unwrap_or_default())?,
         agent_version: wire.agent_version.chars().filter(|c| !c.is_control()).take(64).collect(),
         claimed_group: optional_id("claimed_group", &wire.claimed_group)?,
+        // Agents of revision 1 know no newer one to name.
+        protocol: wire.newest_protocol.clamp(crate::OLDEST_PROTOCOL, crate::PROTOCOL),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The wire of Foreshadow, `foreshadow.v1`: generated messages and services, and the one place
-//! where what comes in is checked for range ([`convert`]).
+//! where what comes in is checked for range ([`convert`]); [`columns`] is a batch in few bytes.
 
+pub mod columns;
 pub mod convert;
 pub mod sequences;
 
@@ -22,5 +23,8 @@ pub const EXTERNAL_SCALER_DESCRIPTORS: &[u8] = include_bytes!("generated/externa
 /// The encoded descriptors of `foreshadow.v1`, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!("generated/foreshadow.v1.bin");
 
-/// Revision of the wire this build speaks.
-pub const PROTOCOL: u32 = 1;
+/// Newest revision of the wire this build speaks. 2: batches by column, and without ids that Hello said already.
+pub const PROTOCOL: u32 = 2;
+
+/// Oldest revision this build speaks, on either side.
+pub const OLDEST_PROTOCOL: u32 = 1;

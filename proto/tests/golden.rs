@@ -1,11 +1,13 @@
 //! The wire as it is spoken by agents and aggregators that are out there: bytes that were made once and stay. A build
-//! reads them as what they meant, writes the same, and does not stumble over what a later one may add.
+//! reads them as what they meant, writes the same, and does not stumble over what a later one may add. Names that end in a
+//! number are of messages as they are since that revision.
 //!
 //! A change of the wire adds fields and never moves these bytes. `FORESHADOW_GOLDEN=1 cargo nextest run --workspace -E
 //! 'test(golden)'` writes those that are not there yet, and overwrites none.
 
 use std::path::Path;
 
+use foreshadow_proto::columns::pack;
 use foreshadow_proto::v1::{self, agent_message, aggregator_message};
 use prost::Message;
 
@@ -53,17 +55,25 @@ fn agents() -> Vec<(&'static str, v1::AgentMessage)> {
         agent_version: "0.1.0".to_owned(),
         protocol: 1,
         claimed_group: "web".to_owned(),
+        newest_protocol: 0,
     };
+    let hello_2 = v1::Hello { newest_protocol: 2, ..hello.clone() };
     let batch = v1::Batch {
         stream_id: (0..16).collect(),
         boot_id: "0f0e0d0c-0b0a-0908-0706-050403020100".to_owned(),
         samples: (1..=3).map(sample).collect(),
         dropped_total: 7,
+        columns: None,
     };
+    let of_hello = v1::Batch { stream_id: Vec::new(), boot_id: String::new(), ..batch.clone() };
+    let columns = v1::Batch { samples: Vec::new(), columns: Some(pack(&batch.samples)), ..of_hello.clone() };
     let readiness = v1::Readiness { ready: true, wall_micros: 1_800_000_000_000_000, detail: "no probe".to_owned() };
     let all = [
         ("hello", Kind::Hello(hello)),
         ("batch", Kind::Batch(batch)),
+        ("hello-2", Kind::Hello(hello_2)),
+        ("batch-2", Kind::Batch(of_hello)),
+        ("batch-2-columns", Kind::Batch(columns)),
         ("readiness", Kind::Readiness(readiness)),
         ("facts", Kind::Facts(facts())),
         ("goodbye", Kind::Goodbye(v1::Goodbye { reason: "told to stop".to_owned() })),
@@ -83,6 +93,17 @@ fn aggregators() -> Vec<(&'static str, v1::AggregatorMessage)> {
                 wall_micros: 1_800_000_000_000_000,
                 stored: ranges(),
                 credit: 8_000,
+                protocol: 0,
+            }),
+        ),
+        (
+            "welcome-2",
+            Kind::Welcome(v1::Welcome {
+                store_id: store_id.clone(),
+                wall_micros: 1_800_000_000_000_000,
+                stored: ranges(),
+                credit: 8_000,
+                protocol: 2,
             }),
         ),
         ("ack", Kind::Ack(v1::Ack { store_id, stream_id: (0..16).collect(), ranges: ranges() })),

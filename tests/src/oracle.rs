@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, ensure};
+use foreshadow_proto::columns;
 use foreshadow_proto::v1::agent_client::AgentClient;
 use foreshadow_proto::v1::agent_server::{Agent, AgentServer};
 use foreshadow_proto::v1::{self, agent_message, aggregator_message};
@@ -102,10 +103,13 @@ impl Oracle {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn saw_batch(&self, instance: &str, batch: &v1::Batch) {
-        let key = (instance.to_owned(), hex(&batch.stream_id));
-        let mut ledger = self.ledger();
-        ledger.sent.entry(key).or_default().extend(batch.samples.iter().map(|sample| sample.sequence));
+    /// `stream` is that of Hello, which a batch may leave out.
+    fn saw_batch(&self, instance: &str, stream: &[u8], batch: &v1::Batch) {
+        let stream = if batch.stream_id.is_empty() { stream } else { &batch.stream_id };
+        // What cannot be read is passed on all the same: what it holds was never sent as far as this ledger knows.
+        let samples = columns::samples(&mut batch.clone()).unwrap_or_default();
+        let key = (instance.to_owned(), hex(stream));
+        self.ledger().sent.entry(key).or_default().extend(samples.iter().map(|sample| sample.sequence));
     }
 
     fn saw_ranges(&self, instance: &str, stream: &[u8], ranges: &[v1::Range]) {
@@ -141,14 +145,16 @@ impl Agent for Oracle {
         let instance = Arc::new(Mutex::new(String::new()));
         let (oracle, who) = (self.clone(), instance.clone());
         tokio::spawn(async move {
+            let mut stream = Vec::new();
             while let Ok(Some(message)) = from_agent.message().await {
                 match &message.kind {
                     Some(agent_message::Kind::Hello(hello)) => {
                         who.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&hello.instance_id);
+                        stream.clone_from(&hello.stream_id);
                     }
                     Some(agent_message::Kind::Batch(batch)) => {
                         let instance = who.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                        oracle.saw_batch(&instance, batch);
+                        oracle.saw_batch(&instance, &stream, batch);
                     }
                     _ => {}
                 }

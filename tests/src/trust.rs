@@ -32,10 +32,15 @@ pub struct Shown {
 
 /// Makes a certificate for 127.0.0.1 in `directory`.
 pub fn shown(directory: &Path) -> anyhow::Result<Shown> {
+    shown_at(directory, IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// Makes a certificate for an address in `directory`.
+pub fn shown_at(directory: &Path, address: IpAddr) -> anyhow::Result<Shown> {
     let path = |name: &str| directory.join(name);
     let authority = authority()?;
     let mut server = CertificateParams::new(Vec::new())?;
-    server.subject_alt_names = vec![SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST))];
+    server.subject_alt_names = vec![SanType::IpAddress(address)];
     let key = KeyPair::generate()?;
     std::fs::write(path("ca.pem"), authority.pem())?;
     std::fs::write(path("server.pem"), server.signed_by(&key, &authority)?.pem())?;
@@ -130,7 +135,25 @@ pub async fn hello(
     instance: &str,
 ) -> Result<Welcomed, Status> {
     let gone = |error: anyhow::Error| Status::unavailable(format!("{error:#}"));
-    let channel = connect(url, ca, own).await.map_err(gone)?;
+    hello_over(connect(url, ca, own).await.map_err(gone)?, bearer, instance).await
+}
+
+/// The same over a connection that is there.
+pub async fn hello_over(channel: Channel, bearer: Option<&str>, instance: &str) -> Result<Welcomed, Status> {
+    let (first, welcomed) = welcome_over(channel, bearer, instance, 0).await?;
+    match first.kind {
+        Some(aggregator_message::Kind::Welcome(_)) => Ok(welcomed),
+        other => Err(Status::internal(format!("no welcome: {other:?}"))),
+    }
+}
+
+/// The same with the newest revision of the wire that is spoken, and the first answer.
+pub async fn welcome_over(
+    channel: Channel,
+    bearer: Option<&str>,
+    instance: &str,
+    newest_protocol: u32,
+) -> Result<(v1::AggregatorMessage, Welcomed), Status> {
     let (outgoing, messages) = mpsc::channel(8);
     let mut request = Request::new(ReceiverStream::new(messages));
     if let Some(bearer) = bearer {
@@ -142,6 +165,7 @@ pub async fn hello(
         stream_id: foreshadow_agent::clock::random::<16>().to_vec(),
         boot_id: "boot".to_owned(),
         protocol: 1,
+        newest_protocol,
         ..v1::Hello::default()
     };
     let kind = Some(agent_message::Kind::Hello(hello));
@@ -153,10 +177,7 @@ pub async fn hello(
     };
     let mut incoming = AgentClient::new(channel).stream(request).await.map_err(broken)?.into_inner();
     let first = incoming.message().await.map_err(broken)?;
-    match first.and_then(|message| message.kind) {
-        Some(aggregator_message::Kind::Welcome(_)) => Ok(Welcomed { outgoing, incoming }),
-        other => Err(Status::internal(format!("no welcome: {other:?}"))),
-    }
+    Ok((first.unwrap_or_default(), Welcomed { outgoing, incoming }))
 }
 
 /// The code of a refusal.

@@ -13,7 +13,6 @@ use std::time::Duration;
 use foreshadow_proto::v1;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use serde::{Deserialize, Serialize};
-use tonic::transport::Identity;
 
 use crate::clock::{Clock as _, HostClock, random};
 use crate::stream::{Endpoint, LinkError};
@@ -54,6 +53,19 @@ struct State {
     issued: Option<Issued>,
     /// The aggregator refused it: a new one is asked for before the next connection.
     doubted: bool,
+}
+
+/// A certificate with its chain and its key, PEM: what is shown at a connection.
+#[derive(Clone)]
+pub struct Proof {
+    pub certificates: String,
+    pub key: String,
+}
+
+impl std::fmt::Debug for Proof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proof").finish_non_exhaustive()
+    }
 }
 
 /// What proves that this is the instance.
@@ -126,7 +138,7 @@ impl Credentials {
     }
 
     /// What to show at a new connection; asks for a certificate where there is none that holds.
-    pub async fn present(&self, endpoint: &Endpoint) -> Result<Identity, LinkError> {
+    pub async fn present(&self, endpoint: &Endpoint) -> Result<Proof, LinkError> {
         let now = HostClock.wall_micros() / 1_000_000;
         let (held, doubted) = {
             let state = self.state();
@@ -144,7 +156,7 @@ impl Credentials {
                 (Err(error), None) => return Err(error),
             },
         };
-        Ok(Identity::from_pem(issued.certificates, &self.key))
+        Ok(Proof { certificates: issued.certificates, key: self.key.clone() })
     }
 
     /// Renews at two thirds of each certificate's time, for as long as it is polled. Streams that are open go on; the next

@@ -56,6 +56,8 @@ pub struct Spool {
     disk: Option<Backlog>,
     /// The newest sequence at each of the last tends, oldest first.
     marks: VecDeque<u64>,
+    /// A sample that is not acknowledged after this many tends (seconds) goes to the disk.
+    patience: usize,
     /// Tends until a disk that failed is tried again.
     rest: u32,
     unsynced: u32,
@@ -79,6 +81,7 @@ impl Spool {
             dropped: 0,
             disk: None,
             marks: VecDeque::new(),
+            patience: PATIENCE,
             rest: 0,
             unsynced: 0,
         }
@@ -108,6 +111,12 @@ impl Spool {
         self
     }
 
+    /// For samples that wait `tends` for each other before they are sent.
+    pub const fn patient_for(mut self, tends: usize) -> Self {
+        self.patience = PATIENCE.saturating_add(tends);
+        self
+    }
+
     pub const fn stream_id(&self) -> [u8; 16] {
         self.origin.stream_id
     }
@@ -129,6 +138,12 @@ impl Spool {
     /// Unacknowledged samples, in memory and on the disk.
     pub fn len(&self) -> usize {
         self.samples.len() + self.disk.as_ref().map_or(0, Backlog::kept)
+    }
+
+    /// Samples that are not on the wire.
+    pub fn waiting(&self) -> usize {
+        let on_disk = self.disk.as_ref().map_or(0, |disk| disk.kept() - disk.in_flight());
+        self.samples.len() - self.in_flight + on_disk
     }
 
     pub fn is_empty(&self) -> bool {
@@ -154,7 +169,7 @@ impl Spool {
     pub fn tend(&mut self) {
         self.rest = self.rest.saturating_sub(1);
         self.marks.push_back(self.next - 1);
-        if self.marks.len() > PATIENCE
+        if self.marks.len() > self.patience
             && let Some(mark) = self.marks.pop_front()
         {
             self.spill(mark);

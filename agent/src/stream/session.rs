@@ -2,6 +2,7 @@
 
 use foreshadow_proto::convert::{INTERVAL_MILLIS, MAX_BATCH_SAMPLES};
 use foreshadow_proto::v1::{self, agent_message, aggregator_message};
+use foreshadow_proto::{OLDEST_PROTOCOL, PROTOCOL, columns};
 
 use crate::spool::{Outgoing, Spool};
 
@@ -54,12 +55,35 @@ pub struct Session {
     /// The store that welcomed this stream; acknowledgements of another mean nothing.
     store: Option<Vec<u8>>,
     credit: usize,
+    /// The revision of the wire that this stream is spoken in.
+    protocol: u32,
     readiness: Option<v1::Readiness>,
+    /// Samples that are sent together.
+    together: usize,
+    /// Flushes since something was sent.
+    idle: usize,
 }
 
 impl Session {
     pub const fn new(hello: Hello, spool: Spool) -> Self {
-        Self { hello, spool, connected: false, store: None, credit: FIRST_CREDIT, readiness: None }
+        Self {
+            hello,
+            spool,
+            connected: false,
+            store: None,
+            credit: FIRST_CREDIT,
+            protocol: OLDEST_PROTOCOL,
+            readiness: None,
+            together: 1,
+            idle: 0,
+        }
+    }
+
+    /// Sends `samples` together, or what there is after as many flushes: fewer bytes and less work, later.
+    pub fn together(mut self, samples: usize) -> Self {
+        self.together = samples;
+        self.spool = self.spool.patient_for(samples);
+        self
     }
 
     /// Samples that are not acknowledged.
@@ -104,7 +128,8 @@ impl Session {
             }
             Event::Flush => {
                 self.spool.tend();
-                self.flush()
+                self.idle += 1;
+                if self.idle < self.together { self.flush_full() } else { self.flush() }
             }
             Event::Shutdown(reason) => {
                 let mut effects = self.flush();
@@ -117,13 +142,15 @@ impl Session {
     fn connect(&mut self) -> Vec<Effect> {
         self.connected = true;
         self.credit = FIRST_CREDIT;
+        self.protocol = OLDEST_PROTOCOL;
         let hello = v1::Hello {
             instance_id: self.hello.instance_id.clone(),
             stream_id: self.spool.stream_id().to_vec(),
             boot_id: self.spool.boot_id().to_owned(),
             facts: Some(self.hello.facts.clone()),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            protocol: foreshadow_proto::PROTOCOL,
+            protocol: OLDEST_PROTOCOL,
+            newest_protocol: PROTOCOL,
             claimed_group: self.hello.claimed_group.clone(),
         };
         let mut effects = vec![send(agent_message::Kind::Hello(hello))];
@@ -136,6 +163,7 @@ impl Session {
             aggregator_message::Kind::Welcome(welcome) => {
                 self.store = Some(welcome.store_id);
                 self.credit = usize::try_from(welcome.credit).unwrap_or(FIRST_CREDIT).max(1);
+                self.protocol = welcome.protocol.clamp(OLDEST_PROTOCOL, PROTOCOL);
                 let own = self.spool.stream_id();
                 for range in welcome.stored {
                     self.spool.settle(&own, range.first, range.last);
@@ -150,7 +178,7 @@ impl Session {
                     self.spool.settle(&ack.stream_id, range.first, range.last);
                 }
                 // A backlog goes on as soon as there is room for it.
-                self.flush()
+                self.flush_full()
             }
             aggregator_message::Kind::Rejected(rejected) => {
                 for rejection in &rejected.rejections {
@@ -170,16 +198,26 @@ impl Session {
         if !self.connected || self.store.is_none() {
             return Vec::new();
         }
+        self.idle = 0;
         let batches = self.spool.next_batches(MAX_BATCH_SAMPLES, self.credit);
-        let send_batch = |batch: Outgoing| {
-            send(agent_message::Kind::Batch(v1::Batch {
-                stream_id: batch.origin.stream_id.to_vec(),
-                boot_id: batch.origin.boot_id,
-                samples: batch.samples,
-                dropped_total: batch.dropped,
-            }))
-        };
-        batches.into_iter().map(send_batch).collect()
+        batches.into_iter().map(|batch| send(agent_message::Kind::Batch(self.batch(batch)))).collect()
+    }
+
+    /// The same when there is enough to go together.
+    fn flush_full(&mut self) -> Vec<Effect> {
+        if self.spool.waiting() < self.together { Vec::new() } else { self.flush() }
+    }
+
+    /// A batch as the aggregator of this stream can read it.
+    fn batch(&self, Outgoing { origin, samples, dropped }: Outgoing) -> v1::Batch {
+        let (stream_id, boot_id) = (origin.stream_id.to_vec(), origin.boot_id);
+        if self.protocol == OLDEST_PROTOCOL {
+            v1::Batch { stream_id, boot_id, samples, dropped_total: dropped, columns: None }
+        } else if origin.stream_id == self.spool.stream_id() {
+            columns::batch(Vec::new(), String::new(), samples, dropped)
+        } else {
+            columns::batch(stream_id, boot_id, samples, dropped)
+        }
     }
 
     fn send_if_connected(&self, kind: agent_message::Kind) -> Vec<Effect> {
@@ -214,7 +252,64 @@ mod tests {
             wall_micros: 0,
             stored,
             credit: 10,
+            protocol: 0,
         }))
+    }
+
+    fn golden(name: &str) -> Event {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/tests/golden").join(name);
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Event::Message(prost::Message::decode(bytes.as_slice()).expect("decodes"))
+    }
+
+    /// The batches that were sent.
+    fn batches(effects: Vec<Effect>) -> Vec<v1::Batch> {
+        let kinds = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Send(message) => message.kind,
+            _ => None,
+        });
+        let batches = kinds.filter_map(|kind| match kind {
+            agent_message::Kind::Batch(batch) => Some(batch),
+            _ => None,
+        });
+        batches.collect()
+    }
+
+    #[test]
+    fn an_older_aggregator_gets_samples_as_it_knows_them() {
+        let mut session = session();
+        for (welcome, newer) in [("aggregator-welcome.bin", false), ("aggregator-welcome-2.bin", true)] {
+            // The golden welcomes hold 1 to 3 and 7 already.
+            (0..9).for_each(|_| drop(session.on(Event::Sampled(v1::Sample::default()))));
+            session.on(Event::Connected);
+            let sent = batches(session.on(golden(welcome)));
+            let [batch] = sent.as_slice() else { panic!("{sent:?}") };
+            assert_eq!(
+                (batch.columns.is_some(), batch.stream_id.is_empty(), batch.boot_id.is_empty()),
+                (newer, newer, newer)
+            );
+            let held = columns::samples(&mut batch.clone()).expect("reads");
+            assert_eq!(held.iter().take(3).map(|sample| sample.sequence).collect::<Vec<_>>(), [4, 5, 6]);
+            session.on(Event::Disconnected);
+        }
+    }
+
+    #[test]
+    fn samples_wait_for_each_other_where_they_are_to_go_together() {
+        let mut session = session().together(3);
+        session.on(Event::Connected);
+        session.on(welcome(vec![]));
+        let mut tick = || {
+            session.on(Event::Sampled(v1::Sample::default()));
+            batch(&session.on(Event::Flush))
+        };
+        assert_eq!([tick(), tick(), tick(), tick()], [vec![], vec![], vec![1, 2, 3], vec![]]);
+        assert_eq!(batch(&session.on(ack(9, 1, 3))), [0_u64; 0], "an answer sends none early");
+        // Fewer than enough go after as long.
+        session.on(Event::Flush);
+        assert_eq!(batch(&session.on(Event::Flush)), [4]);
+        session.on(Event::Sampled(v1::Sample::default()));
+        assert_eq!(batch(&session.on(Event::Shutdown("end".into()))), [5], "nothing waits at the end");
     }
 
     fn ack(store: u8, first: u64, last: u64) -> Event {

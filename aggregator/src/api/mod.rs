@@ -13,6 +13,7 @@ mod overview;
 mod predict;
 mod problem;
 mod push;
+mod quic;
 mod remote;
 mod rest;
 pub mod routes;

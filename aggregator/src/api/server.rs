@@ -1,4 +1,5 @@
-//! Listening: one port, HTTP/1.1 and HTTP/2, plain on loopback, TLS where a certificate is given.
+//! Listening: one port, HTTP/1.1 and HTTP/2, plain on loopback, TLS where a certificate is given, and then HTTP/2 over QUIC
+//! beside TCP ([`super::quic`]).
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,28 +16,30 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::quic;
 use crate::identity::{Authority, AuthorityError, Presented, fingerprint};
 
 /// Connections at once; beyond it new ones wait in the backlog.
 const MOST_CONNECTIONS: usize = 25_000;
 /// A client sends its headers, or ends its handshake, within this time.
-const HEADER_DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 const HEADER_BYTES: u32 = 32 * 1_024;
 /// Calls at once on one HTTP/2 connection: an agent has one or two, a dashboard a few.
 const STREAMS_PER_CONNECTION: u32 = 64;
 /// What a peer may send unread: a call's, and all of a connection's. A full batch is 250 kB.
 const STREAM_WINDOW: u32 = 128 * 1_024;
-const CONNECTION_WINDOW: u32 = 512 * 1_024;
+pub(super) const CONNECTION_WINDOW: u32 = 512 * 1_024;
 /// A dead peer is found out within two of these.
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// How long open requests may take to end when stopping.
-const DRAIN: Duration = Duration::from_secs(5);
+pub(super) const DRAIN: Duration = Duration::from_secs(5);
 
 /// Where to listen and how.
 #[derive(Debug, Clone)]
@@ -45,6 +48,8 @@ pub struct Listen {
     /// Certificate chain and key, PEM.
     pub tls: Option<(PathBuf, PathBuf)>,
     pub insecure: bool,
+    /// HTTP/2 over QUIC as well, on the UDP port of the same number; only with `tls`.
+    pub quic: bool,
     /// Callers are authenticated.
     pub authenticated: bool,
 }
@@ -61,6 +66,8 @@ pub enum ServeError {
     PlainText(SocketAddr),
     #[error("listen.address: {address} cannot be listened on")]
     Bind { address: SocketAddr, source: std::io::Error },
+    #[error("listen.address: UDP port {address} cannot be listened on: free it, or set listen.quic = false")]
+    BindUdp { address: SocketAddr, source: std::io::Error },
     #[error("{path}: {problem}")]
     Certificate { path: String, problem: String },
     #[error(transparent)]
@@ -80,6 +87,7 @@ pub struct Bound {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
+    quic: Option<quinn::Endpoint>,
 }
 
 impl Listen {
@@ -106,7 +114,14 @@ impl Listen {
         let bind = |source| ServeError::Bind { address: self.address, source };
         let listener = TcpListener::bind(self.address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        Ok(Bound { listener, address, tls })
+        let quic = match &tls {
+            Some(tls) if self.quic => {
+                let bound = quic::bind(address, tls);
+                Some(bound.map_err(|source| ServeError::BindUdp { address, source })?)
+            }
+            _ => None,
+        };
+        Ok(Bound { listener, address, tls, quic })
     }
 }
 
@@ -148,36 +163,72 @@ impl Bound {
     pub async fn serve(self, router: Router, shutdown: CancellationToken) {
         let open = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let graceful = GracefulShutdown::new();
-        let acceptor = self.tls.map(TlsAcceptor::from);
-        loop {
-            let Ok(permit) = open.clone().acquire_owned().await else { break };
-            let stream = tokio::select! {
-                () = shutdown.cancelled() => break,
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        // Out of file descriptors, mostly: wait a moment rather than spin.
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                        continue;
-                    }
-                },
-            };
-            let (router, acceptor, watcher) = (router.clone(), acceptor.clone(), graceful.watcher());
-            tokio::spawn(async move {
-                Box::pin(connection(stream, router, acceptor, watcher)).await;
-                drop(permit);
-            });
-        }
-        drop(self.listener);
+        let Self { listener, tls, quic, .. } = self;
+        let over_quic = async {
+            if let Some(endpoint) = &quic {
+                quic::accept(endpoint, &router, &open, &graceful, &shutdown).await;
+            }
+        };
+        tokio::join!(accept(listener, tls, &router, &open, &graceful, &shutdown), over_quic);
         if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
+        if let Some(endpoint) = quic {
+            quic::close(&endpoint).await;
+        }
+    }
+}
+
+/// Accepts over TCP until told to stop.
+async fn accept(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    router: &Router,
+    open: &Arc<Semaphore>,
+    graceful: &GracefulShutdown,
+    shutdown: &CancellationToken,
+) {
+    let acceptor = tls.map(TlsAcceptor::from);
+    loop {
+        let Ok(permit) = open.clone().acquire_owned().await else { break };
+        let stream = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, mostly: wait a moment rather than spin.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let (router, acceptor, watcher) = (router.clone(), acceptor.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            Box::pin(connection(stream, router, acceptor, watcher)).await;
+            drop(permit);
+        });
     }
 }
 
 async fn connection(stream: TcpStream, router: Router, acceptor: Option<TlsAcceptor>, watcher: Watcher) {
     drop(stream.set_nodelay(true));
+    match acceptor {
+        None => speak(stream, Presented::default(), router, watcher).await,
+        Some(acceptor) => {
+            let Ok(Ok(stream)) = tokio::time::timeout(HEADER_DEADLINE, acceptor.accept(stream)).await else { return };
+            let certificates = stream.get_ref().1.peer_certificates();
+            let presented = Presented(certificates.and_then(<[_]>::first).map(|own| fingerprint(own)));
+            speak(stream, presented, router, watcher).await;
+        }
+    }
+}
+
+/// HTTP over whatever carries it, until either side ends it.
+pub(super) async fn speak<Io>(io: Io, presented: Presented, router: Router, watcher: Watcher)
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
     builder
@@ -190,27 +241,12 @@ async fn connection(stream: TcpStream, router: Router, acceptor: Option<TlsAccep
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_EVERY);
     // What the connection proved goes with each of its requests.
-    let serve = |presented: Presented| {
-        service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(presented);
-            router.clone().oneshot(request)
-        })
-    };
-    let ended = match acceptor {
-        None => {
-            let service = serve(Presented::default());
-            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-            watcher.watch(connection).await
-        }
-        Some(acceptor) => {
-            let Ok(Ok(stream)) = tokio::time::timeout(HEADER_DEADLINE, acceptor.accept(stream)).await else { return };
-            let certificates = stream.get_ref().1.peer_certificates();
-            let service = serve(Presented(certificates.and_then(<[_]>::first).map(|own| fingerprint(own))));
-            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-            watcher.watch(connection).await
-        }
-    };
-    if let Err(error) = ended {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(presented);
+        router.clone().oneshot(request)
+    });
+    let connection = builder.serve_connection(TokioIo::new(io), service).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended");
     }
 }

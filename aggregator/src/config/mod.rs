@@ -55,11 +55,14 @@ pub struct Listen {
     pub key: Option<PathBuf>,
     /// Plain text beyond loopback, although tokens travel in it.
     pub insecure: bool,
+    /// QUIC on the UDP port of the same number, where there is a certificate.
+    pub quic: bool,
 }
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 7070)), certificate: None, key: None, insecure: false }
+        let address = SocketAddr::from(([127, 0, 0, 1], 7070));
+        Self { address, certificate: None, key: None, insecure: false, quic: true }
     }
 }
 
@@ -280,6 +283,7 @@ fn listen(reader: &mut Reader, root: &mut Section<'_>) -> (Listen, usize) {
     read.certificate = section.get(reader, "certificate", path);
     read.key = section.get(reader, "key", path);
     section.set(reader, "insecure", &mut read.insecure, want::boolean);
+    section.set(reader, "quic", &mut read.quic, want::boolean);
     match (&read.certificate, &read.key) {
         (Some(_), None) => section.fault(reader, "certificate", "needs listen.key beside it"),
         (None, Some(_)) => section.fault(reader, "key", "needs listen.certificate beside it"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use foreshadow_proto::convert::Id;
 use foreshadow_proto::v1::{self, agent_server};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -97,7 +97,7 @@ impl AgentService {
     /// `own` is the instance that the agent's certificate names.
     async fn serve(&self, own: Option<Id>, mut messages: Streaming<v1::AgentMessage>, answers: mpsc::Sender<Answer>) {
         let mut session = Session::new(self.store.id());
-        let mut changes = self.timeline.changes();
+        let mut changes = None;
         let mut last_directive = None;
         let mut superseded = CancellationToken::new();
         let mut number = 0;
@@ -120,7 +120,7 @@ impl AgentService {
                     }
                     Err(status) => break Some(status),
                 },
-                Ok(()) = changes.changed() => {
+                Ok(()) = changed(&mut changes) => {
                     let Some(hello) = session.hello() else { continue };
                     let directive = self.timeline.directive(&hello.instance);
                     if last_directive.as_ref() == Some(&directive) {
@@ -163,6 +163,7 @@ impl AgentService {
                         }
                         self.timeline.agent_connected(&hello, self.clock.wall_micros());
                         self.timeline.agent_proven(&hello.instance, own.is_some(), self.clock.wall_micros());
+                        changes = Some(self.timeline.changes_of(&hello.instance));
                         let directive = self.timeline.directive(&hello.instance);
                         last_directive = Some(directive.clone());
                         match self.store.held(&hello.instance, hello.stream).await {
@@ -313,6 +314,14 @@ impl AgentService {
             self.timeline.agent_disconnected(instance, self.clock.wall_micros());
         }
         metrics::gauge!("foreshadow_agent_streams").set(f64::from(u32::try_from(streams.len()).unwrap_or(u32::MAX)));
+    }
+}
+
+/// A change of the instance's placement or lease; never before it is known who it is.
+async fn changed(changes: &mut Option<watch::Receiver<()>>) -> Result<(), watch::error::RecvError> {
+    match changes {
+        Some(changes) => changes.changed().await,
+        None => std::future::pending().await,
     }
 }
 

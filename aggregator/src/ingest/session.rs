@@ -5,8 +5,9 @@
 
 use std::ops::RangeInclusive;
 
-use foreshadow_proto::convert::{self, Facts, Hello, MAX_BATCH_SAMPLES, RejectReason, StreamId, WireError};
+use foreshadow_proto::convert::{self, Facts, Hello, RejectReason, StreamId, WireError};
 use foreshadow_proto::v1::{self, agent_message, aggregator_message};
+use foreshadow_proto::{OLDEST_PROTOCOL, columns};
 
 use crate::store::{Arrival, StoreId};
 
@@ -90,6 +91,7 @@ impl Session {
                 wall_micros: now,
                 stored: wire_ranges(&held),
                 credit: CREDIT,
+                protocol: self.hello.as_ref().map_or(OLDEST_PROTOCOL, |hello| hello.protocol),
             }))],
             Event::Durable { stream, ranges } => vec![send(aggregator_message::Kind::Ack(v1::Ack {
                 store_id: self.store.0.to_vec(),
@@ -126,14 +128,19 @@ impl Session {
     }
 }
 
-fn batch_effects(hello: &Hello, batch: v1::Batch, now: i64) -> Result<Vec<Effect>, Fault> {
-    if batch.samples.len() > MAX_BATCH_SAMPLES {
-        return Err(WireError::BatchTooLong(batch.samples.len()).into());
-    }
-    let stream = StreamId::from_wire(&batch.stream_id)?;
-    let boot_id = convert::Id::new("boot_id", &batch.boot_id)?;
-    let (mut samples, mut rejections, mut effects) = (Vec::new(), Vec::new(), Vec::new());
-    for wire in &batch.samples {
+fn batch_effects(hello: &Hello, mut batch: v1::Batch, now: i64) -> Result<Vec<Effect>, Fault> {
+    let of_hello = hello.protocol > OLDEST_PROTOCOL;
+    let stream = match batch.stream_id.as_slice() {
+        [] if of_hello => hello.stream,
+        given => StreamId::from_wire(given)?,
+    };
+    let boot_id = match batch.boot_id.as_str() {
+        "" if of_hello => hello.boot_id.clone(),
+        given => convert::Id::new("boot_id", given)?,
+    };
+    let sent = columns::samples(&mut batch)?;
+    let (mut samples, mut rejections, mut effects) = (Vec::with_capacity(sent.len()), Vec::new(), Vec::new());
+    for wire in &sent {
         match convert::sample(wire, now) {
             Ok(sample) => samples.push(sample),
             Err(reason) => {
@@ -145,10 +152,8 @@ fn batch_effects(hello: &Hello, batch: v1::Batch, now: i64) -> Result<Vec<Effect
     // Sequence 0 is no sequence: it cannot be settled, and an agent never sends it.
     let rejected: Vec<u64> = rejections.iter().map(|rejection| rejection.sequence).filter(|n| *n > 0).collect();
     if !rejections.is_empty() {
-        effects.push(send(aggregator_message::Kind::Rejected(v1::Rejected {
-            stream_id: batch.stream_id.clone(),
-            rejections,
-        })));
+        effects
+            .push(send(aggregator_message::Kind::Rejected(v1::Rejected { stream_id: stream.0.to_vec(), rejections })));
     }
     if !samples.is_empty() || !rejected.is_empty() {
         effects.push(Effect::Store(Box::new(Arrival {
@@ -173,6 +178,11 @@ fn wire_ranges(ranges: &[RangeInclusive<u64>]) -> Vec<v1::Range> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use foreshadow_proto::convert::MAX_BATCH_SAMPLES;
+    use prost::Message as _;
+
     use super::*;
 
     const NOW: i64 = 1_800_000_000_000_000;
@@ -197,7 +207,46 @@ mod tests {
             boot_id: "boot".into(),
             samples,
             dropped_total: 3,
+            columns: None,
         })
+    }
+
+    /// What an agent of an older revision sends, and what one of this revision does: bytes that were made once.
+    fn golden(name: &str) -> Event {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/tests/golden").join(name);
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Event::Message(Box::new(v1::AgentMessage::decode(bytes.as_slice()).expect("decodes")))
+    }
+
+    #[test]
+    fn the_same_samples_come_of_any_revision() {
+        let arrivals = [
+            ("agent-hello.bin", "agent-batch.bin", 1),
+            ("agent-hello-2.bin", "agent-batch.bin", 2),
+            ("agent-hello-2.bin", "agent-batch-2.bin", 2),
+            ("agent-hello-2.bin", "agent-batch-2-columns.bin", 2),
+        ]
+        .map(|(hello, batch, revision)| {
+            let mut session = Session::new(StoreId([9; 16]));
+            assert!(matches!(session.on(golden(hello), NOW).as_slice(), [Effect::Opened(_)]));
+            let welcome = session.on(Event::Held(Vec::new()), NOW);
+            assert!(
+                matches!(welcome.as_slice(), [Effect::Send(v1::AggregatorMessage {
+                    kind: Some(aggregator_message::Kind::Welcome(welcome)),
+                })] if welcome.protocol == revision),
+                "{hello}: {welcome:?}"
+            );
+            let mut effects = session.on(golden(batch), NOW);
+            let Some(Effect::Store(arrival)) = effects.pop() else { panic!("{batch}: {effects:?}") };
+            format!("{arrival:?}")
+        });
+        assert!(arrivals[0].contains("sequence: 3"), "{}", arrivals[0]);
+        assert!(arrivals.windows(2).all(|pair| pair[0] == pair[1]), "{arrivals:#?}");
+        // Who did not say that it speaks the second revision leaves nothing out.
+        let mut session = Session::new(StoreId([9; 16]));
+        session.on(golden("agent-hello.bin"), NOW);
+        let effects = session.on(golden("agent-batch-2.bin"), NOW);
+        assert!(matches!(effects.as_slice(), [Effect::End(Ending::Broken(Fault::Wire(WireError::StreamId(0))))]));
     }
 
     fn sample(sequence: u64, cpu: f32) -> v1::Sample {

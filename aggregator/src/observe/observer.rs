@@ -18,6 +18,8 @@ use crate::shadow::{Sessions, ShadowSession};
 
 /// Modes that only time moves (draining, silence) are looked at this often.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
+/// What agents say is looked at after so many times what the last look took: nothing with hundreds of them.
+const RESTS: u32 = 20;
 /// Hints come in bursts; the first is followed at once, and then the cloud is asked at most this often.
 const HINT_SPACING: Duration = Duration::from_secs(2);
 /// A description that was hinted at and failed is tried again after this, unless the next whole one
@@ -116,6 +118,7 @@ impl Observer {
         let mut settle = tokio::time::interval(SETTLE_EVERY);
         settle.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut next = tokio::time::Instant::now();
+        let mut rested = next;
         let mut expire = tokio::time::interval(Duration::from_secs(3_600));
         loop {
             tokio::select! {
@@ -145,7 +148,11 @@ impl Observer {
                     hinted_at = Some(hinted_at.map_or(soonest, |at: tokio::time::Instant| at.min(soonest)));
                 }
                 Some(_) = self.asking.join_next() => {}
-                Ok(()) = stirred.changed() => {}
+                Ok(()) = stirred.changed() => {
+                    // A crowd that comes back is looked at together: every look goes over everybody.
+                    tokio::time::sleep_until(rested).await;
+                    stirred.mark_unchanged();
+                }
                 _ = settle.tick() => {}
                 _ = expire.tick() => {
                     self.hint.notices().expire(self.clock.wall_seconds());
@@ -156,7 +163,10 @@ impl Observer {
                     }
                 }
             }
+            let began = tokio::time::Instant::now();
             self.settle().await;
+            let ended = tokio::time::Instant::now();
+            rested = ended + (ended - began).saturating_mul(RESTS).min(SETTLE_EVERY);
         }
     }
 

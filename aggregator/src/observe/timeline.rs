@@ -34,7 +34,6 @@ struct Inner {
     interval_millis: u32,
     shadow_interval_millis: u32,
     state: RwLock<State>,
-    changes: watch::Sender<u64>,
     /// Wakes the observer: an agent said something that may move a placement.
     stirred: watch::Sender<u64>,
 }
@@ -76,6 +75,8 @@ struct Record {
     kept: bool,
     /// Somebody talks to it by its network, and when that was found, µs since the epoch.
     talks: Option<(bool, i64)>,
+    /// Ticks for its stream, if it ever had one.
+    changes: Option<watch::Sender<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -203,7 +204,6 @@ impl Timeline {
             interval_millis,
             shadow_interval_millis,
             state: RwLock::default(),
-            changes: watch::Sender::new(0),
             stirred: watch::Sender::new(0),
         }))
     }
@@ -350,9 +350,12 @@ impl Timeline {
         }
     }
 
-    /// Ticks whenever a placement or lease changed.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.0.changes.subscribe()
+    /// Ticks whenever an instance's placement or lease changed; ended for one that nobody knows. Each has its own: what
+    /// moves one of ten thousand wakes one.
+    pub fn changes_of(&self, instance: &Id) -> watch::Receiver<()> {
+        let mut state = self.write();
+        let record = state.instances.get_mut(instance);
+        record.map(|record| record.changes.get_or_insert_default().subscribe()).unwrap_or_else(|| watch::channel(()).1)
     }
 
     /// Ticks whenever an agent said something that may move a placement.
@@ -622,11 +625,8 @@ impl Timeline {
             if let Some(record) = state.instances.get_mut(&change.instance) {
                 record.claimed = change.claimed;
                 record.push(change.to.clone());
+                record.changed();
             }
-        }
-        drop(state);
-        if !moves.is_empty() {
-            self.0.changes.send_modify(|count| *count += 1);
         }
     }
 
@@ -638,9 +638,8 @@ impl Timeline {
         let changed = record.shadow_until_micros != until_micros;
         record.shadow_until_micros = until_micros;
         record.kept = ours && until_micros > 0;
-        drop(state);
         if changed {
-            self.0.changes.send_modify(|count| *count += 1);
+            record.changed();
         }
     }
 
@@ -728,6 +727,12 @@ impl Record {
 
     fn first_seen(now: i64) -> Self {
         Self { first_seen: now, ..Self::default() }
+    }
+
+    fn changed(&self) {
+        if let Some(changes) = &self.changes {
+            changes.send_replace(());
+        }
     }
 
     fn push(&mut self, placement: Placement) {
@@ -872,6 +877,7 @@ mod tests {
             facts: Facts::default(),
             agent_version: String::new(),
             claimed_group: None,
+            protocol: 1,
         };
         timeline.agent_connected(&hello("i-2"), NOW);
         assert!(!proven(), "one is enough");

@@ -42,13 +42,18 @@ pub struct Hello {
     /// Version of foreshadow-agent, semver.
     #[prost(string, tag = "5")]
     pub agent_version: ::prost::alloc::string::String,
-    /// The wire's revision the agent speaks; 1 today.
+    /// The oldest revision of the wire that understands this agent: 1 today. An
+    /// aggregator that is older than that refuses.
     #[prost(uint32, tag = "6")]
     pub protocol: u32,
     /// The group the instance says it belongs to. A claim: it counts only where
     /// no inventory source knows the instance, and never lets anyone act.
     #[prost(string, tag = "7")]
     pub claimed_group: ::prost::alloc::string::String,
+    /// The newest revision of the wire the agent speaks; 0, as agents of revision
+    /// 1 say, is 1.
+    #[prost(uint32, tag = "8")]
+    pub newest_protocol: u32,
 }
 /// What is known of the machine. Empty or zero means unknown, never a value.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -74,11 +79,14 @@ pub struct Facts {
     #[prost(string, tag = "8")]
     pub target_lifecycle_state: ::prost::alloc::string::String,
 }
-/// Samples of one stream id and boot id, in sequence order.
+/// Samples of one stream id and boot id, in sequence order, as samples or as
+/// columns.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Batch {
+    /// Empty since revision 2: that of Hello.
     #[prost(bytes = "vec", tag = "1")]
     pub stream_id: ::prost::alloc::vec::Vec<u8>,
+    /// Empty since revision 2: that of Hello.
     #[prost(string, tag = "2")]
     pub boot_id: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "3")]
@@ -87,6 +95,77 @@ pub struct Batch {
     /// acknowledged, since its creation.
     #[prost(uint64, tag = "4")]
     pub dropped_total: u64,
+    /// Since revision 2, in the place of samples.
+    #[prost(message, optional, tag = "5")]
+    pub columns: ::core::option::Option<Columns>,
+}
+/// Samples field by field, so that what repeats or hardly changes takes next to
+/// nothing. Exact: what comes out is what went in, to the bit.
+///
+/// A column has one value for each sample that has the field. One that is
+/// shorter goes on with its last value, an empty one with zeros. Differences
+/// wrap around; the first is taken from zero.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Columns {
+    /// How many samples; at most 2 000.
+    #[prost(uint32, tag = "1")]
+    pub rows: u32,
+    /// What each sample has. Bits: 1 cpu_percent, 2 cpu_busiest_percent,
+    /// 4 cpu_steal_percent, 8 memory_used_bytes, 16 memory_total_bytes,
+    /// 32 network, as rates; 64 network, as counts.
+    #[prost(uint32, repeated, tag = "2")]
+    pub present: ::prost::alloc::vec::Vec<u32>,
+    /// Differences.
+    #[prost(sint64, repeated, tag = "3")]
+    pub sequence: ::prost::alloc::vec::Vec<i64>,
+    /// The first, the difference to it, then differences of differences.
+    #[prost(sint64, repeated, tag = "4")]
+    pub wall_micros: ::prost::alloc::vec::Vec<i64>,
+    /// Less the sample's wall_micros; differences of that.
+    #[prost(sint64, repeated, tag = "5")]
+    pub monotonic_micros: ::prost::alloc::vec::Vec<i64>,
+    /// Less what the monotonic clock passed since the sample before, rounded up;
+    /// the first as it is.
+    #[prost(sint64, repeated, tag = "6")]
+    pub covers_millis: ::prost::alloc::vec::Vec<i64>,
+    #[prost(float, repeated, tag = "7")]
+    pub cpu_percent: ::prost::alloc::vec::Vec<f32>,
+    #[prost(float, repeated, tag = "8")]
+    pub cpu_busiest_percent: ::prost::alloc::vec::Vec<f32>,
+    /// Differences.
+    #[prost(sint64, repeated, tag = "9")]
+    pub memory_used_bytes: ::prost::alloc::vec::Vec<i64>,
+    /// Rates as what was counted: rate = count / (interval / 1e6), in doubles.
+    /// The interval is interval_micros and what the monotonic clock passed since
+    /// the sample before; of the first sample, and covers_millis.
+    #[prost(uint64, repeated, tag = "10")]
+    pub in_bytes_counted: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint64, repeated, tag = "11")]
+    pub out_bytes_counted: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint64, repeated, tag = "12")]
+    pub in_packets_counted: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint64, repeated, tag = "13")]
+    pub out_packets_counted: ::prost::alloc::vec::Vec<u64>,
+    #[prost(sint64, repeated, tag = "14")]
+    pub interval_micros: ::prost::alloc::vec::Vec<i64>,
+    /// Differences.
+    #[prost(sint64, repeated, tag = "15")]
+    pub memory_total_bytes: ::prost::alloc::vec::Vec<i64>,
+    #[prost(float, repeated, tag = "16")]
+    pub cpu_steal_percent: ::prost::alloc::vec::Vec<f32>,
+    #[prost(uint64, repeated, tag = "17")]
+    pub errors_counted: ::prost::alloc::vec::Vec<u64>,
+    /// Rates that no count explains.
+    #[prost(double, repeated, tag = "18")]
+    pub in_bytes: ::prost::alloc::vec::Vec<f64>,
+    #[prost(double, repeated, tag = "19")]
+    pub out_bytes: ::prost::alloc::vec::Vec<f64>,
+    #[prost(double, repeated, tag = "20")]
+    pub in_packets: ::prost::alloc::vec::Vec<f64>,
+    #[prost(double, repeated, tag = "21")]
+    pub out_packets: ::prost::alloc::vec::Vec<f64>,
+    #[prost(double, repeated, tag = "22")]
+    pub errors: ::prost::alloc::vec::Vec<f64>,
 }
 /// One reading of one instance. Optional fields are absent when the reading
 /// could not be had: absent is not zero.
@@ -186,6 +265,10 @@ pub struct Welcome {
     /// How many unacknowledged samples the agent may have on the wire.
     #[prost(uint32, tag = "4")]
     pub credit: u32,
+    /// The revision of the wire that both speak, and this stream with it; 0, as
+    /// aggregators of revision 1 say, is 1.
+    #[prost(uint32, tag = "5")]
+    pub protocol: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Ack {

@@ -118,6 +118,7 @@ fn messages_of_agents() -> anyhow::Result<()> {
                     stream_id: vec![1; 16],
                     boot_id: "boot".to_owned(),
                     protocol: 1,
+                    newest_protocol: foreshadow_proto::PROTOCOL,
                     ..v1::Hello::default()
                 };
                 let kind = Some(v1::agent_message::Kind::Hello(hello));

@@ -35,3 +35,4 @@ mod spool;
 mod steer;
 mod stops;
 mod tls;
+mod transports;
