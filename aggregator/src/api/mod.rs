@@ -15,6 +15,7 @@ mod problem;
 mod push;
 mod remote;
 mod rest;
+mod retract;
 pub mod routes;
 mod server;
 mod steer;
@@ -127,6 +128,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/groups/{group}/course", get(behind::course))
         .route("/groups/{group}/models", get(behind::models))
         .route("/instances", get(behind::instances))
+        .route("/instances/{instance}/retract", post(retract::retract))
         .route("/plans", get(rest::plans))
         .route("/plans/{generation}", get(rest::plan))
         .route("/decisions", get(rest::decisions))

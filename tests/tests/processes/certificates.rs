@@ -17,16 +17,16 @@ use tokio::process::Command;
 use tonic::Code;
 
 /// An aggregator with TLS and tokens, and how to be its admin.
-struct Installation {
+pub struct Installation {
     directory: tempfile::TempDir,
-    shown: Shown,
+    pub shown: Shown,
     tokens: Tokens,
     config: String,
     aggregator: Aggregator,
 }
 
 impl Installation {
-    async fn start(identity: &str) -> anyhow::Result<Self> {
+    pub async fn start(identity: &str) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let shown = trust::shown(directory.path())?;
         let tokens = Tokens::make(directory.path()).await?;
@@ -35,17 +35,17 @@ impl Installation {
         Ok(Self { directory, shown, tokens, config, aggregator })
     }
 
-    fn url(&self) -> &str {
+    pub fn url(&self) -> &str {
         &self.aggregator.url
     }
 
-    async fn ask(&self, role: &str, method: Method, path: &str, body: &str) -> anyhow::Result<Answer> {
+    pub async fn ask(&self, role: &str, method: Method, path: &str, body: &str) -> anyhow::Result<Answer> {
         let bearer = format!("Bearer {}", self.tokens.of(role));
         let url = format!("{}{path}", self.url());
         web::request_tls(method, &url, &self.shown.ca, None, &[("authorization", &bearer)], body.to_owned()).await
     }
 
-    async fn join_token(&self, uses: u32) -> anyhow::Result<String> {
+    pub async fn join_token(&self, uses: u32) -> anyhow::Result<String> {
         let body = format!("{{\"name\": \"test\", \"uses\": {uses}}}");
         let made = self.ask("admin", Method::POST, "/tokens/join", &body).await?;
         ensure!(made.status == 201, "{}", made.body);
@@ -60,7 +60,7 @@ impl Installation {
         code(&hello(self.url(), &self.shown.ca, own, bearer, instance).await)
     }
 
-    async fn metric(&self, name: &str) -> anyhow::Result<f64> {
+    pub async fn metric(&self, name: &str) -> anyhow::Result<f64> {
         let text = self.ask("viewer", Method::GET, "/metrics", "").await?.body;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Ok(line.map_or(0.0, |value| value.trim().parse().unwrap_or_default()))
@@ -269,6 +269,56 @@ async fn a_token_opens_its_role_on_every_route_until_it_is_revoked() -> anyhow::
             assert!(refused, "{} {} as {role}, revoked: {status} {grpc:?}", route.method, route.path);
         }
     }
+    Ok(())
+}
+
+/// Every route, by everything that is no proof.
+#[tokio::test]
+async fn no_route_opens_to_what_proves_nothing() -> anyhow::Result<()> {
+    let there = Installation::start("").await?;
+    let data = there.directory.path().join("data");
+    let revoked = there.enrol("i-1", &KeyPair::generate()?, &there.join_token(1).await?).await?;
+    let body = "{\"reason\": \"it lies\"}";
+    assert_eq!(there.ask("operator", Method::POST, "/certificates/i-1/revoke", body).await?.status, 200);
+    let stranger = trust::authority()?;
+    let used = there.join_token(1).await?;
+    let shows = [
+        ("nothing", None, None),
+        ("another authority's", Some(trust::sign(&stranger, "i-1", Wrong::NotOnRecord)?), None),
+        ("one that ran out", Some(trust::forged(&data, "i-1", Wrong::Expired)?), None),
+        ("one that is not valid yet", Some(trust::forged(&data, "i-1", Wrong::NotYetValid)?), None),
+        ("one for servers", Some(trust::forged(&data, "i-1", Wrong::Purpose)?), None),
+        ("one that is not on record", Some(trust::forged(&data, "i-1", Wrong::NotOnRecord)?), None),
+        ("a revoked one", Some(revoked), None),
+        ("a join token", None, Some(format!("Bearer {used}"))),
+        ("a word", None, Some("Bearer admin".to_owned())),
+        ("another scheme", None, Some(format!("Basic {}", there.tokens.of("admin")))),
+    ];
+    let mut tried = 0;
+    for route in TABLE.iter().filter(|route| route.roles != Roles::Anybody) {
+        let path = route.path.replace("{group}", "web").replace("{method}", "Check").replace("{generation}", "1");
+        let path = path.replace("{id}", "1").replace("{instance}", "i-1").replace("{token}", "none");
+        for (what, own, authorization) in &shows {
+            let mut headers: Vec<(&str, &str)> =
+                authorization.iter().map(|it| ("authorization", it.as_str())).collect();
+            if route.path.starts_with("/foreshadow.v1.") || route.path.starts_with("/grpc.") {
+                headers.push(("content-type", "application/grpc"));
+            }
+            let url = format!("{}{path}", there.url());
+            let asked = web::request_tls(route.method.parse()?, &url, &there.shown.ca, own.as_ref(), &headers, "");
+            // What TLS finds bad gets no answer at all.
+            if let Ok(answer) = tokio::time::timeout(Duration::from_secs(20), asked).await? {
+                let grpc = answer.headers.get("grpc-status").and_then(|value| value.to_str().ok());
+                let refused = answer.status == 401 || grpc == Some("16");
+                assert!(refused, "{} {path} by {what}: {} {grpc:?}", route.method, answer.status);
+            } else {
+                assert!(own.is_some(), "{} {path} by {what}: no answer", route.method);
+            }
+            tried += 1;
+        }
+    }
+    println!("{tried} pairs");
+    assert!(tried > 500, "{tried}");
     Ok(())
 }
 
