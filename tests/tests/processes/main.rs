@@ -13,6 +13,8 @@ mod disk;
 mod documents;
 mod events;
 mod explain;
+mod faults;
+mod flood;
 mod grpc;
 mod hands;
 mod host;
