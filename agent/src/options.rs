@@ -11,6 +11,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use foreshadow_proto::convert::Id;
 use http::Uri;
 
+use crate::identity::Evidence;
 use crate::probe::Probe;
 use crate::reader::{Fault, Reader, Section, want};
 use crate::run;
@@ -66,7 +67,10 @@ struct Arguments {
     /// File with a join token: gets this instance a certificate of its own, in the place of a bearer token
     #[arg(long, env = "FORESHADOW_AGENT_JOIN_TOKEN_FILE", value_name = "FILE")]
     join_token_file: Option<PathBuf>,
-    /// Directory for the instance's key and certificate [default with a join token: $STATE_DIRECTORY/identity]
+    /// On EC2, in the place of a join token: the instance identity document that AWS signs gets the certificate
+    #[arg(long, env = "FORESHADOW_AGENT_INSTANCE_DOCUMENT")]
+    instance_document: bool,
+    /// Directory for the instance's key and certificate [default with either: $STATE_DIRECTORY/identity]
     #[arg(long, env = "FORESHADOW_AGENT_IDENTITY", value_name = "DIRECTORY")]
     identity: Option<PathBuf>,
     /// PEM file of the authority that signed the aggregator's certificate
@@ -114,8 +118,8 @@ pub struct Options {
     /// Where samples wait on the disk; memory alone without it.
     pub spool: Option<PathBuf>,
     pub spool_limits: Limits,
-    /// Where the instance's key and certificate are, and the join token that gets the first one.
-    pub identity: Option<(PathBuf, Option<PathBuf>)>,
+    /// Where the instance's key and certificate are, and what gets the first one.
+    pub identity: Option<(PathBuf, Evidence)>,
 }
 
 /// A file's content; every field may be absent.
@@ -133,6 +137,7 @@ struct FileOptions {
     spool_reserve_mib: Option<u32>,
     token_file: Option<PathBuf>,
     join_token_file: Option<PathBuf>,
+    instance_document: Option<bool>,
     identity: Option<PathBuf>,
     ca: Option<PathBuf>,
     transport: Option<String>,
@@ -220,6 +225,7 @@ fn read_file(path: &Path) -> Result<FileOptions, Vec<Fault>> {
         read.spool_reserve_mib = root.get(&mut reader, "spool_reserve_mib", want::count(SPOOL_RESERVE_MIB));
         read.token_file = root.get(&mut reader, "token_file", path);
         read.join_token_file = root.get(&mut reader, "join_token_file", path);
+        read.instance_document = root.get(&mut reader, "instance_document", want::boolean);
         read.identity = root.get(&mut reader, "identity", path);
         read.ca = root.get(&mut reader, "ca", path);
         read.transport = root.get(&mut reader, "transport", |value| checked(value, str::parse::<Transport>));
@@ -305,24 +311,36 @@ fn options(arguments: &Arguments, file: FileOptions) -> Result<Options, Vec<Faul
     }
     let join_token_file = arguments.join_token_file.clone().or(file.join_token_file);
     let directory = arguments.identity.clone().or(file.identity);
-    let directory = directory.or_else(|| join_token_file.as_ref().and_then(|_| state_directory("identity")));
-    let identity = match (directory, join_token_file) {
-        (None, Some(_)) => {
-            fault("join-token-file", "needs --identity: a directory that keeps the instance's key".to_owned());
+    let instance_document = arguments.instance_document || file.instance_document.unwrap_or(false);
+    let (flag, evidence) = match join_token_file {
+        Some(path) => {
+            if instance_document {
+                fault("instance-document", "not beside --join-token-file: one of them is enough".to_owned());
+            }
+            ("join-token-file", Evidence::JoinToken(path))
+        }
+        None if instance_document => ("instance-document", Evidence::InstanceDocument),
+        None => ("identity", Evidence::Key),
+    };
+    let directory = directory.or_else(|| state_directory("identity").filter(|_| evidence != Evidence::Key));
+    let identity = match directory {
+        None if evidence == Evidence::Key => None,
+        None => {
+            fault(flag, "needs --identity: a directory that keeps the instance's key".to_owned());
             None
         }
-        (None, None) => None,
-        (Some(directory), join_token_file) => {
+        Some(directory) => {
             if token_file.is_some() {
                 fault(
                     "token-file",
-                    "not beside --join-token-file or --identity: a certificate takes its place".to_owned(),
+                    "not beside --join-token-file, --instance-document or --identity: a certificate takes its place"
+                        .to_owned(),
                 );
             }
             if uri.as_ref().is_some_and(|uri| uri.scheme_str() != Some("https")) {
                 fault("aggregator", "must be https://: a certificate is nothing without TLS".to_owned());
             }
-            Some((directory, join_token_file))
+            Some((directory, evidence))
         }
     };
     match (uri, probe) {
@@ -398,7 +416,14 @@ mod tests {
         let tls = ["--aggregator", "https://10.0.0.1:7070"];
         let with = |more: &[&str]| from(&[&tls[..], more].concat());
         let found = with(&["--identity", "/x", "--join-token-file", "/t"]).expect("right").identity;
-        assert_eq!(found, Some(("/x".into(), Some("/t".into()))));
+        assert_eq!(found, Some(("/x".into(), Evidence::JoinToken("/t".into()))));
+        let found = with(&["--identity", "/x", "--instance-document"]).expect("right").identity;
+        assert_eq!(found, Some(("/x".into(), Evidence::InstanceDocument)));
+        let found = with(&["--identity", "/x"]).expect("right").identity;
+        assert_eq!(found, Some(("/x".into(), Evidence::Key)));
+        let both = ["--identity", "/x", "--instance-document", "--join-token-file", "/t"];
+        assert!(with(&both).expect_err("refused")[0].contains("one of them"));
+        assert!(with(&["--instance-document"]).expect_err("refused")[0].contains("--identity"));
         assert_eq!(with(&[]).expect("right").identity, None);
         assert!(with(&["--join-token-file", "/t"]).expect_err("refused")[0].contains("--identity"));
         assert!(with(&["--identity", "/x", "--token-file", "/t"]).expect_err("refused")[0].contains("--token-file"));

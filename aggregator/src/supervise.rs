@@ -24,7 +24,9 @@ use crate::config::{self, Config};
 use crate::decision::DecisionLog;
 use crate::events::EventLog;
 use crate::fleet::{self, AwsFleet, AwsQueue, Budgets, FileFleet, Fleet, Reach};
-use crate::identity::{self, Access, Audit, Authority, AuthorityError, Callers, EnrolService, Enrolments, Managed};
+use crate::identity::{
+    self, Access, Audit, Authority, AuthorityError, Callers, EnrolService, Enrolments, InstanceDocuments, Managed,
+};
 use crate::import::ImportLog;
 use crate::ingest::AgentService;
 use crate::ingest::remote::Remote;
@@ -119,6 +121,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     };
     listen.check()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let documents = instance_documents(&config, listen.tls.is_some()).map_err(SuperviseError::Config)?;
     let authority = listen.tls.as_ref().map(|_| authority(&config, clock.wall_seconds())).transpose();
     let authority = authority.map_err(ServeError::from)?;
     let bound = listen.bind(authority.as_ref()).await?;
@@ -128,7 +131,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     let pool = embedded.pool();
     let store: Arc<dyn SampleStore> = match &config.store.influxdb {
         None => Arc::new(embedded),
-        Some(influxdb) => Arc::new(WithInfluxDb::open(embedded, influxdb).await?),
+        Some(influxdb) => Arc::new(WithInfluxDb::open(embedded, influxdb, clock.wall_seconds()).await?),
     };
     // All that is sent to one region waits by one budget.
     let budgets = Budgets::default();
@@ -194,7 +197,14 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     );
     let running = Arc::new(AtomicBool::new(false));
     let state = ApiState {
-        enrol: EnrolService::new(authority, enrolments.clone(), timeline.clone(), observer.hint(), clock.clone()),
+        enrol: EnrolService::new(
+            authority,
+            documents,
+            enrolments.clone(),
+            timeline.clone(),
+            observer.hint(),
+            clock.clone(),
+        ),
         callers: Arc::new(Callers::new(access, managed, enrolments)),
         audit,
         store: store.clone(),
@@ -299,11 +309,30 @@ fn authority(config: &Config, now: i64) -> Result<Authority, AuthorityError> {
     }
 }
 
-/// Files with certificates that end, and when: what serves, and what signs.
+/// What checks instance identity documents; the certificates of its regions are read once.
+fn instance_documents(config: &Config, tls: bool) -> Result<Option<InstanceDocuments>, Vec<Fault>> {
+    let Some(aws) = &config.identity.aws else { return Ok(None) };
+    let fault = |problem: String| Fault {
+        file: "the configuration".to_owned(),
+        line: 0,
+        key: "identity.aws".to_owned(),
+        problem,
+    };
+    if !tls {
+        return Err(vec![fault("needs TLS: listen.certificate and listen.key".to_owned())]);
+    }
+    let read = InstanceDocuments::read(aws);
+    read.map(Some).map_err(|problems| problems.into_iter().map(fault).collect())
+}
+
+/// Files with certificates that end, and when: what serves, what signs, and what AWS signs with.
 fn certificates(config: &Config) -> Vec<(String, i64)> {
     let serving = config.listen.certificate.as_deref();
     let signing = config.identity.authority.as_ref().map(|(certificate, _)| certificate.as_path());
-    let files = serving.into_iter().chain(signing);
+    let aws = config.identity.aws.iter();
+    let regions: Vec<PathBuf> =
+        aws.flat_map(|aws| aws.regions.iter().map(|region| aws.certificates.join(format!("{region}.pem")))).collect();
+    let files = serving.into_iter().chain(signing).chain(regions.iter().map(PathBuf::as_path));
     files.filter_map(|file| Some((file.display().to_string(), identity::ends_of_file(file)?))).collect()
 }
 
@@ -420,6 +449,7 @@ fn rounds_options(config: &Config, pool: forecast::Pool, authenticated: bool) ->
             ..forecast::Options::default()
         },
         pool,
+        raw_seconds: i64::from(config.store.raw_retention_hours) * 3_600,
         authenticated,
     }
 }

@@ -56,16 +56,26 @@ pub fn describe_metrics() {
         "foreshadow_batches_turned_away_total",
         "Batches that were told to come back: too much waited for the disk"
     );
+    counter!("foreshadow_samples_retracted_total", "Samples that came after they were retracted, and were not stored");
     counter!("foreshadow_remote_write_values_total", "Values that Prometheus wrote, by what became of them");
     counter!("foreshadow_slow_agents_total", "Streams that ended because the agent did not read its answers");
+    counter!(
+        "foreshadow_influxdb_dropped_total",
+        "Writes of which InfluxDB did not take points that are too old for it"
+    );
     counter!("foreshadow_enrolments_total", "Instances that got their first certificate");
     counter!("foreshadow_enrolments_refused_total", "Requests for a certificate that were refused");
     counter!("foreshadow_certificates_issued_total", "Certificates issued, renewals included");
     counter!("foreshadow_second_claims_total", "Claims of an instance id that is another's, all of them refused");
     counter!("foreshadow_second_claims_with_token_total", "Those of them that came with a valid join token");
+    counter!(
+        "foreshadow_second_claims_with_document_total",
+        "Those of them that came with an instance identity document that AWS signed"
+    );
     counter!("foreshadow_forged_instance_ids_total", "Agents that spoke of another instance than their own, refused");
     // An alarm for their first time needs them at zero before.
     metrics::counter!("foreshadow_second_claims_with_token_total").increment(0);
+    metrics::counter!("foreshadow_second_claims_with_document_total").increment(0);
     metrics::counter!("foreshadow_forged_instance_ids_total").increment(0);
     counter!("foreshadow_notices_total", "Moves that were heard of, by way and whether they were known");
     counter!("foreshadow_letters_total", "Messages of the event queue, by what they were");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foreshadow::clock::{Clock, SystemClock};
-use foreshadow::store::{Arrival, Embedded, Minute, Options, SampleStore, StoreError, check};
+use foreshadow::store::{Arrival, Embedded, Minute, Options, Retraction, SampleStore, StoreError, check};
 use foreshadow_proto::convert::{Id, Sample, StreamId};
 
 const HOUR: i64 = 3_600_000_000;
@@ -293,4 +293,77 @@ async fn a_backup_beside_a_busy_store_is_whole_and_opens_as_the_same_store() {
     assert_eq!(restored.id(), store.id());
     assert_eq!(restored.samples(&id("i-2"), 0, i64::MAX).await.expect("reads").len(), 100);
     assert_eq!(restored.held(&id("i-1"), StreamId([1; 16])).await.expect("reads"), [1..=102]);
+}
+
+#[tokio::test]
+async fn what_was_retracted_is_in_no_answer_and_does_not_come_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).await;
+    let now = SystemClock.wall_micros();
+    let begin = now - 3 * HOUR;
+    let all = || (1..=300).map(|n| sample(n, begin + n as i64 * 30_000_000)).collect::<Vec<_>>();
+    for instance in ["i-1", "i-2"] {
+        store.append(arrival(instance, 1, all())).await.expect("stored");
+    }
+    // The first hour is folded, the rest is in ticks: both hide what is retracted.
+    store.maintain(now - 2 * HOUR + 700_000_000).await.expect("folds");
+    let retraction = |from: i64, to: i64| Retraction {
+        instance: id("i-1"),
+        from_micros: begin + from * 30_000_000,
+        to_micros: begin + to * 30_000_000,
+        at_micros: now,
+        reason: "it lied".to_owned(),
+    };
+    let (first, second) = (retraction(50, 250), retraction(200, 260));
+    assert!(store.retract(&first).await.expect("retracts"));
+    assert!(!store.retract(&first).await.expect("retracts"), "once");
+    assert!(store.retract(&second).await.expect("retracts"), "they may overlap");
+    let expected: Vec<u64> = (1..50).chain(260..=300).collect();
+    let sequences = async |store: &Embedded, instance: &str| -> Vec<u64> {
+        let stored = store.samples(&id(instance), 0, i64::MAX).await.expect("read");
+        stored.into_iter().map(|stored| stored.sample.sequence).collect()
+    };
+    assert_eq!(sequences(&store, "i-1").await, expected);
+    assert_eq!(sequences(&store, "i-2").await.len(), 300, "the neighbour is not touched");
+    let among = begin + 100 * 30_000_000;
+    assert_eq!(store.instances(among, among + 60_000_000).await.expect("read"), [id("i-2")]);
+
+    // Replays, what was still on its way, and another stream: settled, and not there.
+    let replay = store.append(arrival("i-1", 1, all())).await.expect("settled");
+    assert_eq!((replay.held, replay.fresh.len()), (vec![1..=300], 0));
+    let late = vec![sample(301, among), sample(302, now)];
+    let late = store.append(arrival("i-1", 1, late)).await.expect("settled");
+    assert_eq!((late.held, late.fresh.len()), (vec![1..=302], 1));
+    let other = store.append(arrival("i-1", 2, vec![sample(1, among + 1)])).await.expect("settled");
+    assert_eq!((other.held, other.fresh.len()), (vec![1..=1], 0));
+
+    // The same after everything is folded, and by another process.
+    store.maintain(now + 2 * HOUR).await.expect("folds");
+    drop(store);
+    let store = open(directory.path()).await;
+    let expected: Vec<u64> = expected.into_iter().chain([302]).collect();
+    assert_eq!(sequences(&store, "i-1").await, expected);
+    let again = store.append(arrival("i-1", 3, vec![sample(9, among + 2)])).await.expect("settled");
+    assert_eq!(again.fresh.len(), 0);
+    assert!(check::check(directory.path()).await.expect("checked").is_whole());
+
+    // Whoever makes minutes is told until they say it is done.
+    assert_eq!(store.unmade_retractions().await.expect("read"), [first.clone(), second.clone()]);
+    store.set_remade(&first).await.expect("written");
+    assert_eq!(store.unmade_retractions().await.expect("read"), [second]);
+    let minute = |start: i64, reporting: u32| Minute {
+        group: id("web"),
+        metric: "cpu".to_owned(),
+        start,
+        gross_mean: 1.0,
+        gross_maximum: 1.0,
+        weight: 1.0,
+        serving: 1,
+        reporting,
+        lower_bound: false,
+    };
+    store.put_minutes(&[minute(60, 1), minute(120, 0)]).await.expect("written");
+    store.delete_minutes(&id("web"), "cpu", &[60, 120]).await.expect("deleted");
+    let left = store.minutes(&id("web"), "cpu", 0, 1_000).await.expect("read");
+    assert_eq!(left, [minute(120, 0)], "what was imported stays");
 }

@@ -7,6 +7,8 @@
 
 pub mod cloud;
 pub mod fleet;
+pub mod influx;
+pub mod instance_document;
 pub mod installation;
 pub mod machine;
 pub mod metadata;

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 const TOKEN: &str = "a-session-token";
 
-/// Paths below `/latest/meta-data/`, and what is there.
+/// Paths below `/latest/`, and what is there.
 type Paths = Arc<Mutex<BTreeMap<String, String>>>;
 
 /// A running service; it ends when dropped.
@@ -52,7 +52,17 @@ impl Metadata {
         Ok(metadata)
     }
 
+    /// What is at `/latest/meta-data/{path}`.
     pub fn set(&self, path: &str, value: &str) {
+        self.set_at(&format!("meta-data/{path}"), value);
+    }
+
+    /// What EC2 signs of the instance.
+    pub fn set_document(&self, signed: &str) {
+        self.set_at("dynamic/instance-identity/rsa2048", signed);
+    }
+
+    fn set_at(&self, path: &str, value: &str) {
         let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
         paths.insert(path.to_owned(), value.to_owned());
     }
@@ -73,7 +83,7 @@ fn answer(paths: &Paths, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         _ if header("x-aws-ec2-metadata-token") != Some(TOKEN) => (StatusCode::UNAUTHORIZED, String::new()),
         (_, path) => {
             let paths = paths.lock().unwrap_or_else(PoisonError::into_inner);
-            match path.strip_prefix("/latest/meta-data/").and_then(|path| paths.get(path)) {
+            match path.strip_prefix("/latest/").and_then(|path| paths.get(path)) {
                 Some(value) => (StatusCode::OK, value.clone()),
                 None => (StatusCode::NOT_FOUND, String::new()),
             }

@@ -19,10 +19,16 @@ use crate::web;
 
 /// Instance and stream id (hexadecimal) → sequence numbers.
 type Sequences = BTreeMap<(String, String), BTreeSet<u64>>;
+/// What a sample said: when (µs), and how busy its instance was.
+type Payload = (i64, Option<f32>);
+/// How often a batch that went through is sent again, and how old it is by then, batches.
+const REPLAYED: (usize, usize) = (5, 20);
 
 #[derive(Debug, Default)]
 struct Ledger {
-    sent: Sequences,
+    sent: BTreeMap<(String, String), BTreeMap<u64, Payload>>,
+    /// Told to be unusable: settled, and not stored.
+    rejected: Sequences,
     acknowledged: Sequences,
     acknowledged_total: u64,
 }
@@ -32,6 +38,8 @@ struct Ledger {
 pub struct Oracle {
     upstream: String,
     ledger: Arc<Mutex<Ledger>>,
+    /// Every batch goes through twice, and old ones once more.
+    replays: bool,
     pub url: String,
 }
 
@@ -46,9 +54,19 @@ pub struct Count {
 impl Oracle {
     /// Listens on a port of its own and passes everything on to `upstream`.
     pub async fn start(upstream: &str) -> anyhow::Result<Self> {
+        Self::listen(upstream, false).await
+    }
+
+    /// The same, and every batch is sent twice, and every now and then an old one again.
+    pub async fn start_replaying(upstream: &str) -> anyhow::Result<Self> {
+        Self::listen(upstream, true).await
+    }
+
+    async fn listen(upstream: &str, replays: bool) -> anyhow::Result<Self> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let address: SocketAddr = listener.local_addr()?;
-        let oracle = Self { upstream: upstream.to_owned(), ledger: Arc::default(), url: format!("http://{address}") };
+        let url = format!("http://{address}");
+        let oracle = Self { upstream: upstream.to_owned(), ledger: Arc::default(), replays, url };
         let service = AgentServer::new(oracle.clone());
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
         Ok(oracle)
@@ -65,12 +83,17 @@ impl Oracle {
         ledger.acknowledged.iter().filter(|((of, _), _)| of == instance).map(|(_, held)| held.len()).sum()
     }
 
-    /// Reads everything the aggregator holds and compares: every acknowledged sample is there, none
-    /// is there twice, and nothing is there that was never sent.
+    /// Samples that were told to be unusable.
+    pub fn rejected(&self) -> usize {
+        self.ledger().rejected.values().map(BTreeSet::len).sum()
+    }
+
+    /// Reads everything the aggregator holds and compares: every acknowledged sample is there unless it was rejected, none
+    /// is there twice, nothing is there that was never sent, and each says what it said.
     pub async fn judge(&self, aggregator: &str) -> anyhow::Result<Count> {
-        let (sent, acknowledged) = {
+        let (sent, rejected, acknowledged) = {
             let ledger = self.ledger();
-            (ledger.sent.clone(), ledger.acknowledged.clone())
+            (ledger.sent.clone(), ledger.rejected.clone(), ledger.acknowledged.clone())
         };
         let mut stored = Sequences::new();
         let instances: BTreeSet<&String> = sent.keys().map(|(instance, _)| instance).collect();
@@ -81,22 +104,31 @@ impl Oracle {
             for line in answer.lines()? {
                 let stream = line["stream"].as_str().context("stream")?.to_owned();
                 let sequence = line["sequence"].as_u64().context("sequence")?;
-                let fresh = stored.entry((instance.clone(), stream)).or_default().insert(sequence);
+                let key = (instance.clone(), stream);
+                let said = sent.get(&key).and_then(|stream| stream.get(&sequence));
+                let said = said.with_context(|| format!("{key:?}: {sequence} is stored and was never sent"))?;
+                let at: jiff::Timestamp = line["at"].as_str().context("at")?.parse()?;
+                #[allow(clippy::cast_possible_truncation, reason = "it was sent as such")]
+                let cpu = line["cpu_percent"].as_f64().map(|cpu| cpu as f32);
+                // What is no number is stored as absent.
+                let expected = (said.0, said.1.filter(|cpu| cpu.is_finite()));
+                ensure!((at.as_microsecond(), cpu) == expected, "{key:?}: {sequence} was {expected:?}: {line}");
+                let fresh = stored.entry(key).or_default().insert(sequence);
                 ensure!(fresh, "{instance}: sequence {sequence} is stored twice");
             }
         }
         for (key, sequences) in &acknowledged {
-            let held = stored.get(key).cloned().unwrap_or_default();
+            let mut held = stored.get(key).cloned().unwrap_or_default();
+            held.extend(rejected.get(key).into_iter().flatten());
             let missing: Vec<_> = sequences.difference(&held).collect();
             ensure!(missing.is_empty(), "{key:?}: acknowledged and missing: {missing:?}");
         }
-        for (key, sequences) in &stored {
-            let known = sent.get(key).cloned().unwrap_or_default();
-            let invented: Vec<_> = sequences.difference(&known).collect();
-            ensure!(invented.is_empty(), "{key:?}: stored and never sent: {invented:?}");
-        }
         let count = |of: &Sequences| of.values().map(BTreeSet::len).sum();
-        Ok(Count { sent: count(&sent), acknowledged: count(&acknowledged), stored: count(&stored) })
+        Ok(Count {
+            sent: sent.values().map(BTreeMap::len).sum(),
+            acknowledged: count(&acknowledged),
+            stored: count(&stored),
+        })
     }
 
     fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
@@ -109,7 +141,14 @@ impl Oracle {
         // What cannot be read is passed on all the same: what it holds was never sent as far as this ledger knows.
         let samples = columns::samples(&mut batch.clone()).unwrap_or_default();
         let key = (instance.to_owned(), hex(stream));
-        self.ledger().sent.entry(key).or_default().extend(samples.iter().map(|sample| sample.sequence));
+        let said = samples.iter().map(|sample| (sample.sequence, (sample.wall_micros, sample.cpu_percent)));
+        self.ledger().sent.entry(key).or_default().extend(said);
+    }
+
+    fn saw_rejected(&self, instance: &str, rejected: &v1::Rejected) {
+        let key = (instance.to_owned(), hex(&rejected.stream_id));
+        let sequences = rejected.rejections.iter().map(|rejection| rejection.sequence);
+        self.ledger().rejected.entry(key).or_default().extend(sequences);
     }
 
     fn saw_ranges(&self, instance: &str, stream: &[u8], ranges: &[v1::Range]) {
@@ -145,8 +184,9 @@ impl Agent for Oracle {
         let instance = Arc::new(Mutex::new(String::new()));
         let (oracle, who) = (self.clone(), instance.clone());
         tokio::spawn(async move {
-            let mut stream = Vec::new();
+            let (mut stream, mut passed) = (Vec::new(), Vec::new());
             while let Ok(Some(message)) = from_agent.message().await {
+                let mut again = Vec::new();
                 match &message.kind {
                     Some(agent_message::Kind::Hello(hello)) => {
                         who.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&hello.instance_id);
@@ -155,11 +195,19 @@ impl Agent for Oracle {
                     Some(agent_message::Kind::Batch(batch)) => {
                         let instance = who.lock().unwrap_or_else(PoisonError::into_inner).clone();
                         oracle.saw_batch(&instance, &stream, batch);
+                        if oracle.replays {
+                            again.push(message.clone());
+                            passed.push(message.clone());
+                            let old = passed.len().checked_sub(REPLAYED.1).filter(|_| passed.len() % REPLAYED.0 == 0);
+                            again.extend(old.and_then(|old| passed.get(old).cloned()));
+                        }
                     }
                     _ => {}
                 }
-                if to_aggregator.send(message).await.is_err() {
-                    return;
+                for message in std::iter::once(message).chain(again) {
+                    if to_aggregator.send(message).await.is_err() {
+                        return;
+                    }
                 }
             }
         });
@@ -169,8 +217,14 @@ impl Agent for Oracle {
                 match from_aggregator.message().await {
                     Ok(Some(message)) => {
                         let instance = who.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                        if let Some(aggregator_message::Kind::Ack(ack)) = &message.kind {
-                            oracle.saw_ranges(&instance, &ack.stream_id, &ack.ranges);
+                        match &message.kind {
+                            Some(aggregator_message::Kind::Ack(ack)) => {
+                                oracle.saw_ranges(&instance, &ack.stream_id, &ack.ranges);
+                            }
+                            Some(aggregator_message::Kind::Rejected(rejected)) => {
+                                oracle.saw_rejected(&instance, rejected);
+                            }
+                            _ => {}
                         }
                         if to_agent.send(Ok(message)).await.is_err() {
                             return;

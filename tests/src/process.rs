@@ -121,19 +121,41 @@ impl Aggregator {
         Ok(aggregator)
     }
 
+    /// The same as an argument of another program, which becomes it: `strace -D …`, `ip netns exec NAME`.
+    pub async fn start_under(directory: &Path, config: &str, port: u16, under: &[&str]) -> anyhow::Result<Self> {
+        let mut aggregator = Self::spawn_under(directory, config, port, under)?;
+        let url = format!("{}/healthz", aggregator.url);
+        aggregator.answers(async || crate::web::get(&url).await.map(drop)).await?;
+        Ok(aggregator)
+    }
+
     fn spawn(directory: &Path, config: &str, port: u16, set: &[(&str, &str)]) -> anyhow::Result<Self> {
         let file = directory.join("foreshadow.toml");
         std::fs::write(&file, config)?;
         let mut command = Command::new(binary("foreshadow")?);
+        command.envs(set.iter().copied());
+        Self::serve(command, directory, &file, port)
+    }
+
+    /// Starts it without waiting: where it listens, nobody here may be able to ask.
+    pub fn spawn_under(directory: &Path, config: &str, port: u16, under: &[&str]) -> anyhow::Result<Self> {
+        let file = directory.join("foreshadow.toml");
+        std::fs::write(&file, config)?;
+        let (program, arguments) = under.split_first().context("a program")?;
+        let mut command = Command::new(program);
+        command.args(arguments).arg(binary("foreshadow")?);
+        Self::serve(command, directory, &file, port)
+    }
+
+    fn serve(mut command: Command, directory: &Path, file: &Path, port: u16) -> anyhow::Result<Self> {
         command
             .arg("serve")
             .arg("--config")
-            .arg(&file)
+            .arg(file)
             .arg("--listen")
             .arg(format!("127.0.0.1:{port}"))
             .arg("--directory")
-            .arg(directory.join("data"))
-            .envs(set.iter().copied());
+            .arg(directory.join("data"));
         let process = Process::start("foreshadow", command, directory)?;
         Ok(Self { process, port, url: format!("http://127.0.0.1:{port}") })
     }
@@ -154,7 +176,25 @@ impl Aggregator {
 
 /// The real agent, sampling this host.
 pub fn agent(directory: &Path, aggregator: &str, instance: &str, flags: &[&str]) -> anyhow::Result<Process> {
-    let mut command = Command::new(binary("foreshadow-agent")?);
+    agent_under(directory, aggregator, instance, flags, &[])
+}
+
+/// The same as an argument of another program, which becomes it.
+pub fn agent_under(
+    directory: &Path,
+    aggregator: &str,
+    instance: &str,
+    flags: &[&str],
+    under: &[&str],
+) -> anyhow::Result<Process> {
+    let mut command = match under.split_first() {
+        None => Command::new(binary("foreshadow-agent")?),
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(binary("foreshadow-agent")?);
+            command
+        }
+    };
     command.args(["--aggregator", aggregator, "--instance-id", instance]).args(flags);
     // Without this every start would wait for a cloud's metadata service that is not there.
     command.env("AWS_EC2_METADATA_DISABLED", "true");

@@ -105,15 +105,27 @@ pub async fn connect(url: &str, ca: &Path, own: Option<&Held>) -> anyhow::Result
     Ok(Channel::from_shared(url.to_owned())?.tls_config(tls)?.connect().await?)
 }
 
-/// Asks for a certificate with a key of one's own.
+/// Asks for a certificate with a key of one's own and a join token.
 pub async fn enrol(url: &str, ca: &Path, instance: &str, key: &KeyPair, join_token: &str) -> Result<Held, Status> {
+    enrol_with(url, ca, instance, key, (join_token, "")).await
+}
+
+/// The same with a join token and a signed instance identity document, either of them empty.
+pub async fn enrol_with(
+    url: &str,
+    ca: &Path,
+    instance: &str,
+    key: &KeyPair,
+    evidence: (&str, &str),
+) -> Result<Held, Status> {
     let channel = connect(url, ca, None).await.map_err(|error| Status::unavailable(format!("{error:#}")))?;
     let params = CertificateParams::default();
     let request = params.serialize_request(key).map_err(|error| Status::internal(error.to_string()))?;
     let request = v1::EnrolRequest {
         instance_id: instance.to_owned(),
         signing_request: request.der().to_vec(),
-        join_token: join_token.to_owned(),
+        join_token: evidence.0.to_owned(),
+        instance_document: evidence.1.as_bytes().to_vec(),
     };
     let answer = EnrolmentClient::new(channel).enrol(request).await?.into_inner();
     Ok(Held { certificates: answer.certificates, key: key.serialize_pem() })

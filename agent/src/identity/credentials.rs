@@ -14,6 +14,7 @@ use foreshadow_proto::v1;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use serde::{Deserialize, Serialize};
 
+use super::imds;
 use crate::clock::{Clock as _, HostClock, random};
 use crate::stream::{Endpoint, LinkError};
 
@@ -31,10 +32,26 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 pub enum CredentialsError {
     #[error("{path}: {problem}")]
     File { path: String, problem: String },
-    #[error("the aggregator knows no key of this instance yet: a join token is needed (--join-token-file)")]
-    NoJoinToken,
+    #[error(
+        "the aggregator knows no key of this instance yet: a join token is needed (--join-token-file), or on EC2 \
+         --instance-document"
+    )]
+    NoEvidence,
+    #[error("the metadata service gives no signed instance identity document: is this EC2, and may it be asked here?")]
+    NoDocument,
     #[error("no key or request can be made: {0}")]
     Make(#[from] rcgen::Error),
+}
+
+/// What gets the first certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Evidence {
+    /// There was one before; the key is enough.
+    Key,
+    /// A file with a join token, read when it is needed.
+    JoinToken(PathBuf),
+    /// What EC2 signs of this instance, asked of the metadata service when it is needed.
+    InstanceDocument,
 }
 
 /// A certificate and its times, by this host's clock.
@@ -72,7 +89,7 @@ impl std::fmt::Debug for Proof {
 pub struct Credentials {
     directory: PathBuf,
     instance: String,
-    join_token_file: Option<PathBuf>,
+    evidence: Evidence,
     /// PEM.
     key: String,
     state: Mutex<State>,
@@ -88,7 +105,7 @@ impl std::fmt::Debug for Credentials {
 
 impl Credentials {
     /// Opens the directory, or makes it with a key of its own.
-    pub fn open(directory: &Path, instance: &str, join_token_file: Option<PathBuf>) -> Result<Self, CredentialsError> {
+    pub fn open(directory: &Path, instance: &str, evidence: Evidence) -> Result<Self, CredentialsError> {
         let path = |name: &str| directory.join(name);
         make_directory(directory).map_err(|error| file(directory, &error))?;
         let owner = fs::read_to_string(path(OWNER)).unwrap_or_default();
@@ -116,7 +133,7 @@ impl Credentials {
         Ok(Self {
             directory: directory.to_owned(),
             instance: instance.to_owned(),
-            join_token_file,
+            evidence,
             key,
             state: Mutex::new(State { issued, doubted: false }),
             turn: tokio::sync::Mutex::default(),
@@ -188,19 +205,18 @@ impl Credentials {
 
     async fn enrol(&self, endpoint: &Endpoint) -> Result<Issued, LinkError> {
         let _turn = self.turn.lock().await;
-        // Who has had a certificate is known by its key: the join token is not shown again without need.
+        // Who has had a certificate is known by its key: what let it in is not shown again without need.
         let known = self.state().issued.is_some();
-        let token = if known { None } else { self.join_token()? };
-        let answer = match endpoint.enrol(self.request(token.unwrap_or_default())?).await {
-            Err(LinkError::NotEnrolled(status)) if status.code() == tonic::Code::PermissionDenied && known => {
-                let token = self.join_token()?.ok_or(LinkError::NotEnrolled(status))?;
-                endpoint.enrol(self.request(token)?).await?
-            }
-            Err(LinkError::NotEnrolled(status))
-                if status.code() == tonic::Code::PermissionDenied && self.join_token_file.is_none() =>
-            {
+        let request = self.request()?;
+        let first = if known { request.clone() } else { self.with_evidence(request.clone()).await? };
+        let answer = match endpoint.enrol(first).await {
+            Err(LinkError::NotEnrolled(status)) if status.code() == tonic::Code::PermissionDenied => {
                 tracing::debug!(%status, "refused");
-                return Err(CredentialsError::NoJoinToken.into());
+                match (&self.evidence, known) {
+                    (Evidence::Key, false) => return Err(CredentialsError::NoEvidence.into()),
+                    (Evidence::Key, true) | (_, false) => return Err(LinkError::NotEnrolled(status)),
+                    (_, true) => endpoint.enrol(self.with_evidence(request).await?).await?,
+                }
             }
             answer => answer?,
         };
@@ -223,18 +239,28 @@ impl Credentials {
         Ok(issued)
     }
 
-    fn join_token(&self) -> Result<Option<String>, CredentialsError> {
-        let Some(path) = &self.join_token_file else { return Ok(None) };
-        let token = fs::read_to_string(path).map_err(|error| file(path, &error))?;
-        Ok(Some(token.trim().to_owned()))
+    async fn with_evidence(&self, mut request: v1::EnrolRequest) -> Result<v1::EnrolRequest, CredentialsError> {
+        match &self.evidence {
+            Evidence::Key => {}
+            Evidence::JoinToken(path) => {
+                let token = fs::read_to_string(path).map_err(|error| file(path, &error))?;
+                request.join_token = token.trim().to_owned();
+            }
+            Evidence::InstanceDocument => {
+                let document = imds::instance_document().await.ok_or(CredentialsError::NoDocument)?;
+                request.instance_document = document.into_bytes();
+            }
+        }
+        Ok(request)
     }
 
-    fn request(&self, join_token: String) -> Result<v1::EnrolRequest, CredentialsError> {
+    fn request(&self) -> Result<v1::EnrolRequest, CredentialsError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, self.instance.as_str());
         let signed = params.serialize_request(&KeyPair::from_pem(&self.key)?)?;
-        Ok(v1::EnrolRequest { instance_id: self.instance.clone(), signing_request: signed.der().to_vec(), join_token })
+        let (instance_id, signing_request) = (self.instance.clone(), signed.der().to_vec());
+        Ok(v1::EnrolRequest { instance_id, signing_request, ..v1::EnrolRequest::default() })
     }
 }
 
@@ -281,7 +307,7 @@ mod tests {
     #[test]
     fn a_key_stays_and_an_image_of_another_instance_begins_anew() {
         let directory = tempfile::tempdir().expect("a directory");
-        let key = |instance: &str| Credentials::open(directory.path(), instance, None).expect("opens").key;
+        let key = |instance: &str| Credentials::open(directory.path(), instance, Evidence::Key).expect("opens").key;
         let first = key("i-1");
         assert_eq!(key("i-1"), first);
         assert_eq!(Credentials::owner(directory.path()).as_deref(), Some("i-1"));
@@ -296,7 +322,7 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600);
         }
         fs::write(directory.path().join(KEY), "torn").expect("written");
-        let torn = Credentials::open(directory.path(), "i-2", None).expect_err("no key").to_string();
+        let torn = Credentials::open(directory.path(), "i-2", Evidence::Key).expect_err("no key").to_string();
         assert!(torn.contains(KEY), "{torn}");
     }
 }

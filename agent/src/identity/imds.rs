@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 const DEFAULT_ENDPOINT: &str = "http://169.254.169.254";
 /// The service answers within milliseconds where there is one.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// No answer of the paths asked for is longer.
-const LONGEST: usize = 4_096;
+/// No answer of the paths asked for is longer, bytes.
+const LONGEST: usize = 16 * 1_024;
 /// How long a session token is good for; a new one is asked for when it no longer is.
 const TOKEN_SECONDS: &str = "21600";
 /// The target state is asked for this often: a detachment is known within seconds.
@@ -37,11 +37,25 @@ pub struct Metadata {
 /// Asks once; `None` where there is no such service. `AWS_EC2_METADATA_SERVICE_ENDPOINT` is
 /// honoured, and so is `AWS_EC2_METADATA_DISABLED`.
 pub async fn metadata() -> Option<Metadata> {
-    if std::env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true")) {
+    if is_disabled() {
         return None;
     }
     let mut service = Service::new(&endpoint());
     tokio::time::timeout(DEADLINE, service.metadata()).await.ok().flatten()
+}
+
+/// What EC2 signs of this instance with the RSA-2048 key of its region: base64 of PKCS#7, the document inside (EC2 user
+/// guide, "Instance identity documents"). `None` where there is no such service.
+pub async fn instance_document() -> Option<String> {
+    if is_disabled() {
+        return None;
+    }
+    let mut service = Service::new(&endpoint());
+    tokio::time::timeout(DEADLINE, service.get("dynamic/instance-identity/rsa2048")).await.ok().flatten()
+}
+
+fn is_disabled() -> bool {
+    std::env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
 /// Tells the state that Auto Scaling is bringing this instance into, first and whenever it changes,
@@ -53,7 +67,7 @@ pub async fn watch_target_state(tell: mpsc::Sender<String>) {
 async fn watch(mut service: Service, every: Duration, tell: mpsc::Sender<String>) {
     let mut told = None;
     loop {
-        let asked = service.get("autoscaling/target-lifecycle-state");
+        let asked = service.get("meta-data/autoscaling/target-lifecycle-state");
         // Silence, an error, or no group at all: nothing is known, and nothing said.
         if let Ok(Some(state)) = tokio::time::timeout(DEADLINE, asked).await
             && told.as_ref() != Some(&state)
@@ -89,11 +103,11 @@ impl Service {
 
     async fn metadata(&mut self) -> Option<Metadata> {
         Some(Metadata {
-            instance_id: self.get("instance-id").await?,
-            instance_type: self.get("instance-type").await.unwrap_or_default(),
-            zone: self.get("placement/availability-zone").await.unwrap_or_default(),
-            image_id: self.get("ami-id").await.unwrap_or_default(),
-            region: self.get("placement/region").await.unwrap_or_default(),
+            instance_id: self.get("meta-data/instance-id").await?,
+            instance_type: self.get("meta-data/instance-type").await.unwrap_or_default(),
+            zone: self.get("meta-data/placement/availability-zone").await.unwrap_or_default(),
+            image_id: self.get("meta-data/ami-id").await.unwrap_or_default(),
+            region: self.get("meta-data/placement/region").await.unwrap_or_default(),
         })
     }
 
@@ -103,7 +117,7 @@ impl Service {
                 self.token = self.new_token().await;
             }
             let request = Request::builder()
-                .uri(format!("{}/latest/meta-data/{path}", self.endpoint))
+                .uri(format!("{}/latest/{path}", self.endpoint))
                 .header("x-aws-ec2-metadata-token", self.token.as_ref()?)
                 .body(Empty::new());
             let (status, body) = body(&self.client, request.ok()?).await?;

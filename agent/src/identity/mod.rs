@@ -7,7 +7,7 @@ mod imds;
 use foreshadow_proto::convert::Id;
 use foreshadow_proto::v1;
 
-pub use credentials::{Credentials, CredentialsError, Proof};
+pub use credentials::{Credentials, CredentialsError, Evidence, Proof};
 pub use imds::{Metadata, metadata, watch_target_state};
 
 /// The kernel's boot id; changes with every boot.

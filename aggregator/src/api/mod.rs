@@ -16,6 +16,7 @@ mod push;
 mod quic;
 mod remote;
 mod rest;
+mod retract;
 pub mod routes;
 mod server;
 mod steer;
@@ -128,6 +129,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/groups/{group}/course", get(behind::course))
         .route("/groups/{group}/models", get(behind::models))
         .route("/instances", get(behind::instances))
+        .route("/instances/{instance}/retract", post(retract::retract))
         .route("/plans", get(rest::plans))
         .route("/plans/{generation}", get(rest::plan))
         .route("/decisions", get(rest::decisions))

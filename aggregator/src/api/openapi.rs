@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{behind, events, history, identity, overview, push, remote, rest, steer, watch};
+use super::{behind, events, history, identity, overview, push, remote, rest, retract, steer, watch};
 
 /// The document of the REST routes.
 #[derive(Debug, OpenApi)]
@@ -44,6 +44,7 @@ use super::{behind, events, history, identity, overview, push, remote, rest, ste
         rest::detached,
         rest::shadow_sessions,
         rest::audit,
+        retract::retract,
         identity::authority,
         identity::certificates,
         identity::revoke_certificates,

@@ -51,6 +51,8 @@ pub const TABLE: &[Route] = &[
     Route { method: "GET", path: "/overview", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/changes", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/instances", roles: Roles::From(Role::Viewer) },
+    // It changes the past, and with it every forecast.
+    Route { method: "POST", path: "/instances/{instance}/retract", roles: Roles::From(Role::Admin) },
     Route { method: "GET", path: "/groups", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/groups/{group}", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/groups/{group}/minutes", roles: Roles::From(Role::Viewer) },

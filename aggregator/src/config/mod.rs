@@ -6,6 +6,8 @@
 
 mod safety;
 
+mod influxdb;
+mod instance_documents;
 mod inventory;
 mod notify;
 mod remote_write;
@@ -24,6 +26,8 @@ use foreshadow_agent::reader::{Fault, Reader, Section, want};
 
 use crate::windows::Weekly;
 
+pub use influxdb::{InfluxApi, InfluxDb};
+pub use instance_documents::InstanceDocuments;
 pub use notify::Notify;
 pub use remote_write::{Gives, Mapping, Over, RemoteWrite};
 
@@ -75,11 +79,13 @@ pub struct Identity {
     pub authority: Option<(PathBuf, PathBuf)>,
     /// How long an agent's certificate is good; it is renewed at two thirds.
     pub certificate_seconds: u32,
+    /// Whose instance identity documents let an instance in; without it join tokens alone do.
+    pub aws: Option<InstanceDocuments>,
 }
 
 impl Default for Identity {
     fn default() -> Self {
-        Self { tokens: None, authority: None, certificate_seconds: 86_400 }
+        Self { tokens: None, authority: None, certificate_seconds: 86_400, aws: None }
     }
 }
 
@@ -101,15 +107,6 @@ impl Default for Store {
             influxdb: None,
         }
     }
-}
-
-/// `[store.influxdb]`: an InfluxDB 2 that gets every sample as well.
-#[derive(Debug, Clone, Serialize)]
-pub struct InfluxDb {
-    pub url: String,
-    pub organisation: String,
-    pub bucket: String,
-    pub token_file: PathBuf,
 }
 
 /// `[agents]`.
@@ -309,6 +306,7 @@ fn identity(reader: &mut Reader, root: &mut Section<'_>) -> Identity {
     }
     read.authority = certificate.zip(key);
     section.set(reader, "certificate_seconds", &mut read.certificate_seconds, want::count(10..=2_592_000));
+    read.aws = instance_documents::read(reader, &mut section);
     section.finish(reader);
     read
 }
@@ -319,36 +317,7 @@ fn store(reader: &mut Reader, root: &mut Section<'_>) -> Store {
     section.set(reader, "directory", &mut read.directory, path);
     section.set(reader, "raw_retention_hours", &mut read.raw_retention_hours, want::count(2..=8_760));
     section.set(reader, "minute_retention_days", &mut read.minute_retention_days, want::count(1..=3_650));
-    let mut influx = section.section(reader, "influxdb");
-    if influx.is_present() {
-        let url = influx.get(reader, "url", |value| {
-            want::text(value).and_then(|url| {
-                if url.starts_with("http://") || url.starts_with("https://") {
-                    Ok(url)
-                } else {
-                    Err(format!("{url:?}: must start with http:// or https://"))
-                }
-            })
-        });
-        let organisation = influx.get(reader, "organisation", want::text);
-        let bucket = influx.get(reader, "bucket", want::text);
-        let token_file = influx.get(reader, "token_file", path);
-        for (key, there) in [
-            ("url", url.is_some()),
-            ("organisation", organisation.is_some()),
-            ("bucket", bucket.is_some()),
-            ("token_file", token_file.is_some()),
-        ] {
-            if !there && !influx.has(key) {
-                influx.fault(reader, key, "is missing");
-            }
-        }
-        if let (Some(url), Some(organisation), Some(bucket), Some(token_file)) = (url, organisation, bucket, token_file)
-        {
-            read.influxdb = Some(InfluxDb { url, organisation, bucket, token_file });
-        }
-    }
-    influx.finish(reader);
+    read.influxdb = influxdb::read(reader, &mut section);
     section.finish(reader);
     read
 }

@@ -8,7 +8,8 @@ use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::authority::Authority;
-use super::enrolments::{Claim, EnrolError, Enrolments};
+use super::enrolments::{Claim, EnrolError, Enrolments, Evidence};
+use super::instance_document::{DocumentError, InstanceDocuments};
 use super::request;
 use crate::clock::Clock;
 use crate::observe::{Hint, Timeline};
@@ -23,6 +24,8 @@ const RENEW_AFTER: (u32, u32) = (2, 3);
 pub struct EnrolService {
     /// `None` where nothing is encrypted: without TLS no certificate would ever be seen.
     authority: Option<Authority>,
+    /// `None` where join tokens alone let anybody in.
+    documents: Option<Arc<InstanceDocuments>>,
     enrolments: Enrolments,
     timeline: Timeline,
     hint: Hint,
@@ -33,12 +36,14 @@ pub struct EnrolService {
 impl EnrolService {
     pub fn new(
         authority: Option<Authority>,
+        documents: Option<InstanceDocuments>,
         enrolments: Enrolments,
         timeline: Timeline,
         hint: Hint,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { authority, enrolments, timeline, hint, clock, slots: Arc::new(Semaphore::new(AT_ONCE)) }
+        let documents = documents.map(Arc::new);
+        Self { authority, documents, enrolments, timeline, hint, clock, slots: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// The authority's certificate, PEM; `None` without TLS.
@@ -51,7 +56,7 @@ impl EnrolService {
         match error {
             EnrolError::SecondClaimant => Status::already_exists(text),
             EnrolError::Revoked | EnrolError::Token => Status::permission_denied(text),
-            EnrolError::NotMember(..) => {
+            EnrolError::NotMember(..) | EnrolError::NowhereKnown(_) => {
                 // A machine that just started is not in the picture yet: it is taken anew, and the agent asks again.
                 self.hint.give();
                 Status::failed_precondition(text)
@@ -77,17 +82,33 @@ impl enrolment_server::Enrolment for EnrolService {
         let invalid = |error: &dyn std::error::Error| Status::invalid_argument(error.to_string());
         let instance = Id::new("instance_id", &wire.instance_id).map_err(|error| invalid(&error))?;
         let signing = request::Request::read(&wire.signing_request).map_err(|error| invalid(&error))?;
-        let claim = Claim {
-            member_of: self.timeline.member_of(&instance),
-            instance: &instance,
-            request: &signing,
-            join_token: wire.join_token.trim(),
-            random: crate::supervise::random(),
-        };
-        let granted = self.enrolments.enrol(authority, claim, self.clock.wall_micros()).await;
-        let granted = granted.map_err(|error| {
-            tracing::warn!(%instance, %error, "no certificate");
+        let now = self.clock.wall_micros();
+        let refused = |error: &dyn std::error::Error| {
+            tracing::warn!(%instance, error = %error, "no certificate");
             metrics::counter!("foreshadow_enrolments_refused_total").increment(1);
+        };
+        let (evidence, member_of) = match wire.instance_document.as_slice() {
+            [] => (Evidence::JoinToken(wire.join_token.trim()), self.timeline.member_of(&instance)),
+            _ if !wire.join_token.is_empty() => {
+                return Err(Status::invalid_argument("a join token or an instance identity document, not both"));
+            }
+            document => {
+                let checked = self.documents.as_ref().ok_or(DocumentError::NotTaken);
+                let checked = checked.and_then(|documents| documents.check(document, &instance, now));
+                let attested = checked.map_err(|error| {
+                    refused(&error);
+                    // One text for every reason: who guesses learns nothing.
+                    Status::permission_denied("the instance identity document is not accepted here; the log says why")
+                })?;
+                // Not one that left long ago: a document outlives its instance.
+                (Evidence::Document(attested), self.timeline.present_in(&instance))
+            }
+        };
+        let random = crate::supervise::random();
+        let claim = Claim { instance: &instance, request: &signing, evidence, member_of, random };
+        let granted = self.enrolments.enrol(authority, claim, now).await;
+        let granted = granted.map_err(|error| {
+            refused(&error);
             self.refusal(&error)
         })?;
         Ok(Response::new(v1::EnrolResponse {

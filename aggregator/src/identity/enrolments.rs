@@ -1,6 +1,6 @@
 //! Which key each instance's id belongs to, and the certificates that are on record.
 //!
-//! The first who claims an id with a join token binds it to its key. From then on that key, and no other, is
+//! The first who claims an id with a join token, or with a document that AWS signed, binds it to its key. From then on that key, and no other, is
 //! given certificates for it: at two thirds of the last one's time, after it ran out, or after a year in a drawer.
 //! Somebody else who claims the id is refused, counted and shouted about; only an admin's release frees an id. A
 //! revoked one gets nothing until then, and its open stream ends.
@@ -15,6 +15,7 @@ use serde::Serialize;
 use sqlx::{Row as _, SqliteConnection, SqlitePool};
 
 use super::authority::{Authority, AuthorityError};
+use super::instance_document::Attested;
 use super::request::Request;
 use super::{Audit, Caller, Managed, Role, sql};
 
@@ -55,6 +56,8 @@ pub enum EnrolError {
     Token,
     #[error("{0} is not known to be a member of {1}, which is all this join token is for")]
     NotMember(Id, Id),
+    #[error("{0} is in no group that the inventory knows now, and an instance identity document lets nobody else in")]
+    NowhereKnown(Id),
     #[error("a certificate was issued a moment ago; again in {0} s")]
     TooSoon(u32),
     #[error(transparent)]
@@ -71,7 +74,7 @@ pub struct Enrolled {
     /// SHA-256 of its public key, hexadecimal.
     pub key: String,
     pub enrolled_micros: i64,
-    /// The join token that let it in.
+    /// What let it in: the join token's id, or `aws:ACCOUNT:REGION` for an instance identity document.
     pub join_token: String,
     pub revoked_micros: Option<i64>,
     /// Of its newest certificate.
@@ -93,8 +96,17 @@ struct Key {
 struct Known {
     keys: BTreeMap<Id, Key>,
     certificates: HashMap<Vec<u8>, Peer>,
-    /// Refused second claims: when, and of which id.
-    claims: Vec<(i64, Id)>,
+    /// Refused second claims: when, of which id, and with what.
+    claims: Vec<(i64, Id, &'static str)>,
+}
+
+/// What says that an instance may come in.
+#[derive(Debug)]
+pub enum Evidence<'a> {
+    /// Empty when there is none.
+    JoinToken(&'a str),
+    /// A document of this very instance, checked.
+    Document(Attested),
 }
 
 /// A claim of an id that is to be decided.
@@ -102,7 +114,7 @@ struct Known {
 pub struct Claim<'a> {
     pub instance: &'a Id,
     pub request: &'a Request,
-    pub join_token: &'a str,
+    pub evidence: Evidence<'a>,
     /// The group that the inventory knows the instance in.
     pub member_of: Option<Id>,
     /// 32 random bytes.
@@ -203,10 +215,10 @@ impl Enrolments {
     pub fn warnings(&self, now_micros: i64) -> Vec<String> {
         let lately = |at: i64| now_micros - at < SHOWN_MICROS;
         self.read(|known| {
-            let claims = known.claims.iter().filter(|(at, _)| lately(*at));
-            let said = |(at, instance): &(i64, Id)| {
+            let claims = known.claims.iter().filter(|(at, ..)| lately(*at));
+            let said = |(at, instance, with): &(i64, Id, &'static str)| {
                 let at = jiff::Timestamp::from_second(at / 1_000_000).map(|at| at.to_string()).unwrap_or_default();
-                format!("somebody else claimed to be {instance} at {at}, with a join token; it was refused")
+                format!("somebody else claimed to be {instance} at {at}, with {with}; it was refused")
             };
             claims.map(said).collect()
         })
@@ -216,7 +228,7 @@ impl Enrolments {
     pub async fn enrol(&self, authority: &Authority, claim: Claim<'_>, now_micros: i64) -> Result<Granted, EnrolError> {
         let _turn = self.0.turn.lock().await;
         let known = self.read(|known| known.keys.get(claim.instance).cloned());
-        let token = match &known {
+        let admitted = match &known {
             Some(key) if key.hash == claim.request.key => {
                 if key.revoked_micros.is_some() {
                     return Err(EnrolError::Revoked);
@@ -225,13 +237,7 @@ impl Enrolments {
                 None
             }
             Some(_) => return Err(self.second_claim(&claim, now_micros).await),
-            None => {
-                let token = self.0.tokens.join(claim.join_token, now_micros).await.ok_or(EnrolError::Token)?;
-                if let Some(group) = token.group.filter(|group| claim.member_of.as_ref() != Some(group)) {
-                    return Err(EnrolError::NotMember(claim.instance.clone(), group));
-                }
-                Some(token.id)
-            }
+            None => Some(self.admit(&claim, now_micros).await?),
         };
         let seconds = self.0.certificate_seconds;
         let mut serial = [0; 16];
@@ -239,32 +245,52 @@ impl Enrolments {
         let issued = authority.issue(claim.instance, claim.request, serial, now_micros / 1_000_000, seconds)?;
         let expires = now_micros + i64::from(seconds) * 1_000_000;
         let mut transaction = self.0.pool.begin().await?;
-        if let Some(token) = &token {
+        if let Some(admitted) = &admitted {
             // Used up between the check and here, or by another aggregator: then it was not valid.
-            if !self.0.tokens.use_up(&mut transaction, token, now_micros).await? {
+            if let Evidence::JoinToken(_) = claim.evidence
+                && !self.0.tokens.use_up(&mut transaction, admitted, now_micros).await?
+            {
                 return Err(EnrolError::Token);
             }
             let write = sqlx::query(sql::KEY_WRITE).bind(claim.instance.as_str()).bind(claim.request.key.to_vec());
-            write.bind(now_micros).bind(token).execute(&mut *transaction).await?;
+            write.bind(now_micros).bind(admitted).execute(&mut *transaction).await?;
         }
         let fingerprint = issued.fingerprint.to_vec();
         write_certificate(&mut transaction, &fingerprint, claim.instance, now_micros, expires).await?;
         transaction.commit().await?;
         self.write(|known| {
-            if let Some(token) = &token {
-                known.keys.insert(claim.instance.clone(), Key::new(&claim, token, now_micros));
+            if let Some(admitted) = &admitted {
+                known.keys.insert(claim.instance.clone(), Key::new(&claim, admitted, now_micros));
             }
             known.record(fingerprint, claim.instance.clone(), now_micros, expires);
         });
-        if let Some(token) = token {
-            self.0.tokens.used(&token);
-            tracing::info!(instance = %claim.instance, token, "an agent enrolled");
-            let written = self.0.audit.write(now_micros, &enrolment(), "enrol", claim.instance.as_str(), &token).await;
+        if let Some(admitted) = admitted {
+            if let Evidence::JoinToken(_) = claim.evidence {
+                self.0.tokens.used(&admitted);
+            }
+            tracing::info!(instance = %claim.instance, by = admitted, "an agent enrolled");
+            let written =
+                self.0.audit.write(now_micros, &enrolment(), "enrol", claim.instance.as_str(), &admitted).await;
             written.unwrap_or_else(|error| tracing::error!(%error, "the enrolment is not in the audit log"));
             metrics::counter!("foreshadow_enrolments_total").increment(1);
         }
         metrics::counter!("foreshadow_certificates_issued_total").increment(1);
         Ok(Granted { certificates: issued.pem, valid_seconds: seconds })
+    }
+
+    /// What lets in an instance that nobody claimed before.
+    async fn admit(&self, claim: &Claim<'_>, now_micros: i64) -> Result<String, EnrolError> {
+        match &claim.evidence {
+            Evidence::JoinToken(token) => {
+                let token = self.0.tokens.join(token, now_micros).await.ok_or(EnrolError::Token)?;
+                if let Some(group) = token.group.filter(|group| claim.member_of.as_ref() != Some(group)) {
+                    return Err(EnrolError::NotMember(claim.instance.clone(), group));
+                }
+                Ok(token.id)
+            }
+            Evidence::Document(_) if claim.member_of.is_none() => Err(EnrolError::NowhereKnown(claim.instance.clone())),
+            Evidence::Document(told) => Ok(told.to_string()),
+        }
     }
 
     fn not_too_soon(&self, key: &Key, now_micros: i64) -> Result<(), EnrolError> {
@@ -276,15 +302,24 @@ impl Enrolments {
 
     async fn second_claim(&self, claim: &Claim<'_>, now_micros: i64) -> EnrolError {
         metrics::counter!("foreshadow_second_claims_total").increment(1);
-        // Without a valid token anybody can claim anything: that is counted, and nobody is woken for it.
-        let Some(token) = self.0.tokens.join(claim.join_token, now_micros).await else { return EnrolError::Token };
-        tracing::error!(instance = %claim.instance, token = token.id, "SECOND CLAIM of an instance id, refused");
-        metrics::counter!("foreshadow_second_claims_with_token_total").increment(1);
-        let detail = format!("{} with join token {}", claim.instance, token.id);
+        // Without valid evidence anybody can claim anything: that is counted, and nobody is woken for it.
+        let with = match &claim.evidence {
+            Evidence::JoinToken(token) => {
+                let Some(token) = self.0.tokens.join(token, now_micros).await else { return EnrolError::Token };
+                metrics::counter!("foreshadow_second_claims_with_token_total").increment(1);
+                format!("join token {}", token.id)
+            }
+            Evidence::Document(told) => {
+                metrics::counter!("foreshadow_second_claims_with_document_total").increment(1);
+                format!("instance identity document {told}")
+            }
+        };
+        tracing::error!(instance = %claim.instance, with, "SECOND CLAIM of an instance id, refused");
+        let detail = format!("{} with {with}", claim.instance);
         let written = self.0.audit.write(now_micros, &enrolment(), "refuse_second_claim", &detail, "").await;
         written.unwrap_or_else(|error| tracing::error!(%error, "the claim is not in the audit log"));
         self.write(|known| {
-            known.claims.push((now_micros, claim.instance.clone()));
+            known.claims.push((now_micros, claim.instance.clone(), claim.evidence.in_words()));
             let most = known.claims.len().saturating_sub(SHOWN);
             known.claims.drain(..most);
         });
@@ -351,6 +386,15 @@ impl Known {
             key.expires_micros = key.expires_micros.max(Some(expires));
         }
         self.certificates.insert(fingerprint, Peer { instance, expires_micros: expires });
+    }
+}
+
+impl Evidence<'_> {
+    const fn in_words(&self) -> &'static str {
+        match self {
+            Self::JoinToken(_) => "a join token",
+            Self::Document(_) => "an instance identity document",
+        }
     }
 }
 
@@ -448,7 +492,8 @@ mod tests {
         ) -> Result<Granted, EnrolError> {
             let instance = id(instance);
             let member_of = group.map(id);
-            let claim = Claim { instance: &instance, request, join_token, member_of, random: self.random() };
+            let evidence = Evidence::JoinToken(join_token);
+            let claim = Claim { instance: &instance, request, evidence, member_of, random: self.random() };
             self.enrolments.enrol(&self.authority, claim, now).await
         }
     }
@@ -524,6 +569,32 @@ mod tests {
         let (one, other) =
             tokio::join!(there.enrol("i-1", &first, &token, NOW), there.enrol("i-1", &second, &token, NOW));
         assert!(one.is_ok() && matches!(other, Err(EnrolError::SecondClaimant)), "{other:?}");
+    }
+
+    #[tokio::test]
+    async fn a_document_lets_in_once_whom_the_inventory_knows() {
+        let there = There::new().await;
+        let (first, second) = (request(), request());
+        let attested = || Attested { account: "1".to_owned(), region: "eu-west-1".to_owned(), started_micros: NOW };
+        let instance = id("i-1");
+        let enrol = async |request: &Request, group: Option<&str>| {
+            let evidence = Evidence::Document(attested());
+            let member_of = group.map(id);
+            let claim = Claim { instance: &instance, request, evidence, member_of, random: there.random() };
+            there.enrolments.enrol(&there.authority, claim, NOW).await
+        };
+        assert!(matches!(enrol(&first, None).await, Err(EnrolError::NowhereKnown(_))));
+        assert!(enrol(&first, Some("web")).await.is_ok());
+        assert_eq!(there.enrolments.list()[0].join_token, "aws:1:eu-west-1");
+        // The same document in other hands, from then on.
+        assert!(matches!(enrol(&second, Some("web")).await, Err(EnrolError::SecondClaimant)));
+        assert!(there.enrolments.warnings(NOW)[0].contains("with an instance identity document"));
+        // Also after it was revoked, and by another process.
+        there.enrolments.revoke(&instance, NOW).await.expect("revokes");
+        assert!(matches!(enrol(&second, Some("web")).await, Err(EnrolError::SecondClaimant)));
+        assert!(matches!(enrol(&first, Some("web")).await, Err(EnrolError::Revoked)));
+        let (anew, _) = There::open(&there.pool).await;
+        assert_eq!(anew.list()[0].join_token, "aws:1:eu-west-1");
     }
 
     #[tokio::test]

@@ -11,8 +11,10 @@ mod callers;
 pub mod command;
 mod enrol;
 mod enrolments;
+mod instance_document;
 mod managed;
 mod request;
+mod signed_data;
 pub(crate) mod sql;
 mod validity;
 
@@ -31,6 +33,7 @@ pub use authority::{Authority, AuthorityError, fingerprint};
 pub use callers::{Callers, Presented};
 pub use enrol::EnrolService;
 pub use enrolments::{Enrolled, Enrolments, Peer};
+pub use instance_document::InstanceDocuments;
 pub use managed::{Kind, Managed, TokenEntry, Wanted};
 pub use validity::ends_of_file;
 
@@ -195,8 +198,9 @@ const fn readable_by_others(_path: &Path) -> Option<String> {
     None
 }
 
-fn digest(text: &str) -> Result<[u8; 32], String> {
-    let wrong = || "must be 64 hexadecimal digits, as `foreshadow token` prints them".to_owned();
+/// 32 bytes as hexadecimal digits.
+pub(crate) fn digest(text: &str) -> Result<[u8; 32], String> {
+    let wrong = || "must be 64 hexadecimal digits, as `foreshadow token` or `sha256sum` print them".to_owned();
     let mut hash = [0; 32];
     if text.len() != 64 {
         return Err(wrong());
@@ -209,7 +213,7 @@ fn digest(text: &str) -> Result<[u8; 32], String> {
 }
 
 /// Lower-case hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -98,6 +98,12 @@ pub(super) fn take<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     (*found == tag).then_some(content)
 }
 
+/// The key in a `SubjectPublicKeyInfo` (the content of its sequence; RFC 5280, 4.1.2.7).
+pub(super) fn public_key(mut info: &[u8]) -> Option<&[u8]> {
+    take(&mut info, SEQUENCE)?;
+    take(&mut info, BIT_STRING).and_then(whole_bytes).filter(|_| info.is_empty())
+}
+
 /// A bit string of whole bytes.
 fn whole_bytes(content: &[u8]) -> Option<&[u8]> {
     content.split_first().filter(|(unused, _)| **unused == 0).map(|(_, bytes)| bytes)

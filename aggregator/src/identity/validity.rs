@@ -17,7 +17,12 @@ pub fn ends_of_file(path: &Path) -> Option<i64> {
 }
 
 /// The end of a certificate, seconds since the Unix epoch.
-pub fn ends(mut der: &[u8]) -> Option<i64> {
+pub fn ends(der: &[u8]) -> Option<i64> {
+    times(der).map(|(_, ends)| ends)
+}
+
+/// When a certificate begins and ends, seconds since the Unix epoch.
+pub fn times(mut der: &[u8]) -> Option<(i64, i64)> {
     let mut certificate = take(&mut der, SEQUENCE)?;
     let mut body = take(&mut certificate, SEQUENCE)?;
     // Absent in version 1.
@@ -29,8 +34,7 @@ pub fn ends(mut der: &[u8]) -> Option<i64> {
     take(&mut body, SEQUENCE)?;
     take(&mut body, SEQUENCE)?;
     let mut validity = take(&mut body, SEQUENCE)?;
-    moment(&mut validity)?;
-    moment(&mut validity)
+    Some((moment(&mut validity)?, moment(&mut validity)?))
 }
 
 fn moment(rest: &mut &[u8]) -> Option<i64> {

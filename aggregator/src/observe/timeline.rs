@@ -535,6 +535,17 @@ impl Timeline {
         self.read().instances.get(instance)?.member_of.clone()
     }
 
+    /// The group of an instance that a source has now, or has let go of without its end: a shadow. Nothing that an
+    /// agent claims counts.
+    pub fn present_in(&self, instance: &Id) -> Option<Id> {
+        let state = self.read();
+        let record = state.instances.get(instance)?;
+        let apart = record.placements.last().is_some_and(|placed| {
+            !record.claimed && matches!(placed.mode, InstanceMode::Draining | InstanceMode::Shadow)
+        });
+        if record.member.is_some() || apart { record.member_of.clone() } else { None }
+    }
+
     /// The source that has a group.
     pub(crate) fn source_of(&self, group: &Id) -> Option<&'static str> {
         self.read().groups.get(group).map(|source| source.name)
@@ -886,6 +897,38 @@ mod tests {
         // A later stream has to prove it anew.
         timeline.agent_connected(&hello("i-1"), NOW);
         assert!(!proven());
+    }
+
+    #[test]
+    fn present_is_who_a_source_has_or_let_go_of_running() {
+        let timeline = timeline();
+        timeline.take("file", &inventory(&["i-1", "i-2"], NOW));
+        timeline.set_read();
+        settle(&timeline, NOW);
+        let present = |name: &str| timeline.present_in(&id(name)).map(|group| group.to_string());
+        assert_eq!(present("i-1").as_deref(), Some("web"));
+        assert_eq!(present("i-9"), None);
+        timeline.agent_connected(
+            &Hello {
+                instance: id("i-3"),
+                stream: foreshadow_proto::convert::StreamId([1; 16]),
+                boot_id: id("boot"),
+                facts: Facts::default(),
+                agent_version: String::new(),
+                claimed_group: Some(id("web")),
+            },
+            NOW,
+        );
+        settle(&timeline, NOW + 1);
+        assert_eq!(present("i-3"), None, "a claim is no word of a source");
+        // Detached and still heard of; then gone.
+        timeline.agent_heard(&id("i-2"), true, NOW + 2);
+        timeline.take("file", &inventory(&["i-1"], NOW + 2));
+        settle(&timeline, NOW + 2);
+        assert_eq!(present("i-2").as_deref(), Some("web"), "a shadow");
+        settle(&timeline, NOW + 400_000_000);
+        settle(&timeline, NOW + 800_000_000);
+        assert_eq!(present("i-2"), None, "gone");
     }
 
     #[test]

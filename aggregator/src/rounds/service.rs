@@ -26,7 +26,7 @@ use crate::leash::Bound;
 use crate::live::{Arrived, Live};
 use crate::observe::{self, GroupSnapshot, Timeline};
 use crate::shadow::Sessions;
-use crate::store::{Minute, SampleStore};
+use crate::store::{Minute, Retraction, SampleStore, StoreError};
 use crate::windows::Weekly;
 
 /// Bounds are worked out this far ahead at least: further than any shadow window and lead, seconds.
@@ -60,6 +60,8 @@ pub struct Options {
     pub forecast: forecast::Options,
     /// The models that compete in every group.
     pub pool: forecast::Pool,
+    /// Samples are kept this long, seconds: what a retraction can reach.
+    pub raw_seconds: i64,
     /// Agents are authenticated; without it no group may ever act.
     pub authenticated: bool,
 }
@@ -126,6 +128,8 @@ pub struct Service {
     tally: Tally,
     /// Minutes (start, s) that got samples after they were closed.
     late: BTreeSet<i64>,
+    /// Retractions whose minutes are being made anew.
+    retracted: Vec<Retraction>,
     /// Of all groups, as of the beginning of this round.
     machines: usize,
     gauges: Gauges,
@@ -183,6 +187,7 @@ impl Service {
             groups: BTreeMap::new(),
             tally: Tally::default(),
             late: BTreeSet::new(),
+            retracted: Vec::new(),
             machines: 0,
             gauges: Gauges::default(),
         }
@@ -249,6 +254,9 @@ impl Service {
             slices.forget_before(oldest);
         }
         self.slices.retain(|_, slices| !slices.is_empty());
+        if let Err(error) = self.take_back(now).await {
+            tracing::warn!(%error, "retracted samples still have their part in minutes; trying again next round");
+        }
         let late: Vec<i64> = self.late.iter().rev().take(REMADE_PER_ROUND).copied().collect();
         self.late.retain(|minute| !late.contains(minute));
         // Listed before anything is awaited: a source that is read meanwhile waits for the next round.
@@ -276,6 +284,9 @@ impl Service {
             if let Err(error) = self.group_round(&group, &snapshot, &late, now).await {
                 metrics::counter!("foreshadow_rounds_failed_total").increment(1);
                 tracing::error!(%group, %error, "no plan in this round");
+                if !self.retracted.is_empty() {
+                    self.late.extend(&late);
+                }
             }
         }
         self.tally.keep(&self.groups.keys().cloned().collect());
@@ -283,6 +294,40 @@ impl Service {
         for made in self.tally.counted(self.machines) {
             self.hand_over(made).await;
         }
+    }
+
+    /// Takes retracted samples out of what is in memory, marks the minutes that they had a part in, and writes down
+    /// which retractions have none left. Samples that are past their retention are in nobody's reach: their minutes stay.
+    async fn take_back(&mut self, now: i64) -> Result<(), StoreError> {
+        for retraction in self.store.unmade_retractions().await? {
+            let (from, to) =
+                (retraction.from_micros.div_euclid(60_000_000) * 60, retraction.to_micros / 1_000_000 + 60);
+            if !self.retracted.contains(&retraction) {
+                let oldest = (now - self.options.raw_seconds + 120).div_euclid(60) * 60;
+                let until = to.min(self.closed_until(now));
+                self.late.extend((from.max(oldest)..until).step_by(60));
+                let (kept_from, kept_to) = ((now - KEPT_SLICES * 10) * 1_000_000, (now + 3_600) * 1_000_000);
+                let mut slices = InstanceSlices::default();
+                for stored in self.store.samples(&retraction.instance, kept_from, kept_to).await? {
+                    slices.add(&stored.sample);
+                }
+                self.slices.insert(retraction.instance.clone(), slices);
+                self.retracted.push(retraction);
+            } else if self.late.range(from..to).next().is_none() {
+                self.store.set_remade(&retraction).await?;
+                // What was learned from it is learned anew.
+                let boot = self.clock.boot_seconds();
+                for group in self.groups.keys() {
+                    let its = |at| self.timeline.placement_at(&retraction.instance, at).map(|placed| placed.group);
+                    if [its(retraction.from_micros), its(retraction.to_micros)].contains(&Some(group.clone())) {
+                        self.revised.tell(group, boot);
+                    }
+                }
+                tracing::info!(instance = %retraction.instance, "the minutes without its retracted samples are made");
+                self.retracted.retain(|known| *known != retraction);
+            }
+        }
+        Ok(())
     }
 
     /// Writes a plan down where it is due, and hands it over to be carried out.
@@ -503,13 +548,25 @@ impl Service {
             let slices = if start < in_memory { &remade } else { &self.slices };
             let serving = self.timeline.serving_at(group, (start + 30) * 1_000_000);
             for metric in policy.targets.keys() {
-                minutes.extend(minutes::minute(policy, group, *metric, &serving, slices, start));
+                match minutes::minute(policy, group, *metric, &serving, slices, start) {
+                    Some(minute) => minutes.push(minute),
+                    // All that was known of it was retracted. Where nobody is known to have served nothing is known.
+                    None if !serving.is_empty() && self.is_retracted(start) => {
+                        self.store.delete_minutes(group, &metric.to_string(), &[start]).await?;
+                    }
+                    None => {}
+                }
             }
         }
         if !minutes.is_empty() {
             self.store.put_minutes(&minutes).await?;
         }
         Ok((minutes, next))
+    }
+
+    fn is_retracted(&self, start: i64) -> bool {
+        let (from, to) = (start * 1_000_000, (start + 60) * 1_000_000);
+        self.retracted.iter().any(|retraction| retraction.from_micros < to && from < retraction.to_micros)
     }
 
     async fn slices_from_store(&self, group: &Id, from: i64, to: i64) -> anyhow::Result<HashMap<Id, InstanceSlices>> {

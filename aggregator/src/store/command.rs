@@ -1,14 +1,18 @@
-//! `foreshadow store check` and `backup`.
+//! `foreshadow store check`, `backup` and `retract`.
 
 use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Subcommand;
+use foreshadow_proto::convert::Id;
+use http::Method;
+use serde_json::json;
 
 use super::check::{self, Findings};
+use crate::client::{Client, escaped};
 use crate::config::Config;
 
-/// The embedded store, on its own machine.
+/// What is stored: checked and copied on its own machine, taken back by the aggregator that owns it.
 #[derive(Debug, clap::Args)]
 pub struct StoreArguments {
     #[command(subcommand)]
@@ -26,6 +30,25 @@ enum Action {
         /// The file to make; it must not be there yet
         to: PathBuf,
     },
+    /// Take samples of an instance back: from now on they count nowhere, and minutes are made anew without them
+    Retract(Retract),
+}
+
+#[derive(Debug, clap::Args)]
+struct Retract {
+    #[arg(long, value_name = "ID")]
+    instance: Id,
+    /// From then on: RFC 3339, seconds since 1970, or like -6h
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    from: String,
+    /// Before then, and not ahead of now
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "-0s")]
+    to: String,
+    /// Why
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    client: Client,
 }
 
 #[derive(Debug, clap::Args)]
@@ -41,7 +64,7 @@ impl Directory {
     }
 }
 
-/// Checks or copies.
+/// Checks, copies or takes back.
 pub async fn run(arguments: &StoreArguments) -> anyhow::Result<()> {
     match &arguments.action {
         Action::Check(directory) => said(&check::check(&directory.path()).await?),
@@ -49,6 +72,14 @@ pub async fn run(arguments: &StoreArguments) -> anyhow::Result<()> {
             let findings = check::backup(&directory.path(), to).await?;
             eprintln!("copied into {}", to.display());
             said(&findings)
+        }
+        Action::Retract(wanted) => {
+            let path = format!("/instances/{}/retract", escaped(wanted.instance.as_str()));
+            let body = json!({ "from": wanted.from, "to": wanted.to, "reason": wanted.reason });
+            let answer = wanted.client.request(Method::POST, &path, Some(&body)).await?;
+            let before = if answer["new"] == false { " (it was told before)" } else { "" };
+            println!("{}: {} samples retracted{before}; minutes are made anew", wanted.instance, answer["samples"]);
+            Ok(())
         }
     }
 }

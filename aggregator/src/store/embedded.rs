@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, TryLockError};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use sqlx::{Row, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use super::columns::{pack, unpack};
+use super::retraction::{self, Retraction, Retractions};
 use super::{Appended, Arrival, Minute, SampleStore, StoreError, StoreHealth, StoreId, Stored, sql};
 use crate::clock::Clock;
 
@@ -75,6 +76,9 @@ struct Shared {
     file: PathBuf,
     refusing: Mutex<Option<String>>,
     duplicates: AtomicU64,
+    retractions: Retractions,
+    /// Rollups are noted for another store, in the transaction that writes them.
+    forwards_minutes: AtomicBool,
     /// Ticks beyond this wait for another store and are not folded; all may be where there is none.
     fold_up_to: AtomicI64,
     /// Held as long as the store is open: two processes on one directory would both acknowledge.
@@ -155,6 +159,8 @@ impl Embedded {
             file,
             refusing: Mutex::new(None),
             duplicates: AtomicU64::new(0),
+            retractions: Retractions::read(&writes).await?,
+            forwards_minutes: AtomicBool::new(false),
             fold_up_to: AtomicI64::new(i64::MAX),
             _lock: lock,
         });
@@ -171,6 +177,80 @@ impl Embedded {
     /// Samples that came a second time and were dropped, since the start.
     pub fn duplicates(&self) -> u64 {
         self.shared.duplicates.load(Ordering::Relaxed)
+    }
+
+    /// From now on every rollup that is written waits for another store.
+    pub(super) fn forward_minutes(&self) {
+        self.shared.forwards_minutes.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn minute_retention_seconds(&self) -> i64 {
+        i64::try_from(self.shared.options.minute_retention.as_secs()).unwrap_or(i64::MAX)
+    }
+
+    /// Writes rollups that another store has already.
+    pub(super) async fn put_read_back(&self, minutes: &[Minute]) -> Result<(), StoreError> {
+        self.write_minutes(minutes, false).await
+    }
+
+    /// Rollups that wait for another store, oldest first, each with its turn.
+    pub(super) async fn waiting_minutes(&self, most: i64) -> Result<Vec<(Minute, i64)>, StoreError> {
+        let rows = sqlx::query(sql::FORWARD_MINUTE_READ).bind(most).fetch_all(&self.reads).await?;
+        let read = rows.iter().map(|row| {
+            let whole = |index: usize| row.try_get::<i64, _>(index).map(|n| u32::try_from(n).unwrap_or_default());
+            let group = Id::new("group", row.try_get::<&str, _>(0)?);
+            let minute = Minute {
+                group: group.map_err(|error| StoreError::Corrupt(error.to_string()))?,
+                metric: row.try_get(1)?,
+                start: row.try_get(2)?,
+                gross_mean: row.try_get(3)?,
+                gross_maximum: row.try_get(4)?,
+                weight: row.try_get(5)?,
+                serving: whole(6)?,
+                reporting: whole(7)?,
+                lower_bound: row.try_get::<i64, _>(8)? != 0,
+            };
+            Ok((minute, row.try_get(9)?))
+        });
+        read.collect()
+    }
+
+    /// The other store has them; one that was written again meanwhile waits on.
+    pub(super) async fn minutes_forwarded(&self, forwarded: &[(Minute, i64)]) -> Result<(), StoreError> {
+        let mut transaction = self.writes.begin().await?;
+        for (minute, turn) in forwarded {
+            let delete = sqlx::query(sql::FORWARD_MINUTE_DELETE).bind(minute.group.as_str()).bind(&minute.metric);
+            delete.bind(minute.start).bind(turn).execute(&mut *transaction).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    async fn write_minutes(&self, minutes: &[Minute], forward: bool) -> Result<(), StoreError> {
+        let mut transaction = self.writes.begin().await?;
+        for minute in minutes {
+            sqlx::query(sql::MINUTE_WRITE)
+                .bind(minute.group.as_str())
+                .bind(&minute.metric)
+                .bind(minute.start)
+                .bind(minute.gross_mean)
+                .bind(minute.gross_maximum)
+                .bind(minute.weight)
+                .bind(i64::from(minute.serving))
+                .bind(i64::from(minute.reporting))
+                .bind(i64::from(minute.lower_bound))
+                .execute(&mut *transaction)
+                .await?;
+            if forward {
+                let note = sqlx::query(sql::FORWARD_MINUTE_WRITE).bind(minute.group.as_str()).bind(&minute.metric);
+                note.bind(minute.start).execute(&mut *transaction).await?;
+            }
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    pub(super) fn retractions(&self) -> &Retractions {
+        &self.shared.retractions
     }
 
     /// Ticks after this one are kept unfolded.
@@ -199,6 +279,9 @@ impl Embedded {
             ticks.push(row.try_get::<i64, _>(0)?);
             folded += row.try_get::<i64, _>(1)?;
             for stored in unpack(row.try_get::<&[u8], _>(2)?)? {
+                if self.shared.retractions.cover_stored(&stored) {
+                    continue;
+                }
                 let hour = stored.sample.wall_micros.div_euclid(HOUR_MICROS);
                 hours.entry((stored.instance.clone(), hour)).or_default().push(stored);
             }
@@ -280,6 +363,7 @@ impl SampleStore for Embedded {
         for body in bodies {
             let wanted =
                 |stored: &Stored| stored.instance == *instance && (from..to).contains(&stored.sample.wall_micros);
+            let wanted = |stored: &Stored| wanted(stored) && !self.shared.retractions.cover_stored(stored);
             samples.extend(unpack(&body)?.into_iter().filter(wanted));
         }
         samples.sort_by_key(|stored| (stored.sample.wall_micros, stored.stream, stored.sample.sequence));
@@ -294,7 +378,9 @@ impl SampleStore for Embedded {
             found.extend(Id::new("instance", &name).ok());
         }
         for row in sqlx::query(sql::TICK_OVERLAPPING).bind(from).bind(to).fetch_all(&mut *snapshot).await? {
-            let within = |stored: &Stored| (from..to).contains(&stored.sample.wall_micros);
+            let within = |stored: &Stored| {
+                (from..to).contains(&stored.sample.wall_micros) && !self.shared.retractions.cover_stored(stored)
+            };
             let samples = unpack(row.try_get::<&[u8], _>(0)?)?;
             found.extend(samples.into_iter().filter(within).map(|stored| stored.instance));
         }
@@ -302,27 +388,32 @@ impl SampleStore for Embedded {
     }
 
     async fn put_minutes(&self, minutes: &[Minute]) -> Result<(), StoreError> {
-        let mut transaction = self.writes.begin().await?;
-        for minute in minutes {
-            sqlx::query(sql::MINUTE_WRITE)
-                .bind(minute.group.as_str())
-                .bind(&minute.metric)
-                .bind(minute.start)
-                .bind(minute.gross_mean)
-                .bind(minute.gross_maximum)
-                .bind(minute.weight)
-                .bind(i64::from(minute.serving))
-                .bind(i64::from(minute.reporting))
-                .bind(i64::from(minute.lower_bound))
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await?;
-        Ok(())
+        self.write_minutes(minutes, self.shared.forwards_minutes.load(Ordering::Relaxed)).await
     }
 
     async fn minutes(&self, group: &Id, metric: &str, from: i64, to: i64) -> Result<Vec<Minute>, StoreError> {
         read_minutes(&self.reads, group, metric, from, to).await
+    }
+
+    async fn delete_minutes(&self, group: &Id, metric: &str, starts: &[i64]) -> Result<(), StoreError> {
+        let mut transaction = self.writes.begin().await?;
+        for start in starts {
+            let delete = sqlx::query(sql::MINUTE_DELETE).bind(group.as_str()).bind(metric).bind(start);
+            delete.execute(&mut *transaction).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    async fn retract(&self, retraction: &Retraction) -> Result<bool, StoreError> {
+        self.shared.retractions.write(&self.writes, retraction).await
+    }
+
+    async fn unmade_retractions(&self) -> Result<Vec<Retraction>, StoreError> {
+        retraction::unmade(&self.reads).await
+    }
+
+    async fn set_remade(&self, retraction: &Retraction) -> Result<(), StoreError> {
+        retraction::set_remade(&self.writes, retraction).await
     }
 
     async fn maintain(&self, now: i64) -> Result<(), StoreError> {
@@ -332,6 +423,7 @@ impl SampleStore for Embedded {
         sqlx::query(sql::CHUNK_EXPIRE).bind(before).execute(&self.writes).await?;
         let before = now.saturating_sub(micros(self.shared.options.minute_retention)) / 1_000_000;
         sqlx::query(sql::MINUTE_EXPIRE).bind(before).execute(&self.writes).await?;
+        sqlx::query(sql::FORWARD_MINUTE_EXPIRE).bind(before).execute(&self.writes).await?;
         let before = now.saturating_sub(STREAM_KEPT_MICROS);
         sqlx::query(sql::STREAM_EXPIRE).bind(before).execute(&self.writes).await?;
         Ok(())
@@ -449,7 +541,7 @@ impl Writer {
         // Everything new of this commit, arrival after arrival, and where each one's part ends.
         let (mut fresh, mut ends) = (Vec::new(), Vec::new());
         let mut touched = BTreeMap::new();
-        let mut duplicates = 0;
+        let (mut duplicates, mut retracted) = (0, 0);
         if self.streams.len() > STREAMS_KNOWN {
             self.streams.clear();
         }
@@ -461,7 +553,10 @@ impl Writer {
             }
             let held = self.streams.entry(key.clone()).or_default();
             for sample in &arrival.samples {
-                if held.insert(sample.sequence) {
+                if self.shared.retractions.cover(&key.0, sample.wall_micros) {
+                    // Settled, so that it is not sent for ever, and not stored.
+                    retracted += u64::from(held.insert(sample.sequence));
+                } else if held.insert(sample.sequence) {
                     let (instance, stream) = key.clone();
                     fresh.push(Stored { instance, stream, sample: sample.clone() });
                 } else {
@@ -508,6 +603,7 @@ impl Writer {
         self.shared.duplicates.fetch_add(duplicates, Ordering::Relaxed);
         metrics::counter!("foreshadow_samples_stored_total").increment(fresh.len() as u64);
         metrics::counter!("foreshadow_samples_duplicate_total").increment(duplicates);
+        metrics::counter!("foreshadow_samples_retracted_total").increment(retracted);
         let mut start = 0;
         let appended = arrivals.iter().zip(ends).map(|(arrival, end)| {
             let key = (arrival.instance.clone(), arrival.stream);

@@ -9,6 +9,7 @@ mod columns;
 pub mod command;
 mod embedded;
 mod influx;
+mod retraction;
 pub(crate) mod sql;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use beside::Beside;
 pub use embedded::{Embedded, Options};
 pub use influx::WithInfluxDb;
+pub use retraction::Retraction;
 
 /// Identifies one store for its whole life: 16 random bytes, made when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +143,19 @@ pub trait SampleStore: fmt::Debug + Send + Sync + 'static {
 
     /// Rollups of a group and metric with `from <= start < to` (s), by time; gaps are absent.
     async fn minutes(&self, group: &Id, metric: &str, from: i64, to: i64) -> Result<Vec<Minute>, StoreError>;
+
+    /// Takes rollups away again (starts in s) whose samples count no more; those that were imported stay.
+    async fn delete_minutes(&self, group: &Id, metric: &str, starts: &[i64]) -> Result<(), StoreError>;
+
+    /// From the return on the samples it covers are in no answer, whether they are stored or come later. False when it
+    /// was told before. Minutes are the business of who made them.
+    async fn retract(&self, retraction: &Retraction) -> Result<bool, StoreError>;
+
+    /// Retractions whose minutes were not made anew yet, oldest first.
+    async fn unmade_retractions(&self) -> Result<Vec<Retraction>, StoreError>;
+
+    /// The minutes of a retraction were made anew.
+    async fn set_remade(&self, retraction: &Retraction) -> Result<(), StoreError>;
 
     /// Forms hour chunks and drops what is past its retention; called every minute.
     async fn maintain(&self, now_micros: i64) -> Result<(), StoreError>;

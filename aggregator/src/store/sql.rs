@@ -43,6 +43,30 @@ pub(crate) const MINUTE_READ: &str = "SELECT start_seconds, gross_mean, gross_ma
     ORDER BY start_seconds";
 pub(crate) const MINUTE_SERIES: &str = "SELECT DISTINCT group_name, metric FROM minute ORDER BY group_name, metric";
 pub(crate) const MINUTE_EXPIRE: &str = "DELETE FROM minute WHERE start_seconds < $1";
+// What was imported, no agent of ours has reported, and no retraction is about.
+pub(crate) const MINUTE_DELETE: &str =
+    "DELETE FROM minute WHERE group_name = $1 AND metric = $2 AND start_seconds = $3 AND reporting > 0";
+pub(crate) const RETRACTION_READ: &str =
+    "SELECT instance, from_micros, to_micros, at_micros, reason FROM retraction ORDER BY at_micros";
+pub(crate) const RETRACTION_UNMADE: &str =
+    "SELECT instance, from_micros, to_micros, at_micros, reason FROM retraction WHERE remade = 0 ORDER BY at_micros";
+pub(crate) const RETRACTION_WRITE: &str = "INSERT INTO retraction (instance, from_micros, to_micros, at_micros, reason, \
+    remade) VALUES ($1, $2, $3, $4, $5, 0) ON CONFLICT (instance, from_micros, to_micros) DO NOTHING";
+pub(crate) const RETRACTION_REMADE: &str =
+    "UPDATE retraction SET remade = 1 WHERE instance = $1 AND from_micros = $2 AND to_micros = $3";
+pub(crate) const MINUTE_COUNT: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM minute LIMIT 1) AS some";
+pub(crate) const FORWARD_MINUTE_ALL: &str = "INSERT INTO forward_minute (group_name, metric, start_seconds, turn) \
+    SELECT group_name, metric, start_seconds, 1 FROM minute WHERE start_seconds > 0 \
+    ON CONFLICT (group_name, metric, start_seconds) DO NOTHING";
+pub(crate) const FORWARD_MINUTE_WRITE: &str = "INSERT INTO forward_minute (group_name, metric, start_seconds, turn) \
+    VALUES ($1, $2, $3, 1) ON CONFLICT (group_name, metric, start_seconds) DO UPDATE SET turn = forward_minute.turn + 1";
+pub(crate) const FORWARD_MINUTE_READ: &str = "SELECT m.group_name, m.metric, m.start_seconds, m.gross_mean, \
+    m.gross_maximum, m.weight, m.serving, m.reporting, m.lower_bound, f.turn FROM forward_minute AS f JOIN minute AS m \
+    ON m.group_name = f.group_name AND m.metric = f.metric AND m.start_seconds = f.start_seconds \
+    ORDER BY f.start_seconds LIMIT $1";
+pub(crate) const FORWARD_MINUTE_DELETE: &str = "DELETE FROM forward_minute WHERE group_name = $1 AND metric = $2 \
+    AND start_seconds = $3 AND turn = $4";
+pub(crate) const FORWARD_MINUTE_EXPIRE: &str = "DELETE FROM forward_minute WHERE start_seconds < $1";
 pub(crate) const FORWARD_READ: &str = "SELECT tick FROM forward WHERE name = $1";
 pub(crate) const FORWARD_WRITE: &str =
     "INSERT INTO forward (name, tick) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET tick = excluded.tick";
@@ -76,6 +100,17 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("MINUTE_READ", MINUTE_READ),
     ("MINUTE_SERIES", MINUTE_SERIES),
     ("MINUTE_EXPIRE", MINUTE_EXPIRE),
+    ("MINUTE_DELETE", MINUTE_DELETE),
+    ("RETRACTION_READ", RETRACTION_READ),
+    ("RETRACTION_UNMADE", RETRACTION_UNMADE),
+    ("RETRACTION_WRITE", RETRACTION_WRITE),
+    ("RETRACTION_REMADE", RETRACTION_REMADE),
+    ("MINUTE_COUNT", MINUTE_COUNT),
+    ("FORWARD_MINUTE_ALL", FORWARD_MINUTE_ALL),
+    ("FORWARD_MINUTE_WRITE", FORWARD_MINUTE_WRITE),
+    ("FORWARD_MINUTE_READ", FORWARD_MINUTE_READ),
+    ("FORWARD_MINUTE_DELETE", FORWARD_MINUTE_DELETE),
+    ("FORWARD_MINUTE_EXPIRE", FORWARD_MINUTE_EXPIRE),
     ("FORWARD_READ", FORWARD_READ),
     ("FORWARD_WRITE", FORWARD_WRITE),
     ("SPAN", SPAN),

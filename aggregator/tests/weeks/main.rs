@@ -15,7 +15,7 @@ use foreshadow::decision::replay;
 use week::{Course, QUICK, SHORT, STANDBY, Summary, WEEKLONG, recorded, run};
 
 /// Seeds of one test: the tests run side by side.
-const EACH: u64 = 10;
+const EACH: u64 = 5;
 const SHORT_EACH: u64 = 100;
 
 fn lives(seeds: impl IntoIterator<Item = u64>, course: Course) -> Summary {
@@ -41,7 +41,7 @@ macro_rules! seeds {
     };
 }
 
-seeds! { WEEKLONG, EACH: weeks_000: 0, weeks_010: 1 }
+seeds! { WEEKLONG, EACH: weeks_000: 0, weeks_005: 1, weeks_010: 2, weeks_015: 3 }
 
 seeds! {
     SHORT, SHORT_EACH:

@@ -672,6 +672,10 @@ pub struct EnrolRequest {
     /// Needed where the key is not known yet.
     #[prost(string, tag = "3")]
     pub join_token: ::prost::alloc::string::String,
+    /// Or, in its place: what EC2 says of the instance, as its metadata service gives it at
+    /// dynamic/instance-identity/rsa2048 (base64 of PKCS#7), at most 8 KiB.
+    #[prost(bytes = "vec", tag = "4")]
+    pub instance_document: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EnrolResponse {
@@ -776,7 +780,7 @@ pub mod enrolment_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Role: none; the join token or the key decides.
+        /// Role: none; the join token, the document or the key decides.
         pub async fn enrol(
             &mut self,
             request: impl tonic::IntoRequest<super::EnrolRequest>,
@@ -813,7 +817,7 @@ pub mod enrolment_server {
     /// Generated trait containing gRPC methods that should be implemented for use with EnrolmentServer.
     #[async_trait]
     pub trait Enrolment: std::marker::Send + std::marker::Sync + 'static {
-        /// Role: none; the join token or the key decides.
+        /// Role: none; the join token, the document or the key decides.
         async fn enrol(
             &self,
             request: tonic::Request<super::EnrolRequest>,

@@ -221,6 +221,56 @@ async fn a_token_opens_its_role_on_every_route_until_it_is_revoked() -> anyhow::
     Ok(())
 }
 
+/// Every route, by everything that is no proof.
+#[tokio::test]
+async fn no_route_opens_to_what_proves_nothing() -> anyhow::Result<()> {
+    let there = Installation::start("").await?;
+    let data = there.directory.path().join("data");
+    let revoked = there.enrol("i-1", &KeyPair::generate()?, &there.join_token(1).await?).await?;
+    let body = "{\"reason\": \"it lies\"}";
+    assert_eq!(there.ask("operator", Method::POST, "/certificates/i-1/revoke", body).await?.status, 200);
+    let stranger = trust::authority()?;
+    let used = there.join_token(1).await?;
+    let shows = [
+        ("nothing", None, None),
+        ("another authority's", Some(trust::sign(&stranger, "i-1", Wrong::NotOnRecord)?), None),
+        ("one that ran out", Some(trust::forged(&data, "i-1", Wrong::Expired)?), None),
+        ("one that is not valid yet", Some(trust::forged(&data, "i-1", Wrong::NotYetValid)?), None),
+        ("one for servers", Some(trust::forged(&data, "i-1", Wrong::Purpose)?), None),
+        ("one that is not on record", Some(trust::forged(&data, "i-1", Wrong::NotOnRecord)?), None),
+        ("a revoked one", Some(revoked), None),
+        ("a join token", None, Some(format!("Bearer {used}"))),
+        ("a word", None, Some("Bearer admin".to_owned())),
+        ("another scheme", None, Some(format!("Basic {}", there.tokens.of("admin")))),
+    ];
+    let mut tried = 0;
+    for route in TABLE.iter().filter(|route| route.roles != Roles::Anybody) {
+        let path = route.path.replace("{group}", "web").replace("{method}", "Check").replace("{generation}", "1");
+        let path = path.replace("{id}", "1").replace("{instance}", "i-1").replace("{token}", "none");
+        for (what, own, authorization) in &shows {
+            let mut headers: Vec<(&str, &str)> =
+                authorization.iter().map(|it| ("authorization", it.as_str())).collect();
+            if route.path.starts_with("/foreshadow.v1.") || route.path.starts_with("/grpc.") {
+                headers.push(("content-type", "application/grpc"));
+            }
+            let url = format!("{}{path}", there.url());
+            let asked = web::request_tls(route.method.parse()?, &url, &there.shown.ca, own.as_ref(), &headers, "");
+            // What TLS finds bad gets no answer at all.
+            if let Ok(answer) = tokio::time::timeout(Duration::from_secs(20), asked).await? {
+                let grpc = answer.headers.get("grpc-status").and_then(|value| value.to_str().ok());
+                let refused = answer.status == 401 || grpc == Some("16");
+                assert!(refused, "{} {path} by {what}: {} {grpc:?}", route.method, answer.status);
+            } else {
+                assert!(own.is_some(), "{} {path} by {what}: no answer", route.method);
+            }
+            tried += 1;
+        }
+    }
+    println!("{tried} pairs");
+    assert!(tried > 500, "{tried}");
+    Ok(())
+}
+
 fn certificate(directory: &Path) -> Option<String> {
     let text = std::fs::read_to_string(directory.join("certificate.json")).ok()?;
     serde_json::from_str::<serde_json::Value>(&text).ok()?["certificates"].as_str().map(str::to_owned)

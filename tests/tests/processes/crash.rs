@@ -7,7 +7,13 @@ use foreshadow_tests::fleet::{Fleet, Script};
 use foreshadow_tests::oracle::Oracle;
 use foreshadow_tests::process::{Aggregator, agent, eventually, free_port};
 
+/// Unless told otherwise.
 const KILLS: usize = 20;
+
+/// `FORESHADOW_KILLS=100` for a hundred on each side.
+fn kills() -> usize {
+    std::env::var("FORESHADOW_KILLS").ok().and_then(|told| told.parse().ok()).unwrap_or(KILLS)
+}
 
 fn fleet(url: &str) -> anyhow::Result<Fleet> {
     Fleet::start(&Script {
@@ -27,7 +33,7 @@ async fn a_killed_aggregator_loses_and_doubles_nothing() -> anyhow::Result<()> {
     let oracle = Oracle::start(&format!("http://127.0.0.1:{port}")).await?;
     let fleet = fleet(&oracle.url)?;
     let real = agent(directory.path(), &oracle.url, "i-real", &["--group", "web"])?;
-    for kill in 0..KILLS {
+    for kill in 0..kills() {
         let aggregator = Aggregator::start_on(directory.path(), "", port, &[]).await?;
         let before = oracle.acknowledged();
         // Some die at once, some in the thick of a backlog, some in a steady stream.
@@ -50,7 +56,7 @@ async fn a_killed_aggregator_loses_and_doubles_nothing() -> anyhow::Result<()> {
     assert!(real.terminate().await?.success());
     drop(fleet);
     let count = oracle.judge(&aggregator.url).await?;
-    println!("{KILLS} kills: {count:?}");
+    println!("{} kills: {count:?}", kills());
     assert!(count.acknowledged > 2_000 && count.stored >= count.acknowledged, "{count:?}");
     assert!(aggregator.process.terminate().await?.success());
     Ok(())
@@ -61,7 +67,7 @@ async fn a_killed_agent_loses_nothing_that_was_acknowledged() -> anyhow::Result<
     let directory = tempfile::tempdir()?;
     let aggregator = Aggregator::start(directory.path(), "").await?;
     let oracle = Oracle::start(&aggregator.url).await?;
-    for kill in 0..KILLS {
+    for kill in 0..kills() {
         let before = oracle.acknowledged_of("i-real");
         let agent = agent(directory.path(), &oracle.url, "i-real", &["--group", "web"])?;
         eventually("its samples are acknowledged", Duration::from_secs(30), async || {
@@ -71,7 +77,7 @@ async fn a_killed_agent_loses_nothing_that_was_acknowledged() -> anyhow::Result<
         agent.kill().await?;
     }
     let count = oracle.judge(&aggregator.url).await?;
-    println!("{KILLS} kills: {count:?}");
-    assert!(count.acknowledged >= KILLS && count.stored >= count.acknowledged, "{count:?}");
+    println!("{} kills: {count:?}", kills());
+    assert!(count.acknowledged >= kills() && count.stored >= count.acknowledged, "{count:?}");
     Ok(())
 }

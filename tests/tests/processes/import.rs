@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use foreshadow::clock::{Clock as _, SystemClock};
 use foreshadow_tests::cloud::Cloud;
+use foreshadow_tests::influx::Influx;
 use foreshadow_tests::process::{Aggregator, Process, agent, binary, eventually, free_port};
 use foreshadow_tests::tokens::Tokens;
 use foreshadow_tests::web;
@@ -313,31 +314,9 @@ async fn cloudwatch_is_asked_by_age_and_joined_with_who_was_in_service() -> anyh
 #[tokio::test]
 async fn a_real_influxdb_is_read_by_influxql() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
-    let (port, rpc) = (free_port()?, free_port()?);
-    let data = directory.path().join("influx");
-    let config = directory.path().join("influxdb.conf");
-    let path = |name: &str| data.join(name).display().to_string();
-    std::fs::write(
-        &config,
-        format!(
-            "reporting-disabled = true\nbind-address = \"127.0.0.1:{rpc}\"\n[meta]\ndir = \"{}\"\n[data]\ndir = \"{}\"\n\
-             wal-dir = \"{}\"\n[http]\nbind-address = \"127.0.0.1:{port}\"\n",
-            path("meta"),
-            path("data"),
-            path("wal")
-        ),
-    )?;
-    let mut command = Command::new("influxd");
-    command.args(["run", "-config"]).arg(&config);
-    let _server = Process::start("influxd", command, directory.path()).context("Debian package influxdb")?;
-    let influx = format!("http://127.0.0.1:{port}");
-    eventually("InfluxDB answers", Duration::from_secs(60), async || {
-        Ok((web::get(&format!("{influx}/ping")).await?.status == 204).then_some(()))
-    })
-    .await?;
-    let form = [("content-type", "application/x-www-form-urlencoded")];
-    let made = web::request(Method::POST, &format!("{influx}/query"), &form, "q=CREATE%20DATABASE%20load").await?;
-    ensure!(made.status.is_success(), "{}", made.body);
+    let server = Influx::start(directory.path()).await?;
+    let influx = server.url.clone();
+    server.query("load", "CREATE DATABASE load").await?;
     let until = now().div_euclid(60) * 60 - 600;
     let from = until - 4 * 3_600;
     let mut lines = String::new();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ struct Received {
 struct Server {
     received: Arc<Mutex<Received>>,
     down: Arc<AtomicBool>,
+    refused: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -54,8 +55,14 @@ impl Server {
 
     async fn answer(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
         if self.down.load(Ordering::Relaxed) {
+            // One way of refusing after another.
+            let ways = [
+                http::StatusCode::SERVICE_UNAVAILABLE,
+                http::StatusCode::UNAUTHORIZED,
+                http::StatusCode::TOO_MANY_REQUESTS,
+            ];
             let mut response = Response::new(Full::new(Bytes::from_static(b"{\"message\": \"down\"}")));
-            *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+            *response.status_mut() = ways[self.refused.fetch_add(1, Ordering::Relaxed) % ways.len()];
             return Ok(response);
         }
         let token = request.headers().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -122,7 +129,10 @@ async fn every_sample_reaches_influxdb_through_an_outage() -> anyhow::Result<()>
         .await?;
     server.down.store(true, Ordering::Relaxed);
     let before = server.lines().len();
-    foreshadow_tests::process::pause(Duration::from_secs(4)).await;
+    eventually("it is refused in every way", Duration::from_secs(30), async || {
+        Ok((server.refused.load(Ordering::Relaxed) >= 3).then_some(()))
+    })
+    .await?;
     assert_eq!(server.lines().len(), before, "down is down");
     let ready = web::get(&format!("{}/readyz", aggregator.url)).await?;
     assert_eq!(ready.status, 200, "samples are durable here all the same: {}", ready.body);
@@ -153,6 +163,9 @@ async fn every_sample_reaches_influxdb_through_an_outage() -> anyhow::Result<()>
     }
     let requests = server.received.lock().unwrap_or_else(PoisonError::into_inner).requests.clone();
     for (path, token) in requests {
+        if path.starts_with("/api/v2/buckets?") {
+            continue;
+        }
         assert!(path.starts_with("/api/v2/write?") && path.contains("org=ops"), "{path}");
         assert!(path.contains("bucket=fore+shadow") || path.contains("bucket=fore%20shadow"), "{path}");
         assert_eq!(token, "Token the-influx-token");
