@@ -8,8 +8,8 @@
 pub mod cloud;
 pub mod fleet;
 pub mod influx;
-pub mod instance_document;
 pub mod installation;
+pub mod instance_document;
 pub mod machine;
 pub mod metadata;
 pub mod oracle;

@@ -910,6 +910,7 @@ mod tests {
         assert_eq!(present("i-9"), None);
         timeline.agent_connected(
             &Hello {
+                protocol: 1,
                 instance: id("i-3"),
                 stream: foreshadow_proto::convert::StreamId([1; 16]),
                 boot_id: id("boot"),

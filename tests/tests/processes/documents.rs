@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use foreshadow_tests::installation::Installation;
 use foreshadow_tests::instance_document::{Signer, Told};
 use foreshadow_tests::metadata::Metadata;
 use foreshadow_tests::process::{Process, binary, eventually};
@@ -12,8 +13,6 @@ use http::Method;
 use rcgen::KeyPair;
 use tokio::process::Command;
 use tonic::Code;
-
-use crate::certificates::Installation;
 
 const ACCOUNT: &str = "123456789012";
 
