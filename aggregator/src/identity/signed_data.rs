@@ -4,6 +4,11 @@
 //! It comes in BER with indefinite lengths, so it is taken apart by `bcder` and not by our reader of DER. The certificates
 //! that it may carry are skipped: whose key signs is not for the signed to say.
 
+#![allow(
+    clippy::redundant_closure,
+    reason = "by path most of them are not general enough over the lifetime of a source"
+)]
+
 use bcder::decode::{Constructed, DecodeError, Source};
 use bcder::encode::{self, Values as _};
 use bcder::{Captured, ConstOid, Mode, OctetString, Oid, Tag};

@@ -54,7 +54,7 @@ pub(crate) const RETRACTION_WRITE: &str = "INSERT INTO retraction (instance, fro
     remade) VALUES ($1, $2, $3, $4, $5, 0) ON CONFLICT (instance, from_micros, to_micros) DO NOTHING";
 pub(crate) const RETRACTION_REMADE: &str =
     "UPDATE retraction SET remade = 1 WHERE instance = $1 AND from_micros = $2 AND to_micros = $3";
-pub(crate) const MINUTE_COUNT: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM minute LIMIT 1) AS some";
+pub(crate) const MINUTE_COUNT: &str = "SELECT COUNT(*) FROM (SELECT start_seconds FROM minute LIMIT 1) AS beginning";
 pub(crate) const FORWARD_MINUTE_ALL: &str = "INSERT INTO forward_minute (group_name, metric, start_seconds, turn) \
     SELECT group_name, metric, start_seconds, 1 FROM minute WHERE start_seconds > 0 \
     ON CONFLICT (group_name, metric, start_seconds) DO NOTHING";
