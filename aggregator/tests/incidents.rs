@@ -385,6 +385,7 @@ async fn judoscale_a_group_whose_round_panics_stops_no_other_and_is_told() {
             forecast: forecast::Options::default(),
             pool: forecast::Pool::default().only("level").with(Arc::new(Fragile)),
             authenticated: false,
+            raw_seconds: 86_400,
         },
         store,
         timeline.clone(),
