@@ -537,6 +537,9 @@ fn a_tenth_that_runs_out_of_credits_keeps_everybody() {
         facts.machines.iter_mut().filter(|it| it.place == Place::Shadow).for_each(|it| it.short_of_credits = true);
     });
     assert_eq!(check(&detach(1), &shadows, &Limits::default()), [], "of those that serve");
+    let nobody = changed(|facts| facts.machines.retain(|machine| machine.place == Place::Shadow));
+    let said = check(&terminate(&["s-0"]), &nobody, &Limits::default());
+    assert!(said.iter().all(|refusal| !matches!(refusal, Refusal::OutOfCredits { .. })), "{said:?}");
     assert_eq!(check(&Change::Launch { count: 1 }, &short(40), &Limits::default()), [], "more are welcome");
 }
 

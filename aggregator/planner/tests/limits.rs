@@ -235,6 +235,13 @@ fn a_tenth_that_runs_out_of_credits_keeps_everybody() {
     assert_eq!(detached(&made(&policy(), &short(&["i-99"]))).len(), 6);
     let larger = changed(short(&["i-3"]), |it| it.inventory.instances.push(instance("i-10", InstanceMode::Serving)));
     assert!(!made(&policy(), &larger).holds.contains(&Hold::OutOfCredits { instances: 1 }));
+    // What a shadow has left says nothing of those that serve, and nobody is no tenth of nobody.
+    let elsewhere = changed(short(&["s-1"]), |it| {
+        it.inventory.instances.push(Instance { shadow: Some(shadow()), ..instance("s-1", InstanceMode::Shadow) });
+    });
+    assert_eq!(made(&policy(), &elsewhere).holds, []);
+    let nobody = changed(short(&[]), |it| it.inventory.instances.clear());
+    assert!(made(&policy(), &nobody).holds.iter().all(|hold| !matches!(hold, Hold::OutOfCredits { .. })));
     // Whoever is needed comes all the same.
     let busy = changed(short(&["i-3"]), |it| *cpu(it) = measured(900.0, 10.0, 900.0));
     assert_eq!(launched(&made(&policy(), &busy)), 5);
