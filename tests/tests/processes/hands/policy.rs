@@ -34,7 +34,8 @@ fn answer(action: &str, inner: &str) -> Fault {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_policies_grant_what_is_sent_and_nothing_else() -> anyhow::Result<()> {
     let world = World::new().await?;
-    let members = world.cloud.template_group("web", 3, &["us-east-1a"]).await?;
+    // Burstable, so that its credits are asked for.
+    let members = world.cloud.template_group_of("web", "t3.medium", 3, &["us-east-1a"]).await?;
     world.cloud.group("old", 1).await?;
     let vpc = inner(&world.cloud.call("ec2", &[("Action", "DescribeVpcs")]).await?, "vpcId").context("a VPC")?;
     let make = [("Action", "CreateTargetGroup"), ("Name", "t"), ("Protocol", "HTTP"), ("Port", "80"), ("VpcId", &vpc)];
@@ -52,6 +53,7 @@ async fn the_policies_grant_what_is_sent_and_nothing_else() -> anyhow::Result<()
         let service = |call: &Call| match call.field("Version") {
             "2016-11-15" => "ec2",
             "2015-12-01" => "elasticloadbalancing",
+            "2010-08-01" => "cloudwatch",
             _ => "autoscaling",
         };
         calls.iter().map(|call| format!("{}:{}", service(call), call.action)).collect()
