@@ -83,7 +83,7 @@ fn minute(world: &mut World, case: Case, now: i64, load: f64, memory: &mut Memor
     let (plan, next) = planner::plan(now, &policy, &evidence, memory);
     let memory = std::mem::replace(memory, next);
     let fleet = checker::Fleet { groups: 1, machines: 200, ..checker::Fleet::default() };
-    let (source, last_week, version) = (Some("simulated"), BTreeMap::new(), observed.version.clone());
+    let (source, last_week, version) = (Some("simulated"), BTreeMap::new(), observed.version);
     let planned = Planned { plan, policy, evidence, memory, last_week, fleet, source, version };
     world.act(&planned, now);
 }

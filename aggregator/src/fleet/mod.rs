@@ -207,7 +207,8 @@ pub struct CpuCredits {
 impl CpuCredits {
     /// Whether they would not last for so many hours at what is spent now, were none earned. What is no number does not last.
     pub fn end_within(self, hours: f64) -> bool {
-        !(self.balance >= self.spent_per_hour * hours)
+        let needed = self.spent_per_hour * hours;
+        self.balance < needed || self.balance.is_nan() || needed.is_nan()
     }
 }
 

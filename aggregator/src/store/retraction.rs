@@ -26,13 +26,16 @@ pub struct Retraction {
     pub reason: String,
 }
 
+/// First and last time of each, µs since the Unix epoch.
+type Spans = Vec<(i64, i64)>;
+
 /// All retractions of a store, in memory for the question asked of every sample. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Retractions(Arc<RwLock<HashMap<Id, Vec<(i64, i64)>>>>);
+pub(super) struct Retractions(Arc<RwLock<HashMap<Id, Spans>>>);
 
 impl Retractions {
     pub(super) async fn read(pool: &SqlitePool) -> Result<Self, StoreError> {
-        let mut all = HashMap::<Id, Vec<(i64, i64)>>::new();
+        let mut all = HashMap::<Id, Spans>::new();
         for row in sqlx::query(sql::RETRACTION_READ).fetch_all(pool).await? {
             let found = retraction(&row)?;
             all.entry(found.instance).or_default().push((found.from_micros, found.to_micros));

@@ -114,8 +114,11 @@ fn place(config: &InfluxDb) -> Place<'_> {
     }
 }
 
+/// Names and values of one kind.
+type Fields<V> = Vec<(&'static str, V)>;
+
 /// The values of a sample that can be written safely: floats, and whole numbers.
-fn fields(stored: &Stored) -> (Vec<(&'static str, f64)>, Vec<(&'static str, i64)>) {
+fn fields(stored: &Stored) -> (Fields<f64>, Fields<i64>) {
     let sample = &stored.sample;
     let network = sample.network.as_ref();
     let floats = [
