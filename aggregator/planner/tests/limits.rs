@@ -236,8 +236,10 @@ fn a_tenth_that_runs_out_of_credits_keeps_everybody() {
     let larger = changed(short(&["i-3"]), |it| it.inventory.instances.push(instance("i-10", InstanceMode::Serving)));
     assert!(!made(&policy(), &larger).holds.contains(&Hold::OutOfCredits { instances: 1 }));
     // What a shadow has left says nothing of those that serve, and nobody is no tenth of nobody.
-    let elsewhere = changed(short(&["s-1"]), |it| {
-        it.inventory.instances.push(Instance { shadow: Some(shadow()), ..instance("s-1", InstanceMode::Shadow) });
+    let elsewhere = changed(short(&["s-1", "s-2"]), |it| {
+        for name in ["s-1", "s-2"] {
+            it.inventory.instances.push(Instance { shadow: Some(shadow()), ..instance(name, InstanceMode::Shadow) });
+        }
     });
     assert_eq!(made(&policy(), &elsewhere).holds, []);
     let nobody = changed(short(&[]), |it| it.inventory.instances.clear());
