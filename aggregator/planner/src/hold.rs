@@ -171,6 +171,52 @@ pub enum Disagreement {
 }
 
 impl Hold {
+    /// Whether it doubts the evidence, or a person says stop. The others say that we may not act, or how fast: there another one acts.
+    pub const fn doubts_evidence(&self) -> bool {
+        match self {
+            Self::NoEvidence { .. }
+            | Self::StaleSamples { .. }
+            | Self::Incomplete { .. }
+            | Self::Saturated { .. }
+            | Self::StaleInventory { .. }
+            | Self::PartialInventory
+            | Self::NoForecast { .. }
+            | Self::LowTrust { .. }
+            | Self::ShortHorizon { .. }
+            | Self::WarmUp { .. }
+            | Self::Surprise { .. }
+            | Self::Deploying
+            | Self::ClockJump
+            | Self::CommonCause
+            | Self::Hung { .. }
+            | Self::Stolen { .. }
+            | Self::OutOfCredits { .. }
+            | Self::NeverReady { .. }
+            | Self::UnauthenticatedEvidence
+            | Self::Paused => true,
+            Self::BaselineInDoubt { .. }
+            | Self::WithoutBaseline { .. }
+            | Self::NotOwner
+            | Self::ForeignScaleIn
+            | Self::Untold
+            | Self::LaunchesFailing
+            | Self::BackOff { .. }
+            | Self::Unpriced { .. }
+            | Self::CarriesTooMuch { .. }
+            | Self::ClaimedGroup
+            | Self::AtMinimum { .. }
+            | Self::AtMaximum { .. }
+            | Self::LaunchCapped { .. }
+            | Self::Protected { .. }
+            | Self::Warming { .. }
+            | Self::Changing
+            | Self::Paced { .. }
+            | Self::BudgetSpent { .. }
+            | Self::SmallChange { .. }
+            | Self::ShadowDisagrees { .. } => false,
+        }
+    }
+
     /// The bare word, for lists, labels and metrics.
     pub const fn word(&self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 
 use planner::policy::Mode;
 
-use super::service::Handle;
+use super::handle::Handle;
 use crate::clock::Now;
 use crate::observe::Timeline;
 use crate::shadow::{Origin, ShadowSession};

@@ -4,11 +4,10 @@
 //! for another's cloud; the executor itself is moved by this one loop alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foreshadow_proto::convert::Id;
-use planner::demand::InstanceMode;
 use planner::plan::{Plan, Step};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -16,18 +15,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::aftermath::Aftermath;
 use super::call::{self, Fresh};
-use super::control::Control;
-use super::executor::{Executor, Next, Outlook, Seen};
+use super::executor::{Executor, Next};
+use super::handle::{Handle, Shared};
 use super::hold;
 use super::intents::{Intents, Line};
 use super::journal::{Effect, Event, Intent, Settled};
-use super::leads::{Kind, Lead, Leads};
+use super::leads::Kind;
 use super::overdue::{self, Overdue};
-use super::reaper::{self, Reaper, Stranded};
-use super::verdicts::{self, Planned, Verdict};
+use super::reaper::{self, Reaper};
+use super::verdicts::{self, Planned};
 use crate::clock::Clock;
-use crate::decision::{Decision, DecisionLog};
-use crate::fleet::{Called, Fleet, Found, Outside, Reach, RunState, Token, UNTIL_TAG};
+use crate::decision::DecisionLog;
+use crate::fleet::{Called, Fleet, Found, Reach, Token};
 use crate::leash::Leash;
 use crate::observe::{Hint, Timeline};
 use crate::shadow::{Sessions, ShadowSession};
@@ -46,186 +45,6 @@ const REAP_EVERY: Duration = Duration::from_secs(600);
 /// What the checker said holds for this long, seconds by the clock that runs while the process stands still: tags are set
 /// within it (two calls of twenty seconds at most), and a later call would be by a picture that is gone.
 const SAID_FOR: i64 = 45;
-
-/// What the rounds and the API ask and tell. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Handle(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    executor: Mutex<Executor>,
-    leads: Mutex<Leads>,
-    leash: Leash,
-    intents: Intents,
-    decisions: DecisionLog,
-    installation: StoreId,
-    fleets: Vec<Arc<dyn Fleet>>,
-    plans: mpsc::Sender<Planned>,
-    /// By source: who is stranded there, by the latest look.
-    stranded: Mutex<BTreeMap<&'static str, Vec<Stranded>>>,
-}
-
-impl Handle {
-    fn executor(&self) -> MutexGuard<'_, Executor> {
-        self.0.executor.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn leads(&self) -> MutexGuard<'_, Leads> {
-        self.0.leads.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn control(&self) -> &Control {
-        self.0.leash.control()
-    }
-
-    /// Which limits hold.
-    pub fn leash(&self) -> &Leash {
-        &self.0.leash
-    }
-
-    /// Safety windows that changed hold from now on.
-    pub fn follow_safety(&self) {
-        self.executor().set_limits(self.0.leash.safety());
-    }
-
-    /// Leave to go below last week's need holds from now on.
-    pub fn follow_leaves(&self) {
-        self.executor().set_leaves(self.control().leaves());
-    }
-
-    pub fn intents(&self) -> &Intents {
-        &self.0.intents
-    }
-
-    pub fn decisions(&self) -> &DecisionLog {
-        &self.0.decisions
-    }
-
-    /// Writes down a plan with everything it was made from and judged by; durable on return.
-    pub async fn record(&self, planned: &Planned) -> Result<(), sqlx::Error> {
-        let decision = {
-            let executor = self.executor();
-            Decision::of(planned, *executor.limits(), executor.judged(planned, self.reach(planned.source)))
-        };
-        self.0.decisions.write(&decision).await
-    }
-
-    /// The source called `name`, if it can act.
-    pub fn fleet(&self, name: Option<&str>) -> Option<&Arc<dyn Fleet>> {
-        let acts = |fleet: &Arc<dyn Fleet>| self.0.leash.reach(fleet.name(), fleet.reach()) != Reach::None;
-        self.0.fleets.iter().find(|fleet| Some(fleet.name()) == name && acts(fleet))
-    }
-
-    /// The name under which this installation owns groups.
-    pub fn owner(&self) -> String {
-        self.0.installation.to_string()
-    }
-
-    /// What the planner must reckon with. Tells the ledger what the inventory shows, and ends the lead
-    /// times of those that serve by now (with the time since when, seconds).
-    pub async fn outlook(
-        &self,
-        group: &Id,
-        seen: &Seen,
-        known: &BTreeMap<Id, InstanceMode>,
-        serving: &[(Id, i64)],
-        now: i64,
-    ) -> Outlook {
-        let outlook = self.executor().outlook(group, seen, known, now);
-        let measured: Vec<_> = {
-            let mut leads = self.leads();
-            for (instance, called) in &outlook.arrived {
-                leads.called(std::slice::from_ref(instance), Kind::Launch, *called);
-            }
-            let ended = serving.iter().filter_map(|(instance, since)| {
-                let (kind, seconds) = leads.serves(group, instance, *since)?;
-                Some((instance, kind, seconds, *since))
-            });
-            ended.collect()
-        };
-        for (instance, kind, seconds, since) in measured {
-            tracing::info!(%instance, %group, kind = kind.word(), seconds, "lead time");
-            if let Err(error) = self.0.intents.write_lead(group, instance, kind, seconds, since).await {
-                tracing::warn!(%error, "a lead time cannot be written");
-            }
-        }
-        outlook
-    }
-
-    /// What the checker says of a plan's steps by the evidence they were made from.
-    pub fn judge(&self, planned: &Planned) -> Vec<Verdict> {
-        self.executor().judge(planned, self.reach(planned.source))
-    }
-
-    /// How far the source called `name` reaches.
-    pub fn reach(&self, name: Option<&str>) -> Reach {
-        self.fleet(name).map_or(Reach::None, |fleet| self.0.leash.reach(fleet.name(), fleet.reach()))
-    }
-
-    /// Hands a plan over to be carried out as far as its group's mode permits. It is never waited for.
-    pub fn offer(&self, planned: Planned) {
-        if let Err(error) = self.0.plans.try_send(planned) {
-            tracing::warn!(%error, "a plan is dropped: too many wait");
-        }
-    }
-
-    /// The tags of a shadow of ours follow its lease: they are what a reaper of another time goes by, and
-    /// what the acting policy at AWS permits a termination by.
-    pub async fn follow_lease(&self, session: &ShadowSession, source: Option<&str>) {
-        let Some(fleet) = self.fleet(source) else { return };
-        let instance = std::slice::from_ref(&session.instance);
-        let tagged = match session.ended {
-            None => self.mark_lease(session, source).await,
-            Some(_) => call::untag(&**fleet, instance).await.map_err(|error| error.to_string()),
-        };
-        if let Err(error) = tagged {
-            tracing::warn!(error, instance = %session.instance, "the tags of a lease cannot follow it");
-        }
-    }
-
-    /// Says on the instance itself that it stands under our lease; a source that cannot act has nowhere to say it.
-    pub async fn mark_lease(&self, session: &ShadowSession, source: Option<&str>) -> Result<(), String> {
-        let Some(fleet) = self.fleet(source) else { return Ok(()) };
-        let instance = std::slice::from_ref(&session.instance);
-        call::lease(&**fleet, &session.group, instance, &self.owner(), session.until).await
-    }
-
-    /// Instances that carry a lease which is over and that no plan will ever end.
-    pub fn stranded(&self) -> Vec<Stranded> {
-        let stranded = self.0.stranded.lock().unwrap_or_else(PoisonError::into_inner);
-        stranded.values().flatten().cloned().collect()
-    }
-
-    fn set_stranded(&self, source: &'static str, found: Vec<Stranded>) {
-        let mut stranded = self.0.stranded.lock().unwrap_or_else(PoisonError::into_inner);
-        for new in found.iter().filter(|new| !stranded.get(source).is_some_and(|known| known.contains(*new))) {
-            tracing::error!(instance = %new.instance, why = new.why, "a shadow is stranded: it runs on, and costs");
-        }
-        stranded.insert(source, found);
-        let all = stranded.values().map(Vec::len).sum::<usize>();
-        metrics::gauge!("foreshadow_stranded_shadows").set(f64::from(u32::try_from(all).unwrap_or(u32::MAX)));
-    }
-
-    /// Marks who was taken over as ours in the cloud, if it still is what it was: running, alone, under a lease.
-    /// `until`: the end of its new lease, seconds since the Unix epoch.
-    pub async fn take_stranded(&self, fleet: &dyn Fleet, group: &Id, instance: &Id, until: i64) -> Result<(), String> {
-        let one = std::slice::from_ref(instance);
-        let shown = fleet.outside(group, one).await.map_err(|error| error.to_string())?;
-        let fits = |it: &&Outside| it.instance == *instance && it.group.is_none() && it.state == RunState::Running;
-        if !shown.iter().find(fits).is_some_and(|it| it.tags.contains_key(UNTIL_TAG)) {
-            return Err(format!("{instance} does not run alone under a lease any more: nothing was taken over"));
-        }
-        call::lease(fleet, group, one, &self.owner(), until).await?;
-        let mut stranded = self.0.stranded.lock().unwrap_or_else(PoisonError::into_inner);
-        stranded.values_mut().for_each(|found| found.retain(|it| it.instance != *instance));
-        Ok(())
-    }
-
-    /// A lead time of a group; `otherwise` until enough were measured.
-    pub fn lead(&self, group: &Id, kind: Kind, otherwise: u32) -> Lead {
-        self.leads().lead(group, kind, otherwise)
-    }
-}
 
 /// Carries plans out until it is told to stop.
 #[derive(Debug)]
@@ -297,7 +116,7 @@ impl Service {
         let (sender, plans) = mpsc::channel(PLANS_WAITING);
         // An alarm needs them before there is anything to tell.
         metrics::gauge!("foreshadow_stranded_shadows").set(0.0);
-        let handle = Handle(Arc::new(Shared {
+        let handle = Handle::of(Shared {
             executor: Mutex::new(executor),
             leads: Mutex::new(leads),
             leash,
@@ -307,7 +126,7 @@ impl Service {
             fleets,
             plans: sender,
             stranded: Mutex::default(),
-        }));
+        });
         let mut service = Self {
             handle,
             plans,
@@ -349,7 +168,7 @@ impl Service {
                     self.overdue().await;
                 }
                 _ = expire.tick() => {
-                    if let Err(error) = self.handle.0.intents.expire(self.clock.wall_seconds()).await {
+                    if let Err(error) = self.handle.intents().expire(self.clock.wall_seconds()).await {
                         tracing::warn!(%error, "old intents cannot be dropped");
                     }
                 }
@@ -362,7 +181,7 @@ impl Service {
                         self.handle.owner(), self.sessions.clone(), self.timeline.clone(), self.clock.clone(),
                         self.handle.control().clone(), moving,
                     );
-                    let (handle, fleets) = (self.handle.clone(), self.handle.0.fleets.clone());
+                    let (handle, fleets) = (self.handle.clone(), self.handle.fleets().to_vec());
                     self.tasks.spawn(async move {
                         for fleet in fleets.iter().filter(|fleet| handle.reach(Some(fleet.name())) != Reach::None) {
                             if let Some(stranded) = reaper.look(&**fleet).await {
@@ -448,7 +267,7 @@ impl Service {
         let now_known: Vec<(Intent, Result<Fresh, String>)> = now_known;
         for (intent, fresh) in now_known {
             // It is older than this plan: who owns the group is asked again.
-            let owns = self.handle.0.intents.lease().await.is_ok_and(|epoch| epoch == self.handle.executor().epoch());
+            let owns = self.handle.owns().await;
             self.judge(intent, fresh, owns).await;
         }
         self.advance(&group).await;
@@ -527,7 +346,7 @@ impl Service {
                 if let Some(planned) = planned.filter(|planned| planned.plan.generation == intent.generation) {
                     handle.record(&planned).await?;
                 }
-                handle.0.intents.write(&intent, &reason).await
+                handle.intents().write(&intent, &reason).await
             };
             Came::Event(match written.await {
                 Ok(()) => Event::Written(intent.token),
@@ -562,7 +381,7 @@ impl Service {
                 Some(fleet) => call::describe(&*fleet, &intent, &handle.owner()).await,
                 None => Err("no source that can act knows the group".to_owned()),
             };
-            let owns = handle.0.intents.lease().await.is_ok_and(|epoch| epoch == handle.executor().epoch());
+            let owns = handle.owns().await;
             Came::Described(intent, fresh, owns)
         });
     }
@@ -604,12 +423,12 @@ impl Service {
         let said_at = clock.now().boot;
         self.spawn(intent.token.clone(), async move {
             let still = async {
-                let owns = handle.0.intents.lease().await.is_ok_and(|epoch| epoch == handle.executor().epoch());
+                let owns = handle.owns().await;
                 let standing = handle.control().standing(&intent.group);
                 verdicts::still(&intent.action, &standing, owns, clock.now().boot - said_at, SAID_FOR)
             };
             // What cannot be told after a crash is not done.
-            let sent = handle.0.intents.sent(&intent.token, clock.wall_seconds()).await;
+            let sent = handle.intents().sent(&intent.token, clock.wall_seconds()).await;
             let outcome = match fleet {
                 _ if sent.is_err() => Called::Withheld { why: "that it is sent cannot be written down".to_owned() },
                 Some(fleet) => call::carry_out(&*fleet, &intent, &handle.owner(), until, still).await,
@@ -633,7 +452,7 @@ impl Service {
 
     async fn settle(&mut self, intent: Intent, settled: Settled) {
         let now = self.clock.wall_seconds();
-        if let Err(error) = self.handle.0.intents.settle(&intent.token, &settled, now).await {
+        if let Err(error) = self.handle.intents().settle(&intent.token, &settled, now).await {
             // After a restart what became of it is found out by describing.
             tracing::error!(%error, token = %intent.token, "what became of an intent cannot be written");
         }

@@ -220,48 +220,11 @@ pub fn last_word(
 /// Whether what a plan holds for forbids to take anybody away, whoever decided it. The others say how many may go, or that what
 /// is under way is to be seen first.
 const fn forbids(hold: &Hold) -> bool {
-    match hold {
-        Hold::NoEvidence { .. }
-        | Hold::StaleSamples { .. }
-        | Hold::Incomplete { .. }
-        | Hold::Saturated { .. }
-        | Hold::StaleInventory { .. }
-        | Hold::PartialInventory
-        | Hold::NoForecast { .. }
-        | Hold::LowTrust { .. }
-        | Hold::ShortHorizon { .. }
-        | Hold::WarmUp { .. }
-        | Hold::Surprise { .. }
-        | Hold::Paused
-        | Hold::NotOwner
-        | Hold::Deploying
-        | Hold::ForeignScaleIn
-        | Hold::Untold
-        | Hold::ClockJump
-        | Hold::CommonCause
-        | Hold::LaunchesFailing
-        | Hold::Hung { .. }
-        | Hold::Stolen { .. }
-        | Hold::OutOfCredits { .. }
-        | Hold::NeverReady { .. }
-        | Hold::UnauthenticatedEvidence
-        | Hold::ClaimedGroup => true,
-        Hold::BaselineInDoubt { .. }
-        | Hold::WithoutBaseline { .. }
-        | Hold::BackOff { .. }
-        | Hold::AtMinimum { .. }
-        | Hold::AtMaximum { .. }
-        | Hold::LaunchCapped { .. }
-        | Hold::Protected { .. }
-        | Hold::Warming { .. }
-        | Hold::Changing
-        | Hold::Paced { .. }
-        | Hold::BudgetSpent { .. }
-        | Hold::Unpriced { .. }
-        | Hold::CarriesTooMuch { .. }
-        | Hold::SmallChange { .. }
-        | Hold::ShadowDisagrees { .. } => false,
-    }
+    let another_acts = matches!(
+        hold,
+        Hold::NotOwner | Hold::ForeignScaleIn | Hold::Untold | Hold::LaunchesFailing | Hold::ClaimedGroup
+    );
+    another_acts || hold.doubts_evidence()
 }
 
 /// How many the latest plan needs, by whatever asks for most; `None` while it does not know.
@@ -507,9 +470,19 @@ pub(super) mod tests {
         let metric = Metric::Cpu;
         let surprise = Hold::Surprise { metric, demand: 1.0, expected_at_least: 9.0 };
         let trust = Hold::LowTrust { metric, trust: 0.1, minimum: 0.5 };
-        for hold in
-            [Hold::ClockJump, surprise, Hold::Deploying, Hold::ForeignScaleIn, Hold::Untold, Hold::NotOwner, trust]
-        {
+        let credits = Hold::OutOfCredits { instances: 1 };
+        for hold in [
+            Hold::ClockJump,
+            surprise,
+            trust,
+            credits,
+            Hold::Deploying,
+            Hold::ForeignScaleIn,
+            Hold::Untold,
+            Hold::NotOwner,
+            Hold::LaunchesFailing,
+            Hold::ClaimedGroup,
+        ] {
             planned.plan.holds = vec![hold];
             let said = word(&planned, away());
             assert!(matches!(&said[..], [one] if one.contains("plan 2, newer than the 1")), "{said:?}");

@@ -45,7 +45,7 @@ pub(super) fn scaled_to(
         }
         _ => 0,
     });
-    let doubted = plan.holds.iter().any(is_doubt);
+    let doubted = plan.holds.iter().any(Hold::doubts_evidence);
     let (out, inward) = (out.max().unwrap_or_default(), inward.min().unwrap_or_default());
     let inward = if doubted || out > 0 { 0 } else { inward };
     let lead = i64::from(policy.launch_lead_seconds);
@@ -62,52 +62,6 @@ fn highest(now: i64, policy: &Policy, evidence: &Evidence, metric: Metric, confi
     let steps = (path.step_of(now)?..).take_while(|step| path.step_of(until).is_none_or(|last| *step <= last));
     let demand = steps.map_while(|step| path.demand(step, confidence)).reduce(f64::max)?;
     Some(need_of(policy, evidence, metric, *target, demand))
-}
-
-/// Whether a hold doubts the evidence. The others say that we may not act, or how fast: there another one acts.
-const fn is_doubt(hold: &Hold) -> bool {
-    match hold {
-        Hold::NoEvidence { .. }
-        | Hold::StaleSamples { .. }
-        | Hold::Incomplete { .. }
-        | Hold::Saturated { .. }
-        | Hold::StaleInventory { .. }
-        | Hold::PartialInventory
-        | Hold::NoForecast { .. }
-        | Hold::LowTrust { .. }
-        | Hold::ShortHorizon { .. }
-        | Hold::WarmUp { .. }
-        | Hold::Surprise { .. }
-        | Hold::Deploying
-        | Hold::ClockJump
-        | Hold::CommonCause
-        | Hold::Hung { .. }
-        | Hold::Stolen { .. }
-        | Hold::OutOfCredits { .. }
-        | Hold::NeverReady { .. }
-        | Hold::UnauthenticatedEvidence
-        | Hold::Paused => true,
-        Hold::BaselineInDoubt { .. }
-        | Hold::WithoutBaseline { .. }
-        | Hold::NotOwner
-        | Hold::ForeignScaleIn
-        | Hold::Untold
-        | Hold::LaunchesFailing
-        | Hold::BackOff { .. }
-        | Hold::Unpriced { .. }
-        | Hold::CarriesTooMuch { .. }
-        | Hold::ClaimedGroup
-        | Hold::AtMinimum { .. }
-        | Hold::AtMaximum { .. }
-        | Hold::LaunchCapped { .. }
-        | Hold::Protected { .. }
-        | Hold::Warming { .. }
-        | Hold::Changing
-        | Hold::Paced { .. }
-        | Hold::BudgetSpent { .. }
-        | Hold::SmallChange { .. }
-        | Hold::ShadowDisagrees { .. } => false,
-    }
 }
 
 #[cfg(test)]

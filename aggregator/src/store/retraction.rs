@@ -26,7 +26,7 @@ pub struct Retraction {
     pub reason: String,
 }
 
-/// First and last time of each, µs since the Unix epoch.
+/// From when, and before when, of each retraction of an instance, µs since the Unix epoch.
 type Spans = Vec<(i64, i64)>;
 
 /// All retractions of a store, in memory for the question asked of every sample. Cheap to clone.

@@ -44,12 +44,19 @@ impl AwsFleet {
             let is_due = |id: &&str| known.get(*id).is_none_or(|(at, _)| now - *at >= PERIOD * 1_000_000);
             burstable.iter().copied().filter(|id| ask && is_due(id)).collect()
         };
+        let mut failed = None;
         for instances in wanted.chunks(METRICS_PER_CALL / METRICS.len()) {
-            // Where nobody answers, which takes long, it is not asked for at every look either.
-            let heard = self.measured(instances, now.div_euclid(1_000_000)).await;
+            // Where nobody answers, which takes long, nobody is asked again for the others, nor at every look.
+            let heard = match failed.take() {
+                Some(problem) => Err(problem),
+                None => self.measured(instances, now.div_euclid(1_000_000)).await,
+            };
             let of = |id: &str| heard.as_ref().map(|heard| heard.get(id).copied()).map_err(Clone::clone);
-            let mut known = self.credits.lock().unwrap_or_else(PoisonError::into_inner);
-            known.extend(instances.iter().map(|id| ((*id).to_owned(), (now, of(id)))));
+            self.credits
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(instances.iter().map(|id| ((*id).to_owned(), (now, of(id)))));
+            failed = heard.err();
         }
         let known = self.credits.lock().unwrap_or_else(PoisonError::into_inner);
         let heard = || burstable.iter().filter_map(|id| Some((*id, &known.get(*id)?.1)));

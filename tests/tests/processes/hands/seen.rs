@@ -145,6 +145,23 @@ async fn credits_of_burstable_instances_are_asked_for_every_five_minutes_and_of_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_many_burstable_instances_one_call_that_fails_is_enough() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    world.cloud.group("old", 1).await?;
+    // More than one call asks for.
+    world.cloud.template_group_of("web", "t3.medium", 170, &["us-east-1a"]).await?;
+    let asked = || world.proxy.calls().iter().filter(|call| call.action == "GetMetricData").count();
+    world.proxy.next("GetMetricData", [Fault::Error { status: 403, code: "AccessDenied" }]);
+    let inventory = world.fleet.describe().await?;
+    assert!(inventory.complete && inventory.problems.iter().any(|it| it.contains("CPU credits are not known")));
+    assert_eq!(asked(), 1);
+    world.clock.skip(301);
+    world.fleet.describe().await?;
+    assert_eq!(asked(), 3, "both are asked for again");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_target_group_that_still_sends_is_seen_and_one_that_cannot_be_asked_is_not_known() -> anyhow::Result<()> {
     let world = World::new().await?;
     let members = world.cloud.template_group("web", 2, &["us-east-1a"]).await?;
