@@ -85,6 +85,18 @@ impl Cloud {
         Ok(ids.map(str::to_owned).collect())
     }
 
+    /// Ids of those that its load balancer would send to: not who stands in standby.
+    pub async fn serving(&self, name: &str) -> anyhow::Result<Vec<String>> {
+        let text = self
+            .call("autoscaling", &[("Action", "DescribeAutoScalingGroups"), ("AutoScalingGroupNames.member.1", name)])
+            .await?;
+        let instances = text.split_once("<Instances>").and_then(|(_, rest)| rest.split_once("</Instances>"));
+        let each = instances.map_or("", |(instances, _)| instances).split("<member>");
+        let serving = each.filter(|each| each.contains("<LifecycleState>InService<"));
+        let ids = serving.filter_map(|each| each.split("<InstanceId>").nth(1)?.split('<').next());
+        Ok(ids.map(str::to_owned).collect())
+    }
+
     /// Takes one instance out of its group; it goes on running.
     pub async fn detach(&self, group: &str, instance: &str) -> anyhow::Result<()> {
         let fields = [

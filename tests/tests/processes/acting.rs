@@ -147,9 +147,9 @@ impl World {
         self.load.lock().unwrap_or_else(PoisonError::into_inner).points = points;
     }
 
-    /// The load balancer sends to whoever is in the group now, and who is new gets an agent.
+    /// The load balancer sends to whoever is in service now, and who is new gets an agent.
     async fn balance(&mut self) -> anyhow::Result<BTreeSet<String>> {
-        let members: BTreeSet<String> = self.cloud.members("web").await?.into_iter().collect();
+        let members: BTreeSet<String> = self.cloud.serving("web").await?.into_iter().collect();
         let mut load = self.load.lock().unwrap_or_else(PoisonError::into_inner);
         load.members.clone_from(&members);
         for instance in &members {
