@@ -4,8 +4,8 @@ use foreshadow_proto::convert::{Id, NetworkRates, Sample, StreamId};
 
 /// Of a sample, that is: what the peers are sent. Ours keeps clocks, sequence and two more beside them.
 pub const VALUES: usize = 8;
-/// Start of an hour, seconds since the Unix epoch.
-pub const START: i64 = 1_799_996_400;
+/// Start of an hour, seconds since the Unix epoch; long past, since VictoriaMetrics drops what is of days to come.
+pub const START: i64 = 1_735_689_600;
 
 /// Samples a second apart.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use foreshadow::clock::SystemClock;
+use foreshadow::clock::{Clock as _, SystemClock};
 use foreshadow::store::{Arrival, Embedded, Minute, Options, SampleStore as _};
 use foreshadow_proto::convert::{Id, Sample};
 use foreshadow_tests::machine::cpu_time;
@@ -20,6 +20,11 @@ const KEPT: Duration = Duration::from_secs(10 * 365 * 86_400);
 async fn open(directory: &Path) -> anyhow::Result<Embedded> {
     let options = Options { directory: directory.to_owned(), raw_retention: KEPT, minute_retention: KEPT };
     Ok(Embedded::open(options, Arc::new(SystemClock), [7; 16]).await?)
+}
+
+/// When every hour has settled, µs since the epoch.
+fn settled_at() -> i64 {
+    SystemClock.wall_micros() + 2 * 3_600_000_000
 }
 
 fn used() -> anyhow::Result<f64> {
@@ -57,7 +62,7 @@ pub async fn keep(corpus: &Corpus, batch: usize) -> anyhow::Result<Kept> {
         written += used()? - before;
     }
     let before = used()?;
-    store.maintain((START + 86_400) * 1_000_000).await?;
+    store.maintain(settled_at()).await?;
     let settled = used()? - before;
     store.close().await;
     drop(store);
@@ -109,7 +114,7 @@ pub async fn mean(week: &Week) -> anyhow::Result<Vec<Mean>> {
     }
     store.put_minutes(&minutes).await?;
     let end = START + 60 * i64::try_from(week.minutes)?;
-    store.maintain((end + 86_400) * 1_000_000).await?;
+    store.maintain(settled_at()).await?;
 
     let before = used()?;
     let rolled = store.minutes(&group, "cpu", START, end).await?;
