@@ -647,6 +647,7 @@ fn an_amount_is_judged_in_its_own_unit() {
         Load { gross: None, ..requests(0.0) },
         Load { certain: false, ..requests(0.0) },
         Load { baseline: 1.0, ..requests(0.0) },
+        Load { baseline: 1.0, target: 50.0, ..requests(0.0) },
         Load { target: f64::INFINITY, ..requests(0.0) },
         Load { target: 0.0, ..requests(0.0) },
         Load { amount: false, ..requests(0.0) },
