@@ -221,7 +221,7 @@ mod tests {
         let first = of_group(&serving, 0).expect("told");
         assert!((first.gross_mean - 250.0).abs() < 1e-9 && (first.gross_maximum - 400.0).abs() < 1e-9, "{first:?}");
         assert_eq!((first.serving, first.reporting, first.lower_bound, first.weight), (2, 2, false, 2.0));
-        assert_eq!(of_group(&serving, 120), None, "absent is not zero");
+        assert_eq!(of_group(&serving, 180), None, "absent is not zero");
         let asleep = of_group(&[], 0).expect("a queue is there also when nobody serves");
         assert!(asleep.gross_mean > 0.0 && !asleep.is_imported());
         let parts = Series::from([
