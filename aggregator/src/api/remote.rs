@@ -9,6 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use foreshadow_proto::convert::Id;
 use prost::Message as _;
 
 use super::ApiState;
@@ -16,6 +17,7 @@ use super::ask::Asked;
 use super::problem::Problem;
 use crate::identity::{Caller, Role};
 use crate::ingest::remote::{Remote, Taken, WriteRequest};
+use crate::readings::{Reading, Subject};
 use crate::store::Arrival;
 
 /// Most of a request, packed and unpacked: Prometheus sends 2 000 samples at once, about 100 kB.
@@ -100,6 +102,13 @@ async fn keep(state: &ApiState, caller: &Caller, writers: &Arc<Mutex<Remote>>, t
         });
         arrival.samples.push(pushed.sample.clone());
     }
+    let told = tell(state, caller, &taken);
+    let undo = |error: &dyn std::error::Error| {
+        writers.lock().unwrap_or_else(PoisonError::into_inner).undo(&taken);
+        Problem::unavailable(error)
+    };
+    state.readings.write(&told.readings).await.map_err(|error| undo(&error))?;
+    stored += told.readings.len() as u64;
     for ((instance, _), arrival) in arrivals {
         let now = state.clock.wall_micros();
         if let Some(group) = taken.claims.get(&instance) {
@@ -107,15 +116,59 @@ async fn keep(state: &ApiState, caller: &Caller, writers: &Arc<Mutex<Remote>>, t
         }
         state.timeline.pushed(&instance, now);
         state.timeline.agent_proven(&instance, proven, now);
-        if let Err(error) = state.ingest.store(arrival).await {
-            writers.lock().unwrap_or_else(PoisonError::into_inner).undo(&taken);
-            return Err(Problem::unavailable(&error));
-        }
+        state.ingest.store(arrival).await.map_err(|error| undo(&error))?;
     }
     count("stored", stored);
-    count("not_theirs", foreign);
+    count("not_theirs", foreign + told.foreign);
+    count("rejected", told.rejected);
+    count("unnamed", told.unnamed);
     for (why, values) in &taken.left {
         count(why.word(), *values);
     }
     Ok(())
+}
+
+/// What can be kept of the values of declared metrics, and how many cannot, by why.
+#[derive(Default)]
+struct Telling {
+    readings: Vec<Reading>,
+    foreign: u64,
+    rejected: u64,
+    unnamed: u64,
+}
+
+fn tell(state: &ApiState, caller: &Caller, taken: &Taken) -> Telling {
+    let mut telling = Telling::default();
+    let now = state.clock.wall_micros();
+    for told in &taken.told {
+        let Ok(reading) = state.readings.check(told, now) else {
+            telling.rejected += 1;
+            continue;
+        };
+        if state.ingest.may_tell(&reading.subject, caller).is_err() {
+            telling.foreign += 1;
+            continue;
+        }
+        let known = match &reading.subject {
+            Subject::Group(group) => state.timeline.knows(group),
+            Subject::Instance(instance) => {
+                claim(state, caller, taken, instance, now);
+                state.timeline.placement(instance).is_some() || taken.claims.contains_key(instance)
+            }
+        };
+        if known { telling.readings.push(reading) } else { telling.unnamed += 1 }
+    }
+    telling
+}
+
+/// An instance that no source has is in the group that the label names, and is there as long as it is told of. Of one that a
+/// source has, a declared metric proves nothing.
+fn claim(state: &ApiState, caller: &Caller, taken: &Taken, instance: &Id, now: i64) {
+    let Some(group) = taken.claims.get(instance) else { return };
+    let placed = state.timeline.placement(instance).map(|placed| placed.group);
+    if placed.is_none_or(|group| state.timeline.source_of(&group).is_none()) {
+        state.timeline.claims(instance, group, now);
+        state.timeline.pushed(instance, now);
+        state.timeline.agent_proven(instance, !caller.open, now);
+    }
 }

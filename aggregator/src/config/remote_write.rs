@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use foreshadow_agent::reader::{Reader, Section, want};
+use foreshadow_proto::convert::Id;
+use planner::policy::Metric;
 use serde::Serialize;
 
-use super::one_of;
+use super::{Declared, Of, one_of};
 
 /// `[remote_write]`.
 #[derive(Debug, Clone, Serialize)]
@@ -24,6 +26,10 @@ pub struct RemoteWrite {
 #[derive(Debug, Clone, Serialize)]
 pub struct Mapping {
     pub gives: Gives,
+    /// Of what the value is; a declared metric may be of a group as a whole.
+    pub of: Of,
+    /// The group it is of, where no label names that.
+    pub group: Option<Id>,
     /// Series with these labels alone.
     pub labels: BTreeMap<String, String>,
     /// And with none of these.
@@ -49,6 +55,9 @@ pub enum Gives {
     OutBytes,
     InPackets,
     OutPackets,
+    /// A metric that is declared.
+    #[serde(untagged)]
+    Custom(Metric),
 }
 
 /// How an instance's series become one value.
@@ -71,10 +80,13 @@ impl Mapping {
     fn of(gives: Gives) -> Self {
         Self {
             gives,
+            of: Of::Instance,
+            group: None,
             labels: BTreeMap::new(),
             without: BTreeMap::new(),
             counter: false,
-            over: Over::Mean,
+            // A load of its own unit adds up.
+            over: if matches!(gives, Gives::Custom(_)) { Over::Sum } else { Over::Mean },
             scale: 1.0,
             offset: 0.0,
         }
@@ -107,7 +119,11 @@ fn node() -> BTreeMap<String, Mapping> {
 }
 
 /// `None` where the section is not there.
-pub(super) fn read(reader: &mut Reader, root: &mut Section<'_>) -> Option<RemoteWrite> {
+pub(super) fn read(
+    reader: &mut Reader,
+    root: &mut Section<'_>,
+    declared: &BTreeMap<Metric, Declared>,
+) -> Option<RemoteWrite> {
     let mut section = root.section(reader, "remote_write");
     if !section.is_present() {
         return None;
@@ -126,7 +142,7 @@ pub(super) fn read(reader: &mut Reader, root: &mut Section<'_>) -> Option<Remote
         read.metrics = node();
     }
     for (name, section) in section.sections(reader, "metric") {
-        if let Some(mapping) = mapping(reader, section) {
+        if let Some(mapping) = mapping(reader, section, declared, read.group_label.is_some()) {
             read.metrics.insert(name, mapping);
         }
     }
@@ -135,7 +151,12 @@ pub(super) fn read(reader: &mut Reader, root: &mut Section<'_>) -> Option<Remote
     Some(read)
 }
 
-fn mapping(reader: &mut Reader, mut section: Section<'_>) -> Option<Mapping> {
+fn mapping(
+    reader: &mut Reader,
+    mut section: Section<'_>,
+    declared: &BTreeMap<Metric, Declared>,
+    labelled: bool,
+) -> Option<Mapping> {
     use Gives::{
         CpuPercent, CpuStealPercent, InBytes, InPackets, MemoryAvailableBytes, MemoryTotalBytes, MemoryUsedBytes,
         OutBytes, OutPackets,
@@ -151,11 +172,32 @@ fn mapping(reader: &mut Reader, mut section: Section<'_>) -> Option<Mapping> {
         InPackets,
         OutPackets,
     ];
-    let gives = section.get(reader, "gives", |value| one_of(value, words));
+    let gives = section.get(reader, "gives", |value| {
+        let text = want::text(value)?;
+        let custom = declared.keys().find(|metric| metric.as_str() == text).copied().map(Gives::Custom);
+        custom.map_or_else(|| one_of(value, words), Ok).map_err(|problem| {
+            let own: Vec<&str> = declared.keys().map(|metric| metric.as_str()).collect();
+            let own = if own.is_empty() { "and no [metric.NAME] is declared".to_owned() } else { own.join(", ") };
+            format!("{problem}, {own}")
+        })
+    });
     if gives.is_none() && !section.has("gives") {
         section.fault(reader, "gives", "is missing: which of ours is it?");
     }
     let mut read = Mapping::of(gives.unwrap_or(CpuPercent));
+    read.group =
+        section.get(reader, "group", |value| Id::new("group", &want::text(value)?).map_err(|error| error.to_string()));
+    if let Gives::Custom(metric) = read.gives
+        && let Some(metric) = declared.get(&metric)
+    {
+        read.of = metric.of;
+    }
+    if read.of == Of::Group && read.group.is_none() && !labelled && !section.has("group") {
+        section.fault(reader, "gives", "is told of a group: set group here, or remote_write.group_label");
+    }
+    if read.of == Of::Instance && read.group.is_some() {
+        section.fault(reader, "group", "is for metrics that are told of a group; this one is told of each instance");
+    }
     read.labels = section.map(reader, "labels", |_, value| want::text(value)).unwrap_or_default().into_iter().collect();
     let without = section.map(reader, "without", |_, value| want::text(value));
     read.without = without.unwrap_or_default().into_iter().collect();
@@ -233,6 +275,15 @@ mod tests {
             ("[remote_write]\n", "nothing is mapped"),
             ("[remote_write.metric.x]\n", "remote_write.metric.x.gives: is missing"),
             ("[remote_write.metric.x]\ngives = \"disk\"\n", "is none of cpu_percent"),
+            ("[metric.q]\nof = \"group\"\n[remote_write.metric.x]\ngives = \"qq\"\n", "out_packets, q"),
+            (
+                "[metric.q]\nof = \"group\"\n[remote_write.metric.x]\ngives = \"q\"\n",
+                "gives: is told of a group: set group",
+            ),
+            (
+                "[metric.r]\nof = \"instance\"\n[remote_write.metric.x]\ngives = \"r\"\ngroup = \"web\"\n",
+                "remote_write.metric.x.group: is for metrics that are told of a group",
+            ),
             ("[remote_write.metric.x]\ngives = \"in_bytes\"\n", "needs in_bytes, out_bytes, in_packets"),
             ("[remote_write.metric.x]\ngives = \"memory_used_bytes\"\n", "memory needs memory_total_bytes"),
             ("[remote_write.metric.x]\ngives = \"cpu_percent\"\nscael = 1\n", "did you mean \"scale\"?"),

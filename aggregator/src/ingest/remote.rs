@@ -12,7 +12,8 @@ use foreshadow_proto::v1;
 use sha2::{Digest as _, Sha256};
 
 use super::lines::Pushed;
-use crate::config::{Gives, Mapping, Over, RemoteWrite};
+use crate::config::{Gives, Mapping, Of, Over, RemoteWrite};
+use crate::readings::Told;
 
 /// A series that was silent for so long is gone (a processor taken offline, a card unplugged), ms.
 const GONE_MILLIS: i64 = 300_000;
@@ -84,6 +85,8 @@ impl Left {
 #[derive(Debug, Default)]
 pub struct Taken {
     pub samples: Vec<Pushed>,
+    /// Values of declared metrics.
+    pub told: Vec<Told>,
     /// Groups that were named for instances.
     pub claims: BTreeMap<Id, Id>,
     /// How many values were left out, and why.
@@ -91,7 +94,7 @@ pub struct Taken {
     undo: Vec<(Key, u64, Option<Track>)>,
 }
 
-/// An instance and which of ours.
+/// An instance, or of what is told of a group that, and which of ours.
 type Key = (Id, Gives);
 
 /// The newest of one series.
@@ -164,6 +167,10 @@ impl Remote {
                 }
             }
             for (instance, kind) in moved {
+                if let Kind::Custom(gives) = kind {
+                    taken.told.extend(self.told(&instance, gives, at));
+                    continue;
+                }
                 match self.sample(&instance, kind, at, now) {
                     Some(Ok(sample)) => taken.samples.push(sample),
                     Some(Err(())) => *taken.left.entry(Left::Rejected).or_default() += 1,
@@ -202,16 +209,21 @@ impl Remote {
         if !fits {
             return Err(Left::Unmapped);
         }
+        let mut hash = DefaultHasher::new();
+        for label in &series.labels {
+            (&label.name, &label.value).hash(&mut hash);
+        }
+        if mapping.of == Of::Group {
+            let label = self.mapped.group_label.as_ref().and_then(|label| Id::new("group", of(label)?).ok());
+            let group = mapping.group.clone().or(label).ok_or(Left::Unnamed)?;
+            return Ok(((group, mapping.gives), hash.finish()));
+        }
         let named = of(&self.mapped.instance_label).ok_or(Left::Unnamed)?;
         let named = if self.mapped.strip_port { without_port(named) } else { named };
         let instance = Id::new("instance", named).map_err(|_| Left::Unnamed)?;
         if let Some(label) = &self.mapped.group_label {
             let group = of(label).and_then(|group| Id::new("group", group).ok()).ok_or(Left::Unnamed)?;
             claims.insert(instance.clone(), group);
-        }
-        let mut hash = DefaultHasher::new();
-        for label in &series.labels {
-            (&label.name, &label.value).hash(&mut hash);
         }
         Ok(((instance, mapping.gives), hash.finish()))
     }
@@ -249,6 +261,16 @@ impl Remote {
         (count > 0.0).then_some((mapping.offset + mapping.scale * whole, covers))
     }
 
+    /// A declared metric at a time; `None` while one of its series is not known.
+    fn told(&self, subject: &Id, gives: Gives, at: i64) -> Option<Told> {
+        let Gives::Custom(metric) = gives else { return None };
+        let mapping = self.mapped.metrics.values().find(|mapping| mapping.gives == gives)?;
+        let (value, _) = self.value(subject, gives, at)?;
+        let name = |of: Of| (mapping.of == of).then(|| subject.to_string());
+        let (instance, group) = (name(Of::Instance), name(Of::Group));
+        Some(Told { instance, group, metric: metric.to_string(), at_micros: at.checked_mul(1_000)?, value })
+    }
+
     /// What an instance's series make at a time; `None` while something is missing.
     fn sample(&self, instance: &Id, kind: Kind, at: i64, now: i64) -> Option<Result<Pushed, ()>> {
         let wall_micros = at.checked_mul(1_000)?;
@@ -276,6 +298,7 @@ impl Remote {
                     Some(v1::Network { in_bytes, out_bytes, in_packets, out_packets, ..v1::Network::default() });
                 covers
             }
+            Kind::Custom(_) => return None,
         };
         wire.covers_millis = u32::try_from(covers.clamp(1_000, 3_600_000)).unwrap_or(1_000);
         let stream = stream_of(instance, kind);
@@ -290,6 +313,8 @@ enum Kind {
     Cpu,
     Memory,
     Network,
+    /// By itself.
+    Custom(Gives),
 }
 
 const fn kind(gives: Gives) -> Kind {
@@ -297,6 +322,7 @@ const fn kind(gives: Gives) -> Kind {
         Gives::CpuPercent | Gives::CpuStealPercent => Kind::Cpu,
         Gives::MemoryUsedBytes | Gives::MemoryAvailableBytes | Gives::MemoryTotalBytes => Kind::Memory,
         Gives::InBytes | Gives::OutBytes | Gives::InPackets | Gives::OutPackets => Kind::Network,
+        Gives::Custom(_) => Kind::Custom(gives),
     }
 }
 
@@ -359,6 +385,35 @@ mod tests {
 
     fn processor_use(taken: &Taken) -> Vec<f64> {
         taken.samples.iter().filter_map(|pushed| pushed.sample.cpu_percent).map(f64::round).collect()
+    }
+
+    #[test]
+    fn a_declared_metric_is_told_of_its_group_or_of_each_instance() {
+        let text = "[metric.requests]\nof = \"instance\"\n[metric.queue]\nof = \"group\"\n[remote_write]\n\
+            [remote_write.metric.http_requests_total]\ngives = \"requests\"\ncounter = true\n\
+            [remote_write.metric.jobs]\ngives = \"queue\"\ngroup = \"web\"\nlabels = { queue = \"a\" }\n";
+        let mut remote = Remote::new(Config::parse("f.toml", text).expect("right").remote_write.expect("there"));
+        let requests =
+            |code: &str, at: i64, count: f64| series("http_requests_total", &[("code", code)], &[(at, count)]);
+        let jobs = |queue: &str, at: i64, count: f64| series("jobs", &[("queue", queue)], &[(at, count)]);
+        let first = vec![requests("200", 0, 50.0), requests("500", 0, 5.0), jobs("a", 0, 7.0), jobs("b", 0, 900.0)];
+        assert_eq!(take(&mut remote, first).told, [], "one reading of a counter says nothing");
+        let more = vec![requests("200", 15_000, 350.0), requests("500", 15_000, 35.0), jobs("a", 15_000, 12.0)];
+        let told = take(&mut remote, more.clone()).told;
+        let seen = |told: &[Told]| -> Vec<_> {
+            let of = |told: &Told| (told.metric.clone(), told.instance.clone(), told.group.clone(), told.value);
+            told.iter().map(of).collect()
+        };
+        let (web, instance) = (Some("web".to_owned()), Some("10.0.0.1".to_owned()));
+        assert_eq!(
+            seen(&told),
+            [("requests".to_owned(), instance, None, 22.0), ("queue".to_owned(), None, web, 12.0)],
+            "all its series add up"
+        );
+        assert_eq!(told[0].at_micros, (NOW + 15_000) * 1_000);
+        assert_eq!(seen(&take(&mut remote, more).told), seen(&told), "sent again it says the same again");
+        let again = vec![requests("200", 30_000, 10.0), requests("500", 30_000, 36.0)];
+        assert_eq!(take(&mut remote, again).told, [], "a counter that began anew says nothing");
     }
 
     #[test]
