@@ -101,7 +101,11 @@ mod tests {
             ),
             ("[metric.cpu]\nof = \"group\"\n", "f.toml:1: metric.cpu: cpu is measured by agents"),
             ("[metric.Queue-1]\nof = \"group\"\n", "f.toml:1: metric.Queue-1: \"Queue-1\" is no name of a metric"),
-            ("[metric.q]\nof = \"group\"\nunit = \"\"\n", "f.toml:3: metric.q.unit: must be 1 to 16"),
+            ("[metric.q]\nof = \"group\"\nunit = \"\"\n", "f.toml:3: metric.q.unit: must not be empty"),
+            (
+                "[metric.q]\nof = \"group\"\nunit = \"seventeen letters\"\n",
+                "f.toml:3: metric.q.unit: must be 1 to 16 printable letters",
+            ),
             ("[metric.q]\nof = \"group\"\nuint = \"x\"\n", "did you mean \"unit\"?"),
             ("[group.web]\ntargets = { rps = 200 }\n", "f.toml:2: group.web.targets.rps: unknown metric; known: cpu"),
             (
