@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use foreshadow_agent::reader::Fault;
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{self, Control, Intents};
-use crate::api::{self, ApiState, Bound, Listen, ServeError};
+use crate::api::{self, ApiState, Bound, Listen, Senders, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::decision::DecisionLog;
@@ -29,7 +29,6 @@ use crate::identity::{
 };
 use crate::import::ImportLog;
 use crate::ingest::AgentService;
-use crate::ingest::remote::Remote;
 use crate::leash::{self, CommonLimits, FileLimits, Leash, LeashError};
 use crate::live::Live;
 use crate::notify;
@@ -216,7 +215,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         plans,
         events,
         imports,
-        writers: config.remote_write.clone().map(|mapped| Arc::new(Mutex::new(Remote::new(mapped)))),
+        senders: Senders::new(&config),
         revised,
         live: live.clone(),
         ingest,

@@ -9,8 +9,8 @@ mod safety;
 mod influxdb;
 mod instance_documents;
 mod inventory;
+mod mapped;
 mod notify;
-mod remote_write;
 mod window;
 
 use std::collections::BTreeMap;
@@ -28,8 +28,8 @@ use crate::windows::Weekly;
 
 pub use influxdb::{InfluxApi, InfluxDb};
 pub use instance_documents::InstanceDocuments;
+pub use mapped::{Gives, Mapped, Mapping, Over};
 pub use notify::Notify;
-pub use remote_write::{Gives, Mapping, Over, RemoteWrite};
 
 pub use inventory::{Aws, Command, CommandReach, Inventory, Webhook};
 
@@ -43,7 +43,8 @@ pub struct Config {
     pub agents: Agents,
     pub forecast: Forecast,
     pub shadow: Shadow,
-    pub remote_write: Option<RemoteWrite>,
+    pub remote_write: Option<Mapped>,
+    pub otlp: Option<Mapped>,
     pub notify: Option<Notify>,
     pub safety: Limits,
     /// By group name; groups that are not named get the defaults.
@@ -231,7 +232,8 @@ impl Config {
             config.agents = agents(&mut reader, &mut root);
             config.forecast = forecast(&mut reader, &mut root);
             config.shadow = shadow(&mut reader, &mut root);
-            config.remote_write = remote_write::read(&mut reader, &mut root);
+            config.remote_write = mapped::remote_write(&mut reader, &mut root);
+            config.otlp = mapped::otlp(&mut reader, &mut root);
             config.notify = notify::read(&mut reader, &mut root);
             config.safety = safety::read(&mut reader, &mut root);
             for (group, section) in root.sections(&mut reader, "group") {

@@ -28,6 +28,7 @@ mod lifecycle;
 mod manual;
 mod notice;
 mod notify;
+mod otlp;
 mod page;
 mod postgres;
 mod prometheus;
