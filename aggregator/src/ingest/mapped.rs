@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use foreshadow_proto::convert::{self, Id, MAX_AHEAD_MICROS, StreamId};
+use foreshadow_proto::convert::{self, EARLIEST_WALL_MICROS, Id, MAX_AHEAD_MICROS, StreamId};
 use foreshadow_proto::v1;
 use sha2::{Digest as _, Sha256};
 
@@ -183,8 +183,9 @@ impl Tracks {
                 Ok((keys, hash)) => {
                     // A series that ends is marked by a value that is no number.
                     for point in series.points().filter(|point| point.value.is_finite()) {
-                        // One from the future would make all that come after it old.
-                        if point.at > (now + MAX_AHEAD_MICROS) / 1_000 {
+                        // One from the future would make all that come after it old, and from one without a time on nothing grew.
+                        let believed = EARLIEST_WALL_MICROS / 1_000..=(now + MAX_AHEAD_MICROS) / 1_000;
+                        if !believed.contains(&point.at) {
                             taken.leave(Left::Rejected, 1);
                             continue;
                         }

@@ -537,6 +537,11 @@ mod tests {
         let many: Vec<(&str, &str)> = many.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let many = sum("system.cpu.time", 2, &[point(0, 1.0, &many)]);
         assert_eq!(take_from(&mut tracks, &[many]).left[&Left::Unusable], 1);
+        // Without a time it would be the beginning of all growth.
+        let mut timeless = idle(0, "cpu0", 1.0);
+        timeless["timeUnixNano"] = Value::Null;
+        let taken = take_from(&mut tracks, &[sum("system.cpu.time", 2, &[timeless, idle(20_000, "cpu0", 1.0)])]);
+        assert!(taken.left[&Left::Rejected] == 1 && taken.samples.is_empty(), "{taken:?}");
         // "No value here" is none, and is not left out either.
         let mut gone = idle(30_000, "cpu0", 1.0);
         gone["flags"] = 1.into();
