@@ -116,6 +116,11 @@ impl<'t> Section<'t> {
         reader.fault(line, &self.path_of(key), problem);
     }
 
+    /// A fault of the section as such: its name.
+    pub fn whole_fault(&self, reader: &mut Reader, problem: impl Into<String>) {
+        reader.fault(self.line, &self.path, problem);
+    }
+
     /// A sub-table; absent is an empty section.
     pub fn section(&mut self, reader: &mut Reader, key: &'static str) -> Section<'t> {
         self.known.push(key);

@@ -1,5 +1,5 @@
 //! The aggregator. Read it in the order of the data:
-//! [`ingest`] takes samples in, [`store`] makes them durable, [`observe`] knows which instance is
+//! [`ingest`] takes samples in, [`store`] makes them durable and [`readings`] the values of declared metrics, [`observe`] knows which instance is
 //! in which mode, [`shadow`] keeps the sessions of detached instances, [`rounds`] turns samples
 //! into demand, forecast and plan, raised by [`events`], [`act`] carries plans out in the clouds
 //! behind [`fleet`] as far as [`leash`] lets it, [`api`] and its page, [`web`], show all of it. [`supervise`] starts and ends them; [`simulation`] is
@@ -28,6 +28,7 @@ pub mod manual;
 pub mod models;
 pub mod notify;
 pub mod observe;
+pub mod readings;
 pub mod rounds;
 pub mod shadow;
 pub mod simulation;

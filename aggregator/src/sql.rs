@@ -13,6 +13,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str)> {
         crate::events::sql::ALL,
         crate::decision::sql::ALL,
         crate::import::sql::ALL,
+        crate::readings::sql::ALL,
     ];
     all.into_iter().flatten().copied()
 }

@@ -33,6 +33,7 @@ use crate::leash::{self, CommonLimits, FileLimits, Leash, LeashError};
 use crate::live::Live;
 use crate::notify;
 use crate::observe::{Observer, Patience, Timeline, read_letters};
+use crate::readings::Readings;
 use crate::rounds::{self, Board, GroupPolicy, PlanLog, Revised};
 use crate::shadow::{Sessions, ShadowConfig, ShadowError};
 use crate::store::{self, Embedded, SampleStore, StoreError, WithInfluxDb};
@@ -175,6 +176,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     let (board, live, plans) = (Board::default(), Live::default(), PlanLog::new(pool.clone()));
     let events = EventLog::new(pool.clone());
     let (imports, revised) = (ImportLog::new(pool.clone()), Revised::default());
+    let readings = Readings::new(pool.clone(), config.metrics.clone());
     let ingest = AgentService::new(
         store.clone(),
         timeline.clone(),
@@ -189,7 +191,12 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         timeline.clone(),
         live.clone(),
         board.clone(),
-        rounds::Logs { plans: plans.clone(), events: events.clone(), revised: revised.clone() },
+        rounds::Logs {
+            plans: plans.clone(),
+            events: events.clone(),
+            revised: revised.clone(),
+            readings: readings.clone(),
+        },
         sessions.clone(),
         act.clone(),
         clock.clone(),
@@ -215,6 +222,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         plans,
         events,
         imports,
+        readings,
         senders: Senders::new(&config),
         revised,
         live: live.clone(),

@@ -102,7 +102,10 @@ pub fn describe_metrics() {
     gauge!("foreshadow_group_mode", "1 for the mode the group is in, 0 for the others");
     gauge!("foreshadow_group_hold", "1 for each hold that stands");
     gauge!("foreshadow_lead_seconds", "Lead that is looked ahead by, measured once there are three");
-    gauge!("foreshadow_demand_points", "Present demand net of the idle baseline, points of the reference instance");
+    gauge!(
+        "foreshadow_demand_points",
+        "Present demand net of the idle baseline, points of the reference instance, or a declared metric in its unit"
+    );
     gauge!("foreshadow_idle_baseline_points", "Idle baseline in use, points");
     gauge!("foreshadow_forecast_demand_points", "Forecast demand by quantile, of the step that ends at the horizon");
     gauge!("foreshadow_forecast_trust", "How far the plan follows the forecast, 0 to 1");

@@ -17,6 +17,7 @@ use foreshadow::fleet::{FileFleet, Fleet, OWNER_TAG};
 use foreshadow::leash::{CommonLimits, FileLimits, Leash};
 use foreshadow::live::Live;
 use foreshadow::observe::{Observer, Patience, Timeline};
+use foreshadow::readings::Readings;
 use foreshadow::rounds::{Board, GroupRound, Logs, Measurements, PlanLog, Revised};
 use foreshadow::shadow::{Sessions, ShadowConfig};
 use foreshadow::simulation::{Observed, Options, World};
@@ -391,7 +392,12 @@ async fn judoscale_a_group_whose_round_panics_stops_no_other_and_is_told() {
         timeline.clone(),
         Live::default(),
         board.clone(),
-        Logs { plans: PlanLog::new(pool.clone()), events: EventLog::new(pool), revised: Revised::default() },
+        Logs {
+            plans: PlanLog::new(pool.clone()),
+            events: EventLog::new(pool.clone()),
+            revised: Revised::default(),
+            readings: Readings::new(pool, BTreeMap::new()),
+        },
         sessions,
         acting.handle(),
         clock,

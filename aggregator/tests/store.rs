@@ -101,6 +101,50 @@ async fn rejected_sequences_are_settled_and_other_streams_are_not() {
     assert_eq!(store.samples(&id("i-1"), 0, 10).await.expect("read").len(), 3);
 }
 
+/// Rows of streams are behind the ticks, and what is held is known all the same: after a start, after everything was folded, and
+/// for samples that no tick names.
+#[tokio::test]
+async fn what_is_held_is_known_after_any_start_although_rows_are_written_seldom() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let now = SystemClock.wall_micros();
+    let numbers = |range: std::ops::RangeInclusive<u64>| range.map(|n| sample(n, now + n as i64)).collect::<Vec<_>>();
+    let held = async |store: &Embedded| store.held(&id("i-1"), StreamId([1; 16])).await.expect("held");
+    let store = open(directory.path()).await;
+    store.append(arrival("i-1", 1, numbers(1..=3))).await.expect("stored");
+    store.append(arrival("i-1", 1, numbers(4..=6))).await.expect("stored");
+    let row = |store: &Embedded| {
+        let pool = store.pool();
+        async move { sqlx::query_scalar("SELECT held FROM stream").fetch_one(&pool).await.expect("a row") }
+    };
+    let (first, last): (Vec<u8>, Vec<u8>) = (row(&store).await, [1_u64, 3].map(u64::to_le_bytes).concat());
+    assert_eq!(first, last, "the second batch wrote no row");
+    drop(store);
+    let store = open(directory.path()).await;
+    assert_eq!(held(&store).await, [1..=6]);
+    let again = store.append(arrival("i-1", 1, numbers(3..=7))).await.expect("stored");
+    assert_eq!((again.held, again.fresh.len()), (vec![1..=7], 1));
+    // Settled and in no tick: the row says it at once.
+    let mut refused = arrival("i-1", 1, Vec::new());
+    refused.rejected = vec![8, 9];
+    store.append(refused).await.expect("settled");
+    drop(store);
+    let store = open(directory.path()).await;
+    assert_eq!(held(&store).await, [1..=9]);
+    // Everything is folded, and the next tick is none that rows seem to cover.
+    store.maintain(now + 3 * HOUR).await.expect("folds");
+    assert!(check::check(directory.path()).await.expect("reads").is_whole());
+    drop(store);
+    let store = open(directory.path()).await;
+    store.append(arrival("i-1", 1, numbers(10..=12))).await.expect("stored");
+    drop(store);
+    let store = open(directory.path()).await;
+    assert_eq!(held(&store).await, [1..=12]);
+    assert_eq!(store.append(arrival("i-1", 1, numbers(10..=12))).await.expect("stored").fresh.len(), 0);
+    assert_eq!(store.samples(&id("i-1"), 0, i64::MAX).await.expect("read").len(), 10);
+    store.close().await;
+    assert!(check::check(directory.path()).await.expect("reads").is_whole());
+}
+
 #[tokio::test]
 async fn hours_are_folded_and_late_samples_make_further_parts() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -42,6 +42,11 @@ impl Influx {
         Ok(influx)
     }
 
+    /// Its process.
+    pub fn id(&self) -> anyhow::Result<u32> {
+        self.process.as_ref().context("it does not run")?.id()
+    }
+
     /// SIGKILL.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         match self.process.take() {

@@ -95,7 +95,10 @@ pub struct ShadowFacts {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Load {
     pub metric: String,
-    /// Points a machine may be used.
+    /// A load in a unit of its own: no share of a machine, and nothing of it is idle.
+    #[serde(default)]
+    pub amount: bool,
+    /// Points a machine may be used, or how much of an amount one carries.
     pub target: f64,
     /// Σ wᵢuᵢ over serving machines, points; absent when nobody reports.
     pub gross: Option<f64>,

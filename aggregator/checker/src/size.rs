@@ -109,7 +109,10 @@ pub(crate) fn cost(more: u32, facts: &Facts, refusals: &mut Vec<Refusal>) {
 
 fn stays(load: &Load, weight: f64, would_be: u32, leave: bool, refusals: &mut Vec<Refusal>) {
     let metric = || load.metric.clone();
-    let sound = load.weight > 0.0 && load.weight.is_finite() && load.target > 0.0 && load.target <= 100.0;
+    let share = load.target <= 100.0 && !load.amount;
+    // An amount that something idle is taken off is not what it says it is.
+    let amount = load.amount && load.target.is_finite() && load.baseline == 0.0;
+    let sound = load.weight > 0.0 && load.weight.is_finite() && load.target > 0.0 && (share || amount);
     let gross = load.gross.filter(|gross| gross.is_finite() && *gross >= 0.0);
     let (Some(gross), true, true) = (gross, load.certain, sound) else {
         refusals.push(Refusal::NoObservation { metric: metric() });

@@ -41,6 +41,7 @@ fn calm() -> Facts {
         windows: Vec::new(),
         loads: vec![Load {
             metric: "cpu".to_owned(),
+            amount: false,
             target: 60.0,
             gross: Some(800.0),
             weight: 40.0,
@@ -607,6 +608,55 @@ fn a_group_costs_no_more_than_it_may() {
     assert_eq!(said(4, &unlimited), []);
     let back = Change::Reattach { instances: ids(&["s-0"]) };
     assert_eq!(check(&back, &rich(0.1, |_| {}), &Limits::default()), [], "what runs already costs no more");
+}
+
+#[test]
+fn an_amount_is_judged_in_its_own_unit() {
+    let mut facts = calm();
+    let serving = facts.count(Place::Serving);
+    for machine in &mut facts.machines {
+        machine.weights.insert("requests".to_owned(), 1.0);
+    }
+    let requests = |gross: f64| Load {
+        metric: "requests".to_owned(),
+        amount: true,
+        target: 200.0,
+        gross: Some(gross),
+        weight: f64::from(serving),
+        certain: true,
+        baseline: 0.0,
+        last_week: None,
+    };
+    let with = |load: Load| {
+        let mut facts = facts.clone();
+        facts.loads.push(load);
+        check(&detach(1), &facts, &Limits::default())
+    };
+    let (most, metric) = (200.0 * f64::from(serving - 1), || "requests".to_owned());
+    assert_eq!(with(requests(most)), []);
+    let (need, would_be) = (serving, serving - 1);
+    assert_eq!(
+        with(requests(most + 1.0)),
+        [
+            Refusal::BelowNeedWithoutBaseline { metric: metric(), need, would_be },
+            Refusal::BelowObservedNeed { metric: metric(), need, would_be }
+        ]
+    );
+    let unknown = [Refusal::NoObservation { metric: metric() }];
+    for load in [
+        Load { gross: None, ..requests(0.0) },
+        Load { certain: false, ..requests(0.0) },
+        Load { baseline: 1.0, ..requests(0.0) },
+        Load { baseline: 1.0, target: 50.0, ..requests(0.0) },
+        Load { target: f64::INFINITY, ..requests(0.0) },
+        Load { target: 0.0, ..requests(0.0) },
+        Load { amount: false, ..requests(0.0) },
+        Load { gross: Some(f64::NAN), ..requests(0.0) },
+    ] {
+        assert_eq!(with(load.clone()), unknown, "{load:?}");
+    }
+    let last_week = Load { last_week: Some(most + 1.0), ..requests(0.0) };
+    assert_eq!(with(last_week), [Refusal::BelowLastWeek { metric: metric(), need, would_be }]);
 }
 
 proptest! {

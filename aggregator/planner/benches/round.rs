@@ -96,6 +96,7 @@ fn facts(evidence: &Evidence) -> Facts {
     });
     let loads = evidence.metrics.iter().map(|(metric, found)| Load {
         metric: metric.to_string(),
+        amount: false,
         target: 60.0,
         gross: found.demand.map(|demand| demand.gross),
         weight: f64::from(INSTANCES),

@@ -23,7 +23,7 @@ pub struct Reading {
     pub mode: InstanceMode,
     /// Capacity relative to the reference type; above zero.
     pub weight: f64,
-    /// Points, 0 to 100; `None` when the instance did not report.
+    /// Points, 0 to 100, or its part of a load of its own unit; `None` when the instance did not report.
     pub utilisation: Option<f64>,
 }
 
@@ -83,6 +83,44 @@ pub fn measure(readings: &[Reading]) -> Option<Demand> {
     Some(Demand { gross: gross * weight / reporting_weight, weight, serving, reporting, incomplete, saturated })
 }
 
+/// A load of its own unit that each instance tells its part of: the sum of their parts, scaled up by the weight of the few that
+/// did not. Nothing in it is a share of an instance, so nobody is saturated.
+pub fn sum(parts: &[Reading]) -> Option<Demand> {
+    let (mut weight, mut reporting_weight, mut gross) = (0.0, 0.0, 0.0);
+    let (mut serving, mut reporting) = (0_u32, 0_u32);
+    for part in parts.iter().filter(|part| part.mode == InstanceMode::Serving) {
+        serving += 1;
+        weight += part.weight;
+        if let Some(amount) = part.utilisation.filter(|amount| is_load(*amount)) {
+            reporting += 1;
+            reporting_weight += part.weight;
+            gross += amount;
+        }
+    }
+    if reporting == 0 || reporting_weight <= 0.0 {
+        return None;
+    }
+    let incomplete = reporting_weight < COMPLETE_SHARE * weight;
+    let (gross, weight) =
+        if incomplete { (gross, reporting_weight) } else { (gross * weight / reporting_weight, weight) };
+    Some(Demand { gross, weight, serving, reporting, incomplete, saturated: false })
+}
+
+/// A load of its own unit that is told of the group as a whole: nobody's part of it can be missing, and it is there also when
+/// nobody serves.
+pub fn whole(value: f64, serving: u32, weight: f64) -> Option<Demand> {
+    let told = Demand { gross: value, weight, serving, reporting: serving.max(1), incomplete: false, saturated: false };
+    is_load(value).then_some(told)
+}
+
+/// What can be a load at all.
+pub fn is_load(value: f64) -> bool {
+    (0.0..=MOST_LOAD).contains(&value)
+}
+
+/// Beyond it nothing that is counted in instances makes sense.
+const MOST_LOAD: f64 = 1e12;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,5 +167,33 @@ mod tests {
         let demand = measure(&[serving(Some(30.0)), serving(Some(10.0))]).expect("report");
         assert_eq!(demand.net(8.0), 24.0);
         assert_eq!(demand.net(90.0), 0.0);
+    }
+
+    #[test]
+    fn parts_of_a_load_add_up_and_absent_is_not_zero() {
+        let demand = sum(&[serving(Some(250.0)), serving(Some(50.0))]).expect("both tell");
+        assert_eq!((demand.gross, demand.weight, demand.reporting, demand.is_lower_bound()), (300.0, 2.0, 2, false));
+        assert_eq!(sum(&[serving(None)]), None);
+        assert_eq!(sum(&[serving(Some(f64::NAN)), serving(Some(-1.0)), serving(Some(f64::INFINITY))]), None);
+        let half = sum(&[serving(Some(60.0)), serving(None)]).expect("one tells");
+        assert_eq!((half.gross, half.weight, half.serving, half.incomplete), (60.0, 1.0, 2, true));
+        let mut parts = vec![serving(Some(10.0)); 19];
+        parts.push(serving(None));
+        let most = sum(&parts).expect("19 of 20 tell");
+        assert!((most.gross - 200.0).abs() < 1e-9 && !most.incomplete && most.weight == 20.0, "{most:?}");
+        let heavy = Reading { weight: 3.0, ..serving(Some(90.0)) };
+        assert_eq!(sum(&[heavy, serving(Some(30.0))]).expect("both tell").gross, 120.0, "a part is not weighted");
+        let shadow = Reading { mode: InstanceMode::Shadow, ..serving(Some(90.0)) };
+        assert_eq!(sum(&[shadow, serving(Some(30.0))]).expect("one serves").gross, 30.0);
+    }
+
+    #[test]
+    fn what_is_told_of_the_whole_is_there_also_when_nobody_serves() {
+        let demand = whole(500.0, 0, 0.0).expect("a load");
+        assert_eq!((demand.gross, demand.net(0.0), demand.serving, demand.reporting), (500.0, 500.0, 0, 1));
+        assert!(!whole(0.0, 3, 3.0).expect("zero is a value").is_lower_bound());
+        for value in [f64::NAN, -0.5, f64::INFINITY, 2e12] {
+            assert_eq!(whole(value, 3, 3.0), None, "{value}");
+        }
     }
 }

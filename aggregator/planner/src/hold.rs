@@ -267,6 +267,9 @@ impl Hold {
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoEvidence { metric } if metric.is_custom() => {
+                write!(f, "no fresh value of {metric} was sent; absent is not zero")
+            }
             Self::NoEvidence { metric } => write!(f, "no serving instance reports {metric}; absent is not zero"),
             Self::StaleSamples { metric, age_seconds, fresh_seconds } => {
                 write!(f, "the newest {metric} is {age_seconds} s old (fresh is {fresh_seconds} s)")

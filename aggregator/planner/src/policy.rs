@@ -2,57 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::Window;
-
-/// A metric that can drive capacity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    Cpu,
-    /// Not load divided by n: counts only where the policy gives it a target.
-    Memory,
-    NetworkIn,
-    NetworkOut,
-}
-
-impl Metric {
-    pub const ALL: [Self; 4] = [Self::Cpu, Self::Memory, Self::NetworkIn, Self::NetworkOut];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Memory => "memory",
-            Self::NetworkIn => "network_in",
-            Self::NetworkOut => "network_out",
-        }
-    }
-
-    /// Whether the metric is a share of the type's bandwidth.
-    pub const fn is_network(self) -> bool {
-        matches!(self, Self::NetworkIn | Self::NetworkOut)
-    }
-}
-
-impl fmt::Display for Metric {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Metric {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = || Self::ALL.map(Self::as_str).join(", ");
-        Self::ALL
-            .into_iter()
-            .find(|metric| metric.as_str() == text)
-            .ok_or_else(|| format!("known metrics: {}", known()))
-    }
-}
+pub use crate::metric::Metric;
 
 /// How far Foreshadow may go in a group, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -90,7 +44,8 @@ pub struct Policy {
     pub windows: Vec<Window>,
     /// One-sided quantile that is provisioned for.
     pub confidence: f64,
-    /// Points an instance may be used, by metric. Only metrics named here drive capacity.
+    /// Points an instance may be used, by metric; of a declared metric, how much of it one carries. Only metrics named
+    /// here drive capacity.
     pub targets: BTreeMap<Metric, f64>,
     /// Lower ones for present demand, where it must not come close: what the forecast did not see comes too late for a
     /// launch. A metric without one is scaled by its target alone.
@@ -251,8 +206,10 @@ impl Policy {
             wrong("confidence", format!("{} is not in [0.5, 0.99]", self.confidence));
         }
         for (metric, target) in &self.targets {
-            if !(1.0..=95.0).contains(target) {
-                wrong("targets", format!("{metric} = {target} is not in 1 to 95 %"));
+            if !metric.targets().contains(target) {
+                let (least, most) = metric.targets().into_inner();
+                let unit = if metric.is_custom() { "" } else { " %" };
+                wrong("targets", format!("{metric} = {target} is not in {least} to {most}{unit}"));
             }
             if metric.is_network() && self.bandwidth_bits.is_empty() {
                 wrong("bandwidth_bits", format!("the target for {metric} needs the bandwidth of each instance type"));
@@ -260,8 +217,9 @@ impl Policy {
         }
         for (metric, lower) in &self.reactive_targets {
             let target = self.targets.get(metric);
-            if !target.is_some_and(|target| (1.0..=*target).contains(lower)) {
-                wrong("reactive_targets", format!("{metric} = {lower} is not in 1 to its target"));
+            let least = *metric.targets().start();
+            if !target.is_some_and(|target| (least..=*target).contains(lower)) {
+                wrong("reactive_targets", format!("{metric} = {lower} is not in {least} to its target"));
             }
         }
         if !(self.change_cost.is_finite() && self.change_cost >= 0.0) {

@@ -815,3 +815,78 @@ fn windows_raise_the_floor_and_lower_the_ceiling() {
     assert_eq!(launched(&made(&with(window(10, 20, None, Some(12))), &steady(80.0))), 4, "not yet");
     assert_eq!(launched(&made(&with(window(-10, 0, None, Some(12))), &steady(80.0))), 4, "no more");
 }
+
+/// The CPU is calm, and requests are told: `demand` now, `ahead` by the forecast; one instance carries 200 of them.
+fn requested(demand: Option<f64>, ahead: f64) -> (Metric, Policy, Evidence) {
+    let requests = Metric::declare("requests").expect("a name");
+    let mut policy = policy();
+    policy.targets.insert(requests, 200.0);
+    let told = MetricEvidence {
+        demand: demand.and_then(|value| planner::demand::whole(value, 10, 10.0)),
+        ..measured(10, 0.0, Some(flat(ahead)))
+    };
+    (requests, policy, changed(calm(), |it| drop(it.metrics.insert(requests, told))))
+}
+
+#[test]
+fn a_declared_metric_drives_capacity_by_what_one_instance_carries() {
+    let (requests, policy, evidence) = requested(Some(2_500.0), 2_500.0);
+    let plan = made(&policy, &evidence);
+    assert_eq!((plan.need_now, plan.binding), (Some(13), Some(requests)));
+    assert!(plan.steps.iter().any(|step| step.step == Step::Launch { count: 3 }), "{:?}", plan.steps);
+    assert_eq!(plan.holds, [], "2 500 of them saturate nobody");
+    // What was said of an idle part of it is not believed.
+    let idle = changed(evidence, |it| it.metrics.get_mut(&requests).expect("told").baseline.points = 90.0);
+    assert_eq!(made(&policy, &idle).need_now, Some(13));
+    // Ahead of it as well, and by the lower target where there is one.
+    let (requests, mut policy, evidence) = requested(Some(400.0), 4_000.0);
+    assert_eq!((made(&policy, &evidence).need_ahead, made(&policy, &evidence).binding), (Some(20), Some(requests)));
+    policy.reactive_targets.insert(requests, 25.0);
+    assert_eq!(made(&policy, &evidence).need_now, Some(16));
+    // Without a target it says nothing.
+    policy.targets.remove(&requests);
+    policy.reactive_targets.clear();
+    assert_eq!((made(&policy, &evidence).binding, detached(&made(&policy, &evidence)).len()), (Some(Metric::Cpu), 6));
+}
+
+#[test]
+fn a_declared_metric_that_is_not_told_or_is_old_takes_nobody_away_and_is_named() {
+    let (requests, policy, evidence) = requested(Some(400.0), 400.0);
+    assert_eq!((detached(&made(&policy, &evidence)).len(), made(&policy, &evidence).holds), (6, vec![]));
+    let (_, _, absent) = requested(None, 400.0);
+    let plan = made(&policy, &absent);
+    assert_eq!((detached(&plan), terminated(&plan)), (vec![], vec![]));
+    assert_eq!(plan.holds, [Hold::NoEvidence { metric: requests }]);
+    assert_eq!(plan.holds[0].to_string(), "no fresh value of requests was sent; absent is not zero");
+    let old = changed(evidence.clone(), |it| it.metrics.get_mut(&requests).expect("told").age_seconds = 121);
+    let plan = made(&policy, &old);
+    assert_eq!(detached(&plan), Vec::<String>::new());
+    assert!(plan.holds[0].to_string().starts_with("the newest requests is 121 s old"), "{:?}", plan.holds);
+    let part = changed(evidence, |it| {
+        let demand = it.metrics.get_mut(&requests).expect("told").demand.as_mut().expect("demand");
+        (demand.incomplete, demand.reporting) = (true, 8);
+    });
+    assert_eq!(detached(&made(&policy, &part)), Vec::<String>::new());
+    // Nobody serves and messages wait: the queue wakes the group.
+    let (_, policy, mut asleep) = requested(None, 0.0);
+    asleep.inventory.instances.clear();
+    asleep.metrics.get_mut(&requests).expect("told").demand = planner::demand::whole(500.0, 0, 0.0);
+    asleep.metrics.get_mut(&Metric::Cpu).expect("cpu").demand = None;
+    assert_eq!(made(&policy, &asleep).need_now, Some(3));
+}
+
+#[test]
+fn a_target_of_a_declared_metric_is_no_share() {
+    let (requests, mut policy, _) = requested(None, 0.0);
+    let fields = |policy: &Policy| policy.problems().iter().map(|problem| problem.field).collect::<Vec<_>>();
+    assert_eq!(fields(&policy), Vec::<&str>::new());
+    for target in [0.0, -1.0, f64::NAN, f64::INFINITY, 2e9] {
+        policy.targets.insert(requests, target);
+        assert_eq!(fields(&policy), ["targets"], "{target}");
+    }
+    policy.targets.insert(requests, 0.5);
+    policy.reactive_targets.insert(requests, 0.25);
+    assert_eq!(fields(&policy), Vec::<&str>::new());
+    policy.reactive_targets.insert(requests, 0.6);
+    assert_eq!(fields(&policy), ["reactive_targets"]);
+}

@@ -276,6 +276,37 @@ proptest! {
         }
     }
 
+    /// A load in a unit of its own is planned as CPU is that has no idle part, whatever the unit; when it is not told nobody goes.
+    #[test]
+    fn a_declared_metric_is_planned_as_cpu_is_whatever_its_unit(case in case(), unit in -12_i32..24) {
+        let (unit, requests) = (2.0_f64.powi(unit), Metric::declare("requests").expect("a name"));
+        let mut share = case.evidence();
+        let found = share.metrics.get_mut(&Metric::Cpu).expect("cpu");
+        found.baseline = Baseline::default();
+        if let Some(demand) = &mut found.demand {
+            demand.saturated = false;
+        }
+        let mut own = share.clone();
+        let mut told = own.metrics.remove(&Metric::Cpu).expect("cpu");
+        if let Some(demand) = &mut told.demand {
+            demand.gross *= unit;
+        }
+        for value in told.forecast.iter_mut().flat_map(|path| &mut path.paths).flatten() {
+            *value *= unit;
+        }
+        own.metrics.insert(requests, told);
+        let mut policy = case.policy();
+        let by_cpu = plan(NOW, &policy, &share, &Memory::default()).0;
+        policy.targets = BTreeMap::from([(requests, case.target * unit)]);
+        let by_requests = plan(NOW, &policy, &own, &Memory::default()).0;
+        prop_assert_eq!(by_requests.need_now, by_cpu.need_now);
+        prop_assert_eq!(by_requests.need_ahead, by_cpu.need_ahead);
+        prop_assert_eq!((added(&by_requests), detached(&by_requests)), (added(&by_cpu), detached(&by_cpu)));
+        prop_assert_eq!(by_requests.holds.len(), by_cpu.holds.len());
+        own.metrics.get_mut(&requests).expect("told").demand = None;
+        prop_assert_eq!(detached(&plan(NOW, &policy, &own, &Memory::default()).0), Vec::<String>::new());
+    }
+
     /// Never fewer than target tracking would order on the same samples, whatever b and forecast say.
     #[test]
     fn never_orders_fewer_than_target_tracking(case in case()) {

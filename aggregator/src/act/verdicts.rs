@@ -91,6 +91,7 @@ fn facts(planned: &Planned, around: &Surroundings) -> Facts {
         let demand = found.and_then(|found| found.demand);
         Load {
             metric: metric.to_string(),
+            amount: metric.is_custom(),
             target: *target,
             gross: demand.map(|demand| demand.gross),
             weight: demand.map_or(0.0, |demand| demand.weight),

@@ -94,7 +94,13 @@ pub async fn models(
     asked.only(&[])?;
     let group = known_group(&state, &name)?;
     // A group that was not planned yet has nothing behind it.
-    Ok(Json(state.board.report(&group).map(|report| report.metrics.clone()).unwrap_or_default()))
+    let mut metrics = state.board.report(&group).map(|report| report.metrics.clone()).unwrap_or_default();
+    for (metric, declared) in state.readings.declared() {
+        if let Some(report) = metrics.get_mut(metric.as_str()) {
+            report.declared = Some(declared.clone());
+        }
+    }
+    Ok(Json(metrics))
 }
 
 /// An instance with its group.

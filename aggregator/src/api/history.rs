@@ -119,6 +119,12 @@ pub async fn import(
     let group = group_of(&name)?;
     let now = state.clock.wall_seconds();
     let part = checked(group.clone(), json_body(&body)?, now)?;
+    if part.metric.is_custom() && state.readings.of(part.metric).is_none() {
+        return Err(wrong(
+            "metric",
+            &format!("{} is not declared: [metric.{0}] in the configuration does", part.metric),
+        ));
+    }
     let count = u64::try_from(part.minutes.len()).unwrap_or(u64::MAX);
     let detail = format!("{group} {} {} to {}: {count} minutes of {}", part.metric, part.from, part.to, part.source);
     audited(&state, &caller, "import_history", &detail, "").await?;

@@ -45,6 +45,7 @@ use crate::import::ImportLog;
 use crate::ingest::AgentService;
 use crate::live::Live;
 use crate::observe::{Hint, Timeline};
+use crate::readings::Readings;
 use crate::rounds::{Board, PlanLog, Revised};
 use crate::shadow::Sessions;
 use crate::store::SampleStore;
@@ -74,6 +75,7 @@ pub struct ApiState {
     pub plans: PlanLog,
     pub events: EventLog,
     pub imports: ImportLog,
+    pub readings: Readings,
     pub senders: Senders,
     pub revised: Revised,
     pub live: Live,

@@ -291,7 +291,7 @@ fn partial(rest: &Rest) -> Option<PartialSuccess> {
     let left = rest.left.iter().filter(|(why, _)| **why != Left::Unmapped);
     let mut said: Vec<String> = left.clone().map(|(why, count)| format!("{count} {}", why.says())).collect();
     if rest.foreign > 0 {
-        said.push(format!("{} of instances that this caller may not speak for", rest.foreign));
+        said.push(format!("{} of instances or groups that this caller may not speak for", rest.foreign));
     }
     let rejected = left.map(|(_, count)| *count).sum::<u64>() + rest.foreign;
     (rejected > 0).then(|| PartialSuccess {

@@ -16,7 +16,8 @@ use super::ApiState;
 use super::ask::{Asked, wrong};
 use super::problem::Problem;
 use crate::identity::{Caller, Role};
-use crate::ingest::lines::{self, Format, Pushed};
+use crate::ingest::lines::{self, Format, Line, Pushed};
+use crate::readings::{Reading, Subject, Told};
 use crate::store::Arrival;
 
 /// No line is longer.
@@ -47,9 +48,11 @@ pub struct LineFault {
 }
 
 /// Push samples, one a line.
+///
+/// Values of declared metrics go beside them or alone: in `metrics` by name, or as further fields of line protocol.
 #[utoipa::path(post, path = "/shadow/metrics", params(
     ("format" = Option<String>, Query, description = "ndjson or line; by content type unless told")),
-    request_body(content = String, description = "NDJSON, or InfluxDB line protocol with a tag instance"),
+    request_body(content = String, description = "NDJSON, or InfluxDB line protocol with a tag instance; of what is told of a group, group"),
     responses((status = 200, description = "what became of the lines", body = Pushing), (status = 400, description = "no line could be used", body = Pushing),
         (status = 503, description = "the store refuses; what is in `accepted` is durable", body = Problem)))]
 pub async fn push_metrics(
@@ -69,7 +72,7 @@ pub async fn push_metrics(
         None => Format::LineProtocol,
     };
     let mut pushing = Pushing::default();
-    let mut waiting: Vec<Pushed> = Vec::new();
+    let mut waiting: Vec<Waiting> = Vec::new();
     let (mut rest, mut line_number) = (Vec::new(), 0);
     let mut chunks = body.into_data_stream();
     let mut broken = None;
@@ -128,15 +131,15 @@ fn take(
     format: Format,
     line: &[u8],
     number: u64,
-    waiting: &mut Vec<Pushed>,
+    waiting: &mut Vec<Waiting>,
     pushing: &mut Pushing,
 ) {
     let read = std::str::from_utf8(line)
         .map_err(|_| "is not UTF-8".to_owned())
         .and_then(|line| lines::parse(format, line, state.clock.wall_micros()));
     match read {
-        Ok(Some(pushed)) => match state.ingest.may_push(&pushed.instance, caller) {
-            Ok(()) => waiting.push(pushed),
+        Ok(Some(line)) => match accepted(state, caller, line) {
+            Ok(line) => waiting.push(line),
             Err(reason) => pushing.reject(number, reason),
         },
         Ok(None) => {}
@@ -144,16 +147,50 @@ fn take(
     }
 }
 
+/// A line that may be stored.
+struct Waiting {
+    sample: Option<Pushed>,
+    readings: Vec<Reading>,
+}
+
+/// A line as a whole: nothing of it is stored when a part of it cannot be.
+fn accepted(state: &ApiState, caller: &Caller, line: Line) -> Result<Waiting, String> {
+    if let Some(pushed) = &line.sample {
+        state.ingest.may_push(&pushed.instance, caller)?;
+    }
+    let readings = line.told.iter().map(|told| reading(state, caller, told)).collect::<Result<_, _>>()?;
+    Ok(Waiting { sample: line.sample, readings })
+}
+
+/// A value of a declared metric that is right, of somebody who is known, from somebody who may tell it.
+fn reading(state: &ApiState, caller: &Caller, told: &Told) -> Result<Reading, String> {
+    let reading = state.readings.check(told, state.clock.wall_micros())?;
+    state.ingest.may_tell(&reading.subject, caller).map_err(|why| format!("{}: {why}", reading.metric))?;
+    // A name that nobody has is a slip of the pen, or a flood.
+    let (what, name, known) = match &reading.subject {
+        Subject::Group(group) => ("group", group, state.timeline.knows(group)),
+        Subject::Instance(instance) => ("instance", instance, state.timeline.placement(instance).is_some()),
+    };
+    if known { Ok(reading) } else { Err(format!("{}: {what} {name} is not known here", reading.metric)) }
+}
+
 /// Stores what waits, one arrival an instance.
 async fn store(
     state: &ApiState,
     caller: &Caller,
-    waiting: &mut Vec<Pushed>,
+    waiting: &mut Vec<Waiting>,
     pushing: &mut Pushing,
 ) -> Result<(), Problem> {
     let proven = !caller.open && (caller.instance.is_some() || caller.role >= Role::Operator);
     let mut arrivals: BTreeMap<Id, Arrival> = BTreeMap::new();
-    for pushed in waiting.drain(..) {
+    let mut values = Vec::new();
+    let mut alone = 0;
+    for line in waiting.drain(..) {
+        values.extend(line.readings);
+        let Some(pushed) = line.sample else {
+            alone += 1;
+            continue;
+        };
         let arrival = arrivals.entry(pushed.instance.clone()).or_insert_with(|| Arrival {
             boot_id: pushed.instance.clone(),
             instance: pushed.instance,
@@ -164,6 +201,12 @@ async fn store(
         });
         arrival.samples.push(pushed.sample);
     }
+    // Before the samples beside them: a line is told to be durable when all of it is.
+    if let Err(error) = state.readings.write(&values).await {
+        let detail = format!("{error}; {} lines before are durable, send the others again", pushing.accepted);
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+    }
+    pushing.accepted += alone;
     for (instance, arrival) in arrivals {
         let count = arrival.samples.len() as u64;
         state.timeline.pushed(&instance, state.clock.wall_micros());

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use foreshadow_agent::reader::{Reader, Section, want};
+use foreshadow_proto::convert::Id;
+use planner::policy::Metric;
 use serde::Serialize;
 
-use super::one_of;
+use super::{Declared, Of, one_of};
 
 /// `[remote_write]` or `[otlp]`.
 #[derive(Debug, Clone, Serialize)]
@@ -26,6 +28,10 @@ pub struct Mapping {
     /// What they call it.
     pub name: String,
     pub gives: Gives,
+    /// Of what the value is; a declared metric may be of a group as a whole.
+    pub of: Of,
+    /// The group it is of, where no label names that.
+    pub group: Option<Id>,
     /// Series with one of these values of each label alone.
     pub labels: BTreeMap<String, Vec<String>>,
     /// And with none of these.
@@ -51,6 +57,9 @@ pub enum Gives {
     OutBytes,
     InPackets,
     OutPackets,
+    /// A metric that is declared.
+    #[serde(untagged)]
+    Custom(Metric),
 }
 
 impl Gives {
@@ -112,10 +121,13 @@ impl Mapping {
         Self {
             name: name.to_owned(),
             gives,
+            of: Of::Instance,
+            group: None,
             labels: BTreeMap::new(),
             without: BTreeMap::new(),
             counter: false,
-            over: Over::Mean,
+            // A load of its own unit adds up.
+            over: if matches!(gives, Gives::Custom(_)) { Over::Sum } else { Over::Mean },
             scale: 1.0,
             offset: 0.0,
         }
@@ -193,16 +205,29 @@ fn hostmetrics() -> BTreeMap<String, Mapping> {
 }
 
 /// `[remote_write]`; `None` where the section is not there.
-pub(super) fn remote_write(reader: &mut Reader, root: &mut Section<'_>) -> Option<Mapped> {
-    read(reader, root, &PROMETHEUS)
+pub(super) fn remote_write(
+    reader: &mut Reader,
+    root: &mut Section<'_>,
+    declared: &BTreeMap<Metric, Declared>,
+) -> Option<Mapped> {
+    read(reader, root, declared, &PROMETHEUS)
 }
 
 /// `[otlp]`; `None` where the section is not there.
-pub(super) fn otlp(reader: &mut Reader, root: &mut Section<'_>) -> Option<Mapped> {
-    read(reader, root, &OPEN_TELEMETRY)
+pub(super) fn otlp(
+    reader: &mut Reader,
+    root: &mut Section<'_>,
+    declared: &BTreeMap<Metric, Declared>,
+) -> Option<Mapped> {
+    read(reader, root, declared, &OPEN_TELEMETRY)
 }
 
-fn read(reader: &mut Reader, root: &mut Section<'_>, sender: &Sender) -> Option<Mapped> {
+fn read(
+    reader: &mut Reader,
+    root: &mut Section<'_>,
+    declared: &BTreeMap<Metric, Declared>,
+    sender: &Sender,
+) -> Option<Mapped> {
     let mut section = root.section(reader, sender.section);
     if !section.is_present() {
         return None;
@@ -218,9 +243,11 @@ fn read(reader: &mut Reader, root: &mut Section<'_>, sender: &Sender) -> Option<
     section.set(reader, "strip_port", &mut read.strip_port, want::boolean);
     let mut exporter = Exporter::None;
     section.set(reader, "exporter", &mut exporter, |value| one_of(value, [sender.exporter, Exporter::None]));
+    // What would name the group of a value, where nothing does.
+    let unlabelled = read.group_label.is_none().then(|| format!("{}.group_label", sender.section));
     let mut own = BTreeMap::new();
     for (name, section) in section.sections(reader, "metric") {
-        if let Some(mapping) = mapping(reader, &name, section) {
+        if let Some(mapping) = mapping(reader, &name, section, declared, unlabelled.as_deref()) {
             own.insert(name, mapping);
         }
     }
@@ -244,7 +271,13 @@ fn words(value: &toml_edit::Value) -> Result<Vec<String>, String> {
     }
 }
 
-fn mapping(reader: &mut Reader, called: &str, mut section: Section<'_>) -> Option<Mapping> {
+fn mapping(
+    reader: &mut Reader,
+    called: &str,
+    mut section: Section<'_>,
+    declared: &BTreeMap<Metric, Declared>,
+    unlabelled: Option<&str>,
+) -> Option<Mapping> {
     use Gives::{
         CpuPercent, CpuStealPercent, InBytes, InPackets, MemoryAvailableBytes, MemoryTotalBytes, MemoryUsedBytes,
         OutBytes, OutPackets,
@@ -260,12 +293,33 @@ fn mapping(reader: &mut Reader, called: &str, mut section: Section<'_>) -> Optio
         InPackets,
         OutPackets,
     ];
-    let gives = section.get(reader, "gives", |value| one_of(value, known));
+    let gives = section.get(reader, "gives", |value| {
+        let text = want::text(value)?;
+        let custom = declared.keys().find(|metric| metric.as_str() == text).copied().map(Gives::Custom);
+        custom.map_or_else(|| one_of(value, known), Ok).map_err(|problem| {
+            let own: Vec<&str> = declared.keys().map(|metric| metric.as_str()).collect();
+            let own = if own.is_empty() { "and no [metric.NAME] is declared".to_owned() } else { own.join(", ") };
+            format!("{problem}, {own}")
+        })
+    });
     if gives.is_none() && !section.has("gives") {
         section.fault(reader, "gives", "is missing: which of ours is it?");
     }
     let mut read = Mapping::of(called, gives.unwrap_or(CpuPercent));
     section.set(reader, "name", &mut read.name, want::text);
+    read.group =
+        section.get(reader, "group", |value| Id::new("group", &want::text(value)?).map_err(|error| error.to_string()));
+    if let Gives::Custom(metric) = read.gives
+        && let Some(metric) = declared.get(&metric)
+    {
+        read.of = metric.of;
+    }
+    if let Some(label) = unlabelled.filter(|_| read.of == Of::Group && read.group.is_none() && !section.has("group")) {
+        section.fault(reader, "gives", format!("is told of a group: set group here, or {label}"));
+    }
+    if read.of == Of::Instance && read.group.is_some() {
+        section.fault(reader, "group", "is for metrics that are told of a group; this one is told of each instance");
+    }
     read.labels = section.map(reader, "labels", |_, value| words(value)).unwrap_or_default().into_iter().collect();
     let without = section.map(reader, "without", |_, value| words(value));
     read.without = without.unwrap_or_default().into_iter().collect();
@@ -371,6 +425,24 @@ mod tests {
             ),
             ("[remote_write.metric.x]\n", "remote_write.metric.x.gives: is missing"),
             ("[remote_write.metric.x]\ngives = \"disk\"\n", "is none of cpu_percent"),
+            ("[metric.q]\nof = \"group\"\n[remote_write.metric.x]\ngives = \"qq\"\n", "out_packets, q"),
+            (
+                "[metric.q]\nof = \"group\"\n[remote_write.metric.x]\ngives = \"q\"\n",
+                "gives: is told of a group: set group here, or remote_write.group_label",
+            ),
+            (
+                "[metric.q]\nof = \"group\"\n[otlp.metric.x]\ngives = \"q\"\n",
+                "otlp.metric.x.gives: is told of a group: set group here, or otlp.group_label",
+            ),
+            (
+                "[metric.r]\nof = \"instance\"\n[remote_write.metric.x]\ngives = \"r\"\ngroup = \"web\"\n",
+                "remote_write.metric.x.group: is for metrics that are told of a group",
+            ),
+            (
+                "[metric.q]\nof = \"group\"\n[otlp.metric.x]\ngives = \"q\"\ngroup = \"a\"\n\
+                 [otlp.metric.y]\ngives = \"q\"\ngroup = \"b\"\n",
+                "two metrics give q",
+            ),
             ("[remote_write.metric.x]\ngives = \"in_bytes\"\n", "needs in_bytes, out_bytes, in_packets"),
             ("[remote_write.metric.x]\ngives = \"memory_used_bytes\"\n", "memory needs memory_total_bytes"),
             ("[remote_write.metric.x]\ngives = \"cpu_percent\"\nscael = 1\n", "did you mean \"scale\"?"),

@@ -10,6 +10,7 @@ mod influxdb;
 mod instance_documents;
 mod inventory;
 mod mapped;
+mod metric;
 mod notify;
 mod window;
 
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use checker::Limits;
 use foreshadow_proto::convert::Id;
-use planner::policy::{Adopt, AtLimit, Mode, ShadowBy};
+use planner::policy::{Adopt, AtLimit, Metric, Mode, ShadowBy};
 use serde::Serialize;
 
 use foreshadow_agent::reader::{Fault, Reader, Section, want};
@@ -29,6 +30,7 @@ use crate::windows::Weekly;
 pub use influxdb::{InfluxApi, InfluxDb};
 pub use instance_documents::InstanceDocuments;
 pub use mapped::{Gives, Mapped, Mapping, Over};
+pub use metric::{Declared, Of};
 pub use notify::Notify;
 
 pub use inventory::{Aws, Command, CommandReach, Inventory, Webhook};
@@ -43,6 +45,8 @@ pub struct Config {
     pub agents: Agents,
     pub forecast: Forecast,
     pub shadow: Shadow,
+    /// Metrics of the user's own.
+    pub metrics: BTreeMap<Metric, Declared>,
     pub remote_write: Option<Mapped>,
     pub otlp: Option<Mapped>,
     pub notify: Option<Notify>,
@@ -168,9 +172,9 @@ pub struct Group {
     /// `[group.NAME.window.NAME]`: floors and ceilings that hold for a time every week.
     pub window: BTreeMap<String, Weekly>,
     pub confidence: Option<f64>,
-    /// Percent, by metric: `cpu`, `network_in`, `network_out`, `memory`.
+    /// Percent, by metric: `cpu`, `network_in`, `network_out`, `memory`; of a declared metric what one instance carries.
     pub targets: BTreeMap<String, f64>,
-    /// Percent, by metric: lower ones for present demand.
+    /// The same: lower ones for present demand.
     pub reactive_targets: BTreeMap<String, f64>,
     /// Capacity by instance type relative to the reference type.
     pub weights: BTreeMap<String, f64>,
@@ -199,9 +203,6 @@ pub struct Group {
     /// Groups whose past this one goes on with where it has none of its own: the other of a blue/green pair.
     pub history: Vec<Id>,
 }
-
-/// Metrics a target can be given for.
-const METRICS: [&str; 4] = ["cpu", "memory", "network_in", "network_out"];
 
 impl Config {
     /// Reads and checks a file. Every fault is in the error, not the first alone.
@@ -232,12 +233,13 @@ impl Config {
             config.agents = agents(&mut reader, &mut root);
             config.forecast = forecast(&mut reader, &mut root);
             config.shadow = shadow(&mut reader, &mut root);
-            config.remote_write = mapped::remote_write(&mut reader, &mut root);
-            config.otlp = mapped::otlp(&mut reader, &mut root);
+            config.metrics = metric::read(&mut reader, &mut root);
+            config.remote_write = mapped::remote_write(&mut reader, &mut root, &config.metrics);
+            config.otlp = mapped::otlp(&mut reader, &mut root, &config.metrics);
             config.notify = notify::read(&mut reader, &mut root);
             config.safety = safety::read(&mut reader, &mut root);
             for (group, section) in root.sections(&mut reader, "group") {
-                let policy = self::group(&mut reader, section, config.shadow.maximum_seconds);
+                let policy = self::group(&mut reader, section, config.shadow.maximum_seconds, &config.metrics);
                 match Id::new("group", &group) {
                     Ok(id) => drop(config.groups.insert(id, policy)),
                     Err(error) => reader.fault(0, &format!("group.{group}"), error.to_string()),
@@ -378,7 +380,12 @@ fn one_of<T: Serialize + Copy, const N: usize>(value: &toml_edit::Value, words: 
     found.ok_or_else(|| format!("{text:?} is none of {}", known.join(", ")))
 }
 
-fn group(reader: &mut Reader, mut section: Section<'_>, longest_shadow: u32) -> Group {
+fn group(
+    reader: &mut Reader,
+    mut section: Section<'_>,
+    longest_shadow: u32,
+    declared: &BTreeMap<Metric, Declared>,
+) -> Group {
     let mut read = Group {
         minimum: section.get(reader, "minimum", want::count(0..=100_000)),
         maximum: section.get(reader, "maximum", want::count(0..=100_000)),
@@ -412,19 +419,18 @@ fn group(reader: &mut Reader, mut section: Section<'_>, longest_shadow: u32) -> 
     read.history = history.unwrap_or_default();
     let bounds = (read.minimum, read.maximum);
     read.window = window::read(reader, &mut section, bounds);
-    let targets = section.map(reader, "targets", |metric, value| {
-        if METRICS.contains(&metric) {
-            want::number(1.0..=95.0)(value)
-        } else {
-            Err(format!("unknown metric; known: {}", METRICS.join(", ")))
-        }
+    let targets = section.map(reader, "targets", |name, value| {
+        metric::of_target(name, declared).and_then(|metric| want::number(metric.targets())(value))
     });
     read.targets = targets.unwrap_or_default().into_iter().collect();
     let of = |metric: &str| {
         read.targets.get(metric).copied().or((read.targets.is_empty() && metric == "cpu").then_some(60.0))
     };
-    let lower = section.map(reader, "reactive_targets", |metric, value| match of(metric) {
-        Some(target) => want::number(1.0..=target)(value).map_err(|problem| format!("{problem}, its target")),
+    let lower = section.map(reader, "reactive_targets", |name, value| match of(name) {
+        Some(target) => {
+            let least = metric::of_target(name, declared).map_or(1.0, |metric| *metric.targets().start());
+            want::number(least..=target)(value).map_err(|problem| format!("{problem}, its target"))
+        }
         None => Err("this metric has no target".to_owned()),
     });
     read.reactive_targets = lower.unwrap_or_default().into_iter().collect();

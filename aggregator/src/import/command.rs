@@ -104,7 +104,7 @@ struct Target {
     /// The group whose past it is
     #[arg(long, value_name = "NAME")]
     group: String,
-    /// cpu, memory, network_in or network_out
+    /// cpu, memory, network_in, network_out, or one that the aggregator's configuration declares
     #[arg(long, value_name = "METRIC", default_value = "cpu")]
     metric: String,
     /// So many instances served all the time, where the source does not say
@@ -207,7 +207,7 @@ pub async fn run(arguments: &ImportArguments) -> Result<()> {
         }
         Action::Cloudwatch(given) => {
             let (into, group) = (&given.into, given.into.group()?);
-            let counted = into.instances.is_none() && into.capacity.is_none();
+            let counted = into.instances.is_none() && into.capacity.is_none() && !into.is_own();
             let past = Box::pin(given.from.open(&group, counted)).await;
             let name = format!("{}{}", given.from.named(&group), into.as_read());
             let (mut since, until) = given.span.read(now)?;
@@ -262,7 +262,13 @@ impl Target {
     }
 
     fn metric(&self) -> Result<Metric> {
-        self.metric.parse().map_err(|problem| anyhow!("--metric {:?}: {problem}", self.metric))
+        // Whether it is declared the aggregator knows.
+        Metric::declare(&self.metric).map_err(|problem| anyhow!("--metric: {problem}"))
+    }
+
+    /// A declared metric is a load of the group: nobody has to say of how many instances.
+    fn is_own(&self) -> bool {
+        self.metric().is_ok_and(Metric::is_custom)
     }
 
     fn meaning(&self) -> Result<Meaning> {
@@ -272,6 +278,21 @@ impl Target {
         };
         positive("--instances", self.instances)?;
         positive("--capacity", self.capacity)?;
+        if self.metric()?.is_custom() {
+            let given = [
+                ("--sum", self.sum),
+                ("--capacity", self.capacity.is_some()),
+                ("--instances", self.instances.is_some()),
+            ];
+            let given = given.iter().find(|(_, given)| *given).map(|(flag, _)| *flag);
+            ensure!(
+                given.is_none(),
+                "{}: the values of {} are those of the whole group in its own unit, and taken as they are",
+                given.unwrap_or_default(),
+                self.metric
+            );
+            return Ok(Meaning::Own);
+        }
         Ok(match self.capacity {
             Some(capacity) => Meaning::Load(capacity),
             None if self.sum => Meaning::Sum,
@@ -281,7 +302,7 @@ impl Target {
 
     /// Utilisation is of so many: somebody has to say of how many.
     fn counted(&self, asked: bool, flag: &str) -> Result<()> {
-        let counted = asked || self.instances.is_some() || self.capacity.is_some();
+        let counted = asked || self.instances.is_some() || self.capacity.is_some() || self.is_own();
         ensure!(counted, "of how many instances? Give {flag}, or --instances N where it never changed");
         Ok(())
     }
@@ -453,10 +474,11 @@ fn tell(into: &Target, tally: &Tally, name: &str, group: &Id, metric: Metric, no
             shown(last)
         );
         let instances = if tally.most > 0.0 { format!("; {:.0} instances at most", tally.most) } else { String::new() };
-        println!(
-            "  demand {mean:.0} points on average, {:.0} at most (an instance at 100 % is 100){instances}",
-            tally.highest
-        );
+        let (points, unit) = match metric.is_custom() {
+            true => ("", "in its own unit"),
+            false => (" points", "an instance at 100 % is 100"),
+        };
+        println!("  demand {mean:.0}{points} on average, {:.0} at most ({unit}){instances}", tally.highest);
     }
     if tally.skipped > 0 {
         println!("  {} parts were there before (--again reads them again)", tally.skipped);
@@ -472,7 +494,10 @@ fn tell(into: &Target, tally: &Tally, name: &str, group: &Id, metric: Metric, no
     if !tally.known {
         println!("no group {group} is known yet: its past waits for it");
     } else if tally.planned_by == Some(false) {
-        println!("{group} is not planned by {metric}: give it a target, [group.{group}] targets = {{ {metric} = 60 }}");
+        let target = if metric.is_custom() { "what one instance carries" } else { "60" };
+        println!(
+            "{group} is not planned by {metric}: give it a target, [group.{group}] targets = {{ {metric} = {target} }}"
+        );
     } else {
         println!("learned from within a minute or two: foreshadow explain {group}; foreshadow models {group}");
     }

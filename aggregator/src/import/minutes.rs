@@ -24,6 +24,8 @@ pub enum Meaning {
     Sum,
     /// Load of the whole group in a unit of its own, of which an instance serves so much at 100 %.
     Load(f64),
+    /// Load of the whole group, of a declared metric: in its own unit.
+    Own,
 }
 
 /// A value that cannot be what it is said to be.
@@ -52,6 +54,9 @@ impl Meaning {
             // A hair above 100 is what averages of averages give.
             Self::Utilisation if !(0.0..=100.5).contains(&value) => Err(Unfit::Utilisation(value)),
             Self::Utilisation => Ok(instances.map(|count| (value.min(100.0) * count, count))),
+            Self::Own if !planner::demand::is_load(value) => Err(Unfit::Load(value)),
+            // Nothing of it is idle.
+            Self::Own => Ok(Some((value, 0.0))),
             _ if !(0.0..=1e9).contains(&value) => Err(Unfit::Load(value)),
             Self::Sum => Ok(instances.map(|count| (value, count))),
             // Requests have no idle part: nothing is taken off for instances that wait.

@@ -10,6 +10,8 @@ use foreshadow_proto::v1;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::readings::Told;
+
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -27,10 +29,29 @@ pub struct Pushed {
     pub sample: Sample,
 }
 
+/// What a line holds: a sample, values of declared metrics, or both.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    pub sample: Option<Pushed>,
+    pub told: Vec<Told>,
+}
+
+/// The same before anything was checked.
+struct Unchecked {
+    instance: Option<String>,
+    group: Option<String>,
+    wire: v1::Sample,
+    metrics: BTreeMap<String, f64>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct JsonLine {
-    instance: String,
+    instance: Option<String>,
+    group: Option<String>,
+    /// Of declared metrics, by name.
+    #[serde(default)]
+    metrics: BTreeMap<String, f64>,
     at: At,
     #[serde(default = "second")]
     covers_millis: u32,
@@ -54,18 +75,31 @@ const fn second() -> u32 {
 }
 
 /// Reads one line; `None` for a blank line or a comment. `now` in µs since the epoch.
-pub fn parse(format: Format, line: &str, now: i64) -> Result<Option<Pushed>, String> {
+pub fn parse(format: Format, line: &str, now: i64) -> Result<Option<Line>, String> {
     let line = line.trim();
     if line.is_empty() || (format == Format::LineProtocol && line.starts_with('#')) {
         return Ok(None);
     }
-    let (instance, wire) = match format {
+    let Unchecked { instance, group, wire, metrics } = match format {
         Format::NdJson => json(line, now)?,
         Format::LineProtocol => line_protocol(line, now)?,
     };
+    let told = metrics.into_iter().map(|(metric, value)| {
+        let (instance, group) = (instance.clone(), group.clone());
+        Told { instance, group, metric, at_micros: wire.wall_micros, value }
+    });
+    let told: Vec<Told> = told.collect();
+    // Metrics alone are no sample; everything else has to be one.
+    let sampled = wire.network.is_some()
+        || wire.cpu_percent.or(wire.cpu_busiest_percent).or(wire.cpu_steal_percent).is_some()
+        || wire.memory_used_bytes.or(wire.memory_total_bytes).is_some();
+    if !sampled && !told.is_empty() {
+        return Ok(Some(Line { sample: None, told }));
+    }
+    let instance = instance.ok_or("instance is missing: a sample is of an instance")?;
     let instance = Id::new("instance", &instance).map_err(|error| error.to_string())?;
     let sample = convert::sample(&wire, now).map_err(|reason| reason.as_str().to_owned())?;
-    Ok(Some(Pushed { stream: stream_of(&instance), instance, sample }))
+    Ok(Some(Line { sample: Some(Pushed { stream: stream_of(&instance), instance, sample }), told }))
 }
 
 /// The stream id of what is pushed for an instance.
@@ -76,7 +110,7 @@ pub fn stream_of(instance: &Id) -> StreamId {
     StreamId(id)
 }
 
-fn json(line: &str, now: i64) -> Result<(String, v1::Sample), String> {
+fn json(line: &str, now: i64) -> Result<Unchecked, String> {
     let read: JsonLine = serde_json::from_str(line).map_err(|error| error.to_string())?;
     let wall_micros = match read.at {
         At::Text(text) => {
@@ -103,7 +137,7 @@ fn json(line: &str, now: i64) -> Result<(String, v1::Sample), String> {
         }),
         ..Default::default()
     };
-    Ok((read.instance, wire))
+    Ok(Unchecked { instance: read.instance, group: read.group, wire, metrics: read.metrics })
 }
 
 /// Seconds, ms or µs, told apart by their size: the three do not overlap between 2001 and 2286.
@@ -123,7 +157,7 @@ const fn single(value: f64) -> f32 {
     value as f32
 }
 
-fn line_protocol(line: &str, now: i64) -> Result<(String, v1::Sample), String> {
+fn line_protocol(line: &str, now: i64) -> Result<Unchecked, String> {
     let mut parts = split(line, ' ').into_iter().filter(|part| !part.is_empty());
     let series = parts.next().ok_or("no measurement")?;
     let fields = parts.next().ok_or("no fields")?;
@@ -132,14 +166,18 @@ fn line_protocol(line: &str, now: i64) -> Result<(String, v1::Sample), String> {
         return Err("more than measurement, fields and time".to_owned());
     }
     let mut tags = split(&series, ',').into_iter().skip(1).map(|tag| pair(&tag, "tag"));
-    let mut instance = None;
+    let (mut instance, mut group) = (None, None);
     for tag in &mut tags {
         let (key, value) = tag?;
-        if key == "instance" {
-            instance = Some(value);
+        match key.as_str() {
+            "instance" => instance = Some(value),
+            "group" => group = Some(value),
+            _ => {}
         }
     }
-    let instance = instance.ok_or("tag instance is missing")?;
+    if instance.is_none() && group.is_none() {
+        return Err("tag instance is missing".to_owned());
+    }
     let wall_micros = match time {
         None => now,
         Some(nanos) => nanos.parse::<i64>().map_err(|_| format!("time {nanos:?} is no whole number of ns"))? / 1_000,
@@ -158,7 +196,7 @@ fn line_protocol(line: &str, now: i64) -> Result<(String, v1::Sample), String> {
         ..Default::default()
     };
     let mut network = v1::Network::default();
-    let mut has_network = false;
+    let (mut has_network, mut metrics) = (false, BTreeMap::new());
     for (key, number) in values {
         match key.as_str() {
             "covers_millis" => wire.covers_millis = whole(&key, number)?.try_into().unwrap_or(u32::MAX),
@@ -172,11 +210,12 @@ fn line_protocol(line: &str, now: i64) -> Result<(String, v1::Sample), String> {
             "in_packets" => (network.in_packets, has_network) = (number, true),
             "out_packets" => (network.out_packets, has_network) = (number, true),
             "errors" => (network.errors, has_network) = (number, true),
-            _ => return Err(format!("field {key} is not known")),
+            // Of a declared metric, or of none.
+            _ => drop(metrics.insert(key, number)),
         }
     }
     wire.network = has_network.then_some(network);
-    Ok((instance, wire))
+    Ok(Unchecked { instance, group, wire, metrics })
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just before")]
@@ -237,8 +276,8 @@ mod tests {
         let from_json = parse(Format::NdJson, json, NOW).expect("reads").expect("a sample");
         let from_line = parse(Format::LineProtocol, line, NOW).expect("reads").expect("a sample");
         assert_eq!(from_json, from_line);
-        assert_eq!(from_json.sample.cpu_percent, Some(12.5));
-        assert_eq!(from_json.sample.sequence, 1_800_000_000_000_000);
+        let sample = &from_json.sample.as_ref().expect("a sample").sample;
+        assert_eq!((sample.cpu_percent, sample.sequence), (Some(12.5), 1_800_000_000_000_000));
         let text = r#"{"instance":"i-1","at":"2027-01-15T08:00:00Z","cpu_percent":12.5,"memory_used_bytes":7}"#;
         assert_eq!(parse(Format::NdJson, text, NOW).expect("reads").expect("a sample"), from_json);
     }
@@ -255,13 +294,32 @@ mod tests {
             (Format::LineProtocol, "foreshadow cpu_percent=1", "tag instance"),
             (Format::LineProtocol, "foreshadow,instance=i-1", "no fields"),
             (Format::LineProtocol, "foreshadow,instance=i-1 cpu_percent=NaN", "not_finite"),
-            (Format::LineProtocol, "foreshadow,instance=i-1 disk=1", "field disk"),
+            (Format::LineProtocol, "foreshadow,group=web cpu_percent=1", "instance is missing"),
+            (Format::NdJson, r#"{"group":"web","at":1800000000,"cpu_percent":1}"#, "instance is missing"),
+            (Format::NdJson, r#"{"group":"web","at":1800000000}"#, "instance is missing"),
+            (Format::NdJson, r#"{"instance":"i-1","at":1800000000}"#, "empty"),
+            (Format::NdJson, r#"{"group":"web","at":1800000000,"metrics":{"queue":"many"}}"#, "invalid type"),
+            (Format::NdJson, r#"{"group":"web","at":1800000000,"metrics":{"queue":1e999}}"#, "number out of range"),
             (Format::LineProtocol, "foreshadow,instance=i-1 cpu_percent=1 x", "time"),
         ] {
             let error = parse(format, line, NOW).expect_err(line);
             assert!(error.contains(part), "{line}: {error}");
         }
         assert_eq!(parse(Format::LineProtocol, "# a comment", NOW), Ok(None));
+    }
+
+    #[test]
+    fn values_of_declared_metrics_come_alone_or_beside_a_sample() {
+        let json = r#"{"group":"web","at":1800000000,"metrics":{"queue":512}}"#;
+        let line = "jobs,group=web queue=512i 1800000000000000000";
+        let told = parse(Format::NdJson, json, NOW).expect("reads").expect("a line");
+        assert_eq!(parse(Format::LineProtocol, line, NOW), Ok(Some(told.clone())));
+        assert_eq!((told.sample, told.told[0].value, told.told[0].at_micros), (None, 512.0, NOW));
+        let both = "foreshadow,instance=i-1,group=web cpu_percent=12,requests=90.5 1800000000000000000";
+        let both = parse(Format::LineProtocol, both, NOW).expect("reads").expect("a line");
+        assert_eq!(both.sample.expect("a sample").sample.cpu_percent, Some(12.0));
+        assert_eq!((both.told[0].metric.as_str(), both.told[0].value), ("requests", 90.5));
+        assert_eq!((both.told[0].instance.as_deref(), both.told[0].group.as_deref()), (Some("i-1"), Some("web")));
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! What others measure, made into samples of instances by the mapping in the configuration.
+//! What others measure, made into samples of instances and values of declared metrics by the mapping in the configuration.
 //!
 //! A scrape comes in pieces, and over more than one connection: what is known of an instance is the newest value of each of its
 //! series. A sample is made when a piece moves one of them and all of them are known, so that a part of the processors or of the
@@ -12,7 +12,8 @@ use foreshadow_proto::v1;
 use sha2::{Digest as _, Sha256};
 
 use super::lines::Pushed;
-use crate::config::{Gives, Mapped, Mapping, Over};
+use crate::config::{Gives, Mapped, Mapping, Of, Over};
+use crate::readings::Told;
 
 /// A series that was silent for so long is gone (a processor taken offline, a card unplugged), ms.
 pub(super) const GONE_MILLIS: i64 = 300_000;
@@ -82,9 +83,9 @@ impl Left {
     pub const fn says(self) -> &'static str {
         match self {
             Self::Unmapped => "not mapped",
-            Self::Unnamed => "without a usable name of their instance or group",
+            Self::Unnamed => "without a usable name of their instance or group, or of one that is not known here",
             Self::OutOfOrder => "older than what is known of their series",
-            Self::Rejected => "out of range, or of a time to come",
+            Self::Rejected => "out of range, too old, or of a time to come",
             Self::Full => "of more series than are followed",
             Self::Unusable => {
                 "of a kind that cannot be used: a histogram, a level sent as deltas, a delta without its start, or over 128 attributes"
@@ -97,6 +98,8 @@ impl Left {
 #[derive(Debug, Default)]
 pub struct Taken {
     pub samples: Vec<Pushed>,
+    /// Values of declared metrics.
+    pub told: Vec<Told>,
     /// Groups that were named for instances.
     pub claims: BTreeMap<Id, Id>,
     /// How many values were left out, and why.
@@ -112,7 +115,7 @@ impl Taken {
     }
 }
 
-/// An instance and which of ours.
+/// An instance, or of what is told of a group that, and which of ours.
 type Key = (Id, Gives);
 
 /// The newest of one series.
@@ -179,7 +182,7 @@ impl Tracks {
         let mut taken = Taken::default();
         let mut by_time: BTreeMap<i64, Vec<Ours>> = BTreeMap::new();
         for series in request {
-            match self.read(&series, &mut taken.claims) {
+            match self.read(&series, &mut taken) {
                 Ok((keys, hash)) => {
                     // A series that ends is marked by a value that is no number.
                     for point in series.points().filter(|point| point.value.is_finite()) {
@@ -212,6 +215,10 @@ impl Tracks {
                 }
             }
             for (instance, kind) in moved {
+                if let Kind::Custom(gives) = kind {
+                    taken.told.extend(self.told(&instance, gives, at));
+                    continue;
+                }
                 match self.sample(&instance, kind, at, now) {
                     Some(Ok(sample)) => taken.samples.push(sample),
                     Some(Err(())) => taken.leave(Left::Rejected, 1),
@@ -247,25 +254,44 @@ impl Tracks {
         self.series
     }
 
-    /// What a series is of ours, and which of an instance's series it is.
-    fn read(&self, series: &impl Series, claims: &mut BTreeMap<Id, Id>) -> Result<(Vec<Key>, u64), Left> {
+    /// What a series is of ours, and which of its instance's or group's series it is.
+    fn read(&self, series: &impl Series, taken: &mut Taken) -> Result<(Vec<Key>, u64), Left> {
         let mappings = series.name().and_then(|name| self.by_name.get(name)).ok_or(Left::Unmapped)?;
         let is = |(name, values): (&String, &Vec<String>)| {
             series.label(name).is_some_and(|label| values.iter().any(|value| *value == label))
         };
         let fits = |mapping: &&Mapping| mapping.labels.iter().all(is) && !mapping.without.iter().any(is);
-        let gives: Vec<Gives> = mappings.iter().filter(fits).map(|mapping| mapping.gives).collect();
-        if gives.is_empty() {
+        let ours: Vec<&Mapping> = mappings.iter().filter(fits).collect();
+        if ours.is_empty() {
             return Err(Left::Unmapped);
         }
-        let named = self.mapped.instance_labels.iter().find_map(|label| series.label(label)).ok_or(Left::Unnamed)?;
-        let named = if self.mapped.strip_port { without_port(&named) } else { &named };
-        let instance = Id::new("instance", named).map_err(|_| Left::Unnamed)?;
-        if let Some(label) = &self.mapped.group_label {
-            let group = series.label(label).and_then(|group| Id::new("group", &group).ok()).ok_or(Left::Unnamed)?;
-            claims.insert(instance.clone(), group);
+        let claims = &mut taken.claims;
+        let keys = ours.iter().filter_map(|mapping| Some((self.subject(series, mapping, claims)?, mapping.gives)));
+        let keys: Vec<Key> = keys.collect();
+        if keys.is_empty() {
+            return Err(Left::Unnamed);
         }
-        Ok((gives.into_iter().map(|gives| (instance.clone(), gives)).collect(), series.identity()))
+        // It may name its group and not its instance, or the other way round.
+        if keys.len() < ours.len() {
+            taken.leave(Left::Unnamed, series.points().count() as u64);
+        }
+        Ok((keys, series.identity()))
+    }
+
+    /// Whose value a series has by a mapping; a group that is named beside an instance is a claim.
+    fn subject(&self, series: &impl Series, mapping: &Mapping, claims: &mut BTreeMap<Id, Id>) -> Option<Id> {
+        let label = self.mapped.group_label.as_ref();
+        let labelled = |label: &String| Id::new("group", &series.label(label)?).ok();
+        if mapping.of == Of::Group {
+            return mapping.group.clone().or_else(|| labelled(label?));
+        }
+        let named = self.mapped.instance_labels.iter().find_map(|label| series.label(label))?;
+        let named = if self.mapped.strip_port { without_port(&named) } else { &named };
+        let instance = Id::new("instance", named).ok()?;
+        if let Some(label) = label {
+            claims.insert(instance.clone(), labelled(label)?);
+        }
+        Some(instance)
     }
 
     fn put(&mut self, key: &Key, series: u64, point: Point, taken: &mut Taken) -> Result<(), Left> {
@@ -309,6 +335,16 @@ impl Tracks {
         (count > 0.0).then_some((mapping.offset + mapping.scale * whole, covers))
     }
 
+    /// A declared metric at a time; `None` while one of its series is not known.
+    fn told(&self, subject: &Id, gives: Gives, at: i64) -> Option<Told> {
+        let Gives::Custom(metric) = gives else { return None };
+        let mapping = self.by_gives.get(&gives)?;
+        let (value, _) = self.value(subject, gives, at)?;
+        let name = |of: Of| (mapping.of == of).then(|| subject.to_string());
+        let (instance, group) = (name(Of::Instance), name(Of::Group));
+        Some(Told { instance, group, metric: metric.to_string(), at_micros: at.checked_mul(1_000)?, value })
+    }
+
     /// What an instance's series make at a time; `None` while something is missing.
     fn sample(&self, instance: &Id, kind: Kind, at: i64, now: i64) -> Option<Result<Pushed, ()>> {
         let wall_micros = at.checked_mul(1_000)?;
@@ -336,6 +372,7 @@ impl Tracks {
                     Some(v1::Network { in_bytes, out_bytes, in_packets, out_packets, ..v1::Network::default() });
                 covers
             }
+            Kind::Custom(_) => return None,
         };
         wire.covers_millis = u32::try_from(covers.clamp(1_000, 3_600_000)).unwrap_or(1_000);
         let stream = stream_of(self.way, instance, kind);
@@ -350,6 +387,8 @@ enum Kind {
     Cpu,
     Memory,
     Network,
+    /// By itself.
+    Custom(Gives),
 }
 
 const fn kind(gives: Gives) -> Kind {
@@ -357,6 +396,7 @@ const fn kind(gives: Gives) -> Kind {
         Gives::CpuPercent | Gives::CpuStealPercent => Kind::Cpu,
         Gives::MemoryUsedBytes | Gives::MemoryAvailableBytes | Gives::MemoryTotalBytes => Kind::Memory,
         Gives::InBytes | Gives::OutBytes | Gives::InPackets | Gives::OutPackets => Kind::Network,
+        Gives::Custom(_) => Kind::Custom(gives),
     }
 }
 
@@ -390,7 +430,70 @@ fn stream_of(way: &str, instance: &Id, kind: Kind) -> StreamId {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::otlp;
     use super::*;
+    use crate::config::Config;
+
+    const NOW: u64 = 1_800_000_000_000;
+
+    /// Deltas of what was served by two routes, and how many jobs wait in which state.
+    fn exported(host: Option<&str>, at: u64, jobs: [f64; 3]) -> otlp::ExportRequest {
+        let nanos = |at: u64| ((NOW + at) * 1_000_000).to_string();
+        let named = |key: &str, value: &str| json!([{"key": key, "value": {"stringValue": value}}]);
+        let served = |route: &str, count: f64| {
+            json!({"startTimeUnixNano": nanos(at - 15_000), "timeUnixNano": nanos(at), "asDouble": count,
+                "attributes": named("http.route", route)})
+        };
+        let waiting = ["ready", "held", "dead"].into_iter().zip(jobs).map(
+            |(state, jobs)| json!({"timeUnixNano": nanos(at), "asDouble": jobs, "attributes": named("state", state)}),
+        );
+        let served = json!({"name": "app.requests", "sum": {"aggregationTemporality": 1,
+            "dataPoints": [served("/", 300.0), served("/buy", 30.0)]}});
+        let waiting = json!({"name": "app.jobs", "gauge": {"dataPoints": waiting.collect::<Vec<_>>()}});
+        let mut resource = named("service.name", "web");
+        if let (Some(host), Value::Array(resource)) = (host, &mut resource) {
+            resource.push(json!({"key": "host.id", "value": {"stringValue": host}}));
+        }
+        let request = json!({"resourceMetrics": [{"resource": {"attributes": resource},
+            "scopeMetrics": [{"metrics": [served, waiting]}]}]});
+        serde_json::from_value(request).expect("right")
+    }
+
+    #[test]
+    fn a_declared_metric_comes_by_otlp_as_well() {
+        let text = "[metric.requests]\nof = \"instance\"\n[metric.load]\nof = \"group\"\n[metric.queue]\nof = \"group\"\n\
+            [otlp]\nexporter = \"hostmetrics\"\ngroup_label = \"service.name\"\n\
+            [otlp.metric.\"app.requests\"]\ngives = \"requests\"\ncounter = true\n\
+            [otlp.metric.all]\nname = \"app.requests\"\ngives = \"load\"\ncounter = true\n\
+            [otlp.metric.\"app.jobs\"]\ngives = \"queue\"\ngroup = \"jobs\"\nlabels = { state = [\"ready\", \"held\"] }\n";
+        let mut tracks = Tracks::new(Config::parse("f.toml", text).expect("right").otlp.expect("there"), "otlp");
+        let mut take = |host: Option<&str>, at: u64, jobs: [f64; 3]| {
+            otlp::take(&mut tracks, &exported(host, at, jobs), ((NOW + 600_000) * 1_000).cast_signed())
+        };
+        let told = |taken: &Taken| -> Vec<_> {
+            let of = |told: &Told| (told.metric.clone(), told.instance.clone(), told.group.clone(), told.value);
+            taken.told.iter().map(of).collect()
+        };
+        let requests = ("requests".to_owned(), Some("i-1".to_owned()), None, 22.0);
+        let load = ("load".to_owned(), None, Some("web".to_owned()), 22.0);
+        let queue = |jobs| ("queue".to_owned(), None, Some("jobs".to_owned()), jobs);
+        // A delta says all there is to say at once, of the instance and of its group; one reading of a level does not.
+        let first = take(Some("i-1"), 15_000, [7.0, 1.0, 900.0]);
+        assert_eq!(told(&first), [requests.clone(), load.clone()]);
+        assert_eq!(first.told[0].at_micros, ((NOW + 15_000) * 1_000).cast_signed());
+        assert_eq!(first.claims.values().map(Id::as_str).collect::<Vec<_>>(), ["web"]);
+        let second = take(Some("i-1"), 30_000, [12.0, 3.0, 900.0]);
+        assert_eq!(told(&second), [requests, queue(15.0), load.clone()]);
+        assert_eq!(told(&take(Some("i-1"), 30_000, [12.0, 3.0, 900.0])), told(&second), "sent again it says the same");
+        assert_eq!(second.left.into_iter().collect::<Vec<_>>(), [(Left::Unmapped, 1)]);
+        // Without the name of an instance it is of the group still, and what is left out is counted.
+        let nobodys = take(None, 45_000, [0.0, 0.0, 0.0]);
+        assert_eq!(told(&nobodys), [queue(0.0), load]);
+        assert_eq!(nobodys.left.into_iter().collect::<Vec<_>>(), [(Left::Unmapped, 1), (Left::Unnamed, 2)]);
+        assert!(first.samples.is_empty() && nobodys.samples.is_empty());
+    }
 
     #[test]
     fn names_lose_their_port() {

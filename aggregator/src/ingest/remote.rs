@@ -68,6 +68,7 @@ mod tests {
     use super::super::mapped::{GONE_MILLIS, Left, Taken, Tracks};
     use super::*;
     use crate::config::Config;
+    use crate::readings::Told;
 
     const NOW: i64 = 1_800_000_000_000;
 
@@ -95,6 +96,36 @@ mod tests {
 
     fn processor_use(taken: &Taken) -> Vec<f64> {
         taken.samples.iter().filter_map(|pushed| pushed.sample.cpu_percent).map(f64::round).collect()
+    }
+
+    #[test]
+    fn a_declared_metric_is_told_of_its_group_or_of_each_instance() {
+        let text = "[metric.requests]\nof = \"instance\"\n[metric.queue]\nof = \"group\"\n[remote_write]\n\
+            [remote_write.metric.http_requests_total]\ngives = \"requests\"\ncounter = true\n\
+            [remote_write.metric.jobs]\ngives = \"queue\"\ngroup = \"web\"\nlabels = { queue = \"a\" }\n";
+        let mut remote =
+            Tracks::new(Config::parse("f.toml", text).expect("right").remote_write.expect("there"), "write");
+        let requests =
+            |code: &str, at: i64, count: f64| series("http_requests_total", &[("code", code)], &[(at, count)]);
+        let jobs = |queue: &str, at: i64, count: f64| series("jobs", &[("queue", queue)], &[(at, count)]);
+        let first = vec![requests("200", 0, 50.0), requests("500", 0, 5.0), jobs("a", 0, 7.0), jobs("b", 0, 900.0)];
+        assert_eq!(take(&mut remote, first).told, [], "one reading of a counter says nothing");
+        let more = vec![requests("200", 15_000, 350.0), requests("500", 15_000, 35.0), jobs("a", 15_000, 12.0)];
+        let told = take(&mut remote, more.clone()).told;
+        let seen = |told: &[Told]| -> Vec<_> {
+            let of = |told: &Told| (told.metric.clone(), told.instance.clone(), told.group.clone(), told.value);
+            told.iter().map(of).collect()
+        };
+        let (web, instance) = (Some("web".to_owned()), Some("10.0.0.1".to_owned()));
+        assert_eq!(
+            seen(&told),
+            [("requests".to_owned(), instance, None, 22.0), ("queue".to_owned(), None, web, 12.0)],
+            "all its series add up"
+        );
+        assert_eq!(told[0].at_micros, (NOW + 15_000) * 1_000);
+        assert_eq!(seen(&take(&mut remote, more).told), seen(&told), "sent again it says the same again");
+        let again = vec![requests("200", 30_000, 10.0), requests("500", 30_000, 36.0)];
+        assert_eq!(take(&mut remote, again).told, [], "a counter that began anew says nothing");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::identity::{Caller, Enrolments, Role};
 use crate::live::{Arrived, Live};
 use crate::observe::Timeline;
+use crate::readings::Subject;
 use crate::store::{Appended, Arrival, SampleStore, StoreError};
 
 /// Answers an agent may leave unread; beyond it the stream waits, and with it the agent.
@@ -289,6 +290,16 @@ impl AgentService {
                 Err(format!("{instance} has a certificate, and is spoken for by nothing else"))
             }
             (None, _) => Ok(()),
+        }
+    }
+
+    /// Whether a value of a declared metric is this caller's to tell. It drives capacity: who tells it has proven who they
+    /// are, by a certificate of that instance or by running the installation.
+    pub fn may_tell(&self, subject: &Subject, caller: &Caller) -> Result<(), String> {
+        match (subject, &caller.instance) {
+            (Subject::Instance(instance), Some(own)) if own == instance => Ok(()),
+            _ if caller.open || (caller.instance.is_none() && caller.role >= Role::Operator) => Ok(()),
+            _ => Err("needs an operator's token, or of an instance its own certificate".to_owned()),
         }
     }
 

@@ -373,6 +373,15 @@ impl Timeline {
         groups.into_iter().collect()
     }
 
+    /// Whether a source has a group, or somebody in it is known.
+    pub fn knows(&self, group: &Id) -> bool {
+        let state = self.read();
+        let placed = |record: &Record| {
+            record.placements.last().is_some_and(|placed| placed.group == *group && placed.mode != InstanceMode::Gone)
+        };
+        state.groups.contains_key(group) || state.instances.values().any(placed)
+    }
+
     /// Machines of all groups, those that are gone left out.
     pub fn machines(&self) -> usize {
         let placed = |record: &Record| record.placements.last().is_some_and(|placed| placed.mode != InstanceMode::Gone);

@@ -317,6 +317,8 @@ impl GroupRound {
         let metrics = self.metrics.iter().map(|(metric, round)| {
             let report = MetricReport {
                 target: self.policy.targets.get(metric).copied().unwrap_or_default(),
+                // Told by who knows the configuration.
+                declared: None,
                 standing: round.standing.clone(),
                 refused: round.refused.clone(),
                 baseline: round.baseline,

@@ -1,13 +1,16 @@
-//! From instances' slices to what a group carried: the minute rollup and present demand.
+//! From instances' slices, and from what is told of declared metrics, to what a group carried: the minute rollup and present
+//! demand.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use foreshadow_proto::convert::Id;
-use planner::demand::{Demand, InstanceMode, Reading, measure};
+use planner::demand::{Demand, InstanceMode, Reading, measure, sum, whole};
 use planner::policy::{Metric, Policy};
 
 use super::slices::{InstanceSlices, Signal, slices_of_minute};
+use crate::config::Of;
+use crate::readings::{self, Series};
 use crate::store::Minute;
 
 /// Who served, with the type that gives the weight.
@@ -27,6 +30,8 @@ pub fn utilisation(
         Metric::Memory => Signal::Memory,
         Metric::NetworkIn => Signal::NetworkIn,
         Metric::NetworkOut => Signal::NetworkOut,
+        // Nothing an agent samples.
+        Metric::Custom(_) => return None,
     };
     let value = slices.mean(signal, range)?;
     if metric.is_network() {
@@ -69,24 +74,84 @@ pub fn minute(
     start: i64,
 ) -> Option<Minute> {
     let range = slices_of_minute(start);
-    let whole = demand(policy, metric, serving, slices, range.clone())?;
+    let over = |slices_of: Range<i64>| demand(policy, metric, serving, slices, slices_of);
+    Some(rolled_up(group, metric, start, &over(range.clone())?, range.filter_map(|slice| over(slice..slice + 1))))
+}
+
+/// One minute from its demand and that of its slices.
+fn rolled_up(group: &Id, metric: Metric, start: i64, whole: &Demand, slices: impl Iterator<Item = Demand>) -> Minute {
     // The highest ten seconds: a slice in which too few report says less than the minute does.
-    let highest = range
-        .filter_map(|slice| demand(policy, metric, serving, slices, slice..slice + 1))
-        .filter(|slice| !slice.incomplete)
-        .map(|slice| slice.gross)
-        .fold(whole.gross, f64::max);
-    Some(Minute {
+    let complete = slices.filter(|slice| !slice.incomplete);
+    Minute {
         group: group.clone(),
         metric: metric.to_string(),
         start,
         gross_mean: whole.gross,
-        gross_maximum: highest,
+        gross_maximum: complete.map(|slice| slice.gross).fold(whole.gross, f64::max),
         weight: whole.weight,
         serving: whole.serving,
         reporting: whole.reporting,
         lower_bound: whole.is_lower_bound(),
-    })
+    }
+}
+
+/// Demand of a declared metric; `value` is what was told of a group, or of one of its instances.
+fn told(
+    policy: &Policy,
+    (metric, of): (Metric, Of),
+    group: &Id,
+    serving: &Serving,
+    value: impl Fn(&Id) -> Option<f64>,
+) -> Option<Demand> {
+    let weight_of = |kind: &Option<String>| policy.weight(metric, kind.as_deref()).unwrap_or(1.0);
+    match of {
+        Of::Group => {
+            let weight = serving.iter().map(|(_, kind)| weight_of(kind)).sum();
+            whole(value(group)?, u32::try_from(serving.len()).unwrap_or(u32::MAX), weight)
+        }
+        Of::Instance => {
+            let part = |(instance, kind): &(Id, Option<String>)| Reading {
+                mode: InstanceMode::Serving,
+                weight: weight_of(kind),
+                utilisation: value(instance),
+            };
+            sum(&serving.iter().map(part).collect::<Vec<_>>())
+        }
+    }
+}
+
+/// The rollup of one minute of a declared metric; absent when nothing of it was told.
+pub fn told_minute(
+    policy: &Policy,
+    metric: (Metric, Of),
+    group: &Id,
+    serving: &Serving,
+    series: &Series,
+    start: i64,
+) -> Option<Minute> {
+    let over = |from: i64, to: i64| {
+        told(policy, metric, group, serving, |subject| readings::mean(series.get(subject)?, from, to))
+    };
+    let slices = (start..start + 60).step_by(10).filter_map(|from| over(from, from + 10));
+    Some(rolled_up(group, metric.0, start, &over(start, start + 60)?, slices))
+}
+
+/// Present demand of a declared metric with the age of the newest value behind it, seconds.
+pub fn told_now(
+    policy: &Policy,
+    metric: (Metric, Of),
+    group: &Id,
+    serving: &Serving,
+    series: &Series,
+    now: i64,
+) -> Option<(Demand, u32)> {
+    let present = |subject: &Id| readings::present(series.get(subject)?, now);
+    let demand = told(policy, metric, group, serving, |subject| Some(present(subject)?.0))?;
+    let age = match metric.1 {
+        Of::Group => present(group)?.1,
+        Of::Instance => serving.iter().filter_map(|(instance, _)| Some(present(instance)?.1)).min()?,
+    };
+    Some((demand, u32::try_from(age).unwrap_or(u32::MAX)))
 }
 
 #[cfg(test)]
@@ -142,5 +207,37 @@ mod tests {
         assert!(half.lower_bound && (half.gross_mean - 50.0).abs() < 1e-9);
         assert_eq!(minute(&policy, &id("web"), Metric::Cpu, &serving[1..], &all, START), None);
         assert_eq!(minute(&policy, &id("web"), Metric::NetworkIn, &serving, &all, START), None);
+    }
+
+    #[test]
+    fn what_is_told_of_a_group_or_of_its_instances_makes_minutes_and_a_present() {
+        let id = |name: &str| Id::new("instance", name).expect("an id");
+        let (metric, policy) = (Metric::declare("told_here").expect("a name"), Policy::new("web"));
+        let serving = [(id("a"), None), (id("b"), None)];
+        let group = Series::from([(id("web"), vec![(START - 5, 100.0), (START + 30, 400.0)])]);
+        let of_group = |serving: &Serving, at: i64| {
+            told_minute(&policy, (metric, Of::Group), &id("web"), serving, &group, START + at)
+        };
+        let first = of_group(&serving, 0).expect("told");
+        assert!((first.gross_mean - 250.0).abs() < 1e-9 && (first.gross_maximum - 400.0).abs() < 1e-9, "{first:?}");
+        assert_eq!((first.serving, first.reporting, first.lower_bound, first.weight), (2, 2, false, 2.0));
+        assert_eq!(of_group(&serving, 180), None, "absent is not zero");
+        let asleep = of_group(&[], 0).expect("a queue is there also when nobody serves");
+        assert!(asleep.gross_mean > 0.0 && !asleep.is_imported());
+        let parts = Series::from([
+            (id("a"), vec![(START, 30.0)]),
+            (id("b"), vec![(START + 1, 50.0)]),
+            (id("shadow"), vec![(START, 900.0)]),
+            (id("web"), vec![(START, 900.0)]),
+        ]);
+        let now = |serving: &Serving, at: i64| {
+            told_now(&policy, (metric, Of::Instance), &id("web"), serving, &parts, START + at)
+        };
+        let (demand, age) = now(&serving, 60).expect("told");
+        assert_eq!((demand.gross, demand.reporting, age), (80.0, 2, 59));
+        let (one, _) = now(&serving, 121).expect("one of them still stands");
+        assert_eq!((one.gross, one.reporting, one.serving, one.incomplete), (50.0, 1, 2, true));
+        assert_eq!(now(&serving, 122), None);
+        assert_eq!(now(&[(id("c"), None)], 60), None, "nobody who serves tells it");
     }
 }

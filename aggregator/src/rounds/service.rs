@@ -20,11 +20,13 @@ use super::tally::{Made, Tally};
 use super::{Board, GroupRound, Measurements, PlanLog, Revised, idle, inventory};
 use crate::act::{self, Kind, Outlook, Seen};
 use crate::clock::{Clock, Now};
+use crate::config::Of;
 use crate::events::{Calendar, EventLog};
 use crate::fleet::Reach;
 use crate::leash::Bound;
 use crate::live::{Arrived, Live};
 use crate::observe::{self, GroupSnapshot, Timeline};
+use crate::readings::{self, Readings, Series};
 use crate::shadow::Sessions;
 use crate::store::{Minute, Retraction, SampleStore, StoreError};
 use crate::windows::Weekly;
@@ -39,6 +41,8 @@ const SETTLE_SECONDS: i64 = 15;
 const KEPT_SLICES: i64 = 90;
 /// After a start, minutes this far back are made anew from the store, seconds.
 const CATCH_UP_SECONDS: i64 = 6 * 3_600;
+/// What is told of declared metrics is read this far back in every round, seconds; older minutes are read apart.
+const TOLD_SECONDS: i64 = 300;
 /// Minutes made anew from the store in one round: a long backlog must not stop the rounds.
 const REMADE_PER_ROUND: usize = 30;
 /// Minutes read at the start of a group, seconds.
@@ -101,6 +105,7 @@ pub struct Logs {
     pub plans: PlanLog,
     pub events: EventLog,
     pub revised: Revised,
+    pub readings: Readings,
 }
 
 /// Runs the rounds until it is told to stop.
@@ -113,6 +118,9 @@ pub struct Service {
     board: Board,
     plans: PlanLog,
     revised: Revised,
+    readings: Readings,
+    /// What was told of declared metrics lately, as of the beginning of this round; absent where it could not be read.
+    told: Option<Told>,
     sessions: Sessions,
     act: act::Handle,
     calendar: Calendar,
@@ -133,6 +141,13 @@ pub struct Service {
     /// Of all groups, as of the beginning of this round.
     machines: usize,
     gauges: Gauges,
+}
+
+/// What was told by metric, since `from` (seconds since the epoch).
+#[derive(Debug, Default)]
+struct Told {
+    from: i64,
+    series: BTreeMap<Metric, Series>,
 }
 
 #[derive(Debug)]
@@ -162,7 +177,7 @@ impl Service {
         act: act::Handle,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let Logs { plans, events, revised } = logs;
+        let Logs { plans, events, revised, readings } = logs;
         let last_round = clock.now();
         let steps = i64::try_from(options.forecast.horizon_steps).unwrap_or_default();
         let horizon = steps * i64::from(options.forecast.step_seconds);
@@ -175,6 +190,8 @@ impl Service {
             board,
             plans,
             revised,
+            readings,
+            told: None,
             sessions,
             act,
             calendar,
@@ -220,6 +237,9 @@ impl Service {
                     if let Err(error) = self.act.decisions().expire(now).await {
                         tracing::warn!(%error, "old decisions cannot be dropped");
                     }
+                    if let Err(error) = self.readings.expire(now).await {
+                        tracing::warn!(%error, "old values of declared metrics cannot be dropped");
+                    }
                 }
             }
         }
@@ -254,6 +274,15 @@ impl Service {
             slices.forget_before(oldest);
         }
         self.slices.retain(|_, slices| !slices.is_empty());
+        let closed = self.closed_until(now);
+        self.late.extend(self.readings.touched().into_iter().filter(|minute| *minute < closed));
+        self.told = match self.told_since(now - TOLD_SECONDS, now).await {
+            Ok(told) => Some(told),
+            Err(error) => {
+                tracing::error!(%error, "what was told of declared metrics cannot be read");
+                None
+            }
+        };
         if let Err(error) = self.take_back(now).await {
             tracing::warn!(%error, "retracted samples still have their part in minutes; trying again next round");
         }
@@ -543,11 +572,11 @@ impl Service {
             (Some(first), Some(last)) => self.slices_from_store(group, *first, *last + 60).await?,
             _ => HashMap::new(),
         };
-        let mut minutes = Vec::new();
+        let mut minutes = self.told_minutes(policy, group, &wanted, now).await?;
         for start in wanted {
             let slices = if start < in_memory { &remade } else { &self.slices };
             let serving = self.timeline.serving_at(group, (start + 30) * 1_000_000);
-            for metric in policy.targets.keys() {
+            for metric in policy.targets.keys().filter(|metric| !metric.is_custom()) {
                 match minutes::minute(policy, group, *metric, &serving, slices, start) {
                     Some(minute) => minutes.push(minute),
                     // All that was known of it was retracted. Where nobody is known to have served nothing is known.
@@ -562,6 +591,51 @@ impl Service {
             self.store.put_minutes(&minutes).await?;
         }
         Ok((minutes, next))
+    }
+
+    /// What was told of every declared metric over `[from, to)`.
+    async fn told_since(&self, from: i64, to: i64) -> Result<Told, sqlx::Error> {
+        let mut told = Told { from, series: BTreeMap::new() };
+        for metric in self.readings.declared().keys() {
+            told.series.insert(*metric, self.readings.standing(*metric, from, to).await?);
+        }
+        Ok(told)
+    }
+
+    /// Rollups of the declared metrics over the minutes that are wanted. Of one that is older than its values are kept nothing
+    /// is known any more: it stays as it is.
+    async fn told_minutes(
+        &self,
+        policy: &Policy,
+        group: &Id,
+        wanted: &BTreeSet<i64>,
+        now: i64,
+    ) -> anyhow::Result<Vec<Minute>> {
+        let mut minutes = Vec::new();
+        let reach = now - readings::TAKEN_SECONDS;
+        let wanted: Vec<i64> = wanted.iter().copied().filter(|start| *start >= reach).collect();
+        let metrics = policy.targets.keys().filter_map(|metric| Some((*metric, self.readings.of(*metric)?)));
+        for (metric, of) in metrics {
+            let recent = self.told.as_ref().ok_or_else(|| anyhow::anyhow!("what is told of {metric} is not known"))?;
+            let older = match (wanted.first(), wanted.iter().rfind(|start| **start < recent.from)) {
+                (Some(first), Some(last)) => self.readings.standing(metric, *first, last + 60).await?,
+                _ => Series::new(),
+            };
+            for start in &wanted {
+                let series = if *start < recent.from { Some(&older) } else { recent.series.get(&metric) };
+                let Some(series) = series else { continue };
+                let serving = self.timeline.serving_at(group, (start + 30) * 1_000_000);
+                match minutes::told_minute(policy, (metric, of), group, &serving, series, *start) {
+                    Some(minute) => minutes.push(minute),
+                    // All that was known of it was retracted.
+                    None if of == Of::Instance && !serving.is_empty() && self.is_retracted(*start) => {
+                        self.store.delete_minutes(group, metric.as_str(), &[*start]).await?;
+                    }
+                    None => {}
+                }
+            }
+        }
+        Ok(minutes)
     }
 
     fn is_retracted(&self, start: i64) -> bool {
@@ -620,6 +694,15 @@ impl Service {
         let kinds: BTreeSet<&str> = snapshot.members.iter().filter_map(|it| it.instance_type.as_deref()).collect();
         measured.inventory.prices = prices.into_iter().filter(|(name, _)| kinds.contains(name.as_str())).collect();
         for metric in policy.targets.keys().copied() {
+            if metric.is_custom() {
+                // It has no idle part. One that is not declared, or could not be read, is not told.
+                let series = self.told.as_ref().and_then(|told| told.series.get(&metric));
+                let told = series
+                    .zip(self.readings.of(metric))
+                    .and_then(|(series, of)| minutes::told_now(policy, (metric, of), group, &serving, series, now));
+                measured.present.extend(told.map(|present| (metric, present)));
+                continue;
+            }
             if let Some(present) = self.present(policy, metric, &serving, now_slice) {
                 measured.present.insert(metric, present);
             }

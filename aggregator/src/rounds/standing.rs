@@ -7,6 +7,8 @@ use forecast::{BandCoverage, Champion, Forecast, Held, Tracker, Trust};
 use planner::baseline::{Baseline, Doubt, OfType};
 use serde::Serialize;
 
+use crate::config::Declared;
+
 /// Models, coverage and trust of the newest forecast. Made anew with every forecast, not with every round.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Standing {
@@ -44,8 +46,12 @@ pub struct MemberShown {
 /// One metric after its latest round.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct MetricReport {
-    /// Points an instance may be used.
+    /// Points an instance may be used; of a declared metric how much of it one carries.
     pub target: f64,
+    /// Of a declared metric: of what it is told, its unit and its title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub declared: Option<Declared>,
     /// Absent while nothing is forecast.
     #[schema(value_type = Option<Standing>)]
     pub standing: Option<Arc<Standing>>,

@@ -111,12 +111,22 @@ async fn walk(connection: &mut SqliteConnection, findings: &mut Findings) -> Res
         meet(&what, &samples, &mut streams, findings);
     }
     drop(rows);
+    let rows_up_to: i64 = sqlx::query_scalar(sql::STREAM_ROWS_READ).fetch_one(&mut *connection).await?;
     let mut rows = sqlx::query(sql::CHECK_TICKS).fetch(&mut *connection);
     while let Some(row) = rows.try_next().await? {
-        let what = format!("tick {}", row.try_get::<i64, _>(0)?);
+        let tick: i64 = row.try_get(0)?;
+        let what = format!("tick {tick}");
         findings.ticks += 1;
         let said = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
         let samples = blob(&what, row.try_get(4)?, said, findings);
+        if tick > rows_up_to {
+            // It says itself what is held.
+            for stored in &samples {
+                if let Some(held) = streams.held.get_mut(&(stored.instance.clone(), stored.stream)) {
+                    held.insert(stored.sample.sequence);
+                }
+            }
+        }
         meet(&what, &samples, &mut streams, findings);
     }
     drop(rows);

@@ -1,11 +1,8 @@
 //! The embedded store: SQLite through sqlx, series as compressed blobs.
 //!
-//! One writer owns all writes of samples. It takes everything that came in since its last commit,
-//! drops what the interval sets hold already, writes one tick and the sets in one transaction, and
-//! answers when SQLite says that it is on the disk (WAL, `synchronous = FULL`). A commit that fails
-//! acknowledges nothing and forgets what it had learned; the next one tries anew.
+//! Ticks, one a commit ([`super::writer`]), are folded into chunks of an instance's hour once it has settled.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -15,34 +12,25 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use foreshadow_proto::convert::{Id, StreamId};
-use foreshadow_proto::sequences::Sequences;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row, SqliteConnection, SqlitePool};
+use sqlx::{Row, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use super::columns::{pack, unpack};
 use super::retraction::{self, Retraction, Retractions};
+use super::writer::{Asked, RETRY_AFTER, Writer};
 use super::{Appended, Arrival, Minute, SampleStore, StoreError, StoreHealth, StoreId, Stored, sql};
 use crate::clock::Clock;
 
 /// Arrivals that may wait for a commit. Agents hold what is not acknowledged, so a short queue
 /// loses nothing and keeps memory flat.
 const QUEUE: usize = 4_096;
+const CLOSING: &str = "the store is closing";
 /// The database within the directory.
 pub(super) const FILE: &str = "foreshadow.db";
-/// Most samples in one tick: bounds the time and memory of one commit.
-const TICK_SAMPLES: usize = 50_000;
-/// Commits start at least this far apart, so that many agents share one fsync.
-const COMMIT_SPACING: Duration = Duration::from_millis(100);
-/// What a refused sender waits before it tries again.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Samples arrive this late at most before a tick is folded into chunks, µs.
 const SETTLE_MICROS: i64 = 600_000_000;
 const HOUR_MICROS: i64 = 3_600_000_000;
-/// Streams whose ranges are known without asking the database.
-const STREAMS_KNOWN: usize = 100_000;
-/// Streams in one statement: SQLite takes 32 766 values, PostgreSQL 65 535; this is six a row.
-const STREAMS_AT_ONCE: usize = 500;
 /// Connections for reading.
 const READERS: u32 = 4;
 /// Interval sets are kept this long after a stream's last sample: longer than any agent's spool.
@@ -56,8 +44,6 @@ pub struct Options {
     pub minute_retention: Duration,
 }
 
-type Answer = oneshot::Sender<Result<Appended, StoreError>>;
-
 /// A handle on the store. Cheap to clone; the store closes when the last one is dropped.
 #[derive(Debug, Clone)]
 pub struct Embedded {
@@ -66,21 +52,23 @@ pub struct Embedded {
     reads: SqlitePool,
     /// One connection: writers queue here in turn instead of waiting for the file's lock by chance.
     writes: SqlitePool,
-    queue: mpsc::Sender<(Arrival, Answer)>,
+    queue: mpsc::Sender<Asked>,
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     options: Options,
     file: PathBuf,
-    refusing: Mutex<Option<String>>,
-    duplicates: AtomicU64,
-    retractions: Retractions,
+    pub(super) refusing: Mutex<Option<String>>,
+    pub(super) duplicates: AtomicU64,
+    pub(super) retractions: Retractions,
     /// Rollups are noted for another store, in the transaction that writes them.
     forwards_minutes: AtomicBool,
     /// Ticks beyond this wait for another store and are not folded; all may be where there is none.
     fold_up_to: AtomicI64,
+    /// Rows of streams are complete up to this tick: a later one is needed to know what is held.
+    pub(super) rows_up_to: AtomicI64,
     /// Held as long as the store is open: two processes on one directory would both acknowledge.
     _lock: File,
 }
@@ -152,7 +140,7 @@ impl Embedded {
                 StoreId(random)
             }
         };
-        let last_tick: i64 = sqlx::query_scalar(sql::TICK_LAST).fetch_one(&writes).await?;
+        let rows_up_to: i64 = sqlx::query_scalar(sql::STREAM_ROWS_READ).fetch_one(&writes).await?;
         let (queue, arrivals) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared {
             options,
@@ -162,10 +150,10 @@ impl Embedded {
             retractions: Retractions::read(&writes).await?,
             forwards_minutes: AtomicBool::new(false),
             fold_up_to: AtomicI64::new(i64::MAX),
+            rows_up_to: AtomicI64::new(rows_up_to),
             _lock: lock,
         });
-        let writer = Writer { pool: writes.clone(), clock, shared: shared.clone(), streams: HashMap::new(), last_tick };
-        tokio::spawn(writer.run(arrivals));
+        tokio::spawn(Writer::new(writes.clone(), clock, shared.clone()).run(arrivals));
         Ok(Self { id, reads, writes, queue, shared })
     }
 
@@ -266,10 +254,11 @@ impl Embedded {
         let hour = now - now.rem_euclid(HOUR_MICROS);
         let settled = hour.min(now - SETTLE_MICROS);
         let retained = i64::try_from(self.shared.options.raw_retention.as_micros()).unwrap_or(i64::MAX);
-        let up_to = self.shared.fold_up_to.load(Ordering::Relaxed);
+        let known = self.shared.rows_up_to.load(Ordering::Relaxed);
+        let up_to = self.shared.fold_up_to.load(Ordering::Relaxed).min(known);
         let rows = self.settled(settled, up_to).await?;
         // What another store did not take within the retention waits no longer.
-        let rows = if rows.is_empty() { self.settled(now.saturating_sub(retained), i64::MAX).await? } else { rows };
+        let rows = if rows.is_empty() { self.settled(now.saturating_sub(retained), known).await? } else { rows };
         if rows.is_empty() {
             return Ok(false);
         }
@@ -322,7 +311,12 @@ impl Embedded {
     }
 }
 
-fn span(samples: &[Stored]) -> (i64, i64) {
+fn refused(reason: &str) -> StoreError {
+    StoreError::Refused { reason: reason.to_owned(), retry_after: RETRY_AFTER }
+}
+
+/// When the first and the last of these were taken, µs since the epoch.
+pub(super) fn span(samples: &[Stored]) -> (i64, i64) {
     let walls = || samples.iter().map(|stored| stored.sample.wall_micros);
     (walls().min().unwrap_or_default(), walls().max().unwrap_or_default())
 }
@@ -334,18 +328,19 @@ impl SampleStore for Embedded {
     }
 
     async fn append(&self, arrival: Arrival) -> Result<Appended, StoreError> {
-        let refused = |reason: &str| StoreError::Refused { reason: reason.to_owned(), retry_after: RETRY_AFTER };
         let (answer, answered) = oneshot::channel();
-        self.queue.try_send((arrival, answer)).map_err(|error| match error {
+        self.queue.try_send(Asked::Append(arrival, answer)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => refused("too many batches wait for the disk"),
-            mpsc::error::TrySendError::Closed(_) => refused("the store is closing"),
+            mpsc::error::TrySendError::Closed(_) => refused(CLOSING),
         })?;
-        answered.await.map_err(|_| refused("the store is closing"))?
+        answered.await.map_err(|_| refused(CLOSING))?
     }
 
     async fn held(&self, instance: &Id, stream: StreamId) -> Result<Vec<RangeInclusive<u64>>, StoreError> {
-        let mut connection = self.reads.acquire().await?;
-        Ok(read_held(&mut connection, instance, stream).await?.ranges().to_vec())
+        let (answer, answered) = oneshot::channel();
+        let asked = Asked::Held(instance.clone(), stream, answer);
+        self.queue.send(asked).await.map_err(|_| refused(CLOSING))?;
+        answered.await.map_err(|_| refused(CLOSING))?
     }
 
     async fn samples(&self, instance: &Id, from: i64, to: i64) -> Result<Vec<Stored>, StoreError> {
@@ -417,6 +412,9 @@ impl SampleStore for Embedded {
     }
 
     async fn maintain(&self, now: i64) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Asked::Rows(answer)).await.map_err(|_| refused(CLOSING))?;
+        answered.await.map_err(|_| refused(CLOSING))??;
         while self.fold(now).await? {}
         let micros = |kept: Duration| i64::try_from(kept.as_micros()).unwrap_or(i64::MAX);
         let before = now.saturating_sub(micros(self.shared.options.raw_retention));
@@ -453,165 +451,5 @@ impl SampleStore for Embedded {
             Err(_) => {}
         }
         health
-    }
-}
-
-async fn read_held(
-    connection: &mut SqliteConnection,
-    instance: &Id,
-    stream: StreamId,
-) -> Result<Sequences, StoreError> {
-    let query = sqlx::query(sql::STREAM_READ).bind(instance.as_str()).bind(stream.0.to_vec());
-    match query.fetch_optional(connection).await? {
-        None => Ok(Sequences::default()),
-        Some(row) => Sequences::from_bytes(row.try_get(0)?)
-            .ok_or_else(|| StoreError::Corrupt(format!("the ranges of {instance} {stream}"))),
-    }
-}
-
-struct Writer {
-    pool: SqlitePool,
-    clock: Arc<dyn Clock>,
-    shared: Arc<Shared>,
-    /// What is held, for streams seen since the last failure. The database is the truth.
-    streams: HashMap<(Id, StreamId), Sequences>,
-    last_tick: i64,
-}
-
-impl Writer {
-    async fn run(mut self, mut arrivals: mpsc::Receiver<(Arrival, Answer)>) {
-        let mut next = tokio::time::Instant::now();
-        while let Some(first) = arrivals.recv().await {
-            tokio::time::sleep_until(next).await;
-            next = tokio::time::Instant::now() + COMMIT_SPACING;
-            let mut samples = first.0.samples.len();
-            let mut waiting = vec![first];
-            while samples < TICK_SAMPLES {
-                let Ok(more) = arrivals.try_recv() else { break };
-                samples += more.0.samples.len();
-                waiting.push(more);
-            }
-            self.commit(waiting).await;
-        }
-    }
-
-    async fn commit(&mut self, waiting: Vec<(Arrival, Answer)>) {
-        let (arrivals, answers): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
-        match self.write(&arrivals).await {
-            Ok(appended) => {
-                *self.shared.refusing.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                for (answer, appended) in answers.into_iter().zip(appended) {
-                    // A sender that went away has its samples stored all the same.
-                    drop(answer.send(Ok(appended)));
-                }
-            }
-            Err(error) => {
-                let reason = error.to_string();
-                tracing::error!(%reason, "nothing is acknowledged: the store cannot write");
-                *self.shared.refusing.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.clone());
-                // What was learned in the failed transaction is not on the disk.
-                self.streams.clear();
-                for answer in answers {
-                    let refused = StoreError::Refused { reason: reason.clone(), retry_after: RETRY_AFTER };
-                    drop(answer.send(Err(refused)));
-                }
-            }
-        }
-    }
-
-    async fn write(&mut self, arrivals: &[Arrival]) -> Result<Vec<Appended>, StoreError> {
-        let now = self.clock.wall_micros();
-        let mut connection = self.pool.acquire().await?;
-        let written = self.write_in(&mut connection, arrivals, now).await;
-        if written.is_err() {
-            // After a failed fsync a connection's cache is not to be trusted: the next one is new.
-            connection.close_on_drop();
-        }
-        written
-    }
-
-    async fn write_in(
-        &mut self,
-        connection: &mut SqliteConnection,
-        arrivals: &[Arrival],
-        now: i64,
-    ) -> Result<Vec<Appended>, StoreError> {
-        use sqlx::Connection as _;
-        let mut transaction = connection.begin().await?;
-        // Everything new of this commit, arrival after arrival, and where each one's part ends.
-        let (mut fresh, mut ends) = (Vec::new(), Vec::new());
-        let mut touched = BTreeMap::new();
-        let (mut duplicates, mut retracted) = (0, 0);
-        if self.streams.len() > STREAMS_KNOWN {
-            self.streams.clear();
-        }
-        for arrival in arrivals {
-            let key = (arrival.instance.clone(), arrival.stream);
-            if !self.streams.contains_key(&key) {
-                let held = read_held(&mut transaction, &key.0, key.1).await?;
-                self.streams.insert(key.clone(), held);
-            }
-            let held = self.streams.entry(key.clone()).or_default();
-            for sample in &arrival.samples {
-                if self.shared.retractions.cover(&key.0, sample.wall_micros) {
-                    // Settled, so that it is not sent for ever, and not stored.
-                    retracted += u64::from(held.insert(sample.sequence));
-                } else if held.insert(sample.sequence) {
-                    let (instance, stream) = key.clone();
-                    fresh.push(Stored { instance, stream, sample: sample.clone() });
-                } else {
-                    duplicates += 1;
-                }
-            }
-            ends.push(fresh.len());
-            for sequence in &arrival.rejected {
-                held.insert(*sequence);
-            }
-            let newest = arrival.samples.iter().map(|sample| sample.wall_micros).max().unwrap_or(now);
-            touched.insert(key, (arrival.boot_id.clone(), arrival.dropped_total, newest));
-        }
-        let touched: Vec<_> = touched.into_iter().collect();
-        for some in touched.chunks(STREAMS_AT_ONCE) {
-            let mut write = sqlx::QueryBuilder::<sqlx::Sqlite>::new(sql::STREAM_WRITE_INTO);
-            write.push_values(some, |mut row, ((instance, stream), (boot_id, dropped, newest))| {
-                let held = self.streams.get(&(instance.clone(), *stream)).map(Sequences::to_bytes).unwrap_or_default();
-                row.push_bind(instance.as_str())
-                    .push_bind(stream.0.to_vec())
-                    .push_bind(boot_id.as_str())
-                    .push_bind(held)
-                    .push_bind(i64::try_from(*dropped).unwrap_or(i64::MAX))
-                    .push_bind(*newest);
-            });
-            write.push(sql::STREAM_WRITE_OVER);
-            // As many texts as there are numbers of rows: not worth a place among the prepared.
-            write.build().persistent(false).execute(&mut *transaction).await?;
-        }
-        if !fresh.is_empty() {
-            let (first, last) = span(&fresh);
-            sqlx::query(sql::TICK_WRITE)
-                .bind(self.last_tick + 1)
-                .bind(now)
-                .bind(first)
-                .bind(last)
-                .bind(i64::try_from(fresh.len()).unwrap_or(i64::MAX))
-                .bind(pack(&fresh)?)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await?;
-        self.last_tick += i64::from(!fresh.is_empty());
-        self.shared.duplicates.fetch_add(duplicates, Ordering::Relaxed);
-        metrics::counter!("foreshadow_samples_stored_total").increment(fresh.len() as u64);
-        metrics::counter!("foreshadow_samples_duplicate_total").increment(duplicates);
-        metrics::counter!("foreshadow_samples_retracted_total").increment(retracted);
-        let mut start = 0;
-        let appended = arrivals.iter().zip(ends).map(|(arrival, end)| {
-            let key = (arrival.instance.clone(), arrival.stream);
-            let held = self.streams.get(&key).map(|held| held.ranges().to_vec()).unwrap_or_default();
-            let own = fresh.get(start..end).unwrap_or_default().into();
-            start = end;
-            Appended { held, fresh: own }
-        });
-        Ok(appended.collect())
     }
 }

@@ -11,6 +11,7 @@ mod embedded;
 mod influx;
 mod retraction;
 pub(crate) mod sql;
+mod writer;
 
 use std::fmt;
 use std::ops::RangeInclusive;

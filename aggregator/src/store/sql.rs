@@ -2,7 +2,10 @@
 
 pub(crate) const STORE_ID: &str = "SELECT id FROM store";
 pub(crate) const STORE_CREATE: &str = "INSERT INTO store (id, created_micros) VALUES ($1, $2)";
-pub(crate) const STREAM_READ: &str = "SELECT held FROM stream WHERE instance = $1 AND stream = $2";
+pub(crate) const STREAM_READ: &str =
+    "SELECT held, boot_id, dropped, newest_micros FROM stream WHERE instance = $1 AND stream = $2";
+pub(crate) const STREAM_ROWS_READ: &str = "SELECT up_to FROM stream_rows";
+pub(crate) const STREAM_ROWS_WRITE: &str = "UPDATE stream_rows SET up_to = $1";
 /// Rows of values stand between the two halves; [`STREAM_WRITE`] has one.
 pub(crate) const STREAM_WRITE_INTO: &str =
     "INSERT INTO stream (instance, stream, boot_id, held, dropped, newest_micros) ";
@@ -13,9 +16,11 @@ const STREAM_WRITE: &str = "INSERT INTO stream (instance, stream, boot_id, held,
     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (instance, stream) DO UPDATE SET boot_id = excluded.boot_id, \
     held = excluded.held, dropped = excluded.dropped, newest_micros = excluded.newest_micros";
 pub(crate) const STREAM_EXPIRE: &str = "DELETE FROM stream WHERE newest_micros < $1";
-// A number that was forwarded is never given again, not even when every tick has been folded since.
+// A number that was forwarded, or that rows of streams go up to, is never given again, not even when every tick has been folded
+// since.
 pub(crate) const TICK_LAST: &str = "SELECT COALESCE(MAX(tick), 0) FROM (\
-    SELECT MAX(tick) AS tick FROM tick UNION ALL SELECT MAX(tick) FROM forward) AS ticks";
+    SELECT MAX(tick) AS tick FROM tick UNION ALL SELECT MAX(tick) FROM forward \
+    UNION ALL SELECT MAX(up_to) FROM stream_rows) AS ticks";
 pub(crate) const TICK_WRITE: &str = "INSERT INTO tick (tick, written_micros, first_micros, last_micros, samples, body) \
     VALUES ($1, $2, $3, $4, $5, $6)";
 pub(crate) const TICK_OVERLAPPING: &str =
@@ -85,6 +90,8 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("STREAM_READ", STREAM_READ),
     ("STREAM_WRITE", STREAM_WRITE),
     ("STREAM_EXPIRE", STREAM_EXPIRE),
+    ("STREAM_ROWS_READ", STREAM_ROWS_READ),
+    ("STREAM_ROWS_WRITE", STREAM_ROWS_WRITE),
     ("TICK_LAST", TICK_LAST),
     ("TICK_WRITE", TICK_WRITE),
     ("TICK_OVERLAPPING", TICK_OVERLAPPING),

@@ -102,6 +102,14 @@ class Group {
   get metric() {
     return this.context.query.metric ?? this.detail?.forecasts[0]?.metric ?? 'cpu';
   }
+  /// Of a metric of the user's own, what was declared of it.
+  get declared() {
+    return this.models?.[this.metric]?.declared;
+  }
+  get unit() {
+    return this.declared ? this.declared.unit ?? this.named(this.metric) : 'utilisation points';
+  }
+  named = name => this.models?.[name]?.declared?.title ?? metric(name);
   need = () => this.detail?.plan?.needs?.find(need => need.metric === this.metric);
   forecast = () => this.detail?.forecasts.find(forecast => forecast.metric === this.metric);
   line = () => now.groups.get(this.name);
@@ -129,9 +137,11 @@ class Group {
     const open = this.sessions?.filter(session => session.ended === null) ?? [];
     fill(this.at.figures, h('dl', { class: 'figures' },
       figure('Serving', number(summary.serving), `${summary.reporting} reporting, ${summary.warming} warming`),
-      figure('Needed now', plan?.need_now ?? '–', plan?.binding && `by ${metric(plan.binding)}`),
+      figure('Needed now', plan?.need_now ?? '–', plan?.binding && `by ${this.named(plan.binding)}`),
       figure('Needed ahead', plan?.need_ahead ?? '–', `within ${span(leads.launch.seconds)}`),
-      figure('Demand', number(need?.demand), 'points of utilisation', 'Load of the group net of the idle baseline, in utilisation points of the reference instance'),
+      this.declared
+        ? figure('Demand', number(need?.demand), this.unit, `${this.named(this.metric)}: load of the whole group`)
+        : figure('Demand', number(need?.demand), 'points of utilisation', 'Load of the group net of the idle baseline, in utilisation points of the reference instance'),
       figure('Trust', number(forecast?.trust, 2), forecast ? 'of 1' : 'no forecast yet'),
       figure('Interval held', percent(forecast?.measured_coverage), forecast && `promised ${percent(forecast.nominal_coverage)}`, 'How often demand really stayed within the interval from the 10 % to the 90 % quantile'),
       figure('In shadow', number(open.length || summary.shadow + summary.draining), open.length > 0 && `${money(open.reduce((sum, session) => sum + (session.price_per_hour ?? 0), 0))} an hour`),
@@ -148,7 +158,7 @@ class Group {
     }, name))),
     h('button', { type: 'button', 'aria-label': 'Earlier', onclick: () => move(-0.5) }, '←'), h('button', { type: 'button', 'aria-label': 'Later', onclick: () => move(0.5) }, '→'),
     fixed && h('button', { type: 'button', onclick: () => this.context.set({ from: null, to: null }, { push: true }) }, 'Back to now'),
-    metrics.length > 1 && h('label', { class: 'control' }, 'Metric', h('select', { onchange: event => this.context.set({ metric: event.target.value }) }, metrics.map(name => h('option', { value: name, selected: name === this.metric }, metric(name))))),
+    metrics.length > 1 && h('label', { class: 'control' }, 'Metric', h('select', { onchange: event => this.context.set({ metric: event.target.value }) }, metrics.map(name => h('option', { value: name, selected: name === this.metric }, this.named(name))))),
     h('span', { class: 'muted' }, time(from), ' to ', time(to))));
   }
 
@@ -168,6 +178,7 @@ class Group {
     }
     lines.push({ name: 'demand', kind: 'load', times, values: mean }, { name: 'highest ten seconds', kind: 'peak', times, values: most });
     if (bounded.some(value => !Number.isNaN(value))) lines.push({ name: 'at least (lower bound)', kind: 'bounded', times, values: bounded });
+    this.charts.demand.options.unit = this.unit;
     this.charts.demand.draw({ ...common, windows, fans, lines });
     this.drawCapacity(common, windows, { times, serving });
     this.charts.shadows.draw({ ...common, lanes: lanes(this.sessions ?? [], from, to, this.now) });
@@ -241,7 +252,7 @@ class Group {
     const b = found?.baseline;
     fill(this.at.evidence, h('div', { class: 'columns' },
       h('div', {}, h('h3', {}, 'Lead times'), h('ul', {}, lead('Launch to serving', launch), lead('Re-attach to serving', reattach)), h('p', { class: 'muted' }, 'What is planned ahead by: the launch lead and one step of the forecast.')),
-      b && h('div', {}, h('h3', {}, `Idle baseline of ${metric(this.metric)}`), h('ul', {}, h('li', {}, h('strong', {}, `In use: ${number(b.points, 1)} points`), found.doubt && `, zero because ${doubt[found.doubt] ?? found.doubt}`),
+      b && !this.declared && h('div', {}, h('h3', {}, `Idle baseline of ${metric(this.metric)}`), h('ul', {}, h('li', {}, h('strong', {}, `In use: ${number(b.points, 1)} points`), found.doubt && `, zero because ${doubt[found.doubt] ?? found.doubt}`),
         h('li', {}, `From shadows: ${b.from_shadows === null ? 'none' : `${number(b.from_shadows, 1)} points, the median of ${b.shadows}`}`), h('li', {}, `From the regression of load over traffic: ${b.from_regression === null ? 'none' : `${number(b.from_regression, 1)} points`}`),
         (found.idle ?? []).map(one => h('li', {}, `${one.instance_type}: ${number(one.points, 1)} points, ${number(one.spread, 1)} apart at most, ${plural(one.shadows, 'shadow')}, ${plural(one.readings, 'reading')} of ten seconds`))),
       h('p', { class: 'muted' }, `What an instance uses when it does nothing. Target ${number(found.target)} %. It moves a point an hour at most.`))));

@@ -25,6 +25,7 @@ const CRATES: [(&str, &[&str]); 2] = [
             "capacity.rs",
             "demand.rs",
             "evidence.rs",
+            "metric.rs",
             "policy.rs",
         ],
     ),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use foreshadow::config::Config;
 use foreshadow::identity::Access;
-use foreshadow::ingest::lines::{self, Format};
+use foreshadow::ingest::lines::{self, Format, Line};
 use foreshadow::ingest::mapped::Tracks;
 use foreshadow::ingest::otlp::{self, ExportRequest};
 use foreshadow::ingest::session::{Effect, Event, Session};
@@ -146,7 +146,7 @@ fn lines_that_are_pushed() -> anyhow::Result<()> {
     for (name, format) in [("corpus/ndjson", Format::NdJson), ("corpus/lines", Format::LineProtocol)] {
         each(name, 1, |bytes| {
             for line in String::from_utf8_lossy(bytes).lines() {
-                if let Ok(Some(pushed)) = lines::parse(format, line, NOW) {
+                if let Ok(Some(Line { sample: Some(pushed), .. })) = lines::parse(format, line, NOW) {
                     stored += 1;
                     in_range(&pushed.sample)?;
                 }

@@ -26,6 +26,7 @@ mod inventory;
 mod keda;
 mod lifecycle;
 mod manual;
+mod metrics;
 mod notice;
 mod notify;
 mod otlp;

@@ -12,12 +12,14 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 const SECTION: &str = "[otlp]\nexporter = \"hostmetrics\"\ngroup_label = \"service.name\"\n";
+const DECLARED: &str = "[otlp.metric.\"app.jobs\"]\ngives = \"queue\"\n[metric.queue]\nof = \"group\"\n\
+    [group.web.targets]\ncpu = 90\nqueue = 100\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_real_exporters_send_is_durable() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let tokens = Tokens::make(directory.path()).await?;
-    let config = format!("[identity]\ntokens = \"{}\"\n{SECTION}", tokens.file.display());
+    let config = format!("[identity]\ntokens = \"{}\"\n{SECTION}{DECLARED}", tokens.file.display());
     let port = free_port()?;
     let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/oracles/otlp_export.py");
@@ -74,6 +76,21 @@ async fn what_real_exporters_send_is_durable() -> anyhow::Result<()> {
     })
     .await?;
 
+    // A metric of the user's own comes the same way, and asks for more than the processors do.
+    let operator = format!("Bearer {}", tokens.of("operator"));
+    let headers = [("authorization", operator.as_str()), ("content-type", "application/json")];
+    for ago in [2_000_000, 0] {
+        let body = waiting("web", SystemClock.wall_micros() - ago, 800);
+        let answer = web::request(Method::POST, &format!("{}/v1/metrics", aggregator.url), &headers, body).await?;
+        assert_eq!((answer.status.as_u16(), answer.json()?), (200, json!({})));
+    }
+    let plan = eventually("the need of the queue", Duration::from_secs(60), async || {
+        let plan = get("/groups/web".to_owned()).await?.json()?["plan"].clone();
+        Ok((plan["need_now"] == 8).then_some(plan))
+    })
+    .await?;
+    assert_eq!(plan["binding"], "queue", "{plan}");
+
     // Killed, it has what it had said it has, and the exporters go on.
     let before = get("/shadow/metrics?instance=i-1&from=-10m".to_owned()).await?.lines()?;
     aggregator.process.kill().await?;
@@ -108,10 +125,19 @@ fn scrape(instance: &str, at_micros: i64, idle: f64) -> String {
     .to_string()
 }
 
+/// How many jobs wait for a service, as JSON.
+fn waiting(service: &str, at_micros: i64, jobs: u32) -> String {
+    let point = json!({"timeUnixNano": (at_micros * 1_000).to_string(), "asInt": jobs.to_string()});
+    let resource = json!({"attributes": [{"key": "service.name", "value": {"stringValue": service}}]});
+    json!({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": [
+        {"name": "app.jobs", "gauge": {"dataPoints": [point]}}]}]}]})
+    .to_string()
+}
+
 #[tokio::test]
 async fn what_cannot_be_taken_is_told_so_that_nobody_sends_it_again() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
-    let aggregator = Aggregator::start(directory.path(), SECTION).await?;
+    let aggregator = Aggregator::start(directory.path(), &format!("{SECTION}{DECLARED}")).await?;
     let url = format!("{}/v1/metrics", aggregator.url);
     let json_kind = [("content-type", "application/json")];
     let now = SystemClock.wall_micros();
@@ -123,6 +149,11 @@ async fn what_cannot_be_taken_is_told_so_that_nobody_sends_it_again() -> anyhow:
     web::request(Method::POST, &url, &json_kind, scrape("i-1", now - 10_000_000, 5.0)).await?;
     let samples = web::get(&format!("{}/shadow/metrics?instance=i-1&from=-5m", aggregator.url)).await?.lines()?;
     assert_eq!(samples.iter().map(|sample| sample["cpu_percent"].as_f64()).collect::<Vec<_>>(), [Some(50.0)]);
+    // One reading of a level says nothing, and the next is of a group that nobody has.
+    web::request(Method::POST, &url, &json_kind, waiting("nobody", now - 10_000_000, 7)).await?;
+    let partial = web::request(Method::POST, &url, &json_kind, waiting("nobody", now, 7)).await?.json()?;
+    assert_eq!(partial["partialSuccess"]["rejectedDataPoints"], "1", "{partial}");
+    assert!(partial.to_string().contains("not known here"), "{partial}");
 
     let protobuf = ("content-type", "application/x-protobuf");
     let zipped = ("content-encoding", "gzip");

@@ -16,7 +16,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::process::Command;
 
-/// A host with two processors, one idle for 40 % of the time, the other for 20 %, as node_exporter would show it.
+/// A host with two processors, one idle for 40 % of the time, the other for 20 %, as node_exporter would show it, and what serves
+/// 33 requests a second on it.
 fn exposed() -> String {
     let now = SystemClock.wall_micros() as f64 / 1e6 - 1_700_000_000.0;
     format!(
@@ -24,7 +25,8 @@ fn exposed() -> String {
          node_cpu_seconds_total{{cpu=\"1\",mode=\"idle\"}} {}\nnode_memory_MemTotal_bytes 8e9\n\
          node_memory_MemAvailable_bytes 6e9\nnode_network_receive_bytes_total{{device=\"eth0\"}} {}\n\
          node_network_receive_bytes_total{{device=\"lo\"}} {}\nnode_network_transmit_bytes_total{{device=\"eth0\"}} {}\n\
-         node_network_receive_packets_total{{device=\"eth0\"}} {}\nnode_network_transmit_packets_total{{device=\"eth0\"}} {}\n",
+         node_network_receive_packets_total{{device=\"eth0\"}} {}\nnode_network_transmit_packets_total{{device=\"eth0\"}} {}\n\
+         http_requests_total{{code=\"200\"}} {}\nhttp_requests_total{{code=\"500\"}} {}\n",
         now * 0.4,
         now * 0.6,
         now * 0.2,
@@ -33,6 +35,8 @@ fn exposed() -> String {
         now * 500.0,
         now * 10.0,
         now * 5.0,
+        now * 30.0,
+        now * 3.0,
     )
 }
 
@@ -60,7 +64,9 @@ async fn what_a_real_prometheus_writes_is_durable_and_there_once() -> anyhow::Re
     let directory = tempfile::tempdir()?;
     let tokens = Tokens::make(directory.path()).await?;
     let config = format!(
-        "[identity]\ntokens = \"{}\"\n[remote_write]\nexporter = \"node\"\ngroup_label = \"job\"\n",
+        "[identity]\ntokens = \"{}\"\n[remote_write]\nexporter = \"node\"\ngroup_label = \"job\"\n\
+         [remote_write.metric.http_requests_total]\ngives = \"requests\"\ncounter = true\n\
+         [metric.requests]\nof = \"instance\"\n[group.web.targets]\ncpu = 90\nrequests = 10\n",
         tokens.file.display()
     );
     let port = free_port()?;
@@ -118,6 +124,14 @@ async fn what_a_real_prometheus_writes_is_durable_and_there_once() -> anyhow::Re
     })
     .await?;
     assert_eq!(group["members"][0]["instance"], "127.0.0.1", "{group}");
+
+    // 33 requests a second, of which one instance carries 10, ask for four; its processors for one.
+    let plan = eventually("the need of the requests", Duration::from_secs(60), async || {
+        let plan = get("/groups/web").await?.json()?["plan"].clone();
+        Ok((plan["need_now"] == 4).then_some(plan))
+    })
+    .await?;
+    assert_eq!(plan["binding"], "requests", "{plan}");
 
     // An outage: Prometheus keeps what it scraped, and sends it when we are back.
     let down = SystemClock.wall_micros();

@@ -66,7 +66,7 @@ pub(super) fn of_all(now: i64, policy: &Policy, evidence: &Evidence) -> Vec<Metr
 fn of_metric(now: i64, policy: &Policy, evidence: &Evidence, metric: Metric, target: f64) -> MetricNeeds {
     let Some(found) = evidence.metrics.get(&metric) else { return MetricNeeds::unknown(metric) };
     let weight = mean_weight(policy, evidence, metric);
-    let baseline = baseline_points(found, target);
+    let baseline = baseline_points(metric, found, target);
     let need = |demand: f64| need_of(policy, evidence, metric, target, demand);
     let forecast = found.forecast.as_ref();
     let lead = i64::from(policy.launch_lead_seconds);
@@ -106,7 +106,7 @@ fn reactive(
 ) -> u32 {
     let lower = policy.reactive_target(metric, target);
     // A baseline that is too much for the lower target is not believed there.
-    let baseline = baseline_points(found, lower);
+    let baseline = baseline_points(metric, found, lower);
     capacity::need(demand.net(baseline), lower, baseline, mean_weight(policy, evidence, metric))
 }
 
@@ -143,19 +143,23 @@ fn brought_forward(
 
 /// Instances of the serving mean weight that carry a net demand of `metric`, points.
 pub fn need_of(policy: &Policy, evidence: &Evidence, metric: Metric, target: f64, demand: f64) -> u32 {
-    let baseline = evidence.metrics.get(&metric).map_or(0.0, |found| baseline_points(found, target));
+    let baseline = evidence.metrics.get(&metric).map_or(0.0, |found| baseline_points(metric, found, target));
     capacity::need(demand, target, baseline, mean_weight(policy, evidence, metric))
 }
 
 /// The same as a figure: 2.5 are two and a half.
 pub(super) fn instances_of(policy: &Policy, evidence: &Evidence, metric: Metric, target: f64, demand: f64) -> f64 {
-    let baseline = evidence.metrics.get(&metric).map_or(0.0, |found| baseline_points(found, target));
+    let baseline = evidence.metrics.get(&metric).map_or(0.0, |found| baseline_points(metric, found, target));
     demand / (mean_weight(policy, evidence, metric) * (target - baseline))
 }
 
 /// The baseline in use. One that cannot be (above half the target, or above what serving instances
 /// use) is not trimmed but not believed at all: it is zero, which only buys.
-pub(super) fn baseline_points(found: &MetricEvidence, target: f64) -> f64 {
+pub(super) fn baseline_points(metric: Metric, found: &MetricEvidence, target: f64) -> f64 {
+    // A load of its own unit has no idle part.
+    if metric.is_custom() {
+        return 0.0;
+    }
     let points = found.baseline.points;
     let in_use =
         found.demand.map_or(0.0, |demand| if demand.weight > 0.0 { demand.gross / demand.weight } else { 0.0 });
@@ -190,7 +194,7 @@ pub(super) fn spare_capacity(now: i64, policy: &Policy, evidence: &Evidence, met
     let serving = evidence.inventory.instances.iter().filter(|instance| instance.mode == InstanceMode::Serving);
     let there: f64 = serving.filter_map(|it| capacity_of(policy, &evidence.inventory, metric, it)).sum();
     let carries = |target: f64, demand: &dyn Fn(f64) -> f64| {
-        let baseline = baseline_points(found, target);
+        let baseline = baseline_points(metric, found, target);
         demand(baseline) / (target - baseline)
     };
     let lower = policy.reactive_target(metric, target);

@@ -110,7 +110,7 @@ fn of_metric(now: i64, policy: &Policy, evidence: &Evidence, need: &MetricNeeds,
     let target = policy.targets.get(&metric).copied().unwrap_or_default();
     // One quiet minute among five is no surprise: like is compared with like.
     let gross = found.highest_lately.map_or(demand.gross, |highest| highest.max(demand.gross));
-    let net = Demand { gross, ..demand }.net(baseline_points(found, target));
+    let net = Demand { gross, ..demand }.net(baseline_points(metric, found, target));
     if let Some(floor) = path.step_of(now).and_then(|step| path.demand(step, SURPRISE_QUANTILE))
         && net < floor
     {
