@@ -11,6 +11,7 @@ use foreshadow_agent::reader::Fault;
 use crate::config::Config;
 use crate::identity::command as identity;
 use crate::identity::{Role, new_token};
+use crate::reload::Source;
 use crate::store::command as store;
 use crate::telemetry::{self, LogFormat};
 use crate::{backtest, decision, demo, eval, events, explain, import, manual, models, steer, supervise, train};
@@ -196,21 +197,12 @@ pub fn main() -> ExitCode {
 }
 
 fn serve(serve: Serve) -> ExitCode {
-    let mut config = match load(serve.config.as_deref()) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    if let Some(address) = serve.listen {
-        config.listen.address = address;
-    }
-    if let Some(directory) = serve.directory {
-        config.store.directory = directory;
-    }
+    let source = Source { file: serve.config, listen: serve.listen, directory: serve.directory };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
-    match runtime.block_on(supervise::serve(config)) {
+    match runtime.block_on(supervise::serve(source)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(supervise::SuperviseError::Config(faults)) => usage(&faults),
         Err(supervise::SuperviseError::Serve(error)) if error.is_configuration() => {

@@ -2,7 +2,8 @@
 //! [`ingest`] takes samples in, [`store`] makes them durable and [`readings`] the values of declared metrics, [`observe`] knows which instance is
 //! in which mode, [`shadow`] keeps the sessions of detached instances, [`rounds`] turns samples
 //! into demand, forecast and plan, raised by [`events`], [`act`] carries plans out in the clouds
-//! behind [`fleet`] as far as [`leash`] lets it, [`api`] and its page, [`web`], show all of it. [`supervise`] starts and ends them; [`simulation`] is
+//! behind [`fleet`] as far as [`leash`] lets it, [`api`] and its page, [`web`], show all of it. [`supervise`] starts and ends them, [`reload`] follows the configuration file,
+//! [`watchdog`] says that they go on; [`simulation`] is
 //! the whole circle against a made-up cloud.
 
 pub mod act;
@@ -29,6 +30,7 @@ pub mod models;
 pub mod notify;
 pub mod observe;
 pub mod readings;
+pub mod reload;
 pub mod rounds;
 pub mod shadow;
 pub mod simulation;
@@ -38,5 +40,6 @@ pub mod store;
 pub mod supervise;
 pub mod telemetry;
 pub mod train;
+pub mod watchdog;
 pub mod web;
 pub mod windows;

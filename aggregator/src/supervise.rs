@@ -6,19 +6,19 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use foreshadow_agent::reader::Fault;
 use foreshadow_proto::convert::Id;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use planner::policy::Metric;
+use planner::policy::{Metric, Mode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{self, Control, Intents};
-use crate::api::{self, ApiState, Bound, Listen, ServeError};
+use crate::api::{self, ApiState, Bound, Listen, Senders, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::decision::DecisionLog;
@@ -29,16 +29,17 @@ use crate::identity::{
 };
 use crate::import::ImportLog;
 use crate::ingest::AgentService;
-use crate::ingest::remote::Remote;
 use crate::leash::{self, CommonLimits, FileLimits, Leash, LeashError};
 use crate::live::Live;
 use crate::notify;
 use crate::observe::{Observer, Patience, Timeline, read_letters};
 use crate::readings::Readings;
+use crate::reload::{self, Reload, Source};
 use crate::rounds::{self, Board, GroupPolicy, PlanLog, Revised};
 use crate::shadow::{Sessions, ShadowConfig, ShadowError};
 use crate::store::{self, Embedded, SampleStore, StoreError, WithInfluxDb};
 use crate::telemetry;
+use crate::watchdog;
 
 /// The store folds and expires this often.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
@@ -84,21 +85,27 @@ pub struct Running {
     shutdown: CancellationToken,
     ingest_stop: CancellationToken,
     running: Arc<AtomicBool>,
+    reload: Reload,
     parts: JoinSet<&'static str>,
     server: tokio::task::JoinHandle<()>,
 }
 
-/// Runs until SIGTERM or SIGINT.
-pub async fn serve(config: Config) -> Result<(), SuperviseError> {
+/// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration file again.
+pub async fn serve(source: Source) -> Result<(), SuperviseError> {
+    let config = source.read().map_err(SuperviseError::Config)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(SuperviseError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(SuperviseError::Signal)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(SuperviseError::Signal)?;
     let mut running = Box::pin(start(config)).await?;
     println!("listening on {}", running.url);
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
-    let ended = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
-        ended = running.ended() => Some(ended),
+    let ended = loop {
+        tokio::select! {
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            _ = hangup.recv() => running.reload.run(&source).await,
+            ended = running.ended() => break Some(ended),
+        }
     };
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
     tracing::info!("stopping");
@@ -137,10 +144,10 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     // All that is sent to one region waits by one budget.
     let budgets = Budgets::default();
     let fleets = sources(&config.inventory, &budgets, &clock).await;
-    check_limits(&config, &fleets)?;
-    let ceilings = config.groups.iter().filter_map(|(group, read)| Some((group.clone(), read.mode?)));
-    let control = Control::open(pool.clone(), ceilings.collect(), clock.wall_seconds()).await?;
-    let leash = Leash::open(pool.clone(), control, limits(&config, &fleets), clock.wall_seconds()).await?;
+    let reach: BTreeMap<String, Reach> = fleets.iter().map(|fleet| (fleet.name().to_owned(), fleet.reach())).collect();
+    check_limits(&config, &reach).map_err(SuperviseError::Config)?;
+    let control = Control::open(pool.clone(), ceilings(&config), clock.wall_seconds()).await?;
+    let leash = Leash::open(pool.clone(), control, limits(&config, &reach), clock.wall_seconds()).await?;
     let timeline = Timeline::new(
         patience(&leash.common()),
         config.agents.interval_seconds * 1_000,
@@ -202,6 +209,16 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         act.clone(),
         clock.clone(),
     );
+    let heartbeat = service.heartbeat();
+    let reload = Reload {
+        config: config.clone(),
+        reach,
+        act: act.clone(),
+        timeline: timeline.clone(),
+        sessions: sessions.clone(),
+        revised: revised.clone(),
+        clock: clock.clone(),
+    };
     let running = Arc::new(AtomicBool::new(false));
     let state = ApiState {
         enrol: EnrolService::new(
@@ -224,7 +241,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         events,
         imports,
         readings,
-        writers: config.remote_write.clone().map(|mapped| Arc::new(Mutex::new(Remote::new(mapped)))),
+        senders: Senders::new(&config),
         revised,
         live: live.clone(),
         ingest,
@@ -266,11 +283,19 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         service.run(stop).await;
         "the rounds"
     });
+    if let Some(every) = watchdog::wanted() {
+        let (clock, stop) = (clock.clone(), shutdown.clone());
+        parts.spawn(async move {
+            watchdog::run(heartbeat, every, clock, stop).await;
+            "the watchdog"
+        });
+    }
+    reload::told(true, clock.wall_seconds());
     parts.spawn(maintain(store.clone(), state.callers.clone(), clock, shutdown.clone()));
     let server = spawn_server(bound, state, shutdown.clone());
     running.store(true, Ordering::Relaxed);
     tracing::info!(url, "aggregator runs");
-    Ok(Running { url, board, live, store, shutdown, ingest_stop, running, parts, server })
+    Ok(Running { url, board, live, store, shutdown, ingest_stop, running, reload, parts, server })
 }
 
 impl Running {
@@ -462,15 +487,20 @@ fn rounds_options(config: &Config, pool: forecast::Pool, authenticated: bool) ->
     }
 }
 
-/// What the file says of every limit.
-fn limits(config: &Config, fleets: &[Arc<dyn Fleet>]) -> FileLimits {
+/// The highest mode that the file allows, by group.
+pub fn ceilings(config: &Config) -> BTreeMap<Id, Mode> {
+    config.groups.iter().filter_map(|(group, read)| Some((group.clone(), read.mode?))).collect()
+}
+
+/// What the file says of every limit. `reach`: of each source of the inventory.
+pub fn limits(config: &Config, reach: &BTreeMap<String, Reach>) -> FileLimits {
     let groups = config.groups.iter().map(|(group, read)| (group.clone(), policy(group, read)));
     let common = CommonLimits {
         drain_seconds: config.inventory.drain_seconds,
         warm_up_seconds: config.inventory.warm_up_seconds,
         shadow: shadow_config(config),
         safety: config.safety,
-        reach: fleets.iter().map(|fleet| (fleet.name().to_owned(), fleet.reach())).collect(),
+        reach: reach.clone(),
     };
     FileLimits { groups: groups.collect::<BTreeMap<Id, GroupPolicy>>(), common }
 }
@@ -485,8 +515,11 @@ pub fn patience(limits: &CommonLimits) -> Patience {
 }
 
 /// Gentler safety than the default is for clouds on this very machine.
-fn check_limits(config: &Config, fleets: &[Arc<dyn Fleet>]) -> Result<(), SuperviseError> {
-    let loopback = fleets.iter().all(|fleet| fleet.reach() != Reach::Cloud);
+///
+/// # Errors
+/// Each field that is gentler.
+pub fn check_limits(config: &Config, reach: &BTreeMap<String, Reach>) -> Result<(), Vec<Fault>> {
+    let loopback = reach.values().all(|reach| *reach != Reach::Cloud);
     let faults = config.safety.problems(loopback).into_iter().map(|problem| Fault {
         file: "the configuration".to_owned(),
         line: 0,
@@ -494,7 +527,7 @@ fn check_limits(config: &Config, fleets: &[Arc<dyn Fleet>]) -> Result<(), Superv
         problem: format!("{}: looser than it may be with a cloud that is not this machine", problem.problem),
     });
     let faults: Vec<Fault> = faults.collect();
-    if faults.is_empty() { Ok(()) } else { Err(SuperviseError::Config(faults)) }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
 fn policy(group: &Id, read: &config::Group) -> GroupPolicy {

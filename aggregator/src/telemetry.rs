@@ -58,6 +58,7 @@ pub fn describe_metrics() {
     );
     counter!("foreshadow_samples_retracted_total", "Samples that came after they were retracted, and were not stored");
     counter!("foreshadow_remote_write_values_total", "Values that Prometheus wrote, by what became of them");
+    counter!("foreshadow_otlp_points_total", "Data points that came by OTLP, by what became of them");
     counter!("foreshadow_slow_agents_total", "Streams that ended because the agent did not read its answers");
     counter!(
         "foreshadow_influxdb_dropped_total",
@@ -111,6 +112,11 @@ pub fn describe_metrics() {
     gauge!("foreshadow_forecast_trained_timestamp_seconds", "The end of the history the forecast was made on");
     gauge!("foreshadow_forecast_coverage_promised_ratio", "How often the 10 to 90 % interval should hold");
     gauge!("foreshadow_forecast_coverage_measured_ratio", "How often it did");
+    gauge!("foreshadow_config_reload_successful", "1 when the latest reading of the configuration file was taken");
+    gauge!(
+        "foreshadow_config_last_reload_success_timestamp_seconds",
+        "When the configuration file was taken last: at the start, or on SIGHUP"
+    );
     gauge!("foreshadow_build_info", "1, with the version");
     metrics::gauge!("foreshadow_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     counter!("foreshadow_shadow_sessions_changed_total", "Shadow sessions opened, or their lease changed");

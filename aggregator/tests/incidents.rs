@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use checker::{Change, Limits, Refusal};
@@ -309,6 +310,9 @@ fn judoscale_one_groups_poison_stops_no_plan() {
 #[derive(Debug)]
 struct Fragile;
 
+/// While it is set, `Fragile` comes to no end.
+static STUCK: AtomicBool = AtomicBool::new(false);
+
 /// Demand beyond what `Fragile` was written for, points.
 const POISON: f64 = 40_000.0;
 
@@ -318,6 +322,10 @@ impl Model for Fragile {
     }
 
     fn fit(&self, history: &History<'_>, _horizon: usize) -> Result<Box<dyn Fitted>, FitError> {
+        while STUCK.load(Ordering::Relaxed) {
+            #[allow(clippy::disallowed_methods, reason = "a model that is stuck, on a thread of its own")]
+            std::thread::sleep(Duration::from_millis(5));
+        }
         assert!(history.values.iter().all(|value| *value < POISON / 4.0), "a load that nobody expected");
         Err(FitError::Unsuitable("a load like every other".to_owned()))
     }
@@ -338,6 +346,7 @@ async fn judoscale_a_group_whose_round_panics_stops_no_other_and_is_told() {
     let [poisoned, sound] = ["api", "web"].map(|name| Id::new("group", name).expect("a name"));
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let boot = clock.clone();
     let now = clock.wall_seconds();
     let day = Duration::from_secs(86_400);
     let kept = foreshadow::store::Options {
@@ -412,12 +421,27 @@ async fn judoscale_a_group_whose_round_panics_stops_no_other_and_is_told() {
     }
     assert_eq!(timeline.groups(), [poisoned.clone(), sound.clone()], "the inventory was read");
     let planned = |group: &Id| board.report(group)?.plan.as_deref()?["generation"].as_u64();
+    let heartbeat = service.heartbeat();
+    assert!(!heartbeat.is_beating(boot.boot_seconds()), "none ended yet");
     for round in 1..=3 {
         Box::pin(service.round()).await;
+        assert!(heartbeat.is_beating(boot.boot_seconds()));
         assert_eq!((planned(&poisoned), planned(&sound)), (None, Some(round)));
     }
     let told = told.render();
     assert!(told.lines().any(|line| line == "foreshadow_rounds_failed_total 3"), "{told}");
+
+    // Stuck in a group, the loop ends no round, and the watchdog hears of none; going on it does again. The poisoned one begins
+    // anew in every other round, and fits in those between.
+    Box::pin(service.round()).await;
+    let before = heartbeat.ended();
+    STUCK.store(true, Ordering::Relaxed);
+    let mut round = Box::pin(service.round());
+    assert!(tokio::time::timeout(Duration::from_millis(200), &mut round).await.is_err(), "it comes to no end");
+    assert_eq!(heartbeat.ended(), before);
+    STUCK.store(false, Ordering::Relaxed);
+    round.await;
+    assert_eq!(heartbeat.ended(), before + 3, "two groups, and all of them");
     observing.abort();
 }
 

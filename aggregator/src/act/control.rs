@@ -59,7 +59,7 @@ pub struct Standing {
 pub struct Control {
     pool: SqlitePool,
     /// By group: the highest mode that the configuration file allows.
-    ceilings: Arc<BTreeMap<Id, Mode>>,
+    ceilings: Arc<RwLock<BTreeMap<Id, Mode>>>,
     said: Arc<RwLock<BTreeMap<String, Said>>>,
     leaves: Arc<RwLock<BTreeMap<Id, Leave>>>,
 }
@@ -89,16 +89,23 @@ impl Control {
             leaves.insert(group, Leave { until, at, by: row.try_get(3)?, reason: row.try_get(4)? });
         }
         let (said, leaves) = (Arc::new(RwLock::new(said)), Arc::new(RwLock::new(leaves)));
-        let control = Self { pool, ceilings: Arc::new(ceilings), said, leaves };
-        for (group, at_most) in control.ceilings.iter() {
-            let above = control.last(group.as_str()).filter(|said| said.mode > *at_most);
+        let control = Self { pool, ceilings: Arc::default(), said, leaves };
+        control.follow(ceilings, now).await?;
+        Ok(control)
+    }
+
+    /// What the file allows at most changed: lower ones lower modes for good, higher ones give none back.
+    pub async fn follow(&self, ceilings: BTreeMap<Id, Mode>, now: i64) -> Result<(), sqlx::Error> {
+        for (group, at_most) in &ceilings {
+            let above = self.last(group.as_str()).filter(|said| said.mode > *at_most);
             if let Some(said) = above {
                 let reason = format!("mode = \"{at_most}\" is written there; before: {}: {}", said.by, said.reason);
                 tracing::warn!(%group, from = %said.mode, to = %at_most, "the configuration file lowers the mode");
-                control.set_mode(group, *at_most, now, "the configuration file", &reason).await?;
+                self.set_mode(group, *at_most, now, "the configuration file", &reason).await?;
             }
         }
-        Ok(control)
+        *self.ceilings.write().unwrap_or_else(PoisonError::into_inner) = ceilings;
+        Ok(())
     }
 
     /// The groups in which something may be done.
@@ -112,7 +119,8 @@ impl Control {
     pub fn standing(&self, group: &Id) -> Standing {
         let said = self.said.read().unwrap_or_else(PoisonError::into_inner);
         let (own, all) = (said.get(group.as_str()).cloned(), said.get(EVERYWHERE).cloned());
-        let at_most = self.ceilings.get(group).copied().unwrap_or(Mode::Full);
+        let ceilings = self.ceilings.read().unwrap_or_else(PoisonError::into_inner);
+        let at_most = ceilings.get(group).copied().unwrap_or(Mode::Full);
         Standing {
             mode: own.as_ref().map_or(Mode::Observe, |own| own.mode).min(at_most),
             at_most,

@@ -8,7 +8,9 @@ mod events;
 mod history;
 mod identity;
 mod keda;
+mod mapped;
 mod openapi;
+mod otlp;
 mod overview;
 mod predict;
 mod problem;
@@ -48,7 +50,7 @@ use crate::rounds::{Board, PlanLog, Revised};
 use crate::shadow::Sessions;
 use crate::store::SampleStore;
 
-pub use remote::Writers;
+pub use mapped::Senders;
 pub use server::{Bound, Listen, ServeError};
 
 /// Largest message of an agent: a full batch of the longest samples is 253 kB.
@@ -74,7 +76,7 @@ pub struct ApiState {
     pub events: EventLog,
     pub imports: ImportLog,
     pub readings: Readings,
-    pub writers: Writers,
+    pub senders: Senders,
     pub revised: Revised,
     pub live: Live,
     pub ingest: AgentService,
@@ -94,6 +96,7 @@ pub fn router(state: ApiState) -> Router {
         reporter.set_serving::<AgentServer<AgentService>>().await;
         reporter.set_serving::<EnrolmentServer<EnrolService>>().await;
         reporter.set_serving::<ExternalScalerServer<keda::ScalerService>>().await;
+        reporter.set_service_status(otlp::SERVICE, tonic_health::ServingStatus::Serving).await;
     });
     let agent = AgentServer::new(state.ingest.clone()).max_decoding_message_size(AGENT_BYTES);
     let predict = PredictServer::new(predict::PredictService::new(state.board.clone(), state.shutdown.clone()))
@@ -168,6 +171,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/shadow/sessions/{instance}/extend", post(steer::extend))
         .route("/shadow/sessions/{instance}/release", post(steer::release))
         .route("/api/v1/write", post(remote::write))
+        .route("/v1/metrics", post(otlp::by_http))
+        .route(otlp::METHOD, post(otlp::by_grpc))
         .route("/groups/{group}/history", get(history::imported).post(history::import).delete(history::remove))
         .with_state(state.clone())
         .merge(grpc.routes().into_axum_router())

@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{behind, events, history, identity, overview, push, remote, rest, retract, steer, watch};
+use super::{behind, events, history, identity, otlp, overview, push, remote, rest, retract, steer, watch};
 
 /// The document of the REST routes.
 #[derive(Debug, OpenApi)]
@@ -72,6 +72,7 @@ use super::{behind, events, history, identity, overview, push, remote, rest, ret
         watch::shadow_metrics,
         push::push_metrics,
         remote::write,
+        otlp::by_http,
         document,
     )
 )]

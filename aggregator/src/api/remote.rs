@@ -1,31 +1,23 @@
 //! `POST /api/v1/write`: Prometheus sends what it scrapes. 204 when it is durable, 400 for what never will be, 503 for what is to
 //! be sent again.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use foreshadow_proto::convert::Id;
 use prost::Message as _;
 
 use super::ApiState;
 use super::ask::Asked;
+use super::mapped::{self, Way};
 use super::problem::Problem;
-use crate::identity::{Caller, Role};
-use crate::ingest::remote::{Remote, Taken, WriteRequest};
-use crate::readings::{Reading, Subject};
-use crate::store::Arrival;
+use crate::identity::Caller;
+use crate::ingest::remote::WriteRequest;
 
 /// Most of a request, packed and unpacked: Prometheus sends 2 000 samples at once, about 100 kB.
 const PACKED_BYTES: usize = 8 * 1_024 * 1_024;
 const UNPACKED_BYTES: usize = 32 * 1_024 * 1_024;
-
-/// What is known of those that write; absent without `[remote_write]`.
-pub type Writers = Option<Arc<Mutex<Remote>>>;
 
 /// What Prometheus scrapes, by its remote write protocol 1.0.
 #[utoipa::path(post, path = "/api/v1/write",
@@ -42,7 +34,7 @@ pub async fn write(
     body: Body,
 ) -> Result<Response, Problem> {
     asked.only(&[])?;
-    let Some(writers) = state.writers.clone() else {
+    let Some(tracks) = state.senders.remote_write.clone() else {
         let detail = "remote write is not configured: add [remote_write] with exporter = \"node\"";
         return Err(Problem::new(StatusCode::NOT_FOUND, detail));
     };
@@ -54,15 +46,10 @@ pub async fn write(
     let body = axum::body::to_bytes(body, PACKED_BYTES).await;
     let body = body.map_err(|error| Problem::bad(format!("the body (at most {PACKED_BYTES} bytes): {error}")))?;
     let request = unpacked(&body)?;
-    let now = state.clock.wall_micros();
-    let taken = {
-        let mut remote = writers.lock().unwrap_or_else(PoisonError::into_inner);
-        remote.forget(now / 1_000);
-        remote.take(&request, now)
-    };
-    // Carried to its end also when the sender does not wait for it: it would send again what is known already.
-    let done = tokio::spawn(async move { keep(&state, &caller, &writers, taken).await });
-    done.await.map_err(|error| Problem::unavailable(&error))??;
+    mapped::take(state, caller, Way { tracks, counted: "foreshadow_remote_write_values_total" }, move |tracks, now| {
+        tracks.take(&request.timeseries, now)
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -76,99 +63,4 @@ fn unpacked(body: &Bytes) -> Result<WriteRequest, Problem> {
     let unpacked = unpacked.map_err(|error| Problem::bad(format!("the body is not snappy: {error}")))?;
     WriteRequest::decode(unpacked.as_slice())
         .map_err(|error| Problem::bad(format!("the body is no prometheus.WriteRequest: {error}")))
-}
-
-/// Stores the samples, or forgets that they came.
-async fn keep(state: &ApiState, caller: &Caller, writers: &Arc<Mutex<Remote>>, taken: Taken) -> Result<(), Problem> {
-    let proven = !caller.open && (caller.instance.is_some() || caller.role >= Role::Operator);
-    let count = |outcome: &'static str, values: u64| {
-        metrics::counter!("foreshadow_remote_write_values_total", "outcome" => outcome).increment(values);
-    };
-    let (mut arrivals, mut stored, mut foreign) = (BTreeMap::new(), 0, 0);
-    for pushed in &taken.samples {
-        if state.ingest.may_push(&pushed.instance, caller).is_err() {
-            foreign += 1;
-            continue;
-        }
-        stored += 1;
-        let key = (pushed.instance.clone(), pushed.stream);
-        let arrival = arrivals.entry(key).or_insert_with(|| Arrival {
-            instance: pushed.instance.clone(),
-            stream: pushed.stream,
-            boot_id: pushed.instance.clone(),
-            samples: Vec::new(),
-            rejected: Vec::new(),
-            dropped_total: 0,
-        });
-        arrival.samples.push(pushed.sample.clone());
-    }
-    let told = tell(state, caller, &taken);
-    let undo = |error: &dyn std::error::Error| {
-        writers.lock().unwrap_or_else(PoisonError::into_inner).undo(&taken);
-        Problem::unavailable(error)
-    };
-    state.readings.write(&told.readings).await.map_err(|error| undo(&error))?;
-    stored += told.readings.len() as u64;
-    for ((instance, _), arrival) in arrivals {
-        let now = state.clock.wall_micros();
-        if let Some(group) = taken.claims.get(&instance) {
-            state.timeline.claims(&instance, group, now);
-        }
-        state.timeline.pushed(&instance, now);
-        state.timeline.agent_proven(&instance, proven, now);
-        state.ingest.store(arrival).await.map_err(|error| undo(&error))?;
-    }
-    count("stored", stored);
-    count("not_theirs", foreign + told.foreign);
-    count("rejected", told.rejected);
-    count("unnamed", told.unnamed);
-    for (why, values) in &taken.left {
-        count(why.word(), *values);
-    }
-    Ok(())
-}
-
-/// What can be kept of the values of declared metrics, and how many cannot, by why.
-#[derive(Default)]
-struct Telling {
-    readings: Vec<Reading>,
-    foreign: u64,
-    rejected: u64,
-    unnamed: u64,
-}
-
-fn tell(state: &ApiState, caller: &Caller, taken: &Taken) -> Telling {
-    let mut telling = Telling::default();
-    let now = state.clock.wall_micros();
-    for told in &taken.told {
-        let Ok(reading) = state.readings.check(told, now) else {
-            telling.rejected += 1;
-            continue;
-        };
-        if state.ingest.may_tell(&reading.subject, caller).is_err() {
-            telling.foreign += 1;
-            continue;
-        }
-        let known = match &reading.subject {
-            Subject::Group(group) => state.timeline.knows(group),
-            Subject::Instance(instance) => {
-                claim(state, caller, taken, instance, now);
-                state.timeline.placement(instance).is_some() || taken.claims.contains_key(instance)
-            }
-        };
-        if known { telling.readings.push(reading) } else { telling.unnamed += 1 }
-    }
-    telling
-}
-
-/// An instance that no source has is in the group that the label names, and is there as long as it is told of. Of one that a
-/// source has, a declared metric proves nothing.
-fn claim(state: &ApiState, caller: &Caller, taken: &Taken, instance: &Id, now: i64) {
-    let Some(group) = taken.claims.get(instance) else { return };
-    let placed = state.timeline.placement(instance).map(|placed| placed.group);
-    if placed.is_none_or(|group| state.timeline.source_of(&group).is_none()) {
-        state.timeline.claims(instance, group, now);
-        state.timeline.pushed(instance, now);
-        state.timeline.agent_proven(instance, !caller.open, now);
-    }
 }

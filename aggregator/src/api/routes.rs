@@ -92,6 +92,7 @@ pub const TABLE: &[Route] = &[
     Route { method: "GET", path: "/shadow/metrics", roles: Roles::From(Role::Viewer) },
     Route { method: "POST", path: "/shadow/metrics", roles: Roles::Samples },
     Route { method: "POST", path: "/api/v1/write", roles: Roles::Samples },
+    Route { method: "POST", path: "/v1/metrics", roles: Roles::Samples },
     Route { method: "POST", path: "/shadow/detached", roles: Roles::From(Role::Operator) },
     Route { method: "GET", path: "/shadow/sessions", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/shadow/stranded", roles: Roles::From(Role::Viewer) },
@@ -115,6 +116,11 @@ pub const TABLE: &[Route] = &[
     Route { method: "POST", path: "/foreshadow.v1.Predict/PredictCapacity", roles: Roles::From(Role::Viewer) },
     Route { method: "POST", path: "/foreshadow.v1.Predict/WatchForecast", roles: Roles::From(Role::Viewer) },
     Route { method: "POST", path: "/foreshadow.v1.Predict/ListGroups", roles: Roles::From(Role::Viewer) },
+    Route {
+        method: "POST",
+        path: "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        roles: Roles::Samples,
+    },
     // KEDA sends no header: a viewer's token in the metadata of the trigger, or in the header, decides in the handler.
     Route { method: "POST", path: "/externalscaler.ExternalScaler/{method}", roles: Roles::Anybody },
     Route { method: "POST", path: "/grpc.health.v1.Health/{method}", roles: Roles::Anybody },

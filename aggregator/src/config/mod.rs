@@ -9,9 +9,9 @@ mod safety;
 mod influxdb;
 mod instance_documents;
 mod inventory;
+mod mapped;
 mod metric;
 mod notify;
-mod remote_write;
 mod window;
 
 use std::collections::BTreeMap;
@@ -29,9 +29,9 @@ use crate::windows::Weekly;
 
 pub use influxdb::{InfluxApi, InfluxDb};
 pub use instance_documents::InstanceDocuments;
+pub use mapped::{Gives, Mapped, Mapping, Over};
 pub use metric::{Declared, Of};
 pub use notify::Notify;
-pub use remote_write::{Gives, Mapping, Over, RemoteWrite};
 
 pub use inventory::{Aws, Command, CommandReach, Inventory, Webhook};
 
@@ -47,7 +47,8 @@ pub struct Config {
     pub shadow: Shadow,
     /// Metrics of the user's own.
     pub metrics: BTreeMap<Metric, Declared>,
-    pub remote_write: Option<RemoteWrite>,
+    pub remote_write: Option<Mapped>,
+    pub otlp: Option<Mapped>,
     pub notify: Option<Notify>,
     pub safety: Limits,
     /// By group name; groups that are not named get the defaults.
@@ -233,7 +234,8 @@ impl Config {
             config.forecast = forecast(&mut reader, &mut root);
             config.shadow = shadow(&mut reader, &mut root);
             config.metrics = metric::read(&mut reader, &mut root);
-            config.remote_write = remote_write::read(&mut reader, &mut root, &config.metrics);
+            config.remote_write = mapped::remote_write(&mut reader, &mut root, &config.metrics);
+            config.otlp = mapped::otlp(&mut reader, &mut root, &config.metrics);
             config.notify = notify::read(&mut reader, &mut root);
             config.safety = safety::read(&mut reader, &mut root);
             for (group, section) in root.sections(&mut reader, "group") {

@@ -1,7 +1,10 @@
 //! From an agent's stream to the store: [`session`] decides, [`service`] does the IO, [`lines`]
-//! reads what is pushed by `POST /shadow/metrics`, [`remote`] what Prometheus writes.
+//! reads what is pushed by `POST /shadow/metrics`, [`remote`] what Prometheus writes, [`otlp`] what OpenTelemetry exports; [`mapped`]
+//! makes samples of the latter two.
 
 pub mod lines;
+pub mod mapped;
+pub mod otlp;
 pub mod remote;
 mod service;
 pub mod session;

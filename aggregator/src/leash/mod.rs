@@ -93,7 +93,9 @@ pub struct Leash(Arc<Inner>);
 struct Inner {
     pool: SqlitePool,
     control: Control,
-    file: FileLimits,
+    file: RwLock<FileLimits>,
+    /// Held by whoever changes limits: one compares with what the other accepted.
+    changing: tokio::sync::Mutex<()>,
     groups: RwLock<BTreeMap<Id, Accepted<GroupLimits>>>,
     common: RwLock<Accepted<CommonLimits>>,
 }
@@ -114,46 +116,77 @@ impl Leash {
         for group in &known {
             let own = GroupLimits::of(&file.group(group));
             let before = stored.remove(group.as_str()).map(|kept| read(group.as_str(), kept)).transpose()?;
-            let (accepted, changed) = match before {
-                None => (by_file(own, now, "seen for the first time"), true),
-                Some(before) if !beyond(group) => taken(before, own, now, "the group was in observe"),
-                Some(before) => {
-                    let held = before.limits.tightened(&own, None).0;
-                    taken(before, held, now, "it is no looser")
-                }
-            };
+            let (accepted, changed) = of_group(before, own, beyond(group), now);
             if changed {
                 write(&pool, group.as_str(), &accepted).await?;
             }
             groups.insert(group.clone(), accepted);
         }
         let before = stored.remove(EVERYWHERE).map(|kept| read::<CommonLimits>(EVERYWHERE, kept)).transpose()?;
-        let (common, changed) = match before {
-            None => (by_file(file.common.without_a_word(), now, "seen for the first time"), true),
-            Some(before) if !known.iter().any(beyond) => {
-                // A program's word about where its cloud is was accepted by a call, or was not.
-                let mut own = file.common.clone();
-                let asked = before.limits.reach.get("command") != Some(&Reach::Loopback);
-                if asked {
-                    own = own.without_a_word();
-                }
-                taken(before, own, now, "all groups were in observe")
-            }
-            Some(before) => {
-                let held = before.limits.tightened(&file.common).0;
-                taken(before, held, now, "it is no looser")
-            }
-        };
+        let (common, changed) = of_everything(before, &file.common, known.iter().any(beyond), now);
         if changed {
             write(&pool, EVERYWHERE, &common).await?;
         }
-        let leash =
-            Self(Arc::new(Inner { pool, control, file, groups: RwLock::new(groups), common: RwLock::new(common) }));
-        for problem in leash.warnings(|_| None) {
+        let leash = Self(Arc::new(Inner {
+            pool,
+            control,
+            file: RwLock::new(file),
+            changing: tokio::sync::Mutex::default(),
+            groups: RwLock::new(groups),
+            common: RwLock::new(common),
+        }));
+        leash.tell();
+        Ok(leash)
+    }
+
+    /// The file was read again: as at a start, what is no looser is taken, and what is looser only where nothing is done.
+    /// On an error nothing has changed.
+    pub async fn reload(&self, file: FileLimits, now: i64) -> Result<(), sqlx::Error> {
+        let _changing = self.0.changing.lock().await;
+        let before = self.0.groups.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let common = self.0.common.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut known: BTreeSet<Id> = file.groups.keys().chain(before.keys()).cloned().collect();
+        known.extend(self.0.control.beyond_observe());
+        let beyond = |group: &Id| self.0.control.standing(group).mode > Mode::Observe;
+        let mut transaction = self.0.pool.begin().await?;
+        let mut groups = BTreeMap::new();
+        for group in &known {
+            let own = GroupLimits::of(&file.group(group));
+            let (accepted, changed) = of_group(before.get(group).cloned(), own, beyond(group), now);
+            if changed {
+                write(&mut *transaction, group.as_str(), &accepted).await?;
+            }
+            groups.insert(group.clone(), accepted);
+        }
+        let (common, changed) = of_everything(Some(common), &file.common, known.iter().any(beyond), now);
+        if changed {
+            write(&mut *transaction, EVERYWHERE, &common).await?;
+        }
+        transaction.commit().await?;
+        {
+            *self.0.groups.write().unwrap_or_else(PoisonError::into_inner) = groups;
+            *self.0.common.write().unwrap_or_else(PoisonError::into_inner) = common;
+            *self.0.file.write().unwrap_or_else(PoisonError::into_inner) = file;
+        }
+        self.tell();
+        Ok(())
+    }
+
+    fn tell(&self) {
+        for problem in self.warnings(|_| None) {
             tracing::warn!(problem, "limits");
         }
-        leash.tell_loopback();
-        Ok(leash)
+        self.tell_loopback();
+    }
+
+    /// What the file says of a group.
+    fn file_of(&self, group: &Id) -> GroupPolicy {
+        self.0.file.read().unwrap_or_else(PoisonError::into_inner).group(group)
+    }
+
+    /// What the file says of all.
+    fn file_of_all(&self) -> CommonLimits {
+        self.0.file.read().unwrap_or_else(PoisonError::into_inner).common.clone()
     }
 
     pub fn control(&self) -> &Control {
@@ -162,7 +195,7 @@ impl Leash {
 
     /// The policy of a group, as far as it was accepted.
     pub fn policy(&self, group: &Id) -> GroupPolicy {
-        let file = self.0.file.group(group);
+        let file = self.file_of(group);
         let groups = self.0.groups.read().unwrap_or_else(PoisonError::into_inner);
         groups.get(group).map_or_else(|| file.clone(), |accepted| accepted.limits.hold(&file))
     }
@@ -196,7 +229,7 @@ impl Leash {
     /// A cloud that is this machine is said aloud: what is believed and permitted there would end a fleet elsewhere.
     fn tell_loopback(&self) {
         let local = self.loopback_sources();
-        for source in self.0.file.common.reach.keys() {
+        for source in self.file_of_all().reach.keys() {
             let is_local = local.contains(source);
             metrics::gauge!("foreshadow_cloud_is_this_machine", "source" => source.clone())
                 .set(f64::from(u8::from(is_local)));
@@ -208,7 +241,7 @@ impl Leash {
 
     /// The limits of a group. `inventory`: minimum and maximum that the inventory shows, where it was read.
     pub fn of(&self, group: &Id, inventory: Option<(u32, u32)>) -> LimitsShown {
-        let file = GroupLimits::of(&self.0.file.group(group));
+        let file = GroupLimits::of(&self.file_of(group));
         let groups = self.0.groups.read().unwrap_or_else(PoisonError::into_inner);
         let accepted = groups.get(group);
         let held = accepted.map(|accepted| accepted.limits.tightened(&file, inventory).1).unwrap_or_default();
@@ -217,8 +250,9 @@ impl Leash {
 
     /// The limits of all groups at once.
     pub fn of_all(&self) -> LimitsShown {
+        let file = self.file_of_all();
         let common = self.0.common.read().unwrap_or_else(PoisonError::into_inner);
-        let (in_force, mut held) = common.limits.tightened(&self.0.file.common);
+        let (in_force, mut held) = common.limits.tightened(&file);
         let known = |field: &str, held: &[Held]| held.iter().any(|held| held.field == field);
         for gentle in in_force.safety().1 {
             if !known(&gentle.field, &held) {
@@ -256,16 +290,17 @@ impl Leash {
 
     /// Accepts what the file says, of a group or (`None`) of all; durable on return.
     pub async fn accept(&self, group: Option<&Id>, at: i64, by: &str, reason: &str) -> Result<(), sqlx::Error> {
+        let _changing = self.0.changing.lock().await;
         let (by, reason) = (by.to_owned(), reason.to_owned());
         match group {
             Some(group) => {
-                let accepted = Accepted { limits: GroupLimits::of(&self.0.file.group(group)), at, by, reason };
+                let accepted = Accepted { limits: GroupLimits::of(&self.file_of(group)), at, by, reason };
                 write(&self.0.pool, group.as_str(), &accepted).await?;
                 let mut groups = self.0.groups.write().unwrap_or_else(PoisonError::into_inner);
                 groups.insert(group.clone(), accepted);
             }
             None => {
-                let accepted = Accepted { limits: self.0.file.common.clone(), at, by, reason };
+                let accepted = Accepted { limits: self.file_of_all(), at, by, reason };
                 write(&self.0.pool, EVERYWHERE, &accepted).await?;
                 *self.0.common.write().unwrap_or_else(PoisonError::into_inner) = accepted;
                 self.tell_loopback();
@@ -302,10 +337,53 @@ fn read<L: DeserializeOwned>(group: &str, (body, at, by, reason): Kept) -> Resul
     Ok(Accepted { limits: serde_json::from_str(&body).map_err(unreadable)?, at, by, reason })
 }
 
-async fn write<L: Serialize>(pool: &SqlitePool, name: &str, accepted: &Accepted<L>) -> Result<(), sqlx::Error> {
+async fn write<'e, L: Serialize>(
+    to: impl sqlx::SqliteExecutor<'e>,
+    name: &str,
+    accepted: &Accepted<L>,
+) -> Result<(), sqlx::Error> {
     let body = serde_json::to_string(&accepted.limits).map_err(|error| sqlx::Error::Encode(error.into()))?;
     let query = sqlx::query(sql::LIMITS_WRITE).bind(name).bind(body).bind(accepted.at);
-    query.bind(&accepted.by).bind(&accepted.reason).execute(pool).await.map(drop)
+    query.bind(&accepted.by).bind(&accepted.reason).execute(to).await.map(drop)
+}
+
+/// What is accepted of a group when the file says this, and whether that is news.
+fn of_group(
+    before: Option<Accepted<GroupLimits>>,
+    file: GroupLimits,
+    beyond_observe: bool,
+    now: i64,
+) -> (Accepted<GroupLimits>, bool) {
+    match before {
+        None => (by_file(file, now, "seen for the first time"), true),
+        Some(before) if !beyond_observe => taken(before, file, now, "the group was in observe"),
+        Some(before) => {
+            let held = before.limits.tightened(&file, None).0;
+            taken(before, held, now, "it is no looser")
+        }
+    }
+}
+
+/// The same of what concerns all groups.
+fn of_everything(
+    before: Option<Accepted<CommonLimits>>,
+    file: &CommonLimits,
+    any_beyond_observe: bool,
+    now: i64,
+) -> (Accepted<CommonLimits>, bool) {
+    match before {
+        None => (by_file(file.without_a_word(), now, "seen for the first time"), true),
+        Some(before) if !any_beyond_observe => {
+            // A program's word about where its cloud is was accepted by a call, or was not.
+            let asked = before.limits.reach.get("command") != Some(&Reach::Loopback);
+            let own = if asked { file.without_a_word() } else { file.clone() };
+            taken(before, own, now, "all groups were in observe")
+        }
+        Some(before) => {
+            let held = before.limits.tightened(file).0;
+            taken(before, held, now, "it is no looser")
+        }
+    }
 }
 
 fn by_file<L>(limits: L, at: i64, reason: &str) -> Accepted<L> {
@@ -404,6 +482,45 @@ mod tests {
         let leash = start(&pool, file(Some(40), 0, Reach::Cloud)).await;
         assert_eq!((maximum(&leash), leash.warnings(|_| None)), (40, Vec::new()), "it outlives a restart");
         assert_eq!(leash.of(&web(), None).by.as_deref(), Some("ben"));
+    }
+
+    #[tokio::test]
+    async fn a_file_read_again_loosens_no_more_than_a_restart_would() {
+        let pool = pool().await;
+        let leash = start(&pool, file(Some(20), 300, Reach::Cloud)).await;
+        leash.reload(file(Some(30), 400, Reach::Cloud), 1_000).await.expect("taken");
+        assert_eq!((maximum(&leash), leash.common().drain_seconds), (30, 400), "in observe an edit just works");
+        leash.hold_from_now(&web(), 1_000, "ana", "ready").await.expect("accepted");
+        leash.control().set_mode(&web(), Mode::Full, 1_000, "ana", "ready").await.expect("set");
+        for (most, drain, effect) in [(Some(40), 0, (30, 400)), (Some(25), 500, (25, 500)), (None, 400, (25, 500))] {
+            leash.reload(file(most, drain, Reach::Cloud), 1_000).await.expect("taken");
+            let started = start(&pool, file(most, drain, Reach::Cloud)).await;
+            for leash in [&leash, &started] {
+                assert_eq!((maximum(leash), leash.common().drain_seconds), effect, "{most:?}");
+                assert_eq!(leash.warnings(|_| None).len(), if most == Some(25) { 0 } else { 2 });
+            }
+        }
+        // A group that is in the file no more has the defaults, and what was tightened stays.
+        let nothing = FileLimits { groups: BTreeMap::new(), ..file(None, 500, Reach::Cloud) };
+        leash.reload(nothing, 1_000).await.expect("taken");
+        assert_eq!(maximum(&leash), 25);
+        // What is accepted is what the file says now.
+        leash.reload(file(Some(50), 500, Reach::Cloud), 1_000).await.expect("taken");
+        leash.accept(Some(&web()), 2_000, "ben", "the sale").await.expect("accepted");
+        assert_eq!(maximum(&leash), 50);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_written_down_changes_nothing() {
+        let pool = pool().await;
+        let leash = start(&pool, file(Some(20), 300, Reach::Cloud)).await;
+        sqlx::query("CREATE TRIGGER full BEFORE UPDATE ON accepted_limits BEGIN SELECT RAISE(ABORT, 'full'); END")
+            .execute(&pool)
+            .await
+            .expect("made");
+        leash.reload(file(Some(10), 500, Reach::Cloud), 1_000).await.expect_err("refused");
+        assert_eq!((maximum(&leash), leash.common().drain_seconds), (20, 300));
+        assert_eq!(leash.warnings(|_| None), [""; 0], "and the file is the former one");
     }
 
     #[tokio::test]

@@ -29,6 +29,7 @@ use crate::observe::{self, GroupSnapshot, Timeline};
 use crate::readings::{self, Readings, Series};
 use crate::shadow::Sessions;
 use crate::store::{Minute, Retraction, SampleStore, StoreError};
+use crate::watchdog::Heartbeat;
 use crate::windows::Weekly;
 
 /// Bounds are worked out this far ahead at least: further than any shadow window and lead, seconds.
@@ -141,6 +142,7 @@ pub struct Service {
     /// Of all groups, as of the beginning of this round.
     machines: usize,
     gauges: Gauges,
+    heartbeat: Heartbeat,
 }
 
 /// What was told by metric, since `from` (seconds since the epoch).
@@ -207,7 +209,13 @@ impl Service {
             retracted: Vec::new(),
             machines: 0,
             gauges: Gauges::default(),
+            heartbeat: Heartbeat::default(),
         }
+    }
+
+    /// Tells whether rounds come to their ends.
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.heartbeat.clone()
     }
 
     pub async fn run(mut self, shutdown: CancellationToken) {
@@ -301,6 +309,13 @@ impl Service {
                 }
                 continue;
             };
+            // A round measures the metrics it began with: with others, by the file or by limits that were accepted, it begins anew.
+            let targets = self.act.leash().policy(&group).policy.targets;
+            let others = |round: &GroupRound| !round.policy().targets.keys().eq(targets.keys());
+            if self.groups.get(&group).is_some_and(|state| state.round.as_ref().is_some_and(others)) {
+                tracing::info!(%group, "its metrics are others: begun anew from the store");
+                self.groups.remove(&group);
+            }
             if !self.groups.contains_key(&group) {
                 match self.open(&group, &snapshot, now).await {
                     Ok(opened) => drop(self.groups.insert(group.clone(), opened)),
@@ -317,12 +332,15 @@ impl Service {
                     self.late.extend(&late);
                 }
             }
+            // With thousands of groups a round of all takes longer than the watchdog waits.
+            self.heartbeat.beat(self.clock.boot_seconds());
         }
         self.tally.keep(&self.groups.keys().cloned().collect());
         // Every group was asked: what takes machines away is judged by what all of them want.
         for made in self.tally.counted(self.machines) {
             self.hand_over(made).await;
         }
+        self.heartbeat.beat(self.clock.boot_seconds());
     }
 
     /// Takes retracted samples out of what is in memory, marks the minutes that they had a part in, and writes down

@@ -9,7 +9,7 @@ use http::Method;
 use std::time::Duration;
 
 fn is_grpc(path: &str) -> bool {
-    ["/foreshadow.v1.", "/grpc.", "/externalscaler."].iter().any(|service| path.starts_with(service))
+    ["/foreshadow.v1.", "/grpc.", "/externalscaler.", "/opentelemetry."].iter().any(|service| path.starts_with(service))
 }
 
 #[tokio::test]

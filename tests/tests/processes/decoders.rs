@@ -10,6 +10,8 @@ use anyhow::{Context as _, ensure};
 use foreshadow::config::Config;
 use foreshadow::identity::Access;
 use foreshadow::ingest::lines::{self, Format, Line};
+use foreshadow::ingest::mapped::Tracks;
+use foreshadow::ingest::otlp::{self, ExportRequest};
 use foreshadow::ingest::session::{Effect, Event, Session};
 use foreshadow::store::StoreId;
 use foreshadow_agent::spool::{Limits, Spool};
@@ -153,6 +155,33 @@ fn lines_that_are_pushed() -> anyhow::Result<()> {
         })?;
     }
     println!("{stored} lines got through");
+    ensure!(stored > 1_000, "{stored}: the inputs are too bent to say anything");
+    Ok(())
+}
+
+#[test]
+fn metrics_of_opentelemetry() -> anyhow::Result<()> {
+    let config = Config::parse("f.toml", "[otlp]\nexporter = \"hostmetrics\"\ngroup_label = \"service.name\"\n");
+    let mapped = config.ok().and_then(|config| config.otlp).context("[otlp]")?;
+    let mut stored = 0_u64;
+    for name in ["corpus/otlp", "corpus/otlp-json"] {
+        each(name, 1, |bytes| {
+            let request = match name {
+                "corpus/otlp" => ExportRequest::decode(bytes).ok(),
+                _ => serde_json::from_slice(bytes).ok(),
+            };
+            let Some(request) = request else { return Ok(()) };
+            let mut tracks = Tracks::new(mapped.clone(), "otlp");
+            let taken = otlp::take(&mut tracks, &request, NOW);
+            stored += taken.samples.len() as u64;
+            taken.samples.iter().try_for_each(|pushed| in_range(&pushed.sample))?;
+            // As if it had never come.
+            tracks.undo(&taken);
+            ensure!(tracks.followed() == 0, "{} series are left of {taken:?}", tracks.followed());
+            Ok(())
+        })?;
+    }
+    println!("{stored} samples got through");
     ensure!(stored > 1_000, "{stored}: the inputs are too bent to say anything");
     Ok(())
 }

@@ -29,6 +29,7 @@ mod manual;
 mod metrics;
 mod notice;
 mod notify;
+mod otlp;
 mod page;
 mod postgres;
 mod prometheus;
