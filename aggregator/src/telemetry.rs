@@ -5,6 +5,8 @@ use std::io::IsTerminal as _;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
+use crate::rounds::invariants::Invariant;
+
 /// `--log-format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
 pub enum LogFormat {
@@ -86,6 +88,10 @@ pub fn describe_metrics() {
     gauge!("foreshadow_inventory_complete", "1 when the latest reading of the source was whole");
     counter!("foreshadow_rounds_total", "Plans made, all groups together");
     counter!("foreshadow_rounds_failed_total", "Rounds of a group that made no plan");
+    counter!("foreshadow_invariant_violations_total", "Times something was that can never be: a fault of Foreshadow");
+    for invariant in Invariant::ALL {
+        metrics::counter!("foreshadow_invariant_violations_total", "invariant" => invariant.word()).increment(0);
+    }
     gauge!("foreshadow_group_planned_timestamp_seconds", "When the latest plan was made: alarm when it stops moving");
     gauge!("foreshadow_group_serving", "Instances that serve");
     gauge!(

@@ -3,13 +3,14 @@
 //! the journal alone does then is enumerated in `act::journal`; here are leases, tags, and who ends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use checker::Limits;
 use foreshadow::act::Planned;
 use foreshadow::fleet::{GROUP_TAG, OWNER_TAG, UNTIL_TAG};
 use foreshadow::observe::Patience;
 use foreshadow::shadow::{Origin, ShadowConfig};
-use foreshadow::simulation::{Options, World};
+use foreshadow::simulation::{Options, SimulatedFleet, World};
 use foreshadow_proto::convert::Id;
 use planner::baseline::Baseline;
 use planner::evidence::{Evidence, Forecast, MetricEvidence};
@@ -34,6 +35,8 @@ const BARE_FOR: i64 = 21;
 #[derive(Debug, Clone, Copy)]
 struct Case {
     shadow_by: ShadowBy,
+    /// Launches by a raised minimum that names nobody, not by a call with a token.
+    by_size: bool,
     fault: Option<(Call, Fault)>,
     dies_after: Option<usize>,
 }
@@ -88,8 +91,19 @@ fn minute(world: &mut World, case: Case, now: i64, load: f64, memory: &mut Memor
     world.act(&planned, now);
 }
 
-/// Lives it to the end, judges all of it, and says whether the process died and which calls took effect.
-fn life(case: Case) -> (bool, BTreeSet<Call>) {
+/// How a life went.
+#[derive(Debug)]
+struct Lived {
+    died: bool,
+    /// Calls that took effect.
+    calls: BTreeSet<Call>,
+    /// The most that were ever in the group, and those that were when the load had been high for long.
+    most: u32,
+    high: u32,
+}
+
+/// Lives it to the end and judges all of it.
+fn life(case: Case) -> Lived {
     let config = Config { start: START, groups: vec![GroupConfig::new(GROUP, 2, 40, 10)], ..Config::default() };
     let mut cloud = StrictCloud::new(1, config);
     if let Some((call, fault)) = case.fault {
@@ -97,13 +111,21 @@ fn life(case: Case) -> (bool, BTreeSet<Call>) {
         cloud.queue_fault(call, u32::from(call == Call::Tag), fault);
     }
     let group = Id::new("group", GROUP).expect("a name");
-    let mut world = World::new(cloud, group, options());
+    let fleet = SimulatedFleet::new(cloud);
+    let fleet = if case.by_size { fleet.launches_by_size() } else { fleet };
+    let mut world = World::around(Arc::new(fleet), group, options());
     world.dies_after(case.dies_after.unwrap_or(usize::MAX));
     let (mut memory, mut bare) = (Memory::default(), BTreeMap::<String, i64>::new());
+    let (mut most, mut high) = (0, 0);
     let end = COURSE[2].0;
     for at in 0..end {
         let load = COURSE.iter().find(|(until, _)| at < *until).map_or(LOW, |(_, load)| *load);
         minute(&mut world, case, START + 60 * at, load, &mut memory);
+        let inside = world.fleet.with(|cloud| cloud.truth().counted(GROUP));
+        most = most.max(inside);
+        if at == COURSE[1].0 - 1 {
+            high = inside;
+        }
         let without = untagged(&world);
         bare.retain(|name, _| without.contains(name));
         for name in without {
@@ -114,7 +136,7 @@ fn life(case: Case) -> (bool, BTreeSet<Call>) {
     judge(&world, case);
     let mutations = world.fleet.with(|cloud| cloud.mutations().to_vec());
     let ours = mutations.iter().filter(|it| it.by == Actor::Caller && it.effect == Effect::Applied);
-    (world.crashes > 0, ours.map(|it| it.call).collect())
+    Lived { died: world.crashes > 0, calls: ours.map(|it| it.call).collect(), most, high }
 }
 
 /// Who runs outside its group, and does not carry all of its lease.
@@ -169,28 +191,31 @@ fn judge(world: &World, case: Case) {
 }
 
 /// The life with each fault, and with a death before each of its effects; which calls took effect in the calm one.
-fn every(shadow_by: ShadowBy, calls: &[Call]) -> (usize, BTreeSet<Call>) {
+fn every(shadow_by: ShadowBy, by_size: bool, calls: &[Call]) -> (usize, BTreeSet<Call>) {
     let faults = [Fault::Throttled, Fault::Contention, Fault::LostRequest, Fault::LostAnswer];
     let failing = calls.iter().flat_map(|call| faults.map(|fault| Some((*call, fault))));
-    let (_, calm) = life(Case { shadow_by, fault: None, dies_after: None });
+    let calm = life(Case { shadow_by, by_size, fault: None, dies_after: None });
     let mut lives = 1;
     for fault in std::iter::once(None).chain(failing) {
         for after in 0.. {
-            let (died, _) = life(Case { shadow_by, fault, dies_after: Some(after) });
+            let case = Case { shadow_by, by_size, fault, dies_after: Some(after) };
+            let lived = life(case);
             lives += 1;
-            if !died {
+            // As many as are needed come, and never one more.
+            assert!(lived.most <= calm.most && lived.high == calm.high, "{lived:?} of {calm:?}: {case:?}");
+            if !lived.died {
                 break;
             }
         }
     }
     println!("{lives} lives");
-    (lives, calm)
+    (lives, calm.calls)
 }
 
 #[test]
 fn detached_wherever_it_dies_and_whatever_fails_nobody_is_lost_or_ended_twice() {
     let calls = [Call::Detach, Call::Attach, Call::Terminate, Call::Launch, Call::Tag];
-    let (lives, calm) = every(ShadowBy::Detach, &calls);
+    let (lives, calm) = every(ShadowBy::Detach, false, &calls);
     assert!(calls.iter().all(|call| calm.contains(call)), "a life of everything: {calm:?}");
     assert!(lives > 400, "{lives}");
 }
@@ -198,7 +223,18 @@ fn detached_wherever_it_dies_and_whatever_fails_nobody_is_lost_or_ended_twice() 
 #[test]
 fn in_standby_wherever_it_dies_and_whatever_fails_nobody_is_lost_or_ended_twice() {
     let calls = [Call::EnterStandby, Call::ExitStandby, Call::Detach, Call::Terminate, Call::Tag];
-    let (lives, calm) = every(ShadowBy::Standby, &calls);
+    let (lives, calm) = every(ShadowBy::Standby, false, &calls);
     assert!(calls.iter().all(|call| calm.contains(call)), "a life of everything: {calm:?}");
     assert!(lives > 400, "{lives}");
+}
+
+/// Where a raised minimum launches, its size has to be right: with whom the same plan brings back, and with whom it took out
+/// shortly before.
+#[test]
+fn launched_by_size_wherever_it_dies_as_many_come_as_are_needed() {
+    for (shadow_by, call) in [(ShadowBy::Detach, Call::Attach), (ShadowBy::Standby, Call::ExitStandby)] {
+        let (lives, calm) = every(shadow_by, true, &[call, Call::SetMinimum]);
+        assert!([call, Call::SetMinimum].iter().all(|call| calm.contains(call)), "a life of everything: {calm:?}");
+        assert!(lives > 150, "{lives}");
+    }
 }

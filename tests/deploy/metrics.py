@@ -23,6 +23,7 @@ LABELS = {
     "foreshadow_build_info": [{"version": "0.1.0"}],
     "foreshadow_rounds_total": [{}],
     "foreshadow_rounds_failed_total": [{}],
+    "foreshadow_invariant_violations_total": [{"invariant": "quantiles_ascend"}, {"invariant": "one_change_at_a_time"}],
     "foreshadow_samples_stored_total": [{}],
     "foreshadow_samples_duplicate_total": [{}],
     "foreshadow_samples_rejected_total": [{"reason": "future"}, {"reason": "malformed"}],

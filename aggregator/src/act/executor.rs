@@ -49,7 +49,7 @@ pub struct Executor {
 /// A group as an inventory shows it.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
-    /// Everybody in the group, in whatever state.
+    /// Who serves or warms, by the inventory alone.
     pub members: BTreeSet<Id>,
     pub serving: u32,
     /// When the picture was taken, seconds since the epoch.
@@ -185,13 +185,12 @@ impl Executor {
         match &planned.plan.steps.get(step)?.step {
             Step::Launch { count } => {
                 let inventory = &planned.evidence.inventory;
-                let inside = |mode: InstanceMode| matches!(mode, InstanceMode::Serving | InstanceMode::Warming);
-                let present = inventory.instances.iter().filter(|it| inside(it.mode)).count();
-                let present = u32::try_from(present).unwrap_or(u32::MAX).saturating_add(inventory.expected);
+                let inside = self.inside(planned)?;
+                let present = u32::try_from(inside.len()).unwrap_or(u32::MAX).saturating_add(inventory.expected);
                 Some(Action::Launch {
                     count: *count,
                     size: present.saturating_add(*count),
-                    zones: spread(inventory, *count),
+                    zones: spread(inventory, &inside, *count),
                 })
             }
             // One intent is one call: of shadows that stand by and shadows that are detached one kind comes
@@ -220,6 +219,18 @@ impl Executor {
             Step::Floor { from, to } => Some(Action::Floor { from: *from, to: *to }),
             Step::Extend { .. } | Step::Release { .. } | Step::Adopt { .. } => None,
         }
+    }
+
+    /// Who serves or is on its way by the plan's evidence, and by what was done since: whom the same plan brought back
+    /// belongs to the size that a launch behind it asks for.
+    fn inside<'a>(&self, planned: &'a Planned) -> Option<Vec<&'a Instance>> {
+        let group = Id::new("group", &planned.plan.group).ok()?;
+        let inside = |instance: &&Instance| {
+            let done =
+                Id::new("instance", &instance.id).ok().and_then(|id| self.ledger.mode(&group, &id, instance.mode));
+            matches!(done.unwrap_or(instance.mode), InstanceMode::Serving | InstanceMode::Warming)
+        };
+        Some(planned.evidence.inventory.instances.iter().filter(inside).collect())
     }
 
     fn intent(&self, planned: &Planned, index: usize, now: i64) -> Option<Intent> {
@@ -314,12 +325,10 @@ impl Executor {
 
 /// How many of a launch go into which zone, so that zones are as even as they can be: one after the other into the zone
 /// with the fewest, of equals into the first by name. Empty where there is but one.
-fn spread(inventory: &Inventory, count: u32) -> Vec<(Id, u32)> {
+fn spread(inventory: &Inventory, inside: &[&Instance], count: u32) -> Vec<(Id, u32)> {
     let named: Option<BTreeSet<Id>> = inventory.zones.iter().map(|zone| Id::new("zone", zone).ok()).collect();
     let Some(zones) = named.filter(|zones| zones.len() > 1) else { return Vec::new() };
-    let inside = |instance: &&Instance| matches!(instance.mode, InstanceMode::Serving | InstanceMode::Warming);
-    let members: Vec<&Instance> = inventory.instances.iter().filter(inside).collect();
-    let there = |zone: &Id| members.iter().filter(|it| it.zone.as_deref() == Some(zone.as_str())).count();
+    let there = |zone: &Id| inside.iter().filter(|it| it.zone.as_deref() == Some(zone.as_str())).count();
     let mut shares: Vec<(Id, usize, u32)> = zones.into_iter().map(|zone| (zone.clone(), there(&zone), 0)).collect();
     for _ in 0..count {
         if let Some((_, there, share)) = shares.iter_mut().min_by_key(|(_, there, _)| *there) {
@@ -453,10 +462,54 @@ mod tests {
     }
 
     #[test]
+    fn a_launch_asks_for_a_size_with_whom_its_plan_brought_back() {
+        use super::super::verdicts::tests::planned;
+        let mut planned = planned();
+        let group = Id::new("group", &planned.plan.group).expect("an id");
+        // Eight serve, two stand by; twelve are needed.
+        let away = ["i-8", "i-9"];
+        for instance in planned.evidence.inventory.instances.iter_mut().filter(|it| away.contains(&it.id.as_str())) {
+            instance.mode = InstanceMode::Shadow;
+            instance.shadow = Some(planner::evidence::Shadow {
+                origin: planner::evidence::Origin::Ours,
+                until: 2_000,
+                lease_over: false,
+                hard_limit: 9_000,
+                unfit: Vec::new(),
+                sample_age_seconds: Some(1),
+                quiet_seconds: 60,
+                price_per_hour: None,
+                in_group: true,
+                ending: false,
+            });
+        }
+        let step = |step| PlannedStep { step, reason: String::new(), permitted: true };
+        let instances: Vec<String> = away.map(str::to_owned).to_vec();
+        planned.plan.steps = vec![step(Step::Reattach { instances }), step(Step::Launch { count: 2 })];
+        let size = |executor: &Executor| match executor.action(&planned, 1) {
+            Some(Action::Launch { size, .. }) => size,
+            other => panic!("{other:?}"),
+        };
+        let mut executor = Executor::new(StoreId([1; 16]), 1, Limits::default());
+        assert_eq!(size(&executor), 10, "nobody is back yet");
+        let back = executor.intent(&planned, 0, 1_000).expect("an intent");
+        for (instances, expected) in [(&back.action.instances()[..1], 11), (back.action.instances(), 12)] {
+            let mut executor = Executor::new(StoreId([1; 16]), 1, Limits::default());
+            executor.ledger.settled(&back, &Settled::Done { instances: instances.to_vec() }, 1_001);
+            assert_eq!(size(&executor), expected, "{instances:?} of {group} are back");
+        }
+        let refused = Settled::Refused { why: vec!["no".to_owned()], by_cloud: true, in_doubt: false };
+        executor.ledger.settled(&back, &refused, 1_001);
+        assert_eq!(size(&executor), 10, "nobody came back");
+    }
+
+    #[test]
     fn a_launch_evens_the_zones_out() {
         use InstanceMode::{Serving, Shadow, Warming};
         let said = |inventory: &Inventory, count| -> Vec<(String, u32)> {
-            spread(inventory, count).into_iter().map(|(zone, share)| (zone.to_string(), share)).collect()
+            let inside: Vec<&Instance> =
+                inventory.instances.iter().filter(|it| matches!(it.mode, Serving | Warming)).collect();
+            spread(inventory, &inside, count).into_iter().map(|(zone, share)| (zone.to_string(), share)).collect()
         };
         let shares =
             |pairs: &[(&str, u32)]| pairs.iter().map(|(zone, share)| ((*zone).to_owned(), *share)).collect::<Vec<_>>();

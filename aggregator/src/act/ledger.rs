@@ -105,7 +105,21 @@ impl Ledger {
                     Action::Launch { size, .. } if instances.is_empty() => Some(*size),
                     _ => None,
                 };
-                let named = if launch { instances } else { action.instances() };
+                // Nobody counts on one that was left in shadow; one that was left in its group may go yet.
+                let named = if launch || action.brings_back() { instances } else { action.instances() };
+                let moved = u32::try_from(instances.len()).unwrap_or(u32::MAX);
+                // The provider's desired capacity moves with whoever comes and goes, above a raised minimum too.
+                for earlier in self.entries.iter_mut().filter(|entry| entry.group == intent.group) {
+                    // What was done to an instance last is what it waits for.
+                    earlier.awaited.retain(|instance| !named.contains(instance));
+                    if let Some(size) = &mut earlier.awaited_size {
+                        *size = match action {
+                            Action::Attach { .. } | Action::ExitStandby { .. } => size.saturating_add(moved),
+                            Action::Detach { .. } | Action::EnterStandby { .. } => size.saturating_sub(moved),
+                            _ => *size,
+                        };
+                    }
+                }
                 if action.brings_back() {
                     self.kept_out.retain(|instance, _| !instances.contains(instance));
                 }
@@ -159,6 +173,9 @@ impl Ledger {
     pub fn seen(&mut self, group: &Id, members: &BTreeSet<Id>, serving: u32, taken: i64, now: i64) -> Vec<(Id, i64)> {
         let mut arrived = Vec::new();
         let size = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        // Whom we brought back no launch has brought.
+        let back = self.of(group).filter(|entry| entry.action.brings_back()).flat_map(|entry| &entry.awaited);
+        let back: BTreeSet<Id> = back.cloned().collect();
         let state = self.groups.entry(group.clone()).or_default();
         if state.served.back().is_none_or(|(at, _)| now - at >= SERVED_EVERY) {
             state.served.push_back((now, serving));
@@ -172,7 +189,8 @@ impl Ledger {
                     let awaited = entry.awaits();
                     entry.awaited.retain(|instance| !members.contains(instance));
                     if entry.awaited_size.is_some() {
-                        arrived.extend(members.difference(&entry.before).map(|it| (it.clone(), entry.written)));
+                        let brought = members.difference(&entry.before).filter(|it| !back.contains(*it));
+                        arrived.extend(brought.map(|it| (it.clone(), entry.written)));
                         entry.before.extend(members.iter().cloned());
                     }
                     if entry.awaited_size.is_some_and(|wanted| size >= wanted) {
@@ -210,7 +228,16 @@ impl Ledger {
     /// Instances that are on their way: launched or attached by us and not among `members`.
     pub fn expected(&self, group: &Id, members: &BTreeSet<Id>) -> u32 {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let size = count(members.len());
+        // Whom we brought back warms by its name already, and belongs to the size; whom we took out does not.
+        let mut inside: BTreeSet<&Id> = members.iter().collect();
+        for entry in self.of(group) {
+            if entry.action.brings_back() {
+                inside.extend(&entry.awaited);
+            } else if entry.action.takes_out() {
+                inside.retain(|instance| !entry.awaited.contains(*instance));
+            }
+        }
+        let size = count(inside.len());
         let mut by_size = 0;
         let mut by_name = BTreeSet::new();
         for entry in self.of(group) {
@@ -396,6 +423,51 @@ mod tests {
         let other = ledger.seen(&id("web"), &set(&["i-1", "i-2", "i-3", "i-4"]), 2, NOW + 40, NOW + 40);
         assert_eq!(other, [(id("i-4"), NOW)]);
         assert_eq!(ledger.expected(&id("web"), &set(&["i-1", "i-2"])), 0, "it was full once");
+    }
+
+    #[test]
+    fn whom_we_brought_back_fills_no_place_of_a_launch() {
+        let mut ledger = Ledger::default();
+        let (web, two) = (id("web"), set(&["i-1", "i-2"]));
+        ledger.seen(&web, &two, 2, NOW - 5, NOW - 5);
+        let back = Action::ExitStandby { instances: ids(&["s-1", "s-2"]) };
+        done(&mut ledger, back, &["s-1"], NOW);
+        let mode = |ledger: &Ledger, name| ledger.mode(&web, &id(name), InstanceMode::Shadow);
+        assert_eq!(
+            (mode(&ledger, "s-1"), mode(&ledger, "s-2")),
+            (Some(InstanceMode::Warming), None),
+            "one was left out"
+        );
+        // Two that are there, one that comes back, and two more.
+        done(&mut ledger, Action::launch(2, 5), &[], NOW + 1);
+        assert_eq!(ledger.expected(&web, &two), 2, "the third warms by its name");
+        let three = set(&["i-1", "i-2", "s-1"]);
+        assert_eq!(ledger.seen(&web, &three, 3, NOW + 20, NOW + 20), [], "no launch has brought it");
+        assert_eq!(ledger.expected(&web, &three), 2);
+        // Another comes back before the launched are to be seen: the provider's size grows with it.
+        done(&mut ledger, Action::ExitStandby { instances: ids(&["s-2"]) }, &["s-2"], NOW + 30);
+        assert_eq!(ledger.expected(&web, &three), 2);
+        let five = set(&["i-1", "i-2", "i-3", "s-1", "s-2"]);
+        assert_eq!(ledger.seen(&web, &five, 5, NOW + 60, NOW + 60), [(id("i-3"), NOW)]);
+        assert_eq!(ledger.expected(&web, &five), 1);
+        // And it shrinks with whom we take out.
+        done(&mut ledger, Action::Detach { instances: ids(&["i-1"]) }, &["i-1"], NOW + 70);
+        for shown in [five, set(&["i-2", "i-3", "s-1", "s-2"])] {
+            assert_eq!(ledger.expected(&web, &shown), 1);
+        }
+    }
+
+    #[test]
+    fn who_comes_back_soon_after_it_left_serves() {
+        use InstanceMode::{Draining, Serving, Shadow, Warming};
+        let (mut ledger, web) = (Ledger::default(), id("web"));
+        let mode = |ledger: &Ledger, shown| ledger.mode(&web, &id("i-1"), shown);
+        done(&mut ledger, Action::EnterStandby { instances: ids(&["i-1"]) }, &["i-1"], NOW);
+        assert_eq!(mode(&ledger, Serving), Some(Draining));
+        done(&mut ledger, Action::ExitStandby { instances: ids(&["i-1"]) }, &["i-1"], NOW + 20);
+        assert_eq!((mode(&ledger, Shadow), mode(&ledger, Serving)), (Some(Warming), None));
+        ledger.seen(&web, &set(&["i-1"]), 1, NOW + 30, NOW + 30);
+        assert_eq!(mode(&ledger, Serving), None, "that it left is over, whenever an inventory could show it");
     }
 
     #[test]

@@ -29,6 +29,7 @@ use crate::decision::DecisionLog;
 use crate::fleet::{Called, Fleet, Found, Reach, Token};
 use crate::leash::Leash;
 use crate::observe::{Hint, Timeline};
+use crate::rounds::invariants::Invariant;
 use crate::shadow::{Sessions, ShadowSession};
 use crate::store::StoreId;
 
@@ -139,6 +140,9 @@ impl Service {
             tasks: JoinSet::new(),
             about: HashMap::new(),
         };
+        for group in begun_twice(&open) {
+            Invariant::OneChangeAtATime.violated(group.as_str(), "the journal has more than one open intent of it");
+        }
         if !open.is_empty() {
             tracing::warn!(intents = open.len(), "the journal has open intents: finding out what became of them");
             service.take(Event::Reopened(open)).await;
@@ -500,6 +504,12 @@ impl Service {
     }
 }
 
+/// Groups of which more than one intent is open.
+fn begun_twice(open: &[(Intent, bool)]) -> BTreeSet<&Id> {
+    let mut groups = BTreeSet::new();
+    open.iter().map(|(intent, _)| &intent.group).filter(|group| !groups.insert(*group)).collect()
+}
+
 /// Whom the journal names as detached by us, with the reason: by the latest that was done to it, and unless its session
 /// has ended since. Whoever detaches such a one again is somebody else.
 fn ours(lines: &[Line], sessions: &[ShadowSession]) -> BTreeMap<Id, String> {
@@ -547,6 +557,18 @@ mod tests {
             settled_at: settled.as_ref().map(|_| written_at),
             settled,
         }
+    }
+
+    #[test]
+    fn two_open_intents_of_a_group_are_seen() {
+        let open = |groups: &[&str]| -> Vec<(Intent, bool)> {
+            let of = |group: &&str| (Intent { group: id(group), ..line(Action::launch(1, 2), 100, None).intent }, true);
+            groups.iter().map(of).collect()
+        };
+        let twice =
+            |groups: &[&str]| begun_twice(&open(groups)).into_iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(twice(&["web", "api"]), [""; 0]);
+        assert_eq!(twice(&["web", "api", "web", "web"]), ["web"]);
     }
 
     fn session(instance: &str, started: i64, ended: Option<i64>) -> ShadowSession {

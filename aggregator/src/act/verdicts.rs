@@ -340,7 +340,7 @@ fn refreshed(planned: &Planned, fresh: &Fresh, now: i64) -> Planned {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use planner::baseline::Baseline;
     use planner::demand::Demand;
     use planner::evidence::{Conditions, MetricEvidence};

@@ -1,17 +1,17 @@
 //! The driver of agents' streams: reads, stores, answers. What to do is the session's decision.
 
 use std::collections::HashMap;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use foreshadow_proto::convert::Id;
 use foreshadow_proto::v1::{self, agent_server};
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::Instant;
-use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep};
+use tokio_stream::wrappers::{ReceiverStream, WatchStream};
+use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -98,30 +98,34 @@ impl AgentService {
     /// `own` is the instance that the agent's certificate names.
     async fn serve(&self, own: Option<Id>, mut messages: Streaming<v1::AgentMessage>, answers: mpsc::Sender<Answer>) {
         let mut session = Session::new(self.store.id());
-        let mut changes = None;
         let mut last_directive = None;
-        let mut superseded = CancellationToken::new();
         let mut number = 0;
-        let mut look_again = Instant::now() + self.look_again(own.as_ref());
+        let mut heard = Instant::now();
+        // Each is waited for once and not anew with every message: what registers and leaves a waiter costs more than what a
+        // message is stored with.
+        let mut changes: Option<WatchStream<()>> = None;
+        let mut superseded = pin!(CancellationToken::new().cancelled_owned());
+        let mut stopping = pin!(self.shutdown.clone().cancelled_owned());
+        let mut look_again = pin!(sleep(self.look_again(own.as_ref())));
+        let mut silent = pin!(sleep(HELLO_DEADLINE));
         let ended = loop {
-            let deadline = if session.hello().is_some() { IDLE_DEADLINE } else { HELLO_DEADLINE };
             let event = tokio::select! {
                 // What ends a stream goes before what it still says.
                 biased;
-                () = superseded.cancelled() => {
+                () = &mut superseded => {
                     break Some(self.spoken_for(own.as_ref()).err().unwrap_or_else(|| {
                         Status::aborted("a newer stream of this instance took over")
                     }));
                 }
-                () = self.shutdown.cancelled() => break Some(Status::unavailable("the aggregator is stopping")),
-                () = tokio::time::sleep_until(look_again), if own.is_some() => match self.spoken_for(own.as_ref()) {
+                () = &mut stopping => break Some(Status::unavailable("the aggregator is stopping")),
+                () = &mut look_again, if own.is_some() => match self.spoken_for(own.as_ref()) {
                     Ok(()) => {
-                        look_again = Instant::now() + self.look_again(own.as_ref());
+                        look_again.as_mut().reset(Instant::now() + self.look_again(own.as_ref()));
                         continue;
                     }
                     Err(status) => break Some(status),
                 },
-                Ok(()) = changed(&mut changes) => {
+                Some(()) = changed(&mut changes) => {
                     let Some(hello) = session.hello() else { continue };
                     let directive = self.timeline.directive(&hello.instance);
                     if last_directive.as_ref() == Some(&directive) {
@@ -130,15 +134,25 @@ impl AgentService {
                     last_directive = Some(directive.clone());
                     Event::Directive(directive)
                 }
-                message = tokio::time::timeout(deadline, messages.message()) => match message {
-                    Ok(Ok(Some(message))) => Event::Message(Box::new(message)),
-                    Ok(Ok(None)) => break None,
-                    Ok(Err(status)) => {
+                message = messages.message() => match message {
+                    Ok(Some(message)) => {
+                        heard = Instant::now();
+                        Event::Message(Box::new(message))
+                    }
+                    Ok(None) => break None,
+                    Err(status) => {
                         tracing::debug!(%status, "an agent's stream broke");
                         break None;
                     }
-                    Err(_) => break Some(Status::deadline_exceeded("no message in time")),
                 },
+                () = &mut silent => {
+                    let until = heard + if session.hello().is_some() { IDLE_DEADLINE } else { HELLO_DEADLINE };
+                    if until <= Instant::now() {
+                        break Some(Status::deadline_exceeded("no message in time"));
+                    }
+                    silent.as_mut().reset(until);
+                    continue;
+                }
             };
             let mut effects: std::collections::VecDeque<Effect> = session.on(event, self.clock.wall_micros()).into();
             let mut status = None;
@@ -150,13 +164,16 @@ impl AgentService {
                             status = Some(refused);
                             break;
                         }
-                        (number, superseded) = match self.admit(&hello.instance) {
-                            Ok(admitted) => admitted,
+                        match self.admit(&hello.instance) {
+                            Ok((admitted, newer)) => {
+                                number = admitted;
+                                superseded.set(newer.cancelled_owned());
+                            }
                             Err(refused) => {
                                 status = Some(refused);
                                 break;
                             }
-                        };
+                        }
                         // Revoked between the check and the admission: nobody would have ended the stream.
                         if let Err(refused) = self.spoken_for(own.as_ref()) {
                             status = Some(refused);
@@ -164,7 +181,7 @@ impl AgentService {
                         }
                         self.timeline.agent_connected(&hello, self.clock.wall_micros());
                         self.timeline.agent_proven(&hello.instance, own.is_some(), self.clock.wall_micros());
-                        changes = Some(self.timeline.changes_of(&hello.instance));
+                        changes = Some(WatchStream::from_changes(self.timeline.changes_of(&hello.instance)));
                         let directive = self.timeline.directive(&hello.instance);
                         last_directive = Some(directive.clone());
                         match self.store.held(&hello.instance, hello.stream).await {
@@ -329,9 +346,9 @@ impl AgentService {
 }
 
 /// A change of the instance's placement or lease; never before it is known who it is.
-async fn changed(changes: &mut Option<watch::Receiver<()>>) -> Result<(), watch::error::RecvError> {
+async fn changed(changes: &mut Option<WatchStream<()>>) -> Option<()> {
     match changes {
-        Some(changes) => changes.changed().await,
+        Some(changes) => changes.next().await,
         None => std::future::pending().await,
     }
 }

@@ -6,6 +6,7 @@ mod gauges;
 mod group;
 mod history;
 pub(crate) mod idle;
+pub(crate) mod invariants;
 pub(crate) mod inventory;
 mod minutes;
 mod plans;

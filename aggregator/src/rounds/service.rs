@@ -17,7 +17,7 @@ use super::minutes::{self, Serving};
 use super::pulse::{Pulse, Use};
 use super::slices::{InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal};
 use super::tally::{Made, Tally};
-use super::{Board, GroupRound, Measurements, PlanLog, Revised, idle, inventory};
+use super::{Board, GroupRound, Measurements, PlanLog, Revised, idle, invariants, inventory};
 use crate::act::{self, Kind, Outlook, Seen};
 use crate::clock::{Clock, Now};
 use crate::config::Of;
@@ -164,6 +164,8 @@ struct Group {
     pulse: Pulse,
     /// When its past was read last, seconds since boot.
     learned: i64,
+    /// Of its latest plan, also of the one before a restart.
+    generation: u64,
 }
 
 impl Service {
@@ -444,6 +446,7 @@ impl Service {
             recorded: None,
             pulse: Pulse::default(),
             learned: self.clock.boot_seconds(),
+            generation,
         })
     }
 
@@ -534,6 +537,11 @@ impl Service {
         let fingerprint = fingerprint(plan);
         let Some(state) = self.groups.get_mut(group) else { return Ok(()) };
         state.round = Some(round);
+        for (invariant, how) in
+            invariants::violations(&planned, std::mem::replace(&mut state.generation, plan.generation))
+        {
+            invariant.violated(group.as_str(), &how);
+        }
         self.tally.count(group, plan);
         let due = state
             .last_plan

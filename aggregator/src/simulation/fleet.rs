@@ -26,13 +26,21 @@ pub struct SimulatedFleet {
     state: Mutex<(StrictCloud, i64)>,
     /// What the clock of whoever describes is ahead of the cloud's, seconds.
     ahead: AtomicI64,
+    /// It knows no launch by a token: a raised minimum launches, and names nobody.
+    by_size: bool,
 }
 
 impl SimulatedFleet {
     pub fn new(cloud: StrictCloud) -> Self {
         let groups = cloud.truth().groups.keys().cloned().collect();
         let now = cloud.clock();
-        Self { groups, state: Mutex::new((cloud, now)), ahead: AtomicI64::new(0) }
+        Self { groups, state: Mutex::new((cloud, now)), ahead: AtomicI64::new(0), by_size: false }
+    }
+
+    /// As an AWS without `LaunchInstances`, or a group without a launch template.
+    pub const fn launches_by_size(mut self) -> Self {
+        self.by_size = true;
+        self
     }
 
     fn state(&self) -> MutexGuard<'_, (StrictCloud, i64)> {
@@ -79,15 +87,37 @@ impl SimulatedFleet {
                 view.min, view.desired
             ));
         }
-        let kept = (to != own).then(|| own.to_string());
-        let set = self.ask(|cloud, now| {
-            if kept.is_some() {
-                cloud.tag(now, group, MINIMUM_TAG, kept.as_deref())?;
+        called(0, self.set_minimum(group, to, own)).unwrap_or(Called::Done { instances: Vec::new() })
+    }
+
+    /// The user's own minimum is safe before ours is set, and its tag goes after it.
+    fn set_minimum(&self, group: &str, to: u32, own: u32) -> Result<(), CloudError> {
+        self.ask(|cloud, now| {
+            if to != own {
+                cloud.tag(now, group, MINIMUM_TAG, Some(&own.to_string()))?;
             }
             cloud.set_minimum(now, group, to)?;
-            if kept.is_none() { cloud.tag(now, group, MINIMUM_TAG, None) } else { Ok(()) }
+            if to == own { cloud.tag(now, group, MINIMUM_TAG, None) } else { Ok(()) }
+        })
+    }
+
+    /// Raises the minimum to the size that is wanted.
+    fn raise(&self, group: &str, size: u32) -> Called {
+        let set = self.ask(|cloud, now| cloud.describe(now, group, None)).and_then(|page| {
+            let own = own_minimum(&page.group.tags).unwrap_or(page.group.min);
+            if page.group.min >= size { Ok(()) } else { self.set_minimum(group, size, own) }
         });
         called(0, set).unwrap_or(Called::Done { instances: Vec::new() })
+    }
+
+    /// Whom we take out may go below a minimum that is ours.
+    fn lower(&self, group: &str, leaving: usize) -> Result<(), CloudError> {
+        let view = self.ask(|cloud, now| cloud.describe(now, group, None))?.group;
+        let left = view.desired.saturating_sub(u32::try_from(leaving).unwrap_or(u32::MAX));
+        match own_minimum(&view.tags) {
+            Some(own) if left < view.min => self.set_minimum(group, left.max(own), own),
+            _ => Ok(()),
+        }
     }
 
     fn instances(&self) -> Result<Vec<InstanceView>, FleetError> {
@@ -229,6 +259,11 @@ impl Fleet for SimulatedFleet {
     async fn call(&self, group: &Id, action: &Action, token: &Token) -> Called {
         let group = group.as_str();
         let instances = action.instances();
+        if let Action::Launch { size, .. } = action
+            && self.by_size
+        {
+            return self.raise(group, *size);
+        }
         if let Action::Launch { count, .. } = action {
             return match self.ask(|cloud, now| cloud.launch(now, group, *count, Some(token.as_str()))) {
                 Ok(launched) if launched.ids.is_empty() => Called::Refused { why: launched.errors.join(", ") },
@@ -238,6 +273,12 @@ impl Fleet for SimulatedFleet {
         }
         if let Action::Floor { from, to } = action {
             return self.floor(group, *from, *to);
+        }
+        if self.by_size
+            && action.takes_out()
+            && let Some(failed) = called(0, self.lower(group, instances.len()))
+        {
+            return failed;
         }
         for (number, batch) in instances.chunks(BATCH).enumerate() {
             let batch = names(batch);
@@ -264,6 +305,13 @@ impl Fleet for SimulatedFleet {
             _ => Found::NotYet,
         };
         match action {
+            Action::Launch { size, .. } if self.by_size => {
+                match self.ask(|cloud, now| cloud.describe(now, group.as_str(), None)) {
+                    Ok(page) if page.group.min >= *size => Found::Done { instances: Vec::new() },
+                    Ok(_) => Found::NotDone,
+                    Err(_) => Found::NotYet,
+                }
+            }
             Action::Launch { .. } => Found::NotDone,
             Action::Floor { to, .. } => match self.ask(|cloud, now| cloud.describe(now, group.as_str(), None)) {
                 Ok(page) if page.group.min == *to => Found::Done { instances: Vec::new() },

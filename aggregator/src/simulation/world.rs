@@ -99,7 +99,7 @@ impl World {
     }
 
     /// The same around a cloud that others may know as well.
-    pub(super) fn around(fleet: Arc<SimulatedFleet>, group: Id, options: Options) -> Self {
+    pub fn around(fleet: Arc<SimulatedFleet>, group: Id, options: Options) -> Self {
         let now = fleet.with(|cloud| cloud.clock());
         let timeline = Timeline::new(options.patience, 1_000, 1_000);
         timeline.set_read();

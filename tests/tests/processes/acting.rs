@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use foreshadow_tests::cloud::Cloud;
@@ -22,6 +22,8 @@ const IDLE: f32 = 2.0;
 /// Load that a few carry, and load that nearly all are needed for; points of the whole group.
 const LOW: f64 = 200.0;
 const HIGH: f64 = 640.0;
+/// The load balancer sends nothing to who was launched for this long.
+const SLOW_START: Duration = Duration::from_secs(75);
 const CONFIG: &str = "\
 [inventory]\ninterval_seconds = 5\nwarm_up_seconds = 0\ndrain_seconds = 10\n\
 [inventory.aws]\ngroups = [\"web\"]\n\
@@ -36,15 +38,22 @@ struct Load {
     points: f64,
     /// Instances in the order in which their agents were started.
     agents: Vec<String>,
+    /// Since when those run that were launched.
+    launched: BTreeMap<String, Instant>,
 }
 
 impl Load {
+    /// Who is sent to. A minute's demand adds up only where each was measured for all of it.
+    fn carries(&self, instance: &String) -> bool {
+        self.members.contains(instance) && self.launched.get(instance).is_none_or(|since| since.elapsed() >= SLOW_START)
+    }
+
     fn of(&self, index: usize) -> f32 {
-        let serves = self.agents.get(index).is_some_and(|instance| self.members.contains(instance));
-        if !serves || self.members.is_empty() {
+        if !self.agents.get(index).is_some_and(|instance| self.carries(instance)) {
             return IDLE;
         }
-        ((self.points / self.members.len() as f64) as f32).clamp(IDLE, 100.0)
+        let carry = self.members.iter().filter(|instance| self.carries(instance)).count();
+        ((self.points / carry as f64) as f32).clamp(IDLE, 100.0)
     }
 }
 
@@ -109,7 +118,12 @@ impl World {
         ensure!(instances.len() == SIZE as usize, "{instances:?}");
         let proxy = Proxy::start(&cloud.url).await?;
         let port = free_port()?;
-        let load = Load { members: instances.iter().cloned().collect(), points: LOW, agents: instances.clone() };
+        let load = Load {
+            members: instances.iter().cloned().collect(),
+            points: LOW,
+            agents: instances.clone(),
+            ..Load::default()
+        };
         let load = Arc::new(Mutex::new(load));
         let shared = load.clone();
         let fleet = Fleet::start(&Script {
@@ -155,6 +169,7 @@ impl World {
         for instance in &members {
             if !load.agents.contains(instance) {
                 load.agents.push(instance.clone());
+                load.launched.insert(instance.clone(), Instant::now());
                 self.fleet.join(instance);
             }
         }
@@ -435,19 +450,9 @@ async fn killed_at_every_call_of_a_life_in_standby_it_does_nothing_twice() -> an
             Ok((group["summary"]["serving"].as_u64() >= Some(u64::from(SIZE + 2))).then_some(()))
         })
         .await?;
-    // Whoever joins takes load before the others have put it down, so that more than two may be needed for a moment: what is there
-    // in the end is the size that the journal says was asked for, and nobody beyond it.
-    world
-        .until("as many are there as were asked for", 60, async |world| {
-            let intents = web::get_json(&world.url("/intents?group=web&limit=100")).await?;
-            let intents = intents.as_array().cloned().unwrap_or_default();
-            let launches = || intents.iter().filter(|it| it["action"] == "launch");
-            let size = launches().filter_map(|it| it["size"].as_u64()).max().unwrap_or_default();
-            let settled = launches().all(|it| it["settled"]["settled"] == "done");
-            let members = world.cloud.members("web").await?.len() as u64;
-            Ok((settled && size >= u64::from(SIZE) + 2 && members == size).then_some(()))
-        })
-        .await?;
+    let members = world.balance().await?;
+    let intents = web::get_json(&world.url("/intents?group=web&limit=100")).await?;
+    ensure!(members.len() == SIZE as usize + 2, "launched once: {members:?}\n{intents:#}");
     ensure!(floors(&world) > before, "by MinSize");
     Ok(())
 }
