@@ -72,7 +72,7 @@ pub fn violations(planned: &Planned, before: u64) -> Vec<(Invariant, String)> {
         let paths = evidence.forecast.iter().flat_map(|forecast| forecast.paths.windows(2));
         let crossed = paths.enumerate().find_map(|(level, pair)| {
             let [lower, higher] = pair else { return None };
-            let step = lower.iter().zip(higher).position(|(low, high)| !(low <= high))?;
+            let step = lower.iter().zip(higher).position(|(low, high)| low > high || low.is_nan() || high.is_nan())?;
             Some(format!("{metric}: quantile {} of step {step} is below the one before", level + 1))
         });
         found.extend(crossed.map(|how| (Invariant::QuantilesAscend, how)));
