@@ -125,7 +125,7 @@ async fn the_configuration_is_read_again_and_one_with_a_fault_changes_nothing() 
     let launches = async || {
         let group = web::get_json(&format!("{}/groups/web", aggregator.url)).await?;
         let steps = group["plan"]["steps"].as_array().cloned().unwrap_or_default();
-        anyhow::Ok(steps.iter().find(|step| step["step"] == "launch").and_then(|step| step["instances"].as_u64()))
+        anyhow::Ok(steps.iter().find(|step| step["step"] == "launch").and_then(|step| step["count"].as_u64()))
     };
     let hangup = || {
         let id = rustix::process::Pid::from_raw(i32::try_from(aggregator.process.id()?)?).context("the process id")?;
