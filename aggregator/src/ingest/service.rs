@@ -101,8 +101,7 @@ impl AgentService {
         let mut last_directive = None;
         let mut number = 0;
         let mut heard = Instant::now();
-        // Each is waited for once and not anew with every message: what registers and leaves a waiter costs more than what a
-        // message is stored with.
+        // Each is waited for once, and not anew with every message.
         let mut changes: Option<WatchStream<()>> = None;
         let mut superseded = pin!(CancellationToken::new().cancelled_owned());
         let mut stopping = pin!(self.shutdown.clone().cancelled_owned());
