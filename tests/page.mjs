@@ -266,7 +266,7 @@ async function pages() {
   const other = watch(await browser.newPage());
   await other.goto(`${url}/`);
   await page.goto(`${url}/`);
-  await page.locator('.live.live').waitFor();
+  await page.locator('.live.on').waitFor();
   await pauses(page, other);
   await other.close();
   await events(page);
@@ -302,7 +302,7 @@ async function roles() {
     await go(page, '#/events', '.calendar');
     assert.equal(await page.getByRole('button', { name: 'New event' }).count(), pause, `${role}: events`);
     // The stream carries the token in a header.
-    await page.locator('.live.live').waitFor();
+    await page.locator('.live.on').waitFor();
     assert.ok(!page.url().includes('fs_'));
     assert.equal(await page.evaluate(() => Object.keys(localStorage).length), 0, 'a token outlives its tab');
     await page.close();

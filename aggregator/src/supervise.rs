@@ -82,6 +82,7 @@ pub struct Running {
     pub board: Board,
     pub live: Live,
     pub store: Arc<dyn SampleStore>,
+    pub act: act::Handle,
     shutdown: CancellationToken,
     ingest_stop: CancellationToken,
     running: Arc<AtomicBool>,
@@ -235,7 +236,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         timeline,
         hint: observer.hint(),
         sessions,
-        act,
+        act: act.clone(),
         board: board.clone(),
         plans,
         events,
@@ -295,7 +296,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     let server = spawn_server(bound, state, shutdown.clone());
     running.store(true, Ordering::Relaxed);
     tracing::info!(url, "aggregator runs");
-    Ok(Running { url, board, live, store, shutdown, ingest_stop, running, reload, parts, server })
+    Ok(Running { url, board, live, store, act, shutdown, ingest_stop, running, reload, parts, server })
 }
 
 impl Running {

@@ -83,7 +83,7 @@ async fn run(arguments: &Arguments, live: bool) -> anyhow::Result<()> {
         speed: arguments.speed,
         minutes: arguments.hours.map(|hours| 60 * i64::from(hours)),
     };
-    let simulated = simulated::Simulated::start(running.board.clone(), running.store.clone(), pace);
+    let simulated = simulated::Simulated::start(&running, pace);
     let mut view = view::View::open(&running, simulated.watch(), live)?;
     let end = async {
         match arguments.seconds {

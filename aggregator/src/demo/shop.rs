@@ -151,6 +151,11 @@ impl Shop {
         Some(Self { load, latest, world, round, base, score, reactive, promises: BTreeMap::new(), picture, minutes })
     }
 
+    /// An operator paused it, or let it go on.
+    pub const fn set_paused(&mut self, paused: bool) {
+        self.world.standing.paused = paused;
+    }
+
     /// One simulated minute: load, measurement, forecast, plan, act. The report is what the API shows.
     pub fn minute(&mut self) -> Option<GroupReport> {
         let start = self.picture.now;

@@ -9,8 +9,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::shop::{GROUP, Picture, Shop};
+use crate::act;
 use crate::rounds::Board;
 use crate::store::SampleStore;
+use crate::supervise::Running;
 
 /// Turns a second.
 const TURNS: u32 = 4;
@@ -37,10 +39,12 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    pub fn start(board: Board, store: Arc<dyn SampleStore>, pace: Pace) -> Self {
+    /// Shown at this aggregator, and held by its red button.
+    pub fn start(at: &Running, pace: Pace) -> Self {
         let (tell, picture) = watch::channel(Picture::default());
         let stop = CancellationToken::new();
-        let task = tokio::spawn(run(board, store, pace, tell, stop.clone()));
+        let (board, store, act) = (at.board.clone(), at.store.clone(), at.act.clone());
+        let task = tokio::spawn(run(board, store, act, pace, tell, stop.clone()));
         Self { picture, stop, task }
     }
 
@@ -66,6 +70,7 @@ impl Simulated {
 async fn run(
     board: Board,
     store: Arc<dyn SampleStore>,
+    act: act::Handle,
     pace: Pace,
     tell: watch::Sender<Picture>,
     stop: CancellationToken,
@@ -83,6 +88,8 @@ async fn run(
         owed += pace.speed;
         let (minutes, rest) = (owed / TURNS, owed % TURNS);
         owed = rest;
+        // Time goes on, and so do measuring and planning.
+        shop.set_paused(act.control().standing(&name).paused);
         let turn = tokio::task::spawn_blocking(move || {
             let mut report = None;
             for _ in 0..minutes {

@@ -105,9 +105,9 @@ function head() {
   const role = now.me?.role;
   steady(document.getElementById('nav'), [here, role], () => PAGES.filter(page => page.name && (!page.role || !now.me || may(page.role))).map(page =>
     h('a', { href: `#/${page.path}`, 'aria-current': page.path === here ? 'page' : null }, page.name)));
-  const state = { live: 'live', lost: 'reconnecting', refused: 'refused' }[now.state];
+  const state = now.me ? { live: 'live', lost: 'reconnecting', refused: 'refused' }[now.state] : 'not signed in';
   steady(document.getElementById('tools'), [now.state, theme(), now.me, hasToken(), allPaused()], () => [
-    h('span', { class: `live ${now.state}`, title: now.state === 'live' ? 'What is shown follows by itself' : 'What is shown may be old' }, state),
+    h('span', { class: `live ${now.me && now.state === 'live' ? 'on' : now.state}`, title: now.state === 'live' ? 'What is shown follows by itself' : 'What is shown may be old' }, state),
     button('Go to', { class: 'quiet wide', title: 'Go to a group: /' }, () => jump()),
     button(`Theme: ${theme()}`, { class: 'quiet wide', title: 'light, dark, or as the system says' }, turnTheme),
     button('?', { class: 'quiet', 'aria-label': 'Help and keys' }, () => help(PAGES)),

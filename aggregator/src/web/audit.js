@@ -10,6 +10,20 @@ const SAYS = {
   adopt_shadow: 'adopted', extend_shadow: 'extended the lease of', release_shadow: 'released',
 };
 
+/// A detail is a name, or an object of fields; times in it are told as times.
+function told(detail) {
+  let fields;
+  try {
+    fields = JSON.parse(detail);
+  } catch {
+    return detail;
+  }
+  if (fields === null || typeof fields !== 'object') return detail;
+  const value = (key, one) => (typeof one === 'number' && key.endsWith('_micros') ? time(one / 1e6) : typeof one === 'number' && one > 1e9 && one < 1e10 ? time(one) : typeof one === 'object' ? JSON.stringify(one) : String(one));
+  const shown = Object.entries(fields).filter(([, one]) => one !== null && one !== '');
+  return shown.flatMap(([key, one], index) => [index > 0 && ', ', `${key.replace(/_micros$/, '').replaceAll('_', ' ')} `, value(key, one)]);
+}
+
 export async function open(host, context) {
   if (!may('operator')) {
     fill(host, h('h1', {}, 'Audit'), h('p', { class: 'empty' }, 'Who changed what is told to operators and admins.'));
@@ -21,7 +35,7 @@ export async function open(host, context) {
     const wanted = (context.query.find ?? '').toLowerCase();
     const found = entries.filter(entry => !wanted || [entry.caller, entry.action, entry.detail, entry.reason].some(text => text.toLowerCase().includes(wanted)));
     fill(list, table('Audit log', [{ name: 'When' }, { name: 'Who' }, { name: 'Did' }, { name: 'What' }, { name: 'Why' }], found.map(entry => ({ cells: [
-      time(entry.at_micros / 1e6), [entry.caller, ' ', badge(entry.role)], SAYS[entry.action] ?? entry.action.replaceAll('_', ' '), h('span', { class: 'detail' }, entry.detail), h('span', { class: 'reason' }, entry.reason || '–')] })),
+      time(entry.at_micros / 1e6), [entry.caller, ' ', badge(entry.role)], SAYS[entry.action] ?? entry.action.replaceAll('_', ' '), h('span', { class: 'detail' }, told(entry.detail)), h('span', { class: 'reason' }, entry.reason || '–')] })),
     entries.length ? 'No entry has that.' : 'Nothing was ever changed here.'));
   };
   const read = async () => {

@@ -72,7 +72,7 @@ export const signIn = wrong => dialog({
     // A name for those who keep passwords; it is not sent.
     h('input', { class: 'hidden', name: 'username', autocomplete: 'username', value: 'foreshadow', tabindex: -1, 'aria-hidden': 'true' }),
     field('Token', h('input', { name: 'token', type: 'password', required: true, autocomplete: 'current-password', spellcheck: 'false' }),
-      'Kept in this tab until it is closed, and nowhere else. Made by: foreshadow token --name you --role viewer'),
+      'Kept in this tab until it is closed, and nowhere else. Made by an admin: foreshadow tokens create --name you --role viewer'),
   ],
   async work({ token }) {
     setToken(token.trim());

@@ -157,7 +157,7 @@ export async function open(host, context) {
   const again = () => read().catch(error => toast(error.message, 'bad'));
   const show = () => {
     const at = serverNow();
-    fill(title, new Date((monday() + 10 * DAY) * 1000).toLocaleDateString(undefined, { month: 'long', year: 'numeric' }));
+    fill(title, new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'long', year: 'numeric' }).formatRange(monday() * 1000, (monday() + 42 * DAY - 1) * 1000));
     fill(board, calendar(known, monday(), at));
     fill(list, table('Events', [{ name: 'Event' }, { name: 'For' }, { name: 'Next' }, { name: 'Lasts' }, { name: 'Times the demand', kind: 'number' }, { name: 'Measured', kind: 'number' }, { name: 'Repeats' }, { name: 'Entered' }, { name: '' }],
       current.map(event => ({ kind: event.deleted_at ? 'deleted' : '', cells: [

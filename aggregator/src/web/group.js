@@ -17,6 +17,8 @@ const USUAL = '6h';
 /// Ahead of now no more than a day is forecast, seconds.
 const AHEAD = 86400;
 const PLANS = 12;
+/// Of the demo's simulated group no journal is kept.
+const ON_TERMINAL = 'This group is simulated: that stands on the demo’s terminal.';
 
 /// The path of a quantile, by its nearest level.
 const level = (forecast, wanted) => forecast.paths.reduce((best, path) => Math.abs(path.quantile - wanted) < Math.abs(best.quantile - wanted) ? path : best).demand;
@@ -123,11 +125,11 @@ class Group {
       h('nav', { class: 'crumbs', 'aria-label': 'Where you are' }, h('a', { href: '#/' }, 'Fleet'), ' / '),
       h('div', { class: 'title' }, h('h1', {}, this.name), modeBadge(line),
         h('div', { class: 'acts' },
-          !line.simulated && own && may('admin') && button('Resume group', { class: 'go' }, () => resume(this.name)),
-          !line.simulated && !own && may('operator') && button('Pause group', { class: 'stop' }, () => pause(this.name)),
+          own && may('admin') && button('Resume group', { class: 'go' }, () => resume(this.name)),
+          !own && may('operator') && button('Pause group', { class: 'stop' }, () => pause(this.name)),
           may('admin') && !line.simulated && button('Mode…', {}, () => changeMode(line)))),
       own && h('p', { class: 'paused' }, badge('paused', 'bad'), ' ', h('strong', {}, own.by), `: “${own.reason}”, `, time(own.at, at => ago(at, serverNow())), '.'),
-      line.simulated && h('p', { class: 'said' }, 'This group is simulated: its load, its cloud and its time. Its forecast and its plans are made as those of a real one are.'),
+      line.simulated && h('p', { class: 'said' }, 'This group is simulated: its load, its cloud and its time. Its forecast and its plans are made as those of a real one are. Who is in it, its shadows one by one and all that was done stand on the demo’s terminal.'),
       standing.group && !own && standing.group.mode !== 'observe' && h('p', { class: 'muted' }, `Mode ${standing.group.mode} since `, time(standing.group.at), ` by ${standing.group.by}: “${standing.group.reason}”.`)]);
   }
 
@@ -240,7 +242,7 @@ class Group {
     const cost = spend(this.sessions ?? [], from, Math.min(to, this.now));
     fill(this.at.spent, cost.sessions > 0 && h('p', {}, `${plural(cost.sessions, 'session')} in this range, `, cost.unpriced < cost.sessions ? [h('strong', {}, money(cost.sum)), ' spent'] : 'no price is configured for their types',
       cost.unpriced > 0 && cost.unpriced < cost.sessions && `, ${cost.unpriced} without a price`, '.'));
-    steady(this.at.sessions, [this.sessions, Math.floor(this.now / 60)], () => list(this.sessions ?? [], this.now, () => this.again(['sessions', 'detail'])));
+    steady(this.at.sessions, [this.sessions, Math.floor(this.now / 60)], () => list(this.sessions ?? [], this.now, () => this.again(['sessions', 'detail']), this.detail.summary.simulated ? ON_TERMINAL : undefined));
   }
 
   evidenceOf() {
@@ -262,11 +264,11 @@ class Group {
     steady(this.at.intents, [this.intents, this.detail.summary.mode], () => table('Intents and outcomes', [{ name: 'Written' }, { name: 'Step' }, { name: 'Instances' }, { name: 'Outcome' }, { name: 'Why' }],
       this.intents.slice(0, 40).map(intent => ({ cells: [time(intent.written_at), badge(step(intent.action).does, step(intent.action).kind), intent.instances?.join(', ') ?? intent.count ?? `at ${intent.to}`,
         intent.settled ? [badge(intent.settled.settled, intent.settled.settled === 'done' ? 'good' : 'bad'), h('small', {}, intent.settled.why?.join('; ') ?? `after ${span(intent.settled_at - intent.written_at)}`)] : badge('open', ''),
-        h('span', { class: 'reason' }, intent.reason)] })), this.detail.summary.mode === 'observe' ? 'Nothing was ever done here: in observe nothing is.' : 'Nothing was done here yet.'));
+        h('span', { class: 'reason' }, intent.reason)] })), this.detail.summary.simulated ? ON_TERMINAL : this.detail.summary.mode === 'observe' ? 'Nothing was ever done here: in observe nothing is.' : 'Nothing was done here yet.'));
     const { members } = this.detail;
     steady(this.at.members, members, () => [table('Who is in the group', [{ name: 'Instance' }, { name: 'Mode' }, { name: 'Since' }, { name: 'Type' }, { name: 'Zone' }, { name: 'Agent' }],
       members.slice(0, 100).map(member => ({ cells: [member.instance, badge(member.mode, member.mode), time(member.since_micros / 1e6), member.instance_type ?? '–', member.zone ?? '–',
-        member.connected ? `connected, ${member.agent_version ?? '?'}` : 'silent'] })), 'Nobody is known to be in this group.'),
+        member.connected ? `connected, ${member.agent_version ?? '?'}` : 'silent'] })), this.detail.summary.simulated ? ON_TERMINAL : 'Nobody is known to be in this group.'),
     members.length > 0 && h('p', {}, h('a', { href: `#/instances?group=${encodeURIComponent(this.name)}` }, `All ${plural(members.length, 'instance')} with their load`))]);
   }
 

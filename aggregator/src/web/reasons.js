@@ -35,7 +35,7 @@ export function plan(plan, now) {
   return h('div', { class: 'plan' },
     h('p', { class: 'muted' }, `Plan ${plan.generation}, `, time(plan.made_at, at => ago(at, now)), `, mode ${plan.mode}: ${plan.serving} serving, ${plan.warming} warming, `,
       `${plan.need_now ?? '?'} needed now, ${plan.need_ahead ?? '?'} ahead`, plan.binding && ` (${metric(plan.binding)} asks for most)`, ` at ${percent(plan.confidence)} confidence.`),
-    steps.length ? h('ol', { class: 'steps' }, steps) : h('p', {}, 'No step: as things stand nothing has to change.'),
+    steps.length ? h('ol', { class: 'steps' }, steps) : h('p', {}, left.length ? 'No step; why, stands below.' : 'No step: as things stand nothing has to change.'),
     left.length > 0 && h('ol', { class: 'steps' }, left),
     other.length > 0 && h('details', {}, h('summary', {}, `Also true: ${plural(other.length, 'hold')}`), h('ul', { class: 'holds' }, other.map(hold))),
     h('details', {}, h('summary', {}, 'How the need was counted'), table('Need by metric', [

@@ -58,7 +58,7 @@ async function change(word, session, again) {
 }
 
 /// Sessions as a table, open ones first, with what the role allows.
-export function list(sessions, now, again) {
+export function list(sessions, now, again, none = 'Nothing stands in shadow, and nothing did in the last seven days.') {
   const order = [...sessions].sort((a, b) => (a.ended === null ? 0 : 1) - (b.ended === null ? 0 : 1) || b.started - a.started).slice(0, 60);
   const acts = session => session.ended !== null ? '' : h('div', { class: 'acts' },
     session.origin === 'foreign' && may('admin') && button('Adopt', { class: 'small' }, () => change('adopt', session, again)),
@@ -69,5 +69,5 @@ export function list(sessions, now, again) {
     [session.instance, session.instance_type && h('small', {}, session.instance_type)], badge(of(session), of(session)), time(session.started),
     session.ended !== null ? ['over ', time(session.ended)] : [time(session.until, at => ago(at, now)), h('small', {}, 'limit ', time(session.hard_limit))],
     money(session.price_per_hour), money(cost(session, session.started, now)), h('span', { class: 'reason' }, session.reason), acts(session)] })),
-  'Nothing stands in shadow, and nothing did in the last seven days.');
+  none);
 }

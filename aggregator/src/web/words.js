@@ -67,7 +67,7 @@ export const BANDS = { '1h': 'up to 1 h ahead', '6h': '1 to 6 h ahead', '24h': '
 
 /// What holds, in a few words; how much and since when is told with the plan.
 export const HOLDS = {
-  NoEvidence: 'nobody reports', StaleSamples: 'samples are old', Incomplete: 'too few report', Saturated: 'an instance is saturated', StaleInventory: 'the inventory is old',
+  NoEvidence: 'its load is not known', StaleSamples: 'samples are old', Incomplete: 'too few report', Saturated: 'an instance is saturated', StaleInventory: 'the inventory is old',
   PartialInventory: 'the inventory is partial', NoForecast: 'no forecast yet', LowTrust: 'too little trust', ShortHorizon: 'the forecast is too short', WarmUp: 'just started',
   Surprise: 'less than was thought possible', BaselineInDoubt: 'idle baseline in doubt', WithoutBaseline: 'no further down without the idle baseline', Paused: 'paused',
   NotOwner: 'another installation owns it', Deploying: 'a deploy is running', ForeignScaleIn: 'the provider scales in as well', Untold: 'the provider does not say', ClockJump: 'the clock jumped',

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use foreshadow_tests::process::{Process, binary, eventually, free_port};
+use foreshadow_tests::process::{Process, binary, eventually, free_port, pause};
+use foreshadow_tests::web;
+use http::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 
@@ -73,4 +75,41 @@ async fn interrupted_it_ends_with_a_summary_and_without_an_error() -> anyhow::Re
         assert!(text.contains(word), "{word} in\n{text}");
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn the_red_button_holds_the_simulated_group_as_well() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let mut command = Command::new(binary("foreshadow")?);
+    let port = free_port()?;
+    command.args(["demo", "--plain", "--speed", "600", "--listen", &format!("127.0.0.1:{port}")]);
+    let process = Process::start("demo", command, directory.path())?;
+    let done = || {
+        let text = process.output();
+        let kinds = ["launch ", "detach ", "re-attach ", "terminate "];
+        text.lines()
+            .filter(|line| {
+                !line.contains("this host") && line.contains(": ") && kinds.iter().any(|kind| line.contains(kind))
+            })
+            .count()
+    };
+    let grows = async |than: usize| {
+        eventually("something is done", Duration::from_secs(120), async || Ok((done() > than).then_some(()))).await
+    };
+    grows(0).await?;
+    let say = async |path: &str| {
+        let url = format!("http://127.0.0.1:{port}{path}");
+        let answer = web::request(Method::POST, &url, &[], r#"{"reason": "the test"}"#.to_owned()).await?;
+        anyhow::ensure!(answer.status.is_success(), "{}", answer.body);
+        anyhow::Ok(())
+    };
+    say("/pause").await?;
+    // The turn that ran meanwhile ends.
+    pause(Duration::from_secs(3)).await;
+    let before = done();
+    // A morning goes by, in which load rises.
+    pause(Duration::from_secs(8)).await;
+    assert_eq!(done(), before, "paused:\n{}", process.output());
+    say("/resume").await?;
+    grows(before).await
 }
