@@ -172,7 +172,7 @@ impl Ledger {
     /// back whom a launch that named nobody has brought, with the time of its call.
     pub fn seen(&mut self, group: &Id, members: &BTreeSet<Id>, serving: u32, taken: i64, now: i64) -> Vec<(Id, i64)> {
         let mut arrived = Vec::new();
-        let size = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        let size = self.size(group, members);
         // Whom we brought back no launch has brought.
         let back = self.of(group).filter(|entry| entry.action.brings_back()).flat_map(|entry| &entry.awaited);
         let back: BTreeSet<Id> = back.cloned().collect();
@@ -228,16 +228,7 @@ impl Ledger {
     /// Instances that are on their way: launched or attached by us and not among `members`.
     pub fn expected(&self, group: &Id, members: &BTreeSet<Id>) -> u32 {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        // Whom we brought back warms by its name already, and belongs to the size; whom we took out does not.
-        let mut inside: BTreeSet<&Id> = members.iter().collect();
-        for entry in self.of(group) {
-            if entry.action.brings_back() {
-                inside.extend(&entry.awaited);
-            } else if entry.action.takes_out() {
-                inside.retain(|instance| !entry.awaited.contains(*instance));
-            }
-        }
-        let size = count(inside.len());
+        let size = self.size(group, members);
         let mut by_size = 0;
         let mut by_name = BTreeSet::new();
         for entry in self.of(group) {
@@ -247,6 +238,20 @@ impl Ledger {
             }
         }
         count(by_name.len()).max(by_size)
+    }
+
+    /// How many are in the group, with what the inventory does not show yet: whom we brought back, warming by its name, and
+    /// without whom we took out.
+    fn size(&self, group: &Id, members: &BTreeSet<Id>) -> u32 {
+        let mut inside: BTreeSet<&Id> = members.iter().collect();
+        for entry in self.of(group) {
+            if entry.action.brings_back() {
+                inside.extend(&entry.awaited);
+            } else if entry.action.takes_out() {
+                inside.retain(|instance| !entry.awaited.contains(*instance));
+            }
+        }
+        u32::try_from(inside.len()).unwrap_or(u32::MAX)
     }
 
     /// The mode of an instance by what we did to it, while the inventory shows what it was before.
@@ -453,7 +458,8 @@ mod tests {
         // And it shrinks with whom we take out.
         done(&mut ledger, Action::Detach { instances: ids(&["i-1"]) }, &["i-1"], NOW + 70);
         for shown in [five, set(&["i-2", "i-3", "s-1", "s-2"])] {
-            assert_eq!(ledger.expected(&web, &shown), 1);
+            drop(ledger.seen(&web, &shown, 5, NOW + 80, NOW + 80));
+            assert_eq!(ledger.expected(&web, &shown), 1, "one is on its way still");
         }
     }
 

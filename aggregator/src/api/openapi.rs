@@ -1,9 +1,17 @@
 //! `/openapi.json`, made from the handlers themselves.
 
 use axum::Json;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
 use utoipa::OpenApi;
 
+use super::problem::Problem;
 use super::{behind, events, history, identity, otlp, overview, push, remote, rest, retract, steer, watch};
+
+const JSON: &str = "application/json";
+/// As [`Problem`] is sent.
+const PROBLEM: &str = "application/problem+json";
+const PROBLEM_SCHEMA: &str = "#/components/schemas/Problem";
 
 /// The document of the REST routes.
 #[derive(Debug, OpenApi)]
@@ -80,8 +88,28 @@ struct Document;
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "OpenAPI 3.1")))]
-pub async fn document() -> Json<utoipa::openapi::OpenApi> {
-    Json(Document::openapi())
+pub async fn document() -> Result<Json<Value>, Problem> {
+    told().map(Json).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+/// The document with what holds for every route: whatever else is answered is a problem of RFC 9457.
+fn told() -> Result<Value, serde_json::Error> {
+    let mut document = serde_json::to_value(Document::openapi())?;
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    let operations = paths.flat_map(|(_, methods)| methods.as_object_mut().into_iter().flatten());
+    for responses in operations.filter_map(|(_, operation)| operation.get_mut("responses")?.as_object_mut()) {
+        for content in responses.iter_mut().filter_map(|(_, response)| response.get_mut("content")?.as_object_mut()) {
+            if content.get(JSON).is_some_and(|json| json["schema"]["$ref"] == PROBLEM_SCHEMA)
+                && let Some(problem) = content.remove(JSON)
+            {
+                content.insert(PROBLEM.to_owned(), problem);
+            }
+        }
+        let problem = json!({ "schema": { "$ref": PROBLEM_SCHEMA } });
+        let other = json!({ "description": "not answered, and why", "content": { PROBLEM: problem } });
+        responses.entry("default").or_insert(other);
+    }
+    Ok(document)
 }
 
 #[cfg(test)]
@@ -93,7 +121,7 @@ mod tests {
 
     #[test]
     fn document_and_table_name_the_same_routes() {
-        let document = serde_json::to_value(Document::openapi()).expect("JSON");
+        let document = told().expect("JSON");
         let paths = document["paths"].as_object().expect("paths");
         let documented: BTreeSet<(String, String)> = paths
             .iter()

@@ -254,7 +254,7 @@ fn of_round(state: &ApiState, group: &Id, line: &GroupLine) -> Option<Round> {
 /// Server-sent events: `groups` with every group at first and then those that changed; for one group also `round`,
 /// whenever it was planned anew.
 #[utoipa::path(get, path = "/changes", params(("group" = Option<String>, Query, description = "this group alone")),
-    responses((status = 200, description = "a stream of changes", body = Changes),
+    responses((status = 200, description = "a stream of changes", body = Changes, content_type = "text/event-stream"),
         (status = 400, description = "a parameter is wrong", body = Problem),
         (status = 404, description = "not known", body = Problem)))]
 pub async fn changes(State(state): State<ApiState>, asked: Asked) -> Result<Response, Problem> {

@@ -53,7 +53,8 @@ pub struct LineFault {
 #[utoipa::path(post, path = "/shadow/metrics", params(
     ("format" = Option<String>, Query, description = "ndjson or line; by content type unless told")),
     request_body(content = String, description = "NDJSON, or InfluxDB line protocol with a tag instance; of what is told of a group, group"),
-    responses((status = 200, description = "what became of the lines", body = Pushing), (status = 400, description = "no line could be used", body = Pushing),
+    responses((status = 200, description = "what became of the lines", body = Pushing), (status = 400, description = "no line could be used, or a parameter is wrong",
+            content((Pushing = "application/json"), (Problem = "application/problem+json"))),
         (status = 503, description = "the store refuses; what is in `accepted` is durable", body = Problem)))]
 pub async fn push_metrics(
     State(state): State<ApiState>,

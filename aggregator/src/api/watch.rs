@@ -78,7 +78,8 @@ impl ShownSample {
     ("from" = Option<String>, Query, description = "makes it history: RFC 3339, seconds since 1970 or like -10m"),
     ("to" = Option<String>, Query, description = "end of the history; now unless told"),
     ("format" = Option<String>, Query, description = "sse or ndjson; by `from` unless told")),
-    responses((status = 200, description = "a stream of samples", body = ShownSample), (status = 400, description = "a parameter or a field is wrong", body = Problem)))]
+    responses((status = 200, description = "a stream of samples",
+        content((ShownSample = "text/event-stream"), (ShownSample = "application/x-ndjson"))), (status = 400, description = "a parameter or a field is wrong", body = Problem)))]
 pub async fn shadow_metrics(State(state): State<ApiState>, asked: Asked) -> Result<Response, Problem> {
     let asked = asked.only(&["group", "instance", "from", "to", "format"])?;
     let (group, instance) = (asked.id("group")?, asked.id("instance")?);

@@ -69,6 +69,29 @@ async fn the_openapi_document_names_every_rest_route() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Requests made up from the document, some as it wants them and most not: each is answered as the document says, and none by a
+/// fault of ours.
+#[tokio::test]
+async fn whatever_is_asked_is_answered_as_the_openapi_document_says() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let aggregator = Aggregator::start(directory.path(), "[group.web]\nminimum = 1\nmaximum = 9\n").await?;
+    let document = format!("{}/openapi.json", aggregator.url);
+    let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
+    // Metrics in protobuf are asked for by their real senders: tests remote and otlp.
+    let foreign = ["--exclude-path", "/api/v1/write", "--exclude-path", "/v1/metrics"];
+    let output = Command::new(tool("schemathesis")?)
+        .current_dir(directory.path())
+        .args(["run", &document, "--max-examples", "8", "--seed", "1", "--checks", checks, "--no-color"])
+        .args(foreign)
+        .output()
+        .await?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{said}");
+    let cases = said.lines().find_map(|line| line.trim().split_once(" generated, ")?.0.parse::<u32>().ok());
+    ensure!(cases > Some(500), "{said}");
+    Ok(())
+}
+
 #[test]
 fn the_docs_name_every_route_and_its_role() -> anyhow::Result<()> {
     use foreshadow::api::routes::{Roles, TABLE};
