@@ -71,6 +71,7 @@ const PAGES = [
   ['instances', '#/instances?group=web', '.spark .line'],
   ['models', '#/models', 'main tbody tr'],
   ['models-web', '#/models/web', 'main .bar'],
+  ['access', '#/access', 'main tbody tr'],
   ['audit', '#/audit', 'main h1'],
 ];
 
@@ -260,6 +261,25 @@ async function truth(page) {
   assert.match(await text(page, 'main'), /"nobody" is not known/);
 }
 
+/// A token is made, shown once, and revoked.
+async function access(page) {
+  await go(page, '#/access', 'main h1');
+  await page.getByRole('button', { name: 'New token' }).click();
+  await page.locator('dialog [name=name]').fill('grafana');
+  await page.getByRole('button', { name: 'Make it' }).click();
+  const token = await page.locator('dialog textarea[readonly]').inputValue();
+  assert.match(token, /^fs_/);
+  await axe(page, 'a token that was made');
+  await page.getByRole('button', { name: 'Close' }).click();
+  const row = page.locator('main tbody tr', { hasText: 'grafana' });
+  await row.getByRole('button', { name: 'Revoke' }).click();
+  await page.locator('dialog textarea').fill('a look at it');
+  await page.getByRole('button', { name: 'Revoke now' }).click();
+  await row.getByText('revoked').waitFor();
+  const [kept] = await api('/tokens');
+  assert.ok(kept.name === 'grafana' && kept.revoked_micros > 0 && !JSON.stringify(kept).includes(token));
+}
+
 async function pages() {
   // The group that is not there is asked for, and the answer is 404.
   const page = watch(await browser.newPage(), ['404']);
@@ -273,6 +293,7 @@ async function pages() {
   await mode(page);
   await truth(page);
   await keys(page);
+  await access(page);
   await everyPage(page);
 }
 
@@ -296,6 +317,7 @@ async function roles() {
     assert.match(await text(page, '.who'), new RegExp(`the-${role} · ${role}`));
     assert.equal(await page.locator('#tools .stop').count(), pause, `${role}: pause`);
     assert.equal(await page.locator('#nav a', { hasText: 'Audit' }).count(), pause, `${role}: audit`);
+    assert.equal(await page.locator('#nav a', { hasText: 'Access' }).count(), pause, `${role}: access`);
     await go(page, '#/groups/web', '.title .badge');
     assert.equal(await page.getByRole('button', { name: 'Mode…' }).count(), mode, `${role}: mode`);
     assert.equal(await page.getByRole('button', { name: 'Pause group' }).count(), pause, `${role}: pause of a group`);

@@ -6,6 +6,7 @@ import { help, jump, pause, resume, signIn, toast } from './dialogs.js';
 import { badge, button, fill, h, steady } from './dom.js';
 import { listen, may, now, readAll, serverNow, watch, whoAmI } from './live.js';
 import { ago, time, zone } from './words.js';
+import * as access from './access.js';
 import * as audit from './audit.js';
 import * as events from './events.js';
 import * as fleet from './fleet.js';
@@ -18,6 +19,7 @@ const PAGES = [
   { path: 'events', name: 'Events', key: 'e', module: events },
   { path: 'instances', name: 'Instances', key: 'i', module: instances },
   { path: 'models', name: 'Models', key: 'm', module: models },
+  { path: 'access', name: 'Access', key: 'c', module: access, role: 'operator' },
   { path: 'audit', name: 'Audit', key: 'a', module: audit, role: 'operator' },
   { path: 'groups', module: group },
 ];

@@ -60,6 +60,7 @@ pub const ASSETS: &[Asset] = &[
     script!("events.js"),
     script!("instances.js"),
     script!("models.js"),
+    script!("access.js"),
     script!("audit.js"),
 ];
 
