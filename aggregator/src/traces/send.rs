@@ -257,7 +257,7 @@ mod tests {
         // Nobody takes anything out: the service does not run.
         let service = Service::new(config("http://127.0.0.1:9/v1/traces"), StoreId([1; 16]));
         let traces = service.handle();
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         for _ in 0..100_000 {
             traces.tell(span(&traces));
         }
