@@ -29,8 +29,10 @@ const GATHERED: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_secs(10);
 /// What is not taken within this is dropped.
 const TRIED_FOR: Duration = Duration::from_secs(30);
-/// First and longest wait before it is tried again; a collector that names a time is not asked before it.
+/// First and longest wait before it is tried again.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// A collector that names a longer time is asked after this one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// What waits when the process ends has this long.
 const LAST: Duration = Duration::from_secs(2);
 /// No answer is longer.
@@ -78,9 +80,12 @@ pub struct Service {
     tls: OnceLock<Result<Arc<ClientConfig>, String>>,
     /// The collector does not take what it is sent: said once.
     refusing: bool,
+    /// It said when to come back.
+    not_before: Option<Instant>,
 }
 
 /// What a collector did not take.
+#[derive(Debug)]
 enum NotTaken {
     /// It may take it later; not before this, where it says so.
     Later(String, Option<Duration>),
@@ -100,7 +105,15 @@ impl Service {
         for outcome in ["sent", "dropped", "refused"] {
             count(outcome, 0);
         }
-        Self { config, resource: Resource { attributes }, handle, queue, tls: OnceLock::new(), refusing: false }
+        Self {
+            config,
+            resource: Resource { attributes },
+            handle,
+            queue,
+            tls: OnceLock::new(),
+            refusing: false,
+            not_before: None,
+        }
     }
 
     pub fn handle(&self) -> Traces {
@@ -146,7 +159,11 @@ impl Service {
 
     /// Until they are taken, refused, or no longer worth a try.
     async fn deliver(&mut self, spans: &[Span]) {
-        let (begun, mut wait) = (Instant::now(), AGAIN_AFTER.0);
+        let mut wait = AGAIN_AFTER.0;
+        if let Some(at) = self.not_before.take() {
+            tokio::time::sleep_until(at).await;
+        }
+        let begun = Instant::now();
         loop {
             match self.post(spans).await {
                 Ok(refused) => {
@@ -165,6 +182,7 @@ impl Service {
                     }
                     let pause = at_least.unwrap_or(wait).max(wait);
                     if begun.elapsed() + pause > TRIED_FOR {
+                        self.not_before = at_least.map(|at_least| Instant::now() + at_least);
                         return count("dropped", spans.len());
                     }
                     tokio::time::sleep(pause).await;
@@ -206,18 +224,18 @@ impl Service {
         let said: String = String::from_utf8_lossy(&answer.body).chars().take(200).collect();
         let why = format!("{endpoint}: {}: {said}", answer.status);
         // Those that the protocol names as worth another try.
-        let later = matches!(
+        let again = matches!(
             answer.status,
             StatusCode::TOO_MANY_REQUESTS
                 | StatusCode::BAD_GATEWAY
                 | StatusCode::SERVICE_UNAVAILABLE
                 | StatusCode::GATEWAY_TIMEOUT
         );
-        if !later {
+        if !again {
             return Err(NotTaken::Never(why));
         }
         let at_least = answer.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        Err(NotTaken::Later(why, at_least.map(Duration::from_secs)))
+        Err(NotTaken::Later(why, at_least.map(|seconds| Duration::from_secs(seconds).min(LONGEST_PAUSE))))
     }
 
     fn request(&self, spans: &[Span]) -> ExportRequest {
@@ -239,8 +257,11 @@ fn count(outcome: &'static str, spans: usize) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
     use crate::traces::SpanId;
+    use crate::traces::otlp::PartialSuccess;
 
     fn config(endpoint: &str) -> config::Traces {
         let endpoint = endpoint.parse().expect("a URL");
@@ -263,6 +284,59 @@ mod tests {
         }
         assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
         assert_eq!(service.queue.len(), MOST_WAITING, "and no more is kept");
+    }
+
+    /// A collector that gives this answer to one request, and what it was asked.
+    async fn answered(answer: Vec<u8>) -> (Result<usize, NotTaken>, ExportRequest) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let service = Service::new(config(&format!("http://{address}/v1/traces")), StoreId([1; 16]));
+        let spans = span(&service.handle());
+        let collector = async {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut asked = Vec::new();
+            let body = loop {
+                stream.read_buf(&mut asked).await.expect("a request");
+                let head = asked.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+                let length = head.and_then(|head| {
+                    let text = String::from_utf8_lossy(&asked[..head]).to_lowercase();
+                    text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok())
+                });
+                if let (Some(head), Some(length)) = (head, length)
+                    && asked.len() >= head + 4 + length
+                {
+                    break asked.split_off(head + 4);
+                }
+            };
+            stream.write_all(&answer).await.expect("answered");
+            ExportRequest::decode(body.as_slice()).expect("a request of the protocol")
+        };
+        tokio::join!(service.post(&spans), collector)
+    }
+
+    #[tokio::test]
+    async fn what_the_collector_says_is_heard() {
+        let of = |status: &str, header: &str, body: &[u8]| {
+            let head = format!("HTTP/1.1 {status}\r\n{header}content-length: {}\r\n\r\n", body.len());
+            [head.as_bytes(), body].concat()
+        };
+        let (taken, asked) = answered(of("200 OK", "", b"")).await;
+        assert_eq!(taken.ok(), Some(0));
+        assert_eq!(asked.resource_spans[0].scope_spans[0].spans[0].name, "decision");
+        let partly = PartialSuccess { rejected_spans: 1, error_message: "too old".to_owned() };
+        let partly = ExportResponse { partial_success: Some(partly) }.encode_to_vec();
+        assert_eq!(answered(of("200 OK", "", &partly)).await.0.ok(), Some(1));
+        let never = answered(of("400 Bad Request", "", b"no such tenant")).await.0;
+        assert!(matches!(&never, Err(NotTaken::Never(why)) if why.contains("no such tenant")), "{never:?}");
+        for (header, wanted) in [
+            ("", None),
+            ("retry-after: 7\r\n", Some(Duration::from_secs(7))),
+            ("retry-after: 18446744073709551615\r\n", Some(LONGEST_PAUSE)),
+            ("retry-after: tomorrow\r\n", None),
+        ] {
+            let later = answered(of("503 Service Unavailable", header, b"")).await.0;
+            assert!(matches!(&later, Err(NotTaken::Later(_, at_least)) if *at_least == wanted), "{header}: {later:?}");
+        }
     }
 
     #[test]
