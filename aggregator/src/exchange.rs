@@ -102,6 +102,18 @@ pub fn trust(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
+/// The value of a header that stands in a file, behind `scheme`; read anew each time, since it may be renewed.
+///
+/// # Errors
+/// The file, and what is wrong with it; never what it holds.
+pub async fn secret(file: &Path, scheme: &str) -> Result<HeaderValue, String> {
+    let text = tokio::fs::read_to_string(file).await.map_err(|error| format!("{}: {error}", file.display()))?;
+    let value = HeaderValue::from_str(&format!("{scheme}{}", text.trim()));
+    let mut value = value.map_err(|_| format!("{}: holds what no header may", file.display()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 /// Whether a URL's host is this very machine: `localhost` or an address of the loopback network.
 pub fn is_loopback(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);

@@ -143,6 +143,9 @@ fn words(plan: &Value) -> String {
             .and_then(Value::as_str)
             .map_or_else(String::new, |metric| format!(" ({metric} asks for most)")),
     ));
+    if let Some(trace) = plan.get("trace_id").and_then(Value::as_str) {
+        said.push(format!("trace {trace}"));
+    }
     for need in list(plan, "needs") {
         let float = |key: &str| need.get(key).and_then(Value::as_f64);
         said.push(format!(
@@ -235,7 +238,7 @@ mod tests {
     #[test]
     fn a_plan_reads_in_words() {
         let plan = serde_json::json!({
-            "group": "web", "mode": "observe", "generation": 12, "made_at": 1_800_000_000, "serving": 10, "warming": 0,
+            "group": "web", "mode": "observe", "generation": 12, "trace_id": "cf4b876102fc1d4c8c970d3fd8091911", "made_at": 1_800_000_000, "serving": 10, "warming": 0,
             "need_now": 9, "need_ahead": 15, "binding": "cpu",
             "needs": [{"metric": "cpu", "demand": 498.7, "reactive": 9, "ahead": 15, "window": 16, "trust": 0.8,
                 "without_baseline": 9, "events": ["Black Friday"], "window_events": ["Black Friday", "launch"]}],
@@ -248,6 +251,7 @@ mod tests {
         for line in [
             "web: mode observe, plan 12 of 2027-01-15T08:00:00Z",
             "10 serving, 0 warming; 9 needed now, 15 ahead (cpu asks for most)",
+            "trace cf4b876102fc1d4c8c970d3fd8091911",
             "    ahead raised by Black Friday",
             "    over the shadow window raised by Black Friday, launch",
             "would launch 4: cpu needs 9 now and 15 ahead",

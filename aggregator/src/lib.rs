@@ -2,7 +2,7 @@
 //! [`ingest`] takes samples in, [`store`] makes them durable and [`readings`] the values of declared metrics, [`observe`] knows which instance is
 //! in which mode, [`shadow`] keeps the sessions of detached instances, [`rounds`] turns samples
 //! into demand, forecast and plan, raised by [`events`], [`act`] carries plans out in the clouds
-//! behind [`fleet`] as far as [`leash`] lets it, [`api`] and its page, [`web`], show all of it. [`supervise`] starts and ends them, [`reload`] follows the configuration file,
+//! behind [`fleet`] as far as [`leash`] lets it, [`api`] and its page, [`web`], show all of it, and [`traces`] tell a collector of it. [`supervise`] starts and ends them, [`reload`] follows the configuration file,
 //! [`watchdog`] says that they go on; [`simulation`] is
 //! the whole circle against a made-up cloud.
 
@@ -39,6 +39,7 @@ pub mod steer;
 pub mod store;
 pub mod supervise;
 pub mod telemetry;
+pub mod traces;
 pub mod train;
 pub mod watchdog;
 pub mod web;

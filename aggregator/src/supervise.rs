@@ -39,6 +39,7 @@ use crate::rounds::{self, Board, GroupPolicy, PlanLog, Revised};
 use crate::shadow::{Sessions, ShadowConfig, ShadowError};
 use crate::store::{self, Embedded, SampleStore, StoreError, WithInfluxDb};
 use crate::telemetry;
+use crate::traces::{self, Traces};
 use crate::watchdog;
 
 /// The store folds and expires this often.
@@ -164,6 +165,8 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         Duration::from_secs(u64::from(config.inventory.interval_seconds)),
     )
     .await?;
+    let telling = config.traces.clone().map(|config| traces::Service::new(config, store.id()));
+    let traces = telling.as_ref().map_or_else(Traces::default, traces::Service::handle);
     let acting = act::Service::open(
         store.id(),
         leash,
@@ -173,6 +176,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         sessions.clone(),
         timeline.clone(),
         observer.hint(),
+        traces,
         clock.clone(),
     )
     .await?;
@@ -272,11 +276,18 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     });
     if let Some(notify) = &config.notify {
         let certificates = certificates(&config);
-        let telling = notify::Service::new(notify.clone(), board.clone(), store.clone(), clock.clone(), certificates);
+        let alarming = notify::Service::new(notify.clone(), board.clone(), store.clone(), clock.clone(), certificates);
+        let stop = shutdown.clone();
+        parts.spawn(async move {
+            alarming.run(stop).await;
+            "the alarms"
+        });
+    }
+    if let Some(telling) = telling {
         let stop = shutdown.clone();
         parts.spawn(async move {
             telling.run(stop).await;
-            "the alarms"
+            "the traces"
         });
     }
     let stop = shutdown.clone();

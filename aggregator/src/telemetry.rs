@@ -132,5 +132,9 @@ pub fn describe_metrics() {
     counter!("foreshadow_step_panics_total", "Steps of the journal that panicked: what became of them is found out");
     counter!("foreshadow_influxdb_failures_total", "Times InfluxDB did not take samples");
     counter!("foreshadow_notifications_total", "Alarms told, by whom to and what became of it");
+    counter!(
+        "foreshadow_trace_spans_total",
+        "Spans of decisions: sent, dropped while the collector was away, or refused by it"
+    );
     gauge!("foreshadow_influxdb_lag_ticks", "Commits that InfluxDB lacks");
 }

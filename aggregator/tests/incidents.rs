@@ -386,6 +386,7 @@ async fn judoscale_a_group_whose_round_panics_stops_no_other_and_is_told() {
         sessions.clone(),
         timeline.clone(),
         observer.hint(),
+        foreshadow::traces::Traces::default(),
         clock.clone(),
     );
     let acting = acting.await.expect("hands");

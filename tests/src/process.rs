@@ -137,6 +137,11 @@ impl Aggregator {
         Self::serve(command, directory, &file, port)
     }
 
+    /// The address of a path there.
+    pub fn url_of(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
     /// Starts it without waiting: where it listens, nobody here may be able to ask.
     pub fn spawn_under(directory: &Path, config: &str, port: u16, under: &[&str]) -> anyhow::Result<Self> {
         let file = directory.join("foreshadow.toml");

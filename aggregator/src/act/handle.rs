@@ -19,10 +19,19 @@ use crate::fleet::{Fleet, Outside, Reach, RunState, UNTIL_TAG};
 use crate::leash::Leash;
 use crate::shadow::ShadowSession;
 use crate::store::StoreId;
+use crate::traces::{Span, Traces};
 
 /// What the rounds and the API ask and tell. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle(Arc<Shared>);
+
+/// A plan to be carried out.
+#[derive(Debug)]
+pub(super) struct Offered {
+    pub planned: Planned,
+    /// Its decision's, to be told when something is begun.
+    pub decision: Vec<Span>,
+}
 
 /// What it shares with the loop that acts.
 #[derive(Debug)]
@@ -34,7 +43,8 @@ pub(super) struct Shared {
     pub decisions: DecisionLog,
     pub installation: StoreId,
     pub fleets: Vec<Arc<dyn Fleet>>,
-    pub plans: mpsc::Sender<Planned>,
+    pub plans: mpsc::Sender<Offered>,
+    pub traces: Traces,
     /// By source: who is stranded there, by the latest look.
     pub stranded: Mutex<BTreeMap<&'static str, Vec<Stranded>>>,
 }
@@ -149,9 +159,15 @@ impl Handle {
         self.fleet(name).map_or(Reach::None, |fleet| self.0.leash.reach(fleet.name(), fleet.reach()))
     }
 
-    /// Hands a plan over to be carried out as far as its group's mode permits. It is never waited for.
-    pub fn offer(&self, planned: Planned) {
-        if let Err(error) = self.0.plans.try_send(planned) {
+    /// Where decisions are told.
+    pub fn traces(&self) -> &Traces {
+        &self.0.traces
+    }
+
+    /// Hands a plan over to be carried out as far as its group's mode permits. It is never waited for. `decision` is told when
+    /// something of it is begun.
+    pub fn offer(&self, planned: Planned, decision: Vec<Span>) {
+        if let Err(error) = self.0.plans.try_send(Offered { planned, decision }) {
             tracing::warn!(%error, "a plan is dropped: too many wait");
         }
     }

@@ -17,6 +17,7 @@ mod overdue;
 pub(crate) mod reaper;
 pub mod service;
 pub(crate) mod sql;
+mod traced;
 pub mod verdicts;
 
 pub use control::{Control, Leave, Said, Standing};

@@ -16,13 +16,14 @@ use tokio_util::sync::CancellationToken;
 use super::aftermath::Aftermath;
 use super::call::{self, Fresh};
 use super::executor::{Executor, Next};
-use super::handle::{Handle, Shared};
+use super::handle::{Handle, Offered, Shared};
 use super::hold;
 use super::intents::{Intents, Line};
 use super::journal::{Effect, Event, Intent, Settled};
 use super::leads::Kind;
 use super::overdue::{self, Overdue};
 use super::reaper::{self, Reaper};
+use super::traced::{self, Traced};
 use super::verdicts::{self, Planned};
 use crate::clock::Clock;
 use crate::decision::DecisionLog;
@@ -32,6 +33,7 @@ use crate::observe::{Hint, Timeline};
 use crate::rounds::invariants::Invariant;
 use crate::shadow::{Sessions, ShadowSession};
 use crate::store::StoreId;
+use crate::traces::{Span, Stage, Traces};
 
 /// Plans of all groups that may wait: a round makes one a group, and an old one is worth nothing.
 const PLANS_WAITING: usize = 1_024;
@@ -51,7 +53,7 @@ const SAID_FOR: i64 = 45;
 #[derive(Debug)]
 pub struct Service {
     handle: Handle,
-    plans: mpsc::Receiver<Planned>,
+    plans: mpsc::Receiver<Offered>,
     sessions: Sessions,
     timeline: Timeline,
     hint: Hint,
@@ -61,7 +63,16 @@ pub struct Service {
     described: Vec<(Intent, Result<Fresh, String>)>,
     tasks: JoinSet<Came>,
     /// The intents that tasks are about.
-    about: HashMap<tokio::task::Id, Token>,
+    about: HashMap<tokio::task::Id, About>,
+    traced: Traced,
+}
+
+/// What a task is about, and since when, µs since the Unix epoch.
+#[derive(Debug)]
+struct About {
+    token: Token,
+    stage: Stage,
+    begun: i64,
 }
 
 /// The plan of a group that is being carried out.
@@ -69,14 +80,33 @@ pub struct Service {
 struct Current {
     planned: Planned,
     next: usize,
+    /// Told when the first of its steps is begun.
+    decision: Vec<Span>,
 }
 
 /// What a task came back with.
 #[derive(Debug)]
 enum Came {
+    /// A stage of an intent, and when it ended, µs since the Unix epoch.
+    Stage(Box<Done>, i64),
+    Nothing,
+}
+
+/// What came of a stage.
+#[derive(Debug)]
+enum Done {
     Event(Event),
     Described(Intent, Result<Fresh, String>, bool),
-    Nothing,
+}
+
+impl Done {
+    fn outcome(&self) -> Result<(), Vec<String>> {
+        match self {
+            Self::Event(event) => traced::outcome(event),
+            Self::Described(_, Err(why), _) => Err(vec![why.clone()]),
+            Self::Described(..) => Ok(()),
+        }
+    }
 }
 
 impl Service {
@@ -91,6 +121,7 @@ impl Service {
         sessions: Sessions,
         timeline: Timeline,
         hint: Hint,
+        traces: Traces,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, sqlx::Error> {
         let now = clock.wall_seconds();
@@ -98,6 +129,7 @@ impl Service {
         let mut executor = Executor::new(installation, epoch, leash.safety());
         let (mut open, mut done, mut leads) = (Vec::new(), Vec::new(), intents.leads(now).await?);
         let lines = intents.since(now - DETACHED_REMEMBERED).await?;
+        let mut traced = Traced::new(traces.clone());
         for (instance, reason) in ours(&lines, &sessions.sessions().await) {
             sessions.mark_ours(std::slice::from_ref(&instance), &reason).await;
         }
@@ -109,7 +141,10 @@ impl Service {
                     }
                     done.push((line.intent, settled, at));
                 }
-                _ => open.push((line.intent, line.sent_at.is_some())),
+                _ => {
+                    traced.reopened(&line.intent, line.sent_at);
+                    open.push((line.intent, line.sent_at.is_some()));
+                }
             }
         }
         executor.restore(&done, now);
@@ -126,6 +161,7 @@ impl Service {
             installation,
             fleets,
             plans: sender,
+            traces,
             stranded: Mutex::default(),
         });
         let mut service = Self {
@@ -139,6 +175,7 @@ impl Service {
             described: Vec::new(),
             tasks: JoinSet::new(),
             about: HashMap::new(),
+            traced,
         };
         for group in begun_twice(&open) {
             Invariant::OneChangeAtATime.violated(group.as_str(), "the journal has more than one open intent of it");
@@ -164,7 +201,7 @@ impl Service {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                Some(planned) = self.plans.recv() => self.consider(planned).await,
+                Some(offered) = self.plans.recv() => self.consider(offered).await,
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended).await,
                 _ = tick.tick() => self.take(Event::Tick).await,
                 _ = hold.tick() => {
@@ -203,13 +240,27 @@ impl Service {
         let task = ended.as_ref().map_or_else(|error| error.id(), |(task, _)| *task);
         let about = self.about.remove(&task);
         match ended {
-            Ok((_, Came::Event(event))) => self.take(event).await,
-            Ok((_, Came::Described(intent, fresh, owns))) => self.judge(intent, fresh, owns).await,
+            Ok((_, Came::Stage(done, at))) => {
+                if let Some(About { token, stage, begun }) = about {
+                    self.traced.passed(&token, stage, (begun, at), done.outcome());
+                }
+                match *done {
+                    Done::Event(event) => {
+                        if let Event::NotWritten(token) = &event {
+                            self.traced.not_written(token, at);
+                        }
+                        self.take(event).await;
+                    }
+                    Done::Described(intent, fresh, owns) => self.judge(intent, fresh, owns).await,
+                }
+            }
             Ok((_, Came::Nothing)) => {}
             Err(error) => {
-                tracing::error!(%error, token = ?about, "a step of the journal panicked");
+                tracing::error!(%error, token = ?about.as_ref().map(|it| &it.token), "a step of the journal panicked");
                 metrics::counter!("foreshadow_step_panics_total").increment(1);
-                if let Some(token) = about {
+                if let Some(About { token, stage, begun }) = about {
+                    let over = (begun, self.clock.wall_micros());
+                    self.traced.passed(&token, stage, over, Err(vec!["it panicked".to_owned()]));
                     self.take(Event::Lost(token)).await;
                 }
             }
@@ -217,9 +268,10 @@ impl Service {
     }
 
     /// Does what an intent needs in a task of its own; whatever becomes of the task, the intent is not forgotten.
-    fn spawn(&mut self, token: Token, task: impl Future<Output = Came> + Send + 'static) {
-        let task = self.tasks.spawn(task);
-        self.about.insert(task.id(), token);
+    fn spawn(&mut self, token: Token, stage: Stage, task: impl Future<Output = Done> + Send + 'static) {
+        let (clock, begun) = (self.clock.clone(), self.clock.wall_micros());
+        let task = self.tasks.spawn(async move { Came::Stage(Box::new(task.await), clock.wall_micros()) });
+        self.about.insert(task.id(), About { token, stage, begun });
     }
 
     /// Releases at their hard limit the shadows that no plan ends, and counts those beyond their lease.
@@ -262,9 +314,10 @@ impl Service {
     }
 
     /// A newer plan takes the place of the one before it.
-    async fn consider(&mut self, planned: Planned) {
+    async fn consider(&mut self, offered: Offered) {
+        let Offered { planned, decision } = offered;
         let Ok(group) = Id::new("group", &planned.plan.group) else { return };
-        self.groups.insert(group.clone(), Current { planned, next: 0 });
+        self.groups.insert(group.clone(), Current { planned, next: 0, decision });
         let (now_known, waiting) =
             std::mem::take(&mut self.described).into_iter().partition(|(it, _)| it.group == group);
         self.described = waiting;
@@ -293,7 +346,10 @@ impl Service {
                     }
                     self.lease_step(group, &step.step, &step.reason).await;
                 }
-                Next::Effects(effects) => return self.perform(effects).await,
+                Next::Effects(effects) => {
+                    self.handle.traces().tell(std::mem::take(&mut current.decision));
+                    return self.perform(effects).await;
+                }
                 Next::End => return,
             }
         }
@@ -344,7 +400,8 @@ impl Service {
         let handle = self.handle.clone();
         let reason = self.reason(&intent);
         let planned = self.groups.get(&intent.group).map(|current| current.planned.clone());
-        self.spawn(intent.token.clone(), async move {
+        self.traced.begun(&intent, self.clock.wall_micros());
+        self.spawn(intent.token.clone(), Stage::Write, async move {
             // What it was decided from first: what nobody could explain is not done.
             let written = async {
                 if let Some(planned) = planned.filter(|planned| planned.plan.generation == intent.generation) {
@@ -352,7 +409,7 @@ impl Service {
                 }
                 handle.intents().write(&intent, &reason).await
             };
-            Came::Event(match written.await {
+            Done::Event(match written.await {
                 Ok(()) => Event::Written(intent.token),
                 Err(error) => {
                     tracing::error!(%error, group = %intent.group, "an intent cannot be written: nothing is done");
@@ -378,7 +435,7 @@ impl Service {
 
     fn describe(&mut self, intent: Intent) {
         let (fleet, handle) = (self.source(&intent.group), self.handle.clone());
-        self.spawn(intent.token.clone(), async move {
+        self.spawn(intent.token.clone(), Stage::Describe, async move {
             let fresh = match fleet {
                 // Not even the tag of its owner is set while it is paused.
                 _ if handle.control().standing(&intent.group).paused => Err("paused meanwhile".to_owned()),
@@ -386,7 +443,7 @@ impl Service {
                 None => Err("no source that can act knows the group".to_owned()),
             };
             let owns = handle.owns().await;
-            Came::Described(intent, fresh, owns)
+            Done::Described(intent, fresh, owns)
         });
     }
 
@@ -399,7 +456,13 @@ impl Service {
         };
         let refusals = match fresh {
             Err(why) => vec![why],
-            Ok(fresh) => self.refusals(&intent, &current.planned, &fresh),
+            Ok(fresh) => {
+                let begun = self.clock.wall_micros();
+                let refusals = self.refusals(&intent, &current.planned, &fresh);
+                let outcome = if refusals.is_empty() { Ok(()) } else { Err(refusals.clone()) };
+                self.traced.passed(&intent.token, Stage::Check, (begun, self.clock.wall_micros()), outcome);
+                refusals
+            }
         };
         self.take(Event::Checked { token: intent.token, refusals, owns }).await;
     }
@@ -425,7 +488,7 @@ impl Service {
         let until = self.clock.wall_seconds() + i64::from(seconds);
         let (fleet, handle, clock) = (self.source(&intent.group), self.handle.clone(), self.clock.clone());
         let said_at = clock.now().boot;
-        self.spawn(intent.token.clone(), async move {
+        self.spawn(intent.token.clone(), Stage::Call, async move {
             let still = async {
                 let owns = handle.owns().await;
                 let standing = handle.control().standing(&intent.group);
@@ -438,28 +501,33 @@ impl Service {
                 Some(fleet) => call::carry_out(&*fleet, &intent, &handle.owner(), until, still).await,
                 None => Called::Withheld { why: "no source that can act knows the group".to_owned() },
             };
-            Came::Event(Event::Called { token: intent.token, outcome })
+            Done::Event(Event::Called { token: intent.token, outcome })
         });
     }
 
     fn resolve(&mut self, intent: Intent) {
         let fleet = self.source(&intent.group);
-        self.spawn(intent.token.clone(), async move {
+        self.spawn(intent.token.clone(), Stage::Resolve, async move {
             let found = match fleet {
                 Some(fleet) => fleet.outcome(&intent.group, &intent.action, &intent.token).await,
                 // After a restart the sources are not read yet.
                 None => Found::NotYet,
             };
-            Came::Event(Event::Found { token: intent.token, found })
+            Done::Event(Event::Found { token: intent.token, found })
         });
     }
 
     async fn settle(&mut self, intent: Intent, settled: Settled) {
-        let now = self.clock.wall_seconds();
-        if let Err(error) = self.handle.intents().settle(&intent.token, &settled, now).await {
+        let (now, begun) = (self.clock.wall_seconds(), self.clock.wall_micros());
+        let written = self.handle.intents().settle(&intent.token, &settled, now).await;
+        if let Err(error) = &written {
             // After a restart what became of it is found out by describing.
             tracing::error!(%error, token = %intent.token, "what became of an intent cannot be written");
         }
+        let ended = self.clock.wall_micros();
+        let written = written.map_err(|error| vec![error.to_string()]);
+        self.traced.passed(&intent.token, Stage::Settle, (begun, ended), written);
+        self.traced.settled(&intent.token, &settled, ended);
         let outcome = match &settled {
             Settled::Done { instances } => {
                 tracing::warn!(group = %intent.group, action = intent.action.word(), ?instances, "done");

@@ -23,6 +23,7 @@ use crate::observe::MemberSnapshot;
 use crate::rounds::PredictError;
 use crate::shadow::{ShadowConfig, ShadowError, ShadowSession};
 use crate::store::Minute;
+use crate::traces::TraceId;
 
 /// Plans and audit entries given at once, at most and by default.
 const MOST: u32 = 500;
@@ -245,7 +246,8 @@ pub async fn plan(
     };
     // One that acts and says what the one before said is in no log but that of decisions.
     let record = state.act.decisions().decision(&group, number).await.map_err(|error| Problem::unavailable(&error))?;
-    record.and_then(plan_of).map(Json).ok_or_else(|| {
+    let trace = state.act.traces().id(&group, number);
+    record.and_then(|record| plan_of(record, trace)).map(Json).ok_or_else(|| {
         let kept =
             format!("generation {number} is not kept; those between {first} and {last} that said something new are");
         Problem::new(StatusCode::NOT_FOUND, kept).field("generation", "is not kept")
@@ -253,7 +255,7 @@ pub async fn plan(
 }
 
 /// The plan of a decision's record as the plan log would show it; `None` of a record that this version cannot read.
-fn plan_of(record: Value) -> Option<Value> {
+fn plan_of(record: Value, trace: Option<TraceId>) -> Option<Value> {
     let Decision { plan, judged, .. } = serde_json::from_value(record).ok()?;
     let holds: Vec<String> = plan.holds.iter().map(ToString::to_string).collect();
     let verdicts: Vec<Verdict> = judged.into_iter().map(Judged::verdict).collect();
@@ -263,6 +265,9 @@ fn plan_of(record: Value) -> Option<Value> {
     object.insert("simulated".to_owned(), false.into());
     object.insert("holds_in_words".to_owned(), holds.into());
     object.insert("verdicts".to_owned(), serde_json::to_value(verdicts).ok()?);
+    if let Some(trace) = trace {
+        object.insert("trace_id".to_owned(), trace.to_string().into());
+    }
     Some(shown)
 }
 

@@ -12,6 +12,7 @@ mod inventory;
 mod mapped;
 mod metric;
 mod notify;
+mod traces;
 mod window;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub use instance_documents::InstanceDocuments;
 pub use mapped::{Gives, Mapped, Mapping, Over};
 pub use metric::{Declared, Of};
 pub use notify::Notify;
+pub use traces::Traces;
 
 pub use inventory::{Aws, Command, CommandReach, Inventory, Webhook};
 
@@ -50,6 +52,7 @@ pub struct Config {
     pub remote_write: Option<Mapped>,
     pub otlp: Option<Mapped>,
     pub notify: Option<Notify>,
+    pub traces: Option<Traces>,
     pub safety: Limits,
     /// By group name; groups that are not named get the defaults.
     pub groups: BTreeMap<Id, Group>,
@@ -237,6 +240,7 @@ impl Config {
             config.remote_write = mapped::remote_write(&mut reader, &mut root, &config.metrics);
             config.otlp = mapped::otlp(&mut reader, &mut root, &config.metrics);
             config.notify = notify::read(&mut reader, &mut root);
+            config.traces = traces::read(&mut reader, &mut root);
             config.safety = safety::read(&mut reader, &mut root);
             for (group, section) in root.sections(&mut reader, "group") {
                 let policy = self::group(&mut reader, section, config.shadow.maximum_seconds, &config.metrics);

@@ -18,7 +18,7 @@ use super::alarm::alarms;
 use super::told::{Standing, Told};
 use crate::clock::Clock;
 use crate::config::Notify;
-use crate::exchange::{exchange, trust};
+use crate::exchange::{exchange, secret, trust};
 use crate::fleet::webhook::{SIGNATURE, TIMESTAMP, signature};
 use crate::rounds::Board;
 use crate::store::SampleStore;
@@ -123,7 +123,7 @@ impl Service {
         let url = format!("{}/api/v2/alerts", manager.url.to_string().trim_end_matches('/'));
         let token = match &manager.token_file {
             None => Ok(None),
-            Some(file) => bearer(file).await.map(Some),
+            Some(file) => secret(file, "Bearer ").await.map(Some),
         };
         let headers = match token {
             Ok(token) => token.into_iter().map(|token| (header::AUTHORIZATION.as_str(), token)).collect(),
@@ -182,14 +182,6 @@ impl Service {
 
 fn count(to: &'static str, outcome: &'static str) {
     metrics::counter!("foreshadow_notifications_total", "to" => to, "outcome" => outcome).increment(1);
-}
-
-async fn bearer(file: &Path) -> Result<HeaderValue, String> {
-    let token = tokio::fs::read_to_string(file).await.map_err(|error| format!("{}: {error}", file.display()))?;
-    let value = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
-    let mut value = value.map_err(|_| format!("{}: holds what no header may", file.display()))?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 /// Signed as questions to a fleet of one's own are.

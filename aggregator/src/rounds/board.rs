@@ -34,6 +34,15 @@ pub struct GroupReport {
     pub evidence: Arc<dyn AnswersCapacity>,
 }
 
+impl GroupReport {
+    /// Says one thing more of the latest plan.
+    pub fn add_to_plan(&mut self, key: &str, value: serde_json::Value) {
+        if let Some(plan) = self.plan.as_mut().and_then(|plan| Arc::make_mut(plan).as_object_mut()) {
+            plan.insert(key.to_owned(), value);
+        }
+    }
+}
+
 /// Capacity at a time from fixed evidence.
 pub trait AnswersCapacity: fmt::Debug + Send + Sync {
     /// `at` in seconds since the Unix epoch or `None` for now; `confidence` checked or the policy's.

@@ -18,7 +18,7 @@ use super::pulse::{Pulse, Use};
 use super::slices::{InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal};
 use super::tally::{Made, Tally};
 use super::{Board, GroupRound, Measurements, PlanLog, Revised, idle, invariants, inventory};
-use crate::act::{self, Kind, Outlook, Seen};
+use crate::act::{self, Kind, Outlook, Planned, Seen};
 use crate::clock::{Clock, Now};
 use crate::config::Of;
 use crate::events::{Calendar, EventLog};
@@ -29,6 +29,7 @@ use crate::observe::{self, GroupSnapshot, Timeline};
 use crate::readings::{self, Readings, Series};
 use crate::shadow::Sessions;
 use crate::store::{Minute, Retraction, SampleStore, StoreError};
+use crate::traces::{self, Span, Timed};
 use crate::watchdog::Heartbeat;
 use crate::windows::Weekly;
 
@@ -381,7 +382,7 @@ impl Service {
 
     /// Writes a plan down where it is due, and hands it over to be carried out.
     async fn hand_over(&mut self, made: Made) {
-        let Made { group, planned, record } = made;
+        let Made { group, planned, record, timed } = made;
         if record {
             match self.act.record(&planned).await {
                 Ok(()) => {
@@ -393,9 +394,27 @@ impl Service {
             }
         }
         // A change that was begun before a restart waits for a plan to be judged by, and while it is open no plan has a step.
-        if planned.evidence.conditions.changing || planned.plan.steps.iter().any(|step| step.permitted) {
-            self.act.offer(planned);
+        let offered = planned.evidence.conditions.changing || planned.plan.steps.iter().any(|step| step.permitted);
+        let decision = self.tell(&group, &planned, &timed, offered);
+        if offered {
+            self.act.offer(planned, decision);
         }
+    }
+
+    /// Tells a decision that is sampled. Of any other gives what is told when something comes of it.
+    fn tell(&self, group: &Id, planned: &Planned, timed: &Timed, offered: bool) -> Vec<Span> {
+        let traces = self.act.traces();
+        let Some(trace) = traces.id(group, planned.plan.generation) else { return Vec::new() };
+        let sampled = traces.is_sampled(trace);
+        if !sampled && !offered {
+            return Vec::new();
+        }
+        let spans = traces::spans(trace, planned, timed, self.clock.wall_micros());
+        if !sampled {
+            return spans;
+        }
+        traces.tell(spans);
+        Vec::new()
     }
 
     /// A clock that jumped extends every lease and holds every change: what was measured by it is wrong.
@@ -484,6 +503,7 @@ impl Service {
         late: &[i64],
         now: i64,
     ) -> anyhow::Result<()> {
+        let begun = self.clock.wall_micros();
         let policy = self.policy(group, snapshot);
         let Some(closed) = self.groups.get(group).map(|state| state.closed) else { return Ok(()) };
         let (closing, closed) = self.close_minutes(&policy, group, closed, late, now).await?;
@@ -518,21 +538,36 @@ impl Service {
                 return Err(error);
             }
         };
-        let mut measured = self.measure(&policy, group, snapshot, now).await;
+        let (mut measured, measured_over) = self.measure(&policy, group, snapshot, now).await;
         let used = self.used(snapshot, now);
         if let Some(state) = self.groups.get_mut(group) {
             measured.conditions.pulse = state.pulse.take(now, used);
         }
-        let act = self.act.clone();
+        let (act, clock) = (self.act.clone(), self.clock.clone());
         // Fitting models takes CPU; a panic in one group must not end the others.
         let made = tokio::task::spawn_blocking(move || {
             round.take(&closing);
             round.follow(&followed);
+            let forecast = clock.wall_micros();
             round.forecast(closed);
-            let (planned, report) = round.run(now, measured, |planned| act.judge(planned));
-            (round, planned, report)
+            let plan = clock.wall_micros();
+            let mut check = (plan, plan);
+            let mut said = Vec::new();
+            let (planned, report) = round.run(now, measured, |planned| {
+                check.0 = clock.wall_micros();
+                let verdicts = act.judge(planned);
+                check.1 = clock.wall_micros();
+                said.clone_from(&verdicts);
+                verdicts
+            });
+            let (forecast, plan) = ((forecast, plan), (plan, check.0));
+            let timed = Timed { begun, forecast, plan, check, measured_over, verdicts: said };
+            (round, planned, report, timed)
         });
-        let (round, planned, report) = made.await?;
+        let (round, planned, mut report, timed) = made.await?;
+        if let Some(trace) = self.act.traces().id(group, planned.plan.generation) {
+            report.add_to_plan("trace_id", trace.to_string().into());
+        }
         let plan = &planned.plan;
         let fingerprint = fingerprint(plan);
         let Some(state) = self.groups.get_mut(group) else { return Ok(()) };
@@ -556,7 +591,7 @@ impl Service {
         self.gauges.tell(group, plan, &report);
         metrics::counter!("foreshadow_rounds_total").increment(1);
         self.board.publish(group, report);
-        if let Some(made) = self.tally.wait(Made { group: group.clone(), planned, record }) {
+        if let Some(made) = self.tally.wait(Made { group: group.clone(), planned, record, timed }) {
             self.hand_over(made).await;
         }
         Ok(())
@@ -686,7 +721,14 @@ impl Service {
         Ok(found)
     }
 
-    async fn measure(&self, policy: &Policy, group: &Id, snapshot: &GroupSnapshot, now: i64) -> Measurements {
+    /// What a group is now, and over which seconds its present demand was measured.
+    async fn measure(
+        &self,
+        policy: &Policy,
+        group: &Id,
+        snapshot: &GroupSnapshot,
+        now: i64,
+    ) -> (Measurements, BTreeMap<Metric, (i64, i64)>) {
         let now_slice = now.div_euclid(10);
         let in_mode = |mode: observe::InstanceMode| snapshot.members.iter().filter(move |member| member.mode == mode);
         let serving: Vec<(Id, Option<String>)> = in_mode(observe::InstanceMode::Serving)
@@ -718,6 +760,7 @@ impl Service {
             ..Measurements::default()
         };
         let kinds: BTreeSet<&str> = snapshot.members.iter().filter_map(|it| it.instance_type.as_deref()).collect();
+        let mut measured_over = BTreeMap::new();
         measured.inventory.prices = prices.into_iter().filter(|(name, _)| kinds.contains(name.as_str())).collect();
         for metric in policy.targets.keys().copied() {
             if metric.is_custom() {
@@ -726,26 +769,33 @@ impl Service {
                 let told = series
                     .zip(self.readings.of(metric))
                     .and_then(|(series, of)| minutes::told_now(policy, (metric, of), group, &serving, series, now));
-                measured.present.extend(told.map(|present| (metric, present)));
+                if let Some(present) = told {
+                    // It stands as it was told last.
+                    let at = now - i64::from(present.1);
+                    measured_over.insert(metric, (at, at));
+                    measured.present.insert(metric, present);
+                }
                 continue;
             }
-            if let Some(present) = self.present(policy, metric, &serving, now_slice) {
+            if let Some((present, over)) = self.present(policy, metric, &serving, now_slice) {
+                measured_over.insert(metric, over);
                 measured.present.insert(metric, present);
             }
             measured.idle.insert(metric, idle::measured(policy, metric, &snapshot.members, &self.slices, now));
         }
-        measured
+        (measured, measured_over)
     }
 
-    /// Demand over the last minute that has evidence, with its age. Before there is a minute, the
-    /// last twenty seconds must do: they ask for machines, and nothing is taken away that early.
+    /// Demand over the last minute that has evidence, with its age, and over which seconds it was measured. Before there is
+    /// a minute, the last twenty seconds must do: they ask for machines, and nothing is taken away that early.
     fn present(
         &self,
         policy: &Policy,
         metric: Metric,
         serving: &Serving,
         now_slice: i64,
-    ) -> Option<(planner::demand::Demand, u32)> {
+    ) -> Option<((planner::demand::Demand, u32), (i64, i64))> {
+        let seconds = |slices: i64, back: i64| (10 * (now_slice - back - slices), 10 * (now_slice - back));
         let over = |slices: i64, back: i64| {
             let end = now_slice - back;
             minutes::demand(policy, metric, serving, &self.slices, end - slices..end)
@@ -754,9 +804,10 @@ impl Service {
         // than a thin one now.
         let minute = (0..KEPT_SLICES - SLICES_PER_MINUTE).find_map(|back| {
             let found = over(SLICES_PER_MINUTE, back).filter(|found| back > 0 || !found.incomplete)?;
-            Some((found, u32::try_from(back * 10).unwrap_or(u32::MAX)))
+            let age = u32::try_from(back * 10).unwrap_or(u32::MAX);
+            Some(((found, age), seconds(SLICES_PER_MINUTE, back)))
         });
-        minute.or_else(|| Some((over(2, 0)?, 0)))
+        minute.or_else(|| Some(((over(2, 0)?, 0), seconds(2, 0))))
     }
 
     /// All groups together, as of their latest rounds.

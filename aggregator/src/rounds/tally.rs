@@ -7,6 +7,7 @@ use foreshadow_proto::convert::Id;
 use planner::plan::{Plan, Step};
 
 use crate::act::Planned;
+use crate::traces::Timed;
 
 /// What each group wants, by its latest round, and the plans that wait for the end of this one.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ pub struct Made {
     pub planned: Planned,
     /// It is to be written down with all its evidence.
     pub record: bool,
+    /// When its parts were.
+    pub timed: Timed,
 }
 
 impl Tally {
@@ -149,7 +152,7 @@ mod tests {
             let group = Id::new("group", &format!("web-{number}")).expect("a name");
             let planned = planned(&group, if number < idle { 20.0 } else { 59.0 }, tally, now);
             tally.count(&group, &planned.plan);
-            if let Some(made) = tally.wait(Made { group, planned, record: false }) {
+            if let Some(made) = tally.wait(Made { group, planned, record: false, timed: Timed::default() }) {
                 assert_eq!(made.planned.plan.wants_in > 0, number < idle);
             }
         }
@@ -185,7 +188,7 @@ mod tests {
         let mut wait = |utilisation: f64, changing: bool| {
             let mut planned = planned(&group, utilisation, &Tally::default(), NOW);
             planned.evidence.conditions.changing = changing;
-            tally.wait(Made { group: group.clone(), planned, record: true }).is_none()
+            tally.wait(Made { group: group.clone(), planned, record: true, timed: Timed::default() }).is_none()
         };
         assert_eq!([wait(90.0, false), wait(20.0, false), wait(90.0, true)], [false, true, true]);
     }

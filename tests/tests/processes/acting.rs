@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use foreshadow_tests::cloud::Cloud;
@@ -15,6 +15,7 @@ use foreshadow_tests::web;
 use http::Method;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 const SIZE: u32 = 12;
 /// Points an idle instance uses.

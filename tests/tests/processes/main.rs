@@ -42,4 +42,5 @@ mod spool;
 mod steer;
 mod stops;
 mod tls;
+mod traces;
 mod transports;

@@ -15,6 +15,9 @@ const SECTION: &str = "[otlp]\nexporter = \"hostmetrics\"\ngroup_label = \"servi
 const DECLARED: &str = "[otlp.metric.\"app.jobs\"]\ngives = \"queue\"\n[metric.queue]\nof = \"group\"\n\
     [group.web.targets]\ncpu = 90\nqueue = 100\n";
 
+/// Headers and a body, and the status and words they are answered with.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a [u8], u16, &'a str);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_real_exporters_send_is_durable() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
@@ -157,7 +160,7 @@ async fn what_cannot_be_taken_is_told_so_that_nobody_sends_it_again() -> anyhow:
 
     let protobuf = ("content-type", "application/x-protobuf");
     let zipped = ("content-encoding", "gzip");
-    let cases: [(&[(&str, &str)], &[u8], u16, &str); 7] = [
+    let cases: [Case<'_>; 7] = [
         (&json_kind, b"{\"resourceMetrics\": 3}", 400, "in JSON"),
         (&json_kind, b"", 400, "in JSON"),
         (&[protobuf], &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f], 400, "is no ExportMetricsServiceRequest"),

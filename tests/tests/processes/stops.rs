@@ -19,7 +19,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-const SIZE: usize = 10;
+pub(super) const SIZE: usize = 10;
 /// Machines that have an agent from the start, in the group or not.
 const AGENTS: usize = 16;
 const WITHIN: Duration = Duration::from_secs(120);
@@ -84,13 +84,13 @@ held("after")
 print(json.dumps(answer))
 "#;
 
-struct World {
-    directory: TempDir,
+pub(super) struct World {
+    pub(super) directory: TempDir,
     port: u16,
     aggregator: Option<Aggregator>,
     /// Points that the whole group carries.
     load: Arc<AtomicU32>,
-    more: &'static str,
+    more: String,
     environment: Vec<(String, String)>,
     _fleet: Fleet,
 }
@@ -101,7 +101,7 @@ impl World {
     }
 
     /// With more in the configuration, and in the environment.
-    async fn start_with(more: &'static str, environment: &[(&str, String)]) -> anyhow::Result<Self> {
+    pub(super) async fn start_with(more: &str, environment: &[(&str, String)]) -> anyhow::Result<Self> {
         let (directory, port) = (tempfile::tempdir()?, free_port()?);
         let program = directory.path().join("machines");
         std::fs::write(&program, PROGRAM)?;
@@ -125,7 +125,8 @@ impl World {
             }),
         })?;
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let mut world = Self { directory, port, aggregator: None, load, more, environment, _fleet: fleet };
+        let mut world =
+            Self { directory, port, aggregator: None, load, more: more.to_owned(), environment, _fleet: fleet };
         world.serve().await?;
         eventually("the group is known", WITHIN, async || {
             Ok(web::get(&world.url("/groups/web")).await?.status.is_success().then_some(()))
@@ -149,7 +150,7 @@ impl World {
         )
     }
 
-    async fn serve(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn serve(&mut self) -> anyhow::Result<()> {
         let environment: Vec<(&str, &str)> =
             self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let aggregator = Aggregator::start_on(self.directory.path(), &self.config(), self.port, &environment).await?;
@@ -169,7 +170,7 @@ impl World {
         Ok(std::fs::rename(new, file)?)
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
@@ -177,16 +178,16 @@ impl World {
         self.directory.path().join(name)
     }
 
-    fn hold(&self, operation: &str, when: &str) -> anyhow::Result<()> {
+    pub(super) fn hold(&self, operation: &str, when: &str) -> anyhow::Result<()> {
         remove(&self.file("held"))?;
         Ok(std::fs::write(self.file("hold"), format!("{operation} {when}"))?)
     }
 
-    fn release(&self) -> anyhow::Result<()> {
+    pub(super) fn release(&self) -> anyhow::Result<()> {
         remove(&self.file("hold"))
     }
 
-    async fn held(&self, operation: &str) -> anyhow::Result<()> {
+    pub(super) async fn held(&self, operation: &str) -> anyhow::Result<()> {
         eventually(&format!("{operation} is held"), WITHIN, async || Ok(self.file("held").exists().then_some(()))).await
     }
 
@@ -203,12 +204,12 @@ impl World {
     }
 
     /// Load for so many machines.
-    fn carry(&self, machines: usize) -> anyhow::Result<()> {
+    pub(super) fn carry(&self, machines: usize) -> anyhow::Result<()> {
         self.load.store(u32::try_from(60 * machines - 20)?, Ordering::Relaxed);
         Ok(())
     }
 
-    async fn kill(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
         self.aggregator.take().context("it runs")?.process.kill().await
     }
 
@@ -217,13 +218,13 @@ impl World {
         Pid::from_raw(i32::try_from(id)?).context("a process id")
     }
 
-    async fn intents(&self) -> anyhow::Result<Vec<Value>> {
+    pub(super) async fn intents(&self) -> anyhow::Result<Vec<Value>> {
         let intents = web::get_json(&self.url("/intents?group=web&limit=100")).await?;
         Ok(intents.as_array().cloned().unwrap_or_default())
     }
 
     /// Waits until so many machines are there and everything that was begun is settled.
-    async fn settled_at(&self, machines: usize) -> anyhow::Result<()> {
+    pub(super) async fn settled_at(&self, machines: usize) -> anyhow::Result<()> {
         let what = format!("{machines} machines and nothing open");
         eventually(&what, WITHIN, async || {
             let intents = self.intents().await?;
