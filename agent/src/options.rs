@@ -12,6 +12,7 @@ use foreshadow_proto::convert::Id;
 use http::Uri;
 
 use crate::identity::Evidence;
+use crate::output;
 use crate::probe::Probe;
 use crate::reader::{Fault, Reader, Section, want};
 use crate::run;
@@ -164,7 +165,7 @@ pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone
     if let Some(Command::CheckConfig { file }) = &arguments.command {
         return match read_file(file).and_then(|read| options(&Arguments::parse_from(["foreshadow-agent"]), read)) {
             Ok(_) => {
-                println!("{}: right", file.display());
+                output::print(format_args!("{}: right\n", file.display()));
                 ExitCode::SUCCESS
             }
             Err(faults) => usage(&faults),
@@ -182,7 +183,7 @@ pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone
 
 fn usage(faults: &[Fault]) -> ExitCode {
     for fault in faults {
-        eprintln!("{fault}");
+        output::print_error(format_args!("{fault}\n"));
     }
     ExitCode::from(USAGE)
 }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::clock::{Clock, HostClock, random};
 use crate::identity::{self, Credentials, CredentialsError, Metadata};
 use crate::options::Options;
+use crate::output;
 use crate::probe::Probe;
 use crate::sample::{Reading, Sampler, host_sampler, rates};
 use crate::spool::{CAPACITY, Spool};
@@ -70,7 +71,7 @@ pub fn once() -> ExitCode {
         "memory_total_bytes": sample.memory_total_bytes,
         "network": network,
     });
-    println!("{shown:#}");
+    output::print(format_args!("{shown:#}\n"));
     ExitCode::SUCCESS
 }
 

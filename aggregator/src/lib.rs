@@ -6,6 +6,10 @@
 //! [`watchdog`] says that they go on; [`simulation`] is
 //! the whole circle against a made-up cloud.
 
+// First: what follows prints by it.
+#[macro_use]
+mod output;
+
 pub mod act;
 pub mod api;
 pub mod backtest;

@@ -122,6 +122,27 @@ async fn nothing_listens_beyond_loopback_without_tokens_and_tls() -> anyhow::Res
 }
 
 #[tokio::test]
+async fn a_reader_that_goes_ends_nothing_with_a_panic() -> anyhow::Result<()> {
+    for (name, arguments) in [
+        ("foreshadow", &["print-config"][..]),
+        ("foreshadow", &["completions", "bash"]),
+        ("foreshadow-agent", &["--once"]),
+    ] {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let child = Command::new(binary(name)?)
+            .args(arguments)
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let output = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output()).await??;
+        assert!(output.status.success() && output.stderr.is_empty(), "{name} {arguments:?}: {}", said(&output));
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn help_version_and_print_config_answer() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     for name in ["foreshadow", "foreshadow-agent"] {
