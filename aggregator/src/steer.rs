@@ -205,8 +205,7 @@ pub async fn limits(arguments: &LimitsArguments) -> anyhow::Result<()> {
 pub async fn shadow(arguments: &ShadowArguments) -> anyhow::Result<()> {
     let (word, named) = match &arguments.action {
         None => {
-            let answer = arguments.list.client.get(&arguments.list.path("/shadow/sessions")).await?;
-            return show(&answer, arguments.list.json, sessions);
+            return arguments.list.show("/shadow/sessions", sessions).await;
         }
         Some(ShadowAction::Adopt(named)) => ("adopt", named),
         Some(ShadowAction::Extend(named)) => ("extend", named),
@@ -230,14 +229,24 @@ pub async fn shadow(arguments: &ShadowArguments) -> anyhow::Result<()> {
 
 /// Lists what was done to the cloud.
 pub async fn journal(list: &List) -> anyhow::Result<()> {
-    let answer = list.client.get(&list.path("/intents")).await?;
-    show(&answer, list.json, intents)
+    list.show("/intents", intents).await
 }
 
 impl List {
     fn path(&self, route: &str) -> String {
         let group = self.group.as_ref().map(|group| format!("?group={}", escaped(group.as_str())));
         format!("{route}{}", group.unwrap_or_default())
+    }
+
+    async fn show(&self, route: &str, table: fn(&[Value]) -> String) -> anyhow::Result<()> {
+        let answer = self.client.get(&self.path(route)).await?;
+        if !self.json
+            && let (Some(group), Some([])) = (&self.group, answer.as_array().map(Vec::as_slice))
+        {
+            // Nothing of one group is not nothing at all.
+            print!("{group}: ");
+        }
+        show(&answer, self.json, table)
     }
 }
 

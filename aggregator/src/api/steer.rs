@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::ApiState;
 use super::ask::{Asked, wrong};
 use super::problem::Problem;
-use super::rest::{json_body, known_group, limit_of};
+use super::rest::{found_of, json_body, known_group, limit_of};
 use crate::act::{Leave, Standing, Stranded};
 use crate::clock::read_time;
 use crate::fleet::{OWNER_TAG, Tags};
@@ -445,11 +445,12 @@ fn conflict(error: &ShadowError) -> Problem {
 /// The journal: what was done to the cloud, what is being done, what was refused. Newest first.
 #[utoipa::path(get, path = "/intents", params(("group" = Option<String>, Query),
     ("limit" = Option<u32>, Query, description = "20 unless told, 500 at most")),
-    responses((status = 200, description = "found", body = Value), (status = 400, description = "a parameter is wrong", body = Problem)))]
+    responses((status = 200, description = "found", body = Value), (status = 400, description = "a parameter is wrong", body = Problem),
+        (status = 404, description = "nothing of it, and the group is not known", body = Problem)))]
 pub async fn intents(State(state): State<ApiState>, asked: Asked) -> Result<Json<Value>, Problem> {
     let asked = asked.only(&["group", "limit"])?;
     let (group, limit) = (asked.id("group")?, limit_of(&asked)?);
     let lines = state.act.intents().latest(group.as_ref(), limit).await;
     let lines = lines.map_err(|error| Problem::unavailable(&error))?;
-    Ok(Json(json!(lines)))
+    Ok(Json(json!(found_of(&state, group.as_ref(), lines)?)))
 }

@@ -159,6 +159,10 @@ pub async fn run(arguments: &EventsArguments) -> anyhow::Result<()> {
             let list = &arguments.list;
             let answer = list.client.get(&list.path()).await?;
             if !list.json {
+                if let (Some(group), Some([])) = (&list.group, answer.as_array().map(Vec::as_slice)) {
+                    // Nothing of one group is not nothing at all.
+                    print!("{group}: ");
+                }
                 print!("{}", table(answer.as_array().map_or(&[], Vec::as_slice)));
                 return Ok(());
             }

@@ -19,6 +19,7 @@ use super::minutes::{Meaning, Reading, minutes};
 use super::prometheus::Prometheus;
 use crate::client::{Client, escaped};
 use crate::clock::{Clock as _, SystemClock, read_time};
+use crate::rounds::PredictError;
 
 /// The newest minutes of a source may not be complete yet, seconds.
 const YOUNG_SECONDS: i64 = 120;
@@ -515,6 +516,11 @@ async fn list(listed: &Listed) -> Result<()> {
     if listed.json {
         println!("{answer:#}");
         return Ok(());
+    }
+    // A history may come before its group; without either it is a name written otherwise.
+    let none = answer["stretches"].as_array().is_none_or(Vec::is_empty) && answer["minutes"] == 0;
+    if none && answer["known"] == false {
+        bail!("{}", PredictError::UnknownGroup(listed.group.clone()));
     }
     println!("{} imported minutes of {} {}", answer["minutes"], listed.group, listed.metric);
     for stretch in answer["stretches"].as_array().into_iter().flatten() {

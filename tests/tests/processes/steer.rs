@@ -95,6 +95,17 @@ async fn a_mode_is_given_only_where_something_can_act_and_the_file_allows_it() -
     assert_eq!(said(&tightened), "web: mode observe\n");
     assert_eq!(said(&foreshadow(url, &["journal"]).await?), "nothing was ever done\n");
     assert_eq!(said(&foreshadow(url, &["shadow"]).await?), "nothing stands in shadow\n");
+    assert_eq!(said(&foreshadow(url, &["journal", "--group", "web"]).await?), "web: nothing was ever done\n");
+    assert_eq!(said(&foreshadow(url, &["shadow", "--group", "web"]).await?), "web: nothing stands in shadow\n");
+    let events = said(&foreshadow(url, &["events", "--group", "web"]).await?);
+    assert!(events.starts_with("web: no events"), "{events}");
+    assert!(foreshadow(url, &["import", "list", "--group", "web"]).await?.status.success());
+    // A name written otherwise is never "all is well".
+    for command in [&["journal"][..], &["shadow"], &["events"], &["import", "list"]] {
+        let asked = foreshadow(url, &[command, &["--group", "wbe"]].concat()).await?;
+        let told = said(&asked);
+        assert!(!asked.status.success() && told.contains("\"wbe\" is not known; foreshadow groups or"), "{told}");
+    }
     let unknown = foreshadow(url, &["shadow", "adopt", "i-9", "--reason", "a spare"]).await?;
     assert!(
         !unknown.status.success() && said(&unknown).contains("i-9 stands in no shadow session"),
