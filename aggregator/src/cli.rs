@@ -36,7 +36,12 @@ enum Command {
     /// Show the whole product on this machine: a live agent, and a simulated group beside it
     Demo(demo::Arguments),
     /// Check a configuration file and end: 0 when it is right, 64 when not
-    CheckConfig { file: PathBuf },
+    CheckConfig {
+        file: PathBuf,
+        /// Do not look at the files that it names: it is for another host
+        #[arg(long)]
+        without_files: bool,
+    },
     /// Print the configuration as it is understood, defaults included
     PrintConfig {
         #[arg(long, env = "FORESHADOW_CONFIG", value_name = "FILE")]
@@ -133,14 +138,7 @@ pub fn main() -> ExitCode {
             self::serve(serve)
         }
         Command::Demo(demo) => demo::main(&demo),
-        Command::CheckConfig { file } => match load(Some(&file)).map(|config| supervise::models(&config.forecast)) {
-            Ok(Ok(_)) => {
-                println!("{}: right", file.display());
-                ExitCode::SUCCESS
-            }
-            Ok(Err(faults)) => usage(&faults),
-            Err(code) => code,
-        },
+        Command::CheckConfig { file, without_files } => check_config(&file, !without_files),
         Command::PrintConfig { config } => match load(config.as_deref()) {
             Ok(config) => {
                 println!("{:#}", serde_json::json!(config));
@@ -226,6 +224,27 @@ fn asked(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
 
 fn written(done: anyhow::Result<()>) -> ExitCode {
     done.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+}
+
+fn check_config(file: &Path, files: bool) -> ExitCode {
+    let config = match load(Some(file)) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    match runtime.block_on(Box::pin(supervise::check(&config, files))) {
+        Ok(elsewhere) => {
+            for path in elsewhere {
+                eprintln!("{}: not looked at: systemd gives it to the service alone, while it runs", path.display());
+            }
+            println!("{}: right", file.display());
+            ExitCode::SUCCESS
+        }
+        Err(faults) => usage(&faults),
+    }
 }
 
 fn load(path: Option<&Path>) -> Result<Config, ExitCode> {

@@ -53,6 +53,22 @@ pub struct Config {
     pub safety: Limits,
     /// By group name; groups that are not named get the defaults.
     pub groups: BTreeMap<Id, Group>,
+    /// Where all of this was read.
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// The file that a configuration was read from, and the line of each of its keys.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    file: String,
+    lines: BTreeMap<String, usize>,
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Self { file: "the configuration".to_owned(), lines: BTreeMap::new() }
+    }
 }
 
 /// `[listen]`: one port for gRPC and REST.
@@ -225,6 +241,7 @@ impl Config {
         let mut config = Self::default();
         if let Some(document) = reader.document() {
             let mut root = Section::root(&document);
+            config.origin = Origin { file: name.to_owned(), lines: root.lines(&reader) };
             let (listen, address_line) = listen(&mut reader, &mut root);
             config.listen = listen;
             config.identity = identity(&mut reader, &mut root);
@@ -248,7 +265,15 @@ impl Config {
             root.finish(&mut reader);
             beyond_loopback(&mut reader, &config, address_line);
         }
+        // As the file is read: sections are checked in another order than they are written in.
+        reader.faults.sort_by_key(|fault| fault.line);
         if reader.faults.is_empty() { Ok(config) } else { Err(reader.faults) }
+    }
+
+    /// What is wrong with a key though the file reads well: what it names is not there, or it does not go with the rest.
+    pub fn fault(&self, key: &str, problem: impl Into<String>) -> Fault {
+        let line = self.origin.lines.get(key).copied().unwrap_or_default();
+        Fault { file: self.origin.file.clone(), line, key: key.to_owned(), problem: problem.into() }
     }
 }
 

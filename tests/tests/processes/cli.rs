@@ -75,6 +75,47 @@ async fn a_bad_network_is_named_and_nothing_runs() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What `serve` refuses, `check-config` finds: at the line of the key, whoever reads the file.
+#[tokio::test]
+async fn check_config_finds_what_serve_refuses() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let data = directory.path().join("data").display().to_string();
+    let listen = format!("127.0.0.1:{}", free_port()?);
+    for (text, faults) in [
+        ("[identity]\ntokens = \"/nofile.toml\"\n", &[":2: identity.tokens: /nofile.toml cannot be read: "][..]),
+        ("\n[forecast]\nnetwork = \"/nofile.onnx\"\n", &[":3: forecast.network: /nofile."]),
+        (
+            "[inventory.aws]\ngroups = [\"web\"]\nregion = \"eu-west-1\"\n[safety]\nshare_15_minutes = 0.5\n",
+            &[":5: safety.share_15_minutes: 0.5 is above 0.1: looser"],
+        ),
+        (
+            "[forecast]\nnetwork = \"/nofile.onnx\"\n[identity]\ntokens = \"/nofile.toml\"\n",
+            &[":2: forecast.network: ", ":4: identity.tokens: "],
+        ),
+    ] {
+        let file = write(directory.path(), "foreshadow.toml", text)?;
+        let serve = ["serve", "--config", &file, "--listen", &listen, "--directory", &data];
+        for arguments in [&serve[..], &["check-config", &file]] {
+            let mut command = Command::new(binary("foreshadow")?);
+            command.args(arguments).env("AWS_EC2_METADATA_DISABLED", "true").kill_on_drop(true);
+            let output = tokio::time::timeout(Duration::from_secs(60), command.output()).await??;
+            let said = said(&output);
+            assert_eq!(output.status.code(), Some(64), "{arguments:?}: {said}");
+            for fault in faults {
+                assert!(said.contains(&format!("{file}{fault}")), "{fault} in {said}");
+            }
+        }
+    }
+    // A file for another host is checked without what it names, and systemd gives credentials to the service alone.
+    let elsewhere = write(directory.path(), "elsewhere.toml", "[identity]\ntokens = \"/nofile.toml\"\n")?;
+    let right = run("foreshadow", &["check-config", "--without-files", &elsewhere]).await?;
+    assert!(right.status.success(), "{}", said(&right));
+    let given = write(directory.path(), "given.toml", "[identity]\ntokens = \"/run/credentials/no.service/t\"\n")?;
+    let right = run("foreshadow", &["check-config", &given]).await?;
+    assert!(right.status.success() && said(&right).contains("not looked at"), "{}", said(&right));
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_agent_says_what_is_wrong_as_well() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
