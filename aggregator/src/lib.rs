@@ -42,6 +42,7 @@ pub mod sql;
 pub mod steer;
 pub mod store;
 pub mod supervise;
+pub mod table;
 pub mod telemetry;
 pub mod train;
 pub mod watchdog;

@@ -360,8 +360,6 @@ fn table(events: &[Value]) -> String {
     if events.is_empty() {
         return "no events; enter one with: foreshadow events add --help\n".to_owned();
     }
-    let head =
-        ["ID", "NEXT", "LASTS", "FACTOR", "MEASURED", "GROUP", "EVENT", "REPEATS", "BY", "WHY"].map(str::to_owned);
     let rows = events.iter().map(|event| {
         let (ramp, factor) = (seconds(event, "ramp_seconds"), event.get("intensity").and_then(Value::as_f64));
         let ramp = if ramp > 0 { format!(" after {}", lasting(ramp)) } else { String::new() };
@@ -378,15 +376,7 @@ fn table(events: &[Value]) -> String {
             field(event, "reason").to_owned(),
         ]
     });
-    let rows: Vec<[String; 10]> = std::iter::once(head).chain(rows).collect();
-    let widths: [usize; 10] = std::array::from_fn(|column| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
-    });
-    let line = |row: &[String; 10]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
+    crate::table::table(["id", "next", "lasts", "factor", "measured", "group", "event", "repeats", "by", "why"], rows)
 }
 
 /// One event in words.
@@ -432,7 +422,7 @@ mod tests {
             "deleted_at": "2026-01-01T00:00:00Z", "measured": [{"starts": "a", "factor": 9.0}, {"starts": "b", "factor": 1.82}]});
         let said = table(&[once.clone(), weekly.clone()]);
         let lines: Vec<&str> = said.lines().collect();
-        assert!(lines[0].starts_with("ID  NEXT"), "{said}");
+        assert!(lines[0].starts_with("id  next"), "{said}");
         assert!(
             lines[1].contains("2026-11-26T23:00:00Z") && lines[1].contains("1d ") && lines[1].contains("x3 after 30m")
         );
