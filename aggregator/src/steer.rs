@@ -181,9 +181,13 @@ pub async fn pause(arguments: &PauseArguments, paused: bool) -> anyhow::Result<(
         None => format!("/{word}"),
     };
     let body = json!({ "reason": arguments.reason });
-    arguments.client.request(Method::POST, &path, Some(&body)).await?;
+    let answer = arguments.client.request(Method::POST, &path, Some(&body)).await?;
     let whom = arguments.group.as_ref().map_or("everything", Id::as_str);
-    let said = if paused { "paused: nothing is changed from now on" } else { "resumed" };
+    let said = match (paused, answer["everything_paused"] == true) {
+        (true, _) => "paused: nothing is changed from now on",
+        (false, true) => "its own pause is over; everything is still paused (foreshadow resume)",
+        (false, false) => "resumed",
+    };
     println!("{whom}: {said}");
     Ok(())
 }

@@ -229,7 +229,8 @@ async fn paused(
         control.pause(group, false, now, &caller.name, reason).await.map_err(|error| Problem::unavailable(&error))?;
     }
     tracing::warn!(whom, by = caller.name, reason, word);
-    Ok(json!({ "paused": paused, "whom": whom, "reason": reason }))
+    let everything = control.everywhere().is_some_and(|said| said.paused);
+    Ok(json!({ "paused": paused, "whom": whom, "reason": reason, "everything_paused": everything }))
 }
 
 /// Stops everything everywhere: from now on nothing is changed in any group.

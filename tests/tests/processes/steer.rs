@@ -62,6 +62,17 @@ async fn a_pause_outlives_a_restart_and_nothing_but_a_word_ends_it() -> anyhow::
     let actions: Vec<&str> =
         audit.as_array().into_iter().flatten().filter_map(|entry| entry["action"].as_str()).collect();
     assert_eq!(actions, ["resume", "resume", "pause", "pause"]);
+
+    // A group that is let go while everything stands is not "resumed".
+    foreshadow(&url, &["pause", "--reason", "all of it"]).await?;
+    let own = foreshadow(&url, &["resume", "web", "--reason", "only this"]).await?;
+    assert_eq!(said(&own), "web: its own pause is over; everything is still paused (foreshadow resume)\n");
+    let first = eventually("a plan", Duration::from_secs(40), async || {
+        let explained = foreshadow(&url, &["explain", "web"]).await?;
+        Ok(explained.status.success().then(|| said(&explained)))
+    })
+    .await?;
+    assert!(first.starts_with("PAUSED: everything, since 20") && first.contains("all of it"), "{first}");
     Ok(())
 }
 
