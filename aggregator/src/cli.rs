@@ -258,8 +258,13 @@ fn usage(faults: &[Fault]) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
+/// An argument that is wrong beside the others, or by more than its form.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongArgument(pub String);
+
 /// An error with its causes, on one line.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("foreshadow: {error:#}");
-    ExitCode::FAILURE
+    if error.is::<WrongArgument>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
 }

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 
 use crate::client::{Client, escaped};
+use crate::clock::time_argument;
 
 /// Say why a group is what it is, and why it is not changed.
 #[derive(Debug, clap::Args)]
@@ -14,7 +15,7 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "N")]
     generation: Option<u64>,
     /// The plan that held then: RFC 3339, seconds since 1970 or like -6h
-    #[arg(long, value_name = "TIME", conflicts_with = "generation", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", conflicts_with = "generation", allow_hyphen_values = true, value_parser = time_argument)]
     at: Option<String>,
     /// The plan itself, as JSON
     #[arg(long)]

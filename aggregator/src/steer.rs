@@ -4,17 +4,38 @@
 use clap::Subcommand;
 use foreshadow_proto::convert::Id;
 use http::Method;
+use planner::policy;
 use serde_json::{Value, json};
 
 use crate::client::{Client, escaped};
+use crate::clock::time_argument;
+
+/// The planner's modes as they are typed.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Mode {
+    Observe,
+    ScaleOut,
+    Full,
+}
+
+impl From<Mode> for policy::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Observe => Self::Observe,
+            Mode::ScaleOut => Self::ScaleOut,
+            Mode::Full => Self::Full,
+        }
+    }
+}
 
 /// How far Foreshadow may go in a group.
 #[derive(Debug, clap::Args)]
 pub struct ModeArguments {
     /// The group
     group: Id,
-    /// observe, scale-out or full
-    mode: String,
+    /// observe: nothing is changed; scale-out: launches and re-attaches; full: detaches and terminates as well
+    #[arg(value_enum)]
+    mode: Mode,
     /// Why; whoever is woken tonight reads it
     #[arg(long)]
     reason: String,
@@ -40,7 +61,7 @@ pub struct LeaveArguments {
     /// The group
     group: Id,
     /// Until when: +12h, RFC 3339, seconds since 1970; seven days at most, and "-1s" takes it back
-    #[arg(long, default_value = "+24h", allow_hyphen_values = true)]
+    #[arg(long, default_value = "+24h", allow_hyphen_values = true, value_parser = time_argument)]
     until: String,
     /// Why; whoever is woken tonight reads it
     #[arg(long)]
@@ -152,7 +173,7 @@ pub struct List {
 /// Sets a group's mode.
 pub async fn mode(arguments: &ModeArguments) -> anyhow::Result<()> {
     let path = format!("/groups/{}/mode", escaped(arguments.group.as_str()));
-    let body = json!({ "mode": arguments.mode, "reason": arguments.reason });
+    let body = json!({ "mode": policy::Mode::from(arguments.mode), "reason": arguments.reason });
     let standing = arguments.client.request(Method::POST, &path, Some(&body)).await?;
     let paused = if standing["paused"] == true { ", and paused: nothing is done until it is resumed" } else { "" };
     println!("{}: mode {}{paused}", arguments.group, standing["mode"].as_str().unwrap_or("?"));

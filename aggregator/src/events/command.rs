@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::ical::{self, Occurrence};
 use crate::client::{Client, escaped};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Clock as _, SystemClock, time_argument};
 
 /// List events, enter one, or take one back.
 #[derive(Debug, clap::Args)]
@@ -40,10 +40,10 @@ struct List {
     #[arg(long)]
     group: Option<String>,
     /// Those that take place from here: RFC 3339, seconds since 1970 or like -6h
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time_argument)]
     from: Option<String>,
     /// Up to here
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time_argument)]
     to: Option<String>,
     /// Deleted and past ones as well
     #[arg(long)]
@@ -69,10 +69,10 @@ struct Add {
     #[arg(long)]
     name: String,
     /// When it begins: RFC 3339, seconds since 1970 or like +2h
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time_argument)]
     starts: String,
     /// When it is over
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time_argument)]
     ends: Option<String>,
     /// How long it lasts: 45m, 24h, 1d12h
     #[arg(long = "for", value_name = "LENGTH", value_parser = length)]
@@ -93,7 +93,7 @@ struct Add {
     #[arg(long, value_name = "ZONE", requires = "repeat")]
     time_zone: Option<String>,
     /// The last time it may begin
-    #[arg(long, value_name = "TIME", requires = "repeat")]
+    #[arg(long, value_name = "TIME", requires = "repeat", value_parser = time_argument)]
     until: Option<String>,
     /// Why it is entered
     #[arg(long)]

@@ -43,8 +43,8 @@ struct Create {
     /// viewer, operator or admin (agent: the token that agents share, which proves no instance)
     #[arg(long)]
     role: Role,
-    /// Hours until it ends by itself [default: never]
-    #[arg(long, value_name = "HOURS")]
+    /// Hours until it ends by itself, 1 to 87600 [default: never]
+    #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(1..=87_600))]
     expires: Option<u32>,
     #[command(flatten)]
     client: Client,
@@ -56,10 +56,10 @@ struct Join {
     #[arg(long)]
     name: String,
     /// Agents it lets in, 1 to 100000
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     uses: u32,
     /// Hours until it ends by itself, 1 to 2160
-    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=2_160))]
     expires: u32,
     /// Only instances that the inventory knows as members of this group
     #[arg(long)]

@@ -18,7 +18,7 @@ use super::log::Imported;
 use super::minutes::{Meaning, Reading, minutes};
 use super::prometheus::Prometheus;
 use crate::client::{Client, escaped};
-use crate::clock::{Clock as _, SystemClock, read_time};
+use crate::clock::{Clock as _, SystemClock, read_time, time_argument};
 use crate::rounds::PredictError;
 
 /// The newest minutes of a source may not be complete yet, seconds.
@@ -92,10 +92,10 @@ struct FromInfluxDb {
 #[derive(Debug, clap::Args)]
 struct Span {
     /// From here: RFC 3339, seconds since 1970 or like -42d; the forecast looks back 42 days, a backtest as far as there is
-    #[arg(long, value_name = "TIME", default_value = "-42d", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", default_value = "-42d", allow_hyphen_values = true, value_parser = time_argument)]
     since: String,
     /// Up to here [default: now]
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time_argument)]
     until: Option<String>,
 }
 

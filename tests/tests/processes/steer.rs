@@ -85,7 +85,7 @@ async fn a_mode_is_given_only_where_something_can_act_and_the_file_allows_it() -
     for (mode, part) in [
         ("full", "the configuration file allows scale-out at most"),
         ("scale-out", "can describe the group and not change it"),
-        ("fast", "expected one of `observe`, `scale-out`, `full`"),
+        ("fast", "[possible values: observe, scale-out, full]"),
     ] {
         let refused = foreshadow(url, &["mode", "web", mode, "--reason", "ready"]).await?;
         assert!(!refused.status.success() && said(&refused).contains(part), "{mode}: {}", said(&refused));
