@@ -62,8 +62,10 @@ enum Command {
     Certificates(Box<identity::CertificatesArguments>),
     /// Print the certificate of the authority that signs agents' certificates
     Authority(identity::AuthorityArguments),
-    /// Check the audit log
+    /// List who changed what, when and why, or check that the audit log is whole
     Audit(identity::AuditArguments),
+    /// List every group in a line: who serves, what is needed, what holds it
+    Groups(steer::Ask),
     /// Say in words what a group's plan is, and why
     Explain(explain::ExplainArguments),
     /// Plan again from the record of a decision: another plan is an error
@@ -157,6 +159,7 @@ pub fn main() -> ExitCode {
         Command::Certificates(arguments) => asked(identity::certificates(&arguments)),
         Command::Authority(arguments) => asked(identity::authority(&arguments)),
         Command::Audit(arguments) => asked(identity::audit(&arguments)),
+        Command::Groups(ask) => asked(steer::groups(&ask)),
         Command::Explain(arguments) => asked(explain::run(&arguments)),
         Command::Replay(arguments) => match decision::command::run(&arguments) {
             Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! `foreshadow mode`, `pause`, `resume`, `shadow` and `journal`: the routes that steer, for a person at a
+//! `foreshadow groups`, `mode`, `pause`, `resume`, `shadow` and `journal`: the routes that steer, for a person at a
 //! terminal. Each says what it did in one line.
 
 use clap::Subcommand;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, escaped};
 use crate::clock::time_argument;
+use crate::table::table;
 
 /// The planner's modes as they are typed.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -124,8 +125,9 @@ enum ShadowAction {
     Take(Take),
 }
 
+/// An answer without anything to choose.
 #[derive(Debug, clap::Args)]
-struct Ask {
+pub struct Ask {
     /// The answer itself, as JSON
     #[arg(long)]
     json: bool,
@@ -168,6 +170,20 @@ pub struct List {
     json: bool,
     #[command(flatten)]
     client: Client,
+}
+
+/// Lists every group in a line.
+pub async fn groups(ask: &Ask) -> anyhow::Result<()> {
+    let answer = ask.client.get("/overview").await?;
+    if ask.json {
+        println!("{answer:#}");
+        return Ok(());
+    }
+    if answer["everywhere"]["paused"] == true {
+        println!("PAUSED: everything, by {} (foreshadow resume)", text(&answer["everywhere"], "by"));
+    }
+    print!("{}", group_lines(answer["groups"].as_array().map_or(&[], Vec::as_slice)));
+    Ok(())
 }
 
 /// Sets a group's mode.
@@ -263,7 +279,7 @@ impl List {
         format!("{route}{}", group.unwrap_or_default())
     }
 
-    async fn show(&self, route: &str, table: fn(&[Value]) -> String) -> anyhow::Result<()> {
+    async fn show(&self, route: &str, lines: fn(&[Value]) -> String) -> anyhow::Result<()> {
         let answer = self.client.get(&self.path(route)).await?;
         if !self.json
             && let (Some(group), Some([])) = (&self.group, answer.as_array().map(Vec::as_slice))
@@ -271,15 +287,15 @@ impl List {
             // Nothing of one group is not nothing at all.
             print!("{group}: ");
         }
-        show(&answer, self.json, table)
+        show(&answer, self.json, lines)
     }
 }
 
-fn show(answer: &Value, as_json: bool, table: fn(&[Value]) -> String) -> anyhow::Result<()> {
+fn show(answer: &Value, as_json: bool, lines: fn(&[Value]) -> String) -> anyhow::Result<()> {
     if as_json {
         println!("{answer:#}");
     } else {
-        print!("{}", table(answer.as_array().map_or(&[], Vec::as_slice)));
+        print!("{}", lines(answer.as_array().map_or(&[], Vec::as_slice)));
     }
     Ok(())
 }
@@ -291,6 +307,26 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 fn time(value: &Value, key: &str) -> String {
     let at = value.get(key).and_then(Value::as_i64).and_then(|at| jiff::Timestamp::from_second(at).ok());
     at.map_or_else(|| "-".to_owned(), |at| at.to_string())
+}
+
+fn group_lines(groups: &[Value]) -> String {
+    if groups.is_empty() {
+        return "no group is known yet: one is by its inventory (docs/fleets.md) or by an agent with --group, after its first \
+                round (10 s)\n"
+            .to_owned();
+    }
+    let rows = groups.iter().map(|group| {
+        let number =
+            |key: &str| group.get(key).and_then(Value::as_u64).map_or_else(|| "-".to_owned(), |it| it.to_string());
+        let is = |key: &str| group.get(key) == Some(&Value::Bool(true));
+        let marks = [(is("paused"), ", paused"), (is("simulated"), ", simulated")];
+        let marks: String = marks.iter().filter(|(is, _)| *is).map(|(_, mark)| *mark).collect();
+        let hold = group.pointer("/holds/0").and_then(Value::as_str).unwrap_or("-");
+        let mode = format!("{}{marks}", text(group, "mode"));
+        let [serving, now, ahead, reporting] = ["serving", "need_now", "need_ahead", "reporting"].map(number);
+        [text(group, "name").to_owned(), mode, serving, now, ahead, reporting, hold.to_owned()]
+    });
+    table(["group", "mode", "serving", "need now", "need ahead", "reporting", "first hold"], rows)
 }
 
 fn sessions(sessions: &[Value]) -> String {
@@ -389,6 +425,22 @@ mod tests {
             assert!(shown.lines().any(|said| said == line), "{line}\nin\n{shown}");
         }
         assert_eq!(intents(&[]), "nothing was ever done\n");
+    }
+
+    #[test]
+    fn every_group_is_a_line() {
+        let shown = group_lines(&[
+            json!({"name": "web", "mode": "full", "serving": 12, "need_now": 9, "need_ahead": 15, "reporting": 11,
+                "paused": true, "holds": ["LowTrust", "Warming"]}),
+            json!({"name": "api", "mode": "observe", "serving": 0, "reporting": 0, "paused": false, "holds": []}),
+        ]);
+        assert_eq!(
+            shown,
+            "group  mode          serving  need now  need ahead  reporting  first hold\n\
+             web    full, paused  12       9         15          11         LowTrust\n\
+             api    observe       0        -         -           0          -\n"
+        );
+        assert!(group_lines(&[]).contains("--group"));
     }
 
     #[test]

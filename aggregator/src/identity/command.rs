@@ -124,9 +124,15 @@ pub struct AuthorityArguments {
 
 /// The audit log.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct AuditArguments {
     #[command(subcommand)]
-    action: AuditAction,
+    action: Option<AuditAction>,
+    /// So many entries, the newest, 1 to 500
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    limit: u32,
+    #[command(flatten)]
+    list: List,
 }
 
 #[derive(Debug, Subcommand)]
@@ -204,7 +210,11 @@ pub async fn authority(arguments: &AuthorityArguments) -> anyhow::Result<()> {
 
 /// `foreshadow audit`.
 pub async fn audit(arguments: &AuditArguments) -> anyhow::Result<()> {
-    let AuditAction::Verify(wanted) = &arguments.action;
+    let Some(AuditAction::Verify(wanted)) = &arguments.action else {
+        let list = &arguments.list;
+        show(&list.client.get(&format!("/audit?limit={}", arguments.limit)).await?, list.json, audit_lines);
+        return Ok(());
+    };
     let directory = wanted.directory.clone().unwrap_or_else(|| Config::default().store.directory);
     let beside = Beside::open(&directory).await?;
     match verify(&mut *beside.pool().acquire().await?, &wanted.anchor).await? {
@@ -259,6 +269,19 @@ fn token_lines(tokens: &[Value], now_micros: i64) -> String {
     table(["id", "role", "name", "group", "uses", "ends", "state"], rows)
 }
 
+fn audit_lines(entries: &[Value]) -> String {
+    if entries.is_empty() {
+        return "nothing was ever changed\n".to_owned();
+    }
+    let rows = entries.iter().map(|entry| {
+        let why = [text(entry, "detail"), text(entry, "reason")];
+        let why: Vec<&str> = why.into_iter().filter(|text| !text.is_empty()).collect();
+        let [caller, action] = [text(entry, "caller"), text(entry, "action")].map(str::to_owned);
+        [entry["entry"].to_string(), time(entry, "at_micros"), caller, action, why.join(": ")]
+    });
+    table(["entry", "at", "by", "action", "what, and why"], rows)
+}
+
 fn certificate_lines(certificates: &[Value]) -> String {
     if certificates.is_empty() {
         return "no instance has a certificate\n".to_owned();
@@ -303,6 +326,18 @@ mod tests {
         assert_eq!(lines[3], "0b  join    web      web    3     2027-01-15T08:00:00Z  good");
         let later = token_lines(&tokens, 1_800_000_000_000_000);
         assert_eq!(later.matches("expired").count(), 2, "{later}");
+        let shown = audit_lines(&[
+            json!({"entry": 7, "at_micros": 1_800_000_000_000_000_i64, "caller": "ops", "action": "pause", "detail": "web",
+                "reason": "a look"}),
+            json!({"entry": 6, "at_micros": 1_800_000_000_000_000_i64, "caller": "enrolment", "action": "enrol",
+                "detail": "i-1", "reason": ""}),
+        ]);
+        assert_eq!(
+            shown,
+            "entry  at                    by         action  what, and why\n\
+             7      2027-01-15T08:00:00Z  ops        pause   web: a look\n\
+             6      2027-01-15T08:00:00Z  enrolment  enrol   i-1\n"
+        );
         let shown = certificate_lines(&[json!({"instance": "i-1", "enrolled_micros": 1_800_000_000_000_000_i64,
             "expires_micros": null, "join_token": "0b", "revoked_micros": 1_800_000_000_000_000_i64})]);
         assert!(shown.contains("revoked 2027-01-15T08:00:00Z"), "{shown}");

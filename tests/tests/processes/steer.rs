@@ -63,6 +63,15 @@ async fn a_pause_outlives_a_restart_and_nothing_but_a_word_ends_it() -> anyhow::
         audit.as_array().into_iter().flatten().filter_map(|entry| entry["action"].as_str()).collect();
     assert_eq!(actions, ["resume", "resume", "pause", "pause"]);
 
+    let listed = said(&foreshadow(&url, &["audit", "--limit", "1"]).await?);
+    assert!(listed.lines().count() == 2 && listed.contains("resume") && listed.contains("web: it is fine"), "{listed}");
+    let groups = eventually("its line", Duration::from_secs(40), async || {
+        let groups = said(&foreshadow(&url, &["groups"]).await?);
+        Ok(groups.lines().any(|line| line.starts_with("web  ")).then_some(groups))
+    })
+    .await?;
+    assert!(groups.starts_with("group  mode"), "{groups}");
+
     // A group that is let go while everything stands is not "resumed".
     foreshadow(&url, &["pause", "--reason", "all of it"]).await?;
     let own = foreshadow(&url, &["resume", "web", "--reason", "only this"]).await?;
