@@ -1,5 +1,6 @@
 //! The agent's one loop, on one thread: sample, probe, speak, and drain when told to stop.
 
+use std::error::Error as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use foreshadow_proto::v1;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
+use tonic::Code;
 
 use crate::clock::{Clock, HostClock, random};
 use crate::identity::{self, Credentials, CredentialsError, Metadata};
@@ -218,7 +220,8 @@ async fn run(options: Options) -> ExitCode {
                 Err(error) => {
                     let wait = back_off.next_after(error.pushback());
                     let again = wait.as_millis();
-                    tracing::warn!(error = %whole(&error), again_in_ms = again, "the aggregator cannot be reached");
+                    let (error, what) = (whole(&error), trouble(&error, options.endpoint.uri.scheme_str()));
+                    tracing::warn!(error, again_in_ms = again, "{what}");
                     connecting = Box::pin(connect(endpoint.clone(), wait));
                     continue;
                 }
@@ -443,12 +446,44 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
     drop(sd_notify::notify(state));
 }
 
-/// An error with its causes on one line.
+/// What there is to do about a connection that is none, in a line: each is another person's to mend.
+fn trouble(error: &LinkError, scheme: Option<&str>) -> &'static str {
+    match error {
+        LinkError::File { .. } | LinkError::Token | LinkError::Credentials(_) => {
+            return "this agent has nothing to show to the aggregator";
+        }
+        // What the aggregator says itself; what a broken connection looks like to gRPC has a cause.
+        LinkError::Refused(status) | LinkError::NotEnrolled(status) if status.source().is_none() => {
+            return match status.code() {
+                Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded => {
+                    "the aggregator cannot take this agent now"
+                }
+                _ => "the aggregator refuses this agent",
+            };
+        }
+        _ => {}
+    }
+    let said = whole(error);
+    if said.contains("InvalidContentType") {
+        "no TLS with the aggregator: what listens there does not speak it, is it http://?"
+    } else if ["certificate", "TLS", "fatal alert"].iter().any(|word| said.contains(word)) {
+        "no TLS with the aggregator"
+    } else if scheme == Some("http") && !["tcp connect error", "dns error"].iter().any(|word| said.contains(word)) {
+        "the aggregator cannot be reached in plain text: does it speak https?"
+    } else {
+        "the aggregator cannot be reached"
+    }
+}
+
+/// An error with its causes on one line, each once: some say their cause themselves.
 fn whole(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
         cause = error.source();
     }
     text
@@ -457,6 +492,24 @@ fn whole(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_told_from_no_connection_and_each_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer: inner")]
+        struct Outer(#[source] std::io::Error);
+        assert_eq!(whole(&Outer(std::io::Error::other("inner"))), "outer: inner");
+        let refused = |status: tonic::Status| trouble(&LinkError::Refused(status), Some("https"));
+        assert_eq!(
+            refused(tonic::Status::unauthenticated("a bearer token is needed")),
+            "the aggregator refuses this agent"
+        );
+        assert_eq!(refused(tonic::Status::unavailable("full")), "the aggregator cannot take this agent now");
+        let broken =
+            || LinkError::Refused(tonic::Status::from_error(Box::new(std::io::Error::other("connection reset"))));
+        assert_eq!(trouble(&broken(), Some("https")), "the aggregator cannot be reached");
+        assert!(trouble(&broken(), Some("http")).contains("does it speak https"));
+    }
 
     #[tokio::test]
     async fn a_full_aggregator_is_left_alone_for_as_long_as_it_says() {

@@ -116,11 +116,15 @@ struct Serve {
     #[arg(long, env = "FORESHADOW_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Listen here instead of listen.address
-    #[arg(long, env = "FORESHADOW_LISTEN", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "FORESHADOW_LISTEN", value_name = "ADDRESS:PORT", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Keep the data here instead of store.directory
     #[arg(long, env = "FORESHADOW_DIRECTORY", value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be ADDRESS:PORT, e.g. 127.0.0.1:7070; no names".to_owned())
 }
 
 /// Reads the arguments, does what they say, and gives the exit code.

@@ -94,7 +94,15 @@ impl Client {
             ExchangeError::Connect(error) => {
                 anyhow!("{} cannot be reached: does the aggregator run? ({error})", self.url)
             }
+            // What rustls says of bytes that are no TLS at all.
+            ExchangeError::Tls(problem) if problem.contains("corrupt message") => {
+                anyhow!("{}: what listens there does not speak TLS: is it http://? ({problem})", self.url)
+            }
             ExchangeError::Tls(problem) => anyhow!("{}: no TLS (is --ca right?): {problem}", self.url),
+            // An alert of TLS, or an end without a word.
+            ExchangeError::Broken(_) if self.url.scheme_str() == Some("http") => {
+                anyhow!("{}: what listens there does not speak HTTP: is it https://? ({error})", self.url)
+            }
             ExchangeError::Broken(_) => anyhow!("{}: {error}", self.url),
         })?;
         let (status, body) = (answer.status, answer.body);

@@ -65,7 +65,7 @@ pub enum ServeError {
          listen.insecure = true to let tokens travel in plain text"
     )]
     PlainText(SocketAddr),
-    #[error("listen.address: {address} cannot be listened on")]
+    #[error("listen.address: {address} cannot be listened on (--listen ADDRESS:PORT takes another)")]
     Bind { address: SocketAddr, source: std::io::Error },
     #[error("listen.address: UDP port {address} cannot be listened on: free it, or set listen.quic = false")]
     BindUdp { address: SocketAddr, source: std::io::Error },

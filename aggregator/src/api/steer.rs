@@ -84,7 +84,11 @@ pub async fn mode(
     }
     let source = state.timeline.group(&group).and_then(|snapshot| snapshot.source);
     if wanted.mode > Mode::Observe && state.act.fleet(source).is_none() {
-        let why = format!("{} can describe the group and not change it", source.unwrap_or("its agents' claim"));
+        let why = format!(
+            "{} can describe the group and not change it: put it under [inventory.aws], .command or .webhook \
+             (docs/fleets.md)",
+            source.unwrap_or("its agents' claim")
+        );
         return Err(Problem::new(StatusCode::CONFLICT, why).field("mode", "observe is all that is possible"));
     }
     audited(&state, &caller, "set_mode", &format!("{group} {}", wanted.mode), reason).await?;

@@ -305,7 +305,10 @@ fn path(value: &toml_edit::Value) -> Result<PathBuf, String> {
 fn listen(reader: &mut Reader, root: &mut Section<'_>) -> (Listen, usize) {
     let mut read = Listen::default();
     let mut section = root.section(reader, "listen");
-    section.set(reader, "address", &mut read.address, want::parsed);
+    section.set(reader, "address", &mut read.address, |value| {
+        let text = want::text(value)?;
+        text.parse().map_err(|_| format!("{text:?} must be ADDRESS:PORT, e.g. 127.0.0.1:7070; no names"))
+    });
     read.certificate = section.get(reader, "certificate", path);
     read.key = section.get(reader, "key", path);
     section.set(reader, "insecure", &mut read.insecure, want::boolean);

@@ -19,6 +19,11 @@ impl Beside {
     /// Opens what is there.
     pub async fn open(directory: &Path) -> Result<Self, StoreError> {
         let file = directory.join(FILE);
+        if !file.exists() {
+            let problem =
+                "no store there: --directory says where the aggregator keeps its data (store.directory)".to_owned();
+            return Err(StoreError::Open { path: file.display().to_string(), problem });
+        }
         let options = SqliteConnectOptions::new().filename(&file).read_only(true);
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
         let pool =

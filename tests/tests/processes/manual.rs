@@ -142,6 +142,8 @@ async fn exit_codes_are_what_the_pages_say() -> anyhow::Result<()> {
         (vec!["tokens", "join", "--name", "n", "--uses", "0"], 64),
         (vec!["backtest", "--history", "/nowhere.csv", "--targets", "200"], 64),
         (vec!["backtest", "--history", "/nowhere.csv"], 1),
+        (vec!["serve", "--listen", "localhost:7071"], 64),
+        (vec!["store", "check", "--directory", "/nope"], 1),
     ] {
         let output = foreshadow(&arguments).await?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

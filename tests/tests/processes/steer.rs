@@ -93,7 +93,7 @@ async fn a_mode_is_given_only_where_something_can_act_and_the_file_allows_it() -
     assert_eq!(standing(url).await?["mode"], "observe");
     for (mode, part) in [
         ("full", "the configuration file allows scale-out at most"),
-        ("scale-out", "can describe the group and not change it"),
+        ("scale-out", "can describe the group and not change it: put it under [inventory.aws]"),
         ("fast", "[possible values: observe, scale-out, full]"),
     ] {
         let refused = foreshadow(url, &["mode", "web", mode, "--reason", "ready"]).await?;
