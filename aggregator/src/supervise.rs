@@ -207,6 +207,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         sessions: sessions.clone(),
         revised: revised.clone(),
         clock: clock.clone(),
+        refused: reload::Refused::default(),
     };
     let running = Arc::new(AtomicBool::new(false));
     let state = ApiState {
@@ -237,6 +238,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         clock: clock.clone(),
         metrics,
         running: running.clone(),
+        refused: reload.refused.clone(),
         shutdown: shutdown.clone(),
     };
     let mut parts = JoinSet::new();

@@ -67,6 +67,7 @@ pub async fn readyz(State(state): State<ApiState>) -> Response {
     }
     reasons.extend(health.refusing.as_ref().map(|why| format!("the store refuses samples: {why}")));
     let mut warnings = state.timeline.problems();
+    warnings.extend(state.refused.warning());
     let now = state.clock.wall_seconds();
     for report in state.board.reports().iter().filter(|report| !report.summary.simulated) {
         let made = report.plan.as_deref().and_then(|plan| plan.get("made_at")?.as_i64());
