@@ -372,11 +372,12 @@ fn table(events: &[Value]) -> String {
             whom(event).to_owned(),
             field(event, "name").to_owned(),
             repeats(event),
-            field(event, "entered_by").to_owned(),
-            field(event, "reason").to_owned(),
+            format!("{} ({})", field(event, "reason"), field(event, "entered_by")),
         ]
     });
-    crate::table::table(["id", "next", "lasts", "factor", "measured", "group", "event", "repeats", "by", "why"], rows)
+    let heads = ["id", "next", "lasts", "factor", "measured", "group", "event", "repeats", "why, by whom"];
+    // What is the same everywhere says nothing, and a screen is not wide.
+    crate::table::but(heads, rows.collect(), &[("measured", "-"), ("repeats", "once")])
 }
 
 /// One event in words.
@@ -432,5 +433,10 @@ mod tests {
         assert_eq!(sentence(&weekly), "event 12 \"show\" for (every group): deleted");
         assert_eq!(sentence(&once), "event 7 \"Black Friday\" for web: x3, next at 2026-11-26T23:00:00Z for 1d, once");
         assert!(table(&[]).contains("events add"));
+        assert_eq!(
+            table(&[once]),
+            "id  next                  lasts  factor        group  event         why, by whom\n\
+             7   2026-11-26T23:00:00Z  1d     x3 after 30m  web    Black Friday  yearly (ops)\n"
+        );
     }
 }
