@@ -37,16 +37,14 @@ enum Command {
     Demo(demo::Arguments),
     /// Check a configuration file and end: 0 when it is right, 64 when not
     CheckConfig {
-        file: PathBuf,
+        #[command(flatten)]
+        file: ConfigFile,
         /// Do not look at the files that it names: it is for another host
         #[arg(long)]
         without_files: bool,
     },
     /// Print the configuration as it is understood, defaults included
-    PrintConfig {
-        #[arg(long, env = "FORESHADOW_CONFIG", value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
+    PrintConfig(ConfigFile),
     /// Make a token: prints it once, and the entry for the token file
     Token {
         /// Whose it is
@@ -110,6 +108,23 @@ enum Command {
     },
 }
 
+/// A configuration file, named either way.
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration file
+    file: Option<PathBuf>,
+    /// The same
+    #[arg(long, env = "FORESHADOW_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// What is typed after the command stands above the environment.
+    fn path(&self) -> Option<&Path> {
+        self.file.as_deref().or(self.config.as_deref())
+    }
+}
+
 #[derive(Debug, clap::Args)]
 struct Serve {
     /// Configuration file; without one the defaults hold
@@ -144,8 +159,14 @@ pub fn main() -> ExitCode {
             self::serve(serve)
         }
         Command::Demo(demo) => demo::main(&demo),
-        Command::CheckConfig { file, without_files } => check_config(&file, !without_files),
-        Command::PrintConfig { config } => match load(config.as_deref()) {
+        Command::CheckConfig { file, without_files } => match file.path() {
+            Some(file) => check_config(file, !without_files),
+            None => {
+                eprintln!("foreshadow: which file? foreshadow check-config FILE");
+                ExitCode::from(USAGE)
+            }
+        },
+        Command::PrintConfig(file) => match load(file.path()) {
             Ok(config) => {
                 println!("{:#}", serde_json::json!(config));
                 ExitCode::SUCCESS

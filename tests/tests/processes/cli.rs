@@ -194,7 +194,15 @@ async fn help_version_and_print_config_answer() -> anyhow::Result<()> {
         assert_eq!(run(name, &["--no-such-flag"]).await?.status.code(), Some(64));
     }
     let file = write(directory.path(), "f.toml", "[identity]\ntokens = \"/etc/foreshadow/tokens.toml\"\n")?;
+    assert_eq!(run("foreshadow", &["check-config"]).await?.status.code(), Some(64), "which one?");
+    for arguments in
+        [&["check-config", "--without-files", &file][..], &["check-config", "--without-files", "--config", &file]]
+    {
+        assert!(run("foreshadow", arguments).await?.status.success(), "{arguments:?}");
+    }
+    let bare = run("foreshadow", &["print-config", &file]).await?;
     let output = run("foreshadow", &["print-config", "--config", &file]).await?;
+    assert_eq!(bare.stdout, output.stdout);
     let printed: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     assert_eq!(printed["listen"]["address"], "127.0.0.1:7070");
     assert_eq!(printed["store"]["raw_retention_hours"], 48);
