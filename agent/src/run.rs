@@ -153,13 +153,19 @@ async fn run(options: Options) -> ExitCode {
     let deadline = if enrols { ENROL_DEADLINE } else { IDENTITY_DEADLINE };
     let mut instance_id = match &options.instance_id {
         Some(id) => id.clone(),
-        None => match tokio::time::timeout(deadline, metadata.recv()).await {
-            Ok(Some(cloud)) => {
-                take_metadata(&mut facts, &cloud);
-                cloud.instance_id
+        None => {
+            tracing::info!(
+                "asking the metadata service for this instance's id, up to {} s; instance_id skips it",
+                deadline.as_secs()
+            );
+            match tokio::time::timeout(deadline, metadata.recv()).await {
+                Ok(Some(cloud)) => {
+                    take_metadata(&mut facts, &cloud);
+                    cloud.instance_id
+                }
+                _ => identity::host_id(),
             }
-            _ => identity::host_id(),
-        },
+        }
     };
     tracing::info!(instance_id, aggregator = %options.endpoint.uri, probe = %options.probe, "agent starts");
     let (mut endpoint, mut renewal) = match proven(&options, &instance_id) {
