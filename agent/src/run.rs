@@ -470,11 +470,13 @@ fn trouble(error: &LinkError, scheme: Option<&str>) -> &'static str {
         _ => {}
     }
     let said = whole(error);
+    // Nobody took the connection: then nothing is known of what is spoken there.
+    let never = ["tcp connect error", "dns error", "timed out", "elapsed"];
     if said.contains("InvalidContentType") {
         "no TLS with the aggregator: what listens there does not speak it, is it http://?"
     } else if ["certificate", "TLS", "fatal alert"].iter().any(|word| said.contains(word)) {
         "no TLS with the aggregator"
-    } else if scheme == Some("http") && !["tcp connect error", "dns error"].iter().any(|word| said.contains(word)) {
+    } else if scheme == Some("http") && !never.iter().any(|word| said.contains(word)) {
         "the aggregator cannot be reached in plain text: does it speak https?"
     } else {
         "the aggregator cannot be reached"

@@ -108,7 +108,7 @@ enum Command {
     },
 }
 
-/// A configuration file, named either way.
+// A configuration file, named either way. No comment for readers of help: each command has its own.
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
     /// The configuration file

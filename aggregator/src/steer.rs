@@ -125,7 +125,7 @@ enum ShadowAction {
     Take(Take),
 }
 
-/// An answer without anything to choose.
+// An answer without anything to choose.
 #[derive(Debug, clap::Args)]
 pub struct Ask {
     /// The answer itself, as JSON
