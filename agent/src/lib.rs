@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod identity;
 pub mod options;
+pub mod output;
 pub mod probe;
 pub mod reader;
 pub mod run;

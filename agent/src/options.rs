@@ -11,7 +11,8 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use foreshadow_proto::convert::Id;
 use http::Uri;
 
-use crate::identity::Evidence;
+use crate::identity::{Credentials, Evidence};
+use crate::output;
 use crate::probe::Probe;
 use crate::reader::{Fault, Reader, Section, want};
 use crate::run;
@@ -164,7 +165,7 @@ pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone
     if let Some(Command::CheckConfig { file }) = &arguments.command {
         return match read_file(file).and_then(|read| options(&Arguments::parse_from(["foreshadow-agent"]), read)) {
             Ok(_) => {
-                println!("{}: right", file.display());
+                output::print(format_args!("{}: right\n", file.display()));
                 ExitCode::SUCCESS
             }
             Err(faults) => usage(&faults),
@@ -174,7 +175,7 @@ pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone
         return run::once();
     }
     let file = arguments.config.as_deref().map_or_else(|| Ok(FileOptions::default()), read_file);
-    match file.and_then(|file| options(&arguments, file)) {
+    match file.and_then(|file| options(&arguments, file)).and_then(with_join_token) {
         Ok(options) => run::block_on(options),
         Err(faults) => usage(&faults),
     }
@@ -182,7 +183,7 @@ pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone
 
 fn usage(faults: &[Fault]) -> ExitCode {
     for fault in faults {
-        eprintln!("{fault}");
+        output::print_error(format_args!("{fault}\n"));
     }
     ExitCode::from(USAGE)
 }
@@ -360,6 +361,21 @@ fn options(arguments: &Arguments, file: FileOptions) -> Result<Options, Vec<Faul
     }
 }
 
+/// Without a certificate there is nothing to begin with but the join token: a file that is missing would be asked for for ever. Who has
+/// one may have thrown the token away. `check-config` does not look: the file may be for the service's own user.
+fn with_join_token(options: Options) -> Result<Options, Vec<Fault>> {
+    let Some((directory, Evidence::JoinToken(path))) = &options.identity else { return Ok(options) };
+    let problem = match std::fs::read_to_string(path) {
+        _ if Credentials::had_certificate(directory) => return Ok(options),
+        Ok(token) if token.trim().is_empty() => "holds no token".to_owned(),
+        Ok(_) => return Ok(options),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    let problem = format!("{} {problem}; the first certificate needs it (foreshadow tokens join)", path.display());
+    let (file, key) = ("foreshadow-agent".to_owned(), "--join-token-file".to_owned());
+    Err(vec![Fault { file, line: 0, key, problem }])
+}
+
 /// What systemd gives a service with `StateDirectory=` (`systemd.exec(5)`); several are separated by colons.
 fn state_directory(name: &str) -> Option<PathBuf> {
     let given = std::env::var_os("STATE_DIRECTORY")?;
@@ -409,6 +425,28 @@ mod tests {
         assert!(of("https://10.0.0.1:7070", "udp").expect_err("refused")[0].contains("tcp, quic or auto"));
         assert!(of("http://127.0.0.1:7070", "auto").expect_err("refused")[0].contains("must be https"));
         assert!(from(&["--batch", "61"]).expect_err("refused")[0].contains("--batch: 61 is not in 1 to 60"));
+    }
+
+    #[test]
+    fn a_join_token_that_is_not_there_is_found_out_at_the_start() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        let tls = ["--aggregator", "https://10.0.0.1:7070", "--identity", &path("identity"), "--join-token-file"];
+        let begun = |name: &str| {
+            let options = from(&[&tls[..], &[path(name).as_str()]].concat()).expect("right");
+            with_join_token(options).map(drop).map_err(|faults| faults[0].to_string())
+        };
+        std::fs::write(path("empty"), "\n").expect("written");
+        std::fs::write(path("token"), "fj_1_2\n").expect("written");
+        for (name, told) in [("none", "cannot be read"), ("empty", "holds no token")] {
+            let said = begun(name).expect_err("refused");
+            assert!(said.contains("--join-token-file") && said.contains(told), "{said}");
+        }
+        assert_eq!(begun("token"), Ok(()));
+        // With a certificate the key is enough.
+        std::fs::create_dir(path("identity")).expect("made");
+        std::fs::write(path("identity/certificate.json"), "{}").expect("written");
+        assert_eq!(begun("none"), Ok(()));
     }
 
     #[test]

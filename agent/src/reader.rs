@@ -3,6 +3,7 @@
 //! Ours because serde stops at the first error: a tired operator would fix five typos in five
 //! restarts. The document is parsed by `toml_edit`, which keeps the positions.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -103,6 +104,21 @@ impl<'t> Section<'t> {
             .and_then(|table| table.get_key_value(key))
             .and_then(|(key, item)| key.span().or_else(|| item.span()))
             .map_or(self.line, |span| reader.line(span))
+    }
+
+    /// The line of every key of this section and below, by its dotted path: for what is found wrong only when it is acted on.
+    pub fn lines(&self, reader: &Reader) -> BTreeMap<String, usize> {
+        let mut lines = BTreeMap::new();
+        let Some(table) = self.table else { return lines };
+        for (name, item) in table.iter() {
+            let (line, path) = (self.line_of(reader, name), self.path_of(name));
+            if let Some(table) = item.as_table_like() {
+                let below = Section { path: path.clone(), table: Some(table), known: Vec::new(), line };
+                lines.append(&mut below.lines(reader));
+            }
+            lines.insert(path, line);
+        }
+        lines
     }
 
     /// Dotted path of a key in this section.
@@ -327,6 +343,16 @@ mod tests {
                 "a.toml:6: store.name: must be a string, is integer",
             ]
         );
+    }
+
+    #[test]
+    fn every_key_has_its_line() {
+        let reader = Reader::new("a.toml", "top = 1\n\n[listen]\naddress = \"x\"\n[a.b]\nc = { d = 1 }\n");
+        let document = Document::parse(reader.text.clone()).expect("it parses");
+        let lines = Section::root(&document).lines(&reader);
+        for (key, line) in [("top", 1), ("listen", 3), ("listen.address", 4), ("a.b.c", 6), ("a.b.c.d", 6)] {
+            assert_eq!(lines.get(key), Some(&line), "{key} in {lines:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The agent's one loop, on one thread: sample, probe, speak, and drain when told to stop.
 
+use std::error::Error as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,12 @@ use foreshadow_proto::v1;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
+use tonic::Code;
 
 use crate::clock::{Clock, HostClock, random};
 use crate::identity::{self, Credentials, CredentialsError, Metadata};
 use crate::options::Options;
+use crate::output;
 use crate::probe::Probe;
 use crate::sample::{Reading, Sampler, host_sampler, rates};
 use crate::spool::{CAPACITY, Spool};
@@ -70,7 +73,7 @@ pub fn once() -> ExitCode {
         "memory_total_bytes": sample.memory_total_bytes,
         "network": network,
     });
-    println!("{shown:#}");
+    output::print(format_args!("{shown:#}\n"));
     ExitCode::SUCCESS
 }
 
@@ -150,13 +153,19 @@ async fn run(options: Options) -> ExitCode {
     let deadline = if enrols { ENROL_DEADLINE } else { IDENTITY_DEADLINE };
     let mut instance_id = match &options.instance_id {
         Some(id) => id.clone(),
-        None => match tokio::time::timeout(deadline, metadata.recv()).await {
-            Ok(Some(cloud)) => {
-                take_metadata(&mut facts, &cloud);
-                cloud.instance_id
+        None => {
+            tracing::info!(
+                "asking the metadata service for this instance's id, up to {} s; instance_id skips it",
+                deadline.as_secs()
+            );
+            match tokio::time::timeout(deadline, metadata.recv()).await {
+                Ok(Some(cloud)) => {
+                    take_metadata(&mut facts, &cloud);
+                    cloud.instance_id
+                }
+                _ => identity::host_id(),
             }
-            _ => identity::host_id(),
-        },
+        }
     };
     tracing::info!(instance_id, aggregator = %options.endpoint.uri, probe = %options.probe, "agent starts");
     let (mut endpoint, mut renewal) = match proven(&options, &instance_id) {
@@ -217,7 +226,8 @@ async fn run(options: Options) -> ExitCode {
                 Err(error) => {
                     let wait = back_off.next_after(error.pushback());
                     let again = wait.as_millis();
-                    tracing::warn!(error = %whole(&error), again_in_ms = again, "the aggregator cannot be reached");
+                    let (error, what) = (whole(&error), trouble(&error, options.endpoint.uri.scheme_str()));
+                    tracing::warn!(error, again_in_ms = again, "{what}");
                     connecting = Box::pin(connect(endpoint.clone(), wait));
                     continue;
                 }
@@ -442,12 +452,46 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
     drop(sd_notify::notify(state));
 }
 
-/// An error with its causes on one line.
+/// What there is to do about a connection that is none, in a line: each is another person's to mend.
+fn trouble(error: &LinkError, scheme: Option<&str>) -> &'static str {
+    match error {
+        LinkError::File { .. } | LinkError::Token | LinkError::Credentials(_) => {
+            return "this agent has nothing to show to the aggregator";
+        }
+        // What the aggregator says itself; what a broken connection looks like to gRPC has a cause.
+        LinkError::Refused(status) | LinkError::NotEnrolled(status) if status.source().is_none() => {
+            return match status.code() {
+                Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded => {
+                    "the aggregator cannot take this agent now"
+                }
+                _ => "the aggregator refuses this agent",
+            };
+        }
+        _ => {}
+    }
+    let said = whole(error);
+    // Nobody took the connection: then nothing is known of what is spoken there.
+    let never = ["tcp connect error", "dns error", "timed out", "elapsed"];
+    if said.contains("InvalidContentType") {
+        "no TLS with the aggregator: what listens there does not speak it, is it http://?"
+    } else if ["certificate", "TLS", "fatal alert"].iter().any(|word| said.contains(word)) {
+        "no TLS with the aggregator"
+    } else if scheme == Some("http") && !never.iter().any(|word| said.contains(word)) {
+        "the aggregator cannot be reached in plain text: does it speak https?"
+    } else {
+        "the aggregator cannot be reached"
+    }
+}
+
+/// An error with its causes on one line, each once: some say their cause themselves.
 fn whole(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
         cause = error.source();
     }
     text
@@ -456,6 +500,24 @@ fn whole(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_told_from_no_connection_and_each_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer: inner")]
+        struct Outer(#[source] std::io::Error);
+        assert_eq!(whole(&Outer(std::io::Error::other("inner"))), "outer: inner");
+        let refused = |status: tonic::Status| trouble(&LinkError::Refused(status), Some("https"));
+        assert_eq!(
+            refused(tonic::Status::unauthenticated("a bearer token is needed")),
+            "the aggregator refuses this agent"
+        );
+        assert_eq!(refused(tonic::Status::unavailable("full")), "the aggregator cannot take this agent now");
+        let broken =
+            || LinkError::Refused(tonic::Status::from_error(Box::new(std::io::Error::other("connection reset"))));
+        assert_eq!(trouble(&broken(), Some("https")), "the aggregator cannot be reached");
+        assert!(trouble(&broken(), Some("http")).contains("does it speak https"));
+    }
 
     #[tokio::test]
     async fn a_full_aggregator_is_left_alone_for_as_long_as_it_says() {

@@ -36,12 +36,15 @@ enum Command {
     /// Show the whole product on this machine: a live agent, and a simulated group beside it
     Demo(demo::Arguments),
     /// Check a configuration file and end: 0 when it is right, 64 when not
-    CheckConfig { file: PathBuf },
-    /// Print the configuration as it is understood, defaults included
-    PrintConfig {
-        #[arg(long, env = "FORESHADOW_CONFIG", value_name = "FILE")]
-        config: Option<PathBuf>,
+    CheckConfig {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Do not look at the files that it names: it is for another host
+        #[arg(long)]
+        without_files: bool,
     },
+    /// Print the configuration as it is understood, defaults included
+    PrintConfig(ConfigFile),
     /// Make a token: prints it once, and the entry for the token file
     Token {
         /// Whose it is
@@ -57,8 +60,10 @@ enum Command {
     Certificates(Box<identity::CertificatesArguments>),
     /// Print the certificate of the authority that signs agents' certificates
     Authority(identity::AuthorityArguments),
-    /// Check the audit log
+    /// List who changed what, when and why, or check that the audit log is whole
     Audit(identity::AuditArguments),
+    /// List every group in a line: who serves, what is needed, what holds it
+    Groups(steer::Ask),
     /// Say in words what a group's plan is, and why
     Explain(explain::ExplainArguments),
     /// Plan again from the record of a decision: another plan is an error
@@ -103,17 +108,38 @@ enum Command {
     },
 }
 
+// A configuration file, named either way. No comment for readers of help: each command has its own.
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration file
+    file: Option<PathBuf>,
+    /// The same
+    #[arg(long, env = "FORESHADOW_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// What is typed after the command stands above the environment.
+    fn path(&self) -> Option<&Path> {
+        self.file.as_deref().or(self.config.as_deref())
+    }
+}
+
 #[derive(Debug, clap::Args)]
 struct Serve {
     /// Configuration file; without one the defaults hold
     #[arg(long, env = "FORESHADOW_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Listen here instead of listen.address
-    #[arg(long, env = "FORESHADOW_LISTEN", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "FORESHADOW_LISTEN", value_name = "ADDRESS:PORT", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Keep the data here instead of store.directory
     #[arg(long, env = "FORESHADOW_DIRECTORY", value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be ADDRESS:PORT, e.g. 127.0.0.1:7070; no names".to_owned())
 }
 
 /// Reads the arguments, does what they say, and gives the exit code.
@@ -133,15 +159,14 @@ pub fn main() -> ExitCode {
             self::serve(serve)
         }
         Command::Demo(demo) => demo::main(&demo),
-        Command::CheckConfig { file } => match load(Some(&file)).map(|config| supervise::models(&config.forecast)) {
-            Ok(Ok(_)) => {
-                println!("{}: right", file.display());
-                ExitCode::SUCCESS
+        Command::CheckConfig { file, without_files } => match file.path() {
+            Some(file) => check_config(file, !without_files),
+            None => {
+                eprintln!("foreshadow: which file? foreshadow check-config FILE");
+                ExitCode::from(USAGE)
             }
-            Ok(Err(faults)) => usage(&faults),
-            Err(code) => code,
         },
-        Command::PrintConfig { config } => match load(config.as_deref()) {
+        Command::PrintConfig(file) => match load(file.path()) {
             Ok(config) => {
                 println!("{:#}", serde_json::json!(config));
                 ExitCode::SUCCESS
@@ -159,6 +184,7 @@ pub fn main() -> ExitCode {
         Command::Certificates(arguments) => asked(identity::certificates(&arguments)),
         Command::Authority(arguments) => asked(identity::authority(&arguments)),
         Command::Audit(arguments) => asked(identity::audit(&arguments)),
+        Command::Groups(ask) => asked(steer::groups(&ask)),
         Command::Explain(arguments) => asked(explain::run(&arguments)),
         Command::Replay(arguments) => match decision::command::run(&arguments) {
             Ok(()) => ExitCode::SUCCESS,
@@ -228,6 +254,27 @@ fn written(done: anyhow::Result<()>) -> ExitCode {
     done.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
 
+fn check_config(file: &Path, files: bool) -> ExitCode {
+    let config = match load(Some(file)) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    match runtime.block_on(Box::pin(supervise::check(&config, files))) {
+        Ok(elsewhere) => {
+            for path in elsewhere {
+                eprintln!("{}: not looked at: systemd gives it to the service alone, while it runs", path.display());
+            }
+            println!("{}: right", file.display());
+            ExitCode::SUCCESS
+        }
+        Err(faults) => usage(&faults),
+    }
+}
+
 fn load(path: Option<&Path>) -> Result<Config, ExitCode> {
     path.map_or_else(|| Ok(Config::default()), Config::load).map_err(|faults| usage(&faults))
 }
@@ -239,8 +286,13 @@ fn usage(faults: &[Fault]) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
+/// An argument that is wrong beside the others, or by more than its form.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongArgument(pub String);
+
 /// An error with its causes, on one line.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("foreshadow: {error:#}");
-    ExitCode::FAILURE
+    if error.is::<WrongArgument>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{anyhow, bail};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
@@ -21,14 +21,36 @@ const LONGEST: usize = 64 * 1_024 * 1_024;
 #[derive(Debug, clap::Args)]
 pub struct Client {
     /// Where the aggregator listens
-    #[arg(long, env = "FORESHADOW_URL", value_name = "URL", default_value = "http://127.0.0.1:7070")]
+    #[arg(long, env = "FORESHADOW_URL", value_name = "URL", default_value = "http://127.0.0.1:7070", value_parser = server)]
     url: Uri,
     /// File with the bearer token
-    #[arg(long, env = "FORESHADOW_TOKEN_FILE", value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[arg(long, env = "FORESHADOW_TOKEN_FILE", value_name = "FILE", value_parser = bearer)]
+    token_file: Option<HeaderValue>,
     /// PEM file of the authority that signed the aggregator's certificate
-    #[arg(long, env = "FORESHADOW_CA", value_name = "FILE")]
+    #[arg(long, env = "FORESHADOW_CA", value_name = "FILE", value_parser = readable)]
     ca: Option<PathBuf>,
+}
+
+fn server(text: &str) -> Result<Uri, String> {
+    let url = text.parse::<Uri>().map_err(|error| error.to_string());
+    let right = url.ok().filter(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some());
+    right.ok_or_else(|| ExchangeError::Url.to_string())
+}
+
+/// What a token file gives a request: read once, before anything is asked.
+fn bearer(file: &str) -> Result<HeaderValue, String> {
+    let token = std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?;
+    if token.trim().is_empty() {
+        return Err("holds no token".to_owned());
+    }
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
+        .map_err(|_| "holds characters that no token has".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn readable(file: &str) -> Result<PathBuf, String> {
+    std::fs::File::open(file).map_err(|error| format!("cannot be read: {error}")).map(|_| PathBuf::from(file))
 }
 
 impl Client {
@@ -63,12 +85,8 @@ impl Client {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let mut request = request.body(Full::from(body.map(Value::to_string).unwrap_or_default()))?;
-        if let Some(file) = &self.token_file {
-            let token = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
-                .map_err(|_| anyhow!("{}: holds characters that no token has", file.display()))?;
-            value.set_sensitive(true);
-            request.headers_mut().insert(header::AUTHORIZATION, value);
+        if let Some(token) = &self.token_file {
+            request.headers_mut().insert(header::AUTHORIZATION, token.clone());
         }
         let tls = || trust(self.ca.as_deref()).map(Arc::new).map_err(|error| format!("{error:#}"));
         let answer = exchange(&self.url, request, tls, LONGEST).await.map_err(|error| match error {
@@ -76,7 +94,15 @@ impl Client {
             ExchangeError::Connect(error) => {
                 anyhow!("{} cannot be reached: does the aggregator run? ({error})", self.url)
             }
+            // What rustls says of bytes that are no TLS at all.
+            ExchangeError::Tls(problem) if problem.contains("corrupt message") => {
+                anyhow!("{}: what listens there does not speak TLS: is it http://? ({problem})", self.url)
+            }
             ExchangeError::Tls(problem) => anyhow!("{}: no TLS (is --ca right?): {problem}", self.url),
+            // An alert of TLS, or an end without a word.
+            ExchangeError::Broken(_) if self.url.scheme_str() == Some("http") => {
+                anyhow!("{}: what listens there does not speak HTTP: is it https://? ({error})", self.url)
+            }
             ExchangeError::Broken(_) => anyhow!("{}: {error}", self.url),
         })?;
         let (status, body) = (answer.status, answer.body);
@@ -109,6 +135,14 @@ pub fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_named_with_its_scheme() {
+        assert!(server("http://127.0.0.1:7070").is_ok() && server("https://foreshadow.example").is_ok());
+        for wrong in ["127.0.0.1:7070", "foreshadow.example", "ftp://x", "http://", "/relative", ""] {
+            assert_eq!(server(wrong), Err("must be http://HOST:PORT or https://HOST:PORT".to_owned()), "{wrong}");
+        }
+    }
 
     #[test]
     fn names_are_escaped_for_a_path() {

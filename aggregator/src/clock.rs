@@ -70,6 +70,14 @@ pub fn read_time(text: &str, now: i64) -> Result<i64, String> {
     text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_second).map_err(|_| unknown())
 }
 
+/// A time of the command line, for the aggregator to read by its own clock; wrong ones are found out before anything is asked.
+///
+/// # Errors
+/// As of [`read_time`].
+pub fn time_argument(text: &str) -> Result<String, String> {
+    read_time(text, SystemClock.wall_seconds()).map(|_| text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 
 use crate::client::{Client, escaped};
+use crate::clock::time_argument;
 
 /// Say why a group is what it is, and why it is not changed.
 #[derive(Debug, clap::Args)]
@@ -14,7 +15,7 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "N")]
     generation: Option<u64>,
     /// The plan that held then: RFC 3339, seconds since 1970 or like -6h
-    #[arg(long, value_name = "TIME", conflicts_with = "generation", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", conflicts_with = "generation", allow_hyphen_values = true, value_parser = time_argument)]
     at: Option<String>,
     /// The plan itself, as JSON
     #[arg(long)]
@@ -42,6 +43,7 @@ pub async fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
         println!("{:#}", client.get(&format!("/decisions/{generation}?group={group}")).await?);
         return Ok(());
     }
+    let mut first = String::new();
     let plan = match (arguments.generation, &arguments.at) {
         (Some(generation), _) => client.get(&format!("/plans/{generation}?group={group}")).await?,
         (None, Some(at)) => {
@@ -50,6 +52,8 @@ pub async fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
         }
         (None, None) => {
             let detail = client.get(&format!("/groups/{group}")).await?;
+            // The latest plan may be older than the pause.
+            first = pauses(&detail["standing"], &arguments.group);
             detail.get("plan").filter(|plan| plan.is_object()).cloned().context("no plan was made yet")?
         }
     };
@@ -57,7 +61,7 @@ pub async fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
         println!("{plan:#}");
         return Ok(());
     }
-    print!("{}", words(&plan));
+    print!("{first}{}", words(&plan));
     if (arguments.at.is_some() || arguments.generation.is_some())
         && let Some(generation) = plan.get("generation").and_then(Value::as_u64)
     {
@@ -114,6 +118,58 @@ fn beneath(record: &Value) -> String {
     }
     said.push(String::new());
     said.join("\n")
+}
+
+/// A line for each pause that stands.
+fn pauses(standing: &Value, group: &str) -> String {
+    let line = |said: &Value, whom: &str, command: String| {
+        let text = |key: &str| said.get(key).and_then(Value::as_str).unwrap_or("?");
+        let at = said.get("at").and_then(Value::as_i64).and_then(|at| jiff::Timestamp::from_second(at).ok());
+        let at = at.map_or_else(|| "?".to_owned(), |at| at.to_string());
+        let stands = said.get("paused") == Some(&Value::Bool(true));
+        stands.then(|| format!("PAUSED: {whom}, since {at} by {}: {} ({command})\n", text("by"), text("reason")))
+    };
+    let everything = line(&standing["everywhere"], "everything", "foreshadow resume".to_owned());
+    let own = line(&standing["group"], group, format!("foreshadow resume {group}"));
+    everything.into_iter().chain(own).collect()
+}
+
+/// What was not done, with the steps that were taken in the same direction and what stood in the way.
+fn not_taken(left: &Value, plan: &Value) -> String {
+    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let direction = left.get("direction").and_then(Value::as_str).unwrap_or("?");
+    let (what, verb, steps) = match direction {
+        "scale_out" => ("launched", "wanted", &["launch", "reattach"][..]),
+        "shadow" => ("done to shadows", "there", &["terminate", "extend", "release", "adopt"][..]),
+        _ => ("taken away", "possible", &["detach"][..]),
+    };
+    let taken = list(plan, "steps").iter().any(|step| steps.iter().any(|name| step["step"] == *name));
+    let mut reason = left.get("reason").and_then(Value::as_str).unwrap_or("?").to_owned();
+    let count = left.get("instances").and_then(Value::as_u64).unwrap_or_default();
+    if direction == "scale_out" && count > 0 {
+        let held = list(left, "holds");
+        let warming = held.iter().find(|hold| hold["hold"] == "Warming").and_then(|hold| hold["instances"].as_u64());
+        if let Some(warming) = warming.filter(|warming| *warming >= count) {
+            let are = if warming == 1 { "is" } else { "are" };
+            return match taken {
+                true => format!("{count} more not launched: {warming} {are} warming up"),
+                false => format!("nothing launched: {count} wanted, {warming} {are} warming up"),
+            };
+        }
+        // Why it was wanted stands at the step; here it is what stood in the way.
+        let (all, in_words) = (list(plan, "holds"), list(plan, "holds_in_words"));
+        let stood = all.iter().zip(&in_words).filter(|(hold, _)| held.contains(hold)).filter_map(|(_, it)| it.as_str());
+        let stood: Vec<&str> = stood.collect();
+        if !stood.is_empty() {
+            reason = stood.join("; ");
+        }
+    }
+    match (count, taken, direction) {
+        (0, ..) => format!("nothing {what}: {reason}"),
+        (count, true, "shadow") => format!("{count} more shadows left as they are: {reason}"),
+        (count, true, _) => format!("{count} more not {what}: {reason}"),
+        (count, false, _) => format!("nothing {what} ({count} {verb}): {reason}"),
+    }
 }
 
 /// The plan in words.
@@ -182,17 +238,7 @@ fn words(plan: &Value) -> String {
         }
         said.extend(refusals.iter().filter_map(|why| Some(format!("    the checker refuses: {}", why.as_str()?))));
     }
-    for left in list(plan, "not_taken") {
-        let (what, verb) = match left.get("direction").and_then(Value::as_str) {
-            Some("scale_out") => ("launched", "wanted"),
-            Some("shadow") => ("done to shadows", "there"),
-            _ => ("taken away", "possible"),
-        };
-        let reason = left.get("reason").and_then(Value::as_str).unwrap_or("?");
-        let count = number(&left, "instances").unwrap_or_default();
-        let how_many = if count > 0 { format!(" ({count} {verb})") } else { String::new() };
-        said.push(format!("nothing {what}{how_many}: {reason}"));
-    }
+    said.extend(list(plan, "not_taken").iter().map(|left| not_taken(left, plan)));
     let (names, in_words) = (list(plan, "holds"), list(plan, "holds_in_words"));
     if !names.is_empty() {
         said.push("holds".to_owned());
@@ -233,6 +279,37 @@ mod tests {
         ] {
             assert!(said.lines().any(|said| said == line), "{line}\nin\n{said}");
         }
+    }
+
+    #[test]
+    fn what_was_not_launched_is_told_beside_what_was() {
+        let at_most = serde_json::json!({"hold": "AtMaximum", "maximum": 9, "wanted": 10});
+        let warming = serde_json::json!({"hold": "Warming", "instances": 1});
+        let left = |instances: u32, holds: &[&Value]| serde_json::json!({"direction": "scale_out", "instances": instances, "reason": "cpu needs 15", "holds": holds});
+        let plan = |steps: Value| serde_json::json!({"steps": steps, "holds": [warming, at_most], "holds_in_words": ["1 warms up", "9 are allowed"]});
+        let launches = plan(serde_json::json!([{"step": "launch", "count": 4}]));
+        let none = plan(serde_json::json!([]));
+        for (left, plan, said) in [
+            (left(1, &[&at_most]), &launches, "1 more not launched: 9 are allowed"),
+            (left(2, &[&at_most, &warming]), &none, "nothing launched (2 wanted): 1 warms up; 9 are allowed"),
+            (left(1, &[&warming]), &launches, "1 more not launched: 1 is warming up"),
+            (left(1, &[&warming]), &none, "nothing launched: 1 wanted, 1 is warming up"),
+            (left(0, &[]), &none, "nothing launched: cpu needs 15"),
+        ] {
+            assert_eq!(not_taken(&left, plan), said);
+        }
+    }
+
+    #[test]
+    fn a_pause_that_stands_comes_first() {
+        let said =
+            |paused: bool| serde_json::json!({"paused": paused, "at": 1_800_000_000, "by": "ops", "reason": "a look"});
+        assert_eq!(pauses(&serde_json::json!({"group": said(false), "everywhere": null}), "web"), "");
+        assert_eq!(
+            pauses(&serde_json::json!({"group": said(true), "everywhere": said(true)}), "web"),
+            "PAUSED: everything, since 2027-01-15T08:00:00Z by ops: a look (foreshadow resume)\n\
+             PAUSED: web, since 2027-01-15T08:00:00Z by ops: a look (foreshadow resume web)\n"
+        );
     }
 
     #[test]

@@ -6,6 +6,10 @@
 //! [`watchdog`] says that they go on; [`simulation`] is
 //! the whole circle against a made-up cloud.
 
+// First: what follows prints by it.
+#[macro_use]
+mod output;
+
 pub mod act;
 pub mod api;
 pub mod backtest;
@@ -38,6 +42,7 @@ pub mod sql;
 pub mod steer;
 pub mod store;
 pub mod supervise;
+pub mod table;
 pub mod telemetry;
 pub mod traces;
 pub mod train;

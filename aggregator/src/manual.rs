@@ -1,6 +1,5 @@
 //! Completions for shells and manual pages, made from the very definitions that read the command line.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -39,7 +38,7 @@ pub struct ManArguments {
 /// Prints the script.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// When the script is no text.
 pub fn completions(arguments: &CompletionsArguments, own: Command) -> Result<()> {
     let (mut command, name) = match arguments.of {
         Program::Foreshadow => (own, "foreshadow"),
@@ -47,7 +46,8 @@ pub fn completions(arguments: &CompletionsArguments, own: Command) -> Result<()>
     };
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, name, &mut script);
-    std::io::stdout().write_all(&script).context("standard output")
+    print!("{}", String::from_utf8(script)?);
+    Ok(())
 }
 
 /// Writes the pages: `foreshadow.1`, `foreshadow-import-csv.1`, …, `foreshadow-agent.1`.

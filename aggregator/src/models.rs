@@ -10,8 +10,10 @@ use serde_json::Value;
 use crate::client::{Client, escaped};
 use crate::train::scores_in_words;
 
-/// The bands in which models are judged.
-const BANDS: [&str; 3] = ["to 1 h", "to 6 h", "beyond"];
+/// The bands in which models are judged, each as wide as its values.
+const BANDS: [&str; 3] = ["<1 h", "<6 h", "later"];
+/// A mixture of many models is longer than a screen is wide; their shares stand below it.
+const WIDE: usize = 80;
 
 /// List each group's models with their shares and scores, or check a file.
 #[derive(Debug, clap::Args)]
@@ -80,12 +82,14 @@ fn table(group: &str, answer: &Value) -> String {
             continue;
         };
         let trust = standing.get("trust").and_then(|trust| trust.get("score")).and_then(Value::as_f64);
-        lines.push(format!(
-            "{group} {metric}: {} (trust {:.2})",
-            standing.get("model").and_then(Value::as_str).unwrap_or("?"),
-            trust.unwrap_or_default()
-        ));
-        lines.push(format!("  {:<22}{:<26}LOSS BESIDE SEASONAL NAIVE", "MODEL", "SHARE"));
+        let mut members = standing.get("members").and_then(Value::as_array).cloned().unwrap_or_default();
+        let headed = |what: &str| format!("{group} {metric}: {what} (trust {:.2})", trust.unwrap_or_default());
+        let whole = headed(standing.get("model").and_then(Value::as_str).unwrap_or("?"));
+        let long = whole.chars().count() > WIDE;
+        lines.push(if long { headed(&format!("a mixture of {} models", members.len())) } else { whole });
+        lines.push(format!("  {:<22}{:<26}loss beside seasonal naive", "model", "share"));
+        let [shares, losses] = [6, 5].map(|width| BANDS.map(|band| format!("{band:>width$}")).join(" "));
+        lines.push(format!("  {:<22}{shares:<26}{losses}", ""));
         let by_band = |of: &Value, key: &str, scale: f64, unit: &str| {
             let found = of.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
             let shown = (0..BANDS.len()).map(|band| match found.get(band).and_then(Value::as_f64) {
@@ -95,7 +99,6 @@ fn table(group: &str, answer: &Value) -> String {
             });
             shown.collect::<Vec<_>>().join(" ")
         };
-        let mut members = standing.get("members").and_then(Value::as_array).cloned().unwrap_or_default();
         let share = |member: &Value| {
             let weights = member.get("weights").and_then(Value::as_array);
             weights.into_iter().flatten().filter_map(Value::as_f64).fold(0.0, f64::max)
@@ -175,6 +178,11 @@ mod tests {
             "network_in": {"standing": null, "refused": "needs 30 min"}});
         let said = table("web", &answer);
         assert!(said.starts_with("web cpu: trees 70 % + level 30 % (trust 0.81)\n"), "{said}");
+        assert!(said.contains("  <1 h   <6 h  later") && said.contains(" <1 h  <6 h later\n"), "{said}");
+        let mixed = ["trees 20 %"; 9].join(" + ");
+        let long =
+            serde_json::json!({"cpu": {"standing": {"model": mixed, "trust": {"score": 0.5}, "members": [{}, {}]}}});
+        assert!(table("web", &long).starts_with("web cpu: a mixture of 2 models (trust 0.50)\n"));
         assert!(said.find("\n  trees").expect("trees") < said.find("\n  level").expect("level"), "{said}");
         assert!(said.contains("  70 %   90 %  100 %") && said.contains(" 0.40  0.50     -"), "{said}");
         assert!(

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use foreshadow_agent::reader::Fault;
 use foreshadow_proto::convert::Id;
@@ -68,7 +69,9 @@ pub struct Reload {
     pub(crate) timeline: Timeline,
     pub(crate) sessions: Sessions,
     pub(crate) revised: Revised,
-    pub(crate) clock: std::sync::Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Whether the file was refused the last time.
+    pub(crate) refused: Refused,
 }
 
 impl Reload {
@@ -82,30 +85,47 @@ impl Reload {
             },
         };
         match done {
-            Ok(waiting) => {
+            Ok(Taken { changed, waiting }) => {
+                self.refused.set(None);
                 told(true, self.clock.wall_seconds());
-                tracing::info!("the configuration file was read again; it holds from the next round on");
+                match changed.as_slice() {
+                    [] => tracing::info!(
+                        "the configuration file was read again; nothing that holds without a restart changed"
+                    ),
+                    changed => tracing::info!(
+                        fields = changed.join(", "),
+                        "the configuration file was read again; it holds from the next round on"
+                    ),
+                }
                 if !waiting.is_empty() {
                     tracing::warn!(fields = waiting.join(", "), "changed in the file, and needs a restart to hold");
                 }
             }
             Err(error) => {
-                told(false, self.clock.wall_seconds());
+                let at = jiff::Timestamp::from_second(self.clock.wall_seconds()).unwrap_or_default();
+                let mut why = error.to_string();
                 if let ReloadError::Config(faults) = &error {
+                    if let Some(first) = faults.first() {
+                        why = format!("{why}, the first: {first}");
+                    }
                     for fault in faults {
                         tracing::error!("{fault}");
                     }
                 }
+                self.refused.set(Some(format!(
+                    "the configuration file was not taken at {at}, what held before still does: {why}"
+                )));
+                told(false, self.clock.wall_seconds());
                 tracing::error!(%error, "the configuration file was not taken: what held before still does");
             }
         }
     }
 
-    /// Takes a configuration; gives what of it needs a restart.
+    /// Takes a configuration; gives what of it changed, and what of it needs a restart.
     ///
     /// # Errors
     /// What is wrong with it; then nothing has changed, or limits have become tighter.
-    pub async fn take(&mut self, config: Config) -> Result<Vec<String>, ReloadError> {
+    pub async fn take(&mut self, config: Config) -> Result<Taken, ReloadError> {
         supervise::check_limits(&config, &self.reach).map_err(ReloadError::Config)?;
         let mut waiting = needs_restart(&self.config, &config);
         // Only of this are parts taken: what needs a restart stays as it is, and is named again the next time.
@@ -133,8 +153,9 @@ impl Reload {
                 self.revised.tell(group, now.boot);
             }
         }
+        let changed = changes(&self.config, &next);
         self.config = next;
-        Ok(waiting)
+        Ok(Taken { changed, waiting })
     }
 }
 
@@ -147,18 +168,50 @@ pub(crate) fn told(successful: bool, now: i64) {
     }
 }
 
+/// What a reload came to, by the fields of the file.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// They hold from the next round on.
+    pub changed: Vec<String>,
+    /// They hold after a restart.
+    pub waiting: Vec<String>,
+}
+
+/// Why the file was not taken the last time; `/readyz` says it until one is. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Refused(Arc<RwLock<Option<String>>>);
+
+impl Refused {
+    fn set(&self, why: Option<String>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    pub fn warning(&self) -> Option<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Fields that differ and are read at the start alone.
 fn needs_restart(holds: &Config, file: &Config) -> Vec<String> {
-    const FOLLOWED: [&str; 5] = ["groups", "safety", "shadow", "inventory.drain_seconds", "inventory.warm_up_seconds"];
-    let of = |config: &Config| serde_json::to_value(config).unwrap_or_default();
-    let mut found = Vec::new();
-    differences("", &of(holds), &of(file), &mut found);
+    const FOLLOWED: [&str; 5] = ["group", "safety", "shadow", "inventory.drain_seconds", "inventory.warm_up_seconds"];
+    let mut found = changes(holds, file);
     found.retain(|field| {
         !FOLLOWED.iter().any(|followed| field == followed || field.starts_with(&format!("{followed}.")))
     });
-    // As the file has it: [metric.NAME], [otlp.metric.NAME].
-    let written = |part| if part == "metrics" { "metric" } else { part };
-    found.iter().map(|field| field.split('.').map(written).collect::<Vec<_>>().join(".")).collect()
+    found
+}
+
+/// Fields that differ, as the file has them: `[group.NAME]`, `[metric.NAME]`, `[otlp.metric.NAME]`.
+fn changes(one: &Config, other: &Config) -> Vec<String> {
+    let of = |config: &Config| serde_json::to_value(config).unwrap_or_default();
+    let mut found = Vec::new();
+    differences("", &of(one), &of(other), &mut found);
+    let written = |(index, part)| match (index, part) {
+        (0, "groups") => "group",
+        (_, "metrics") => "metric",
+        (_, part) => part,
+    };
+    found.iter().map(|field| field.split('.').enumerate().map(written).collect::<Vec<_>>().join(".")).collect()
 }
 
 /// Nobody takes values of a metric yet that was not declared at the start: groups with a target for one keep the targets they had.
@@ -203,6 +256,9 @@ mod tests {
         let followed =
             "[group.web]\nminimum = 2\n[group.api]\n[shadow]\ndefault_seconds = 700\n[inventory]\ndrain_seconds = 9\n";
         assert_eq!(needs_restart(&before, &config(followed)), [""; 0]);
+        let changed = ["group.api", "group.web.minimum", "inventory.drain_seconds", "shadow.default_seconds"];
+        assert_eq!(changes(&before, &config(followed)), changed);
+        assert_eq!(changes(&before, &before.clone()), [""; 0]);
         let found = needs_restart(
             &before,
             &config(

@@ -1,20 +1,42 @@
-//! `foreshadow mode`, `pause`, `resume`, `shadow` and `journal`: the routes that steer, for a person at a
+//! `foreshadow groups`, `mode`, `pause`, `resume`, `shadow` and `journal`: the routes that steer, for a person at a
 //! terminal. Each says what it did in one line.
 
 use clap::Subcommand;
 use foreshadow_proto::convert::Id;
 use http::Method;
+use planner::policy;
 use serde_json::{Value, json};
 
 use crate::client::{Client, escaped};
+use crate::clock::time_argument;
+use crate::table::table;
+
+/// The planner's modes as they are typed.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Mode {
+    Observe,
+    ScaleOut,
+    Full,
+}
+
+impl From<Mode> for policy::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Observe => Self::Observe,
+            Mode::ScaleOut => Self::ScaleOut,
+            Mode::Full => Self::Full,
+        }
+    }
+}
 
 /// How far Foreshadow may go in a group.
 #[derive(Debug, clap::Args)]
 pub struct ModeArguments {
     /// The group
     group: Id,
-    /// observe, scale-out or full
-    mode: String,
+    /// observe: nothing is changed; scale-out: launches and re-attaches; full: detaches and terminates as well
+    #[arg(value_enum)]
+    mode: Mode,
     /// Why; whoever is woken tonight reads it
     #[arg(long)]
     reason: String,
@@ -40,7 +62,7 @@ pub struct LeaveArguments {
     /// The group
     group: Id,
     /// Until when: +12h, RFC 3339, seconds since 1970; seven days at most, and "-1s" takes it back
-    #[arg(long, default_value = "+24h", allow_hyphen_values = true)]
+    #[arg(long, default_value = "+24h", allow_hyphen_values = true, value_parser = time_argument)]
     until: String,
     /// Why; whoever is woken tonight reads it
     #[arg(long)]
@@ -103,8 +125,9 @@ enum ShadowAction {
     Take(Take),
 }
 
+// An answer without anything to choose.
 #[derive(Debug, clap::Args)]
-struct Ask {
+pub struct Ask {
     /// The answer itself, as JSON
     #[arg(long)]
     json: bool,
@@ -149,10 +172,24 @@ pub struct List {
     client: Client,
 }
 
+/// Lists every group in a line.
+pub async fn groups(ask: &Ask) -> anyhow::Result<()> {
+    let answer = ask.client.get("/overview").await?;
+    if ask.json {
+        println!("{answer:#}");
+        return Ok(());
+    }
+    if answer["everywhere"]["paused"] == true {
+        println!("PAUSED: everything, by {} (foreshadow resume)", text(&answer["everywhere"], "by"));
+    }
+    print!("{}", group_lines(answer["groups"].as_array().map_or(&[], Vec::as_slice)));
+    Ok(())
+}
+
 /// Sets a group's mode.
 pub async fn mode(arguments: &ModeArguments) -> anyhow::Result<()> {
     let path = format!("/groups/{}/mode", escaped(arguments.group.as_str()));
-    let body = json!({ "mode": arguments.mode, "reason": arguments.reason });
+    let body = json!({ "mode": policy::Mode::from(arguments.mode), "reason": arguments.reason });
     let standing = arguments.client.request(Method::POST, &path, Some(&body)).await?;
     let paused = if standing["paused"] == true { ", and paused: nothing is done until it is resumed" } else { "" };
     println!("{}: mode {}{paused}", arguments.group, standing["mode"].as_str().unwrap_or("?"));
@@ -181,9 +218,13 @@ pub async fn pause(arguments: &PauseArguments, paused: bool) -> anyhow::Result<(
         None => format!("/{word}"),
     };
     let body = json!({ "reason": arguments.reason });
-    arguments.client.request(Method::POST, &path, Some(&body)).await?;
+    let answer = arguments.client.request(Method::POST, &path, Some(&body)).await?;
     let whom = arguments.group.as_ref().map_or("everything", Id::as_str);
-    let said = if paused { "paused: nothing is changed from now on" } else { "resumed" };
+    let said = match (paused, answer["everything_paused"] == true) {
+        (true, _) => "paused: nothing is changed from now on",
+        (false, true) => "its own pause is over; everything is still paused (foreshadow resume)",
+        (false, false) => "resumed",
+    };
     println!("{whom}: {said}");
     Ok(())
 }
@@ -205,8 +246,7 @@ pub async fn limits(arguments: &LimitsArguments) -> anyhow::Result<()> {
 pub async fn shadow(arguments: &ShadowArguments) -> anyhow::Result<()> {
     let (word, named) = match &arguments.action {
         None => {
-            let answer = arguments.list.client.get(&arguments.list.path("/shadow/sessions")).await?;
-            return show(&answer, arguments.list.json, sessions);
+            return arguments.list.show("/shadow/sessions", sessions).await;
         }
         Some(ShadowAction::Adopt(named)) => ("adopt", named),
         Some(ShadowAction::Extend(named)) => ("extend", named),
@@ -230,8 +270,7 @@ pub async fn shadow(arguments: &ShadowArguments) -> anyhow::Result<()> {
 
 /// Lists what was done to the cloud.
 pub async fn journal(list: &List) -> anyhow::Result<()> {
-    let answer = list.client.get(&list.path("/intents")).await?;
-    show(&answer, list.json, intents)
+    list.show("/intents", intents).await
 }
 
 impl List {
@@ -239,13 +278,24 @@ impl List {
         let group = self.group.as_ref().map(|group| format!("?group={}", escaped(group.as_str())));
         format!("{route}{}", group.unwrap_or_default())
     }
+
+    async fn show(&self, route: &str, lines: fn(&[Value]) -> String) -> anyhow::Result<()> {
+        let answer = self.client.get(&self.path(route)).await?;
+        if !self.json
+            && let (Some(group), Some([])) = (&self.group, answer.as_array().map(Vec::as_slice))
+        {
+            // Nothing of one group is not nothing at all.
+            print!("{group}: ");
+        }
+        show(&answer, self.json, lines)
+    }
 }
 
-fn show(answer: &Value, as_json: bool, table: fn(&[Value]) -> String) -> anyhow::Result<()> {
+fn show(answer: &Value, as_json: bool, lines: fn(&[Value]) -> String) -> anyhow::Result<()> {
     if as_json {
         println!("{answer:#}");
     } else {
-        print!("{}", table(answer.as_array().map_or(&[], Vec::as_slice)));
+        print!("{}", lines(answer.as_array().map_or(&[], Vec::as_slice)));
     }
     Ok(())
 }
@@ -257,6 +307,26 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 fn time(value: &Value, key: &str) -> String {
     let at = value.get(key).and_then(Value::as_i64).and_then(|at| jiff::Timestamp::from_second(at).ok());
     at.map_or_else(|| "-".to_owned(), |at| at.to_string())
+}
+
+fn group_lines(groups: &[Value]) -> String {
+    if groups.is_empty() {
+        return "no group is known yet: one is by its inventory (docs/fleets.md) or by an agent with --group, after its first \
+                round (10 s)\n"
+            .to_owned();
+    }
+    let rows = groups.iter().map(|group| {
+        let number =
+            |key: &str| group.get(key).and_then(Value::as_u64).map_or_else(|| "-".to_owned(), |it| it.to_string());
+        let is = |key: &str| group.get(key) == Some(&Value::Bool(true));
+        let marks = [(is("paused"), ", paused"), (is("simulated"), ", simulated")];
+        let marks: String = marks.iter().filter(|(is, _)| *is).map(|(_, mark)| *mark).collect();
+        let hold = group.pointer("/holds/0").and_then(Value::as_str).unwrap_or("-");
+        let mode = format!("{}{marks}", text(group, "mode"));
+        let [serving, now, ahead, reporting] = ["serving", "need_now", "need_ahead", "reporting"].map(number);
+        [text(group, "name").to_owned(), mode, serving, now, ahead, reporting, hold.to_owned()]
+    });
+    table(["group", "mode", "serving", "need now", "need ahead", "reporting", "first hold"], rows)
 }
 
 fn sessions(sessions: &[Value]) -> String {
@@ -355,6 +425,22 @@ mod tests {
             assert!(shown.lines().any(|said| said == line), "{line}\nin\n{shown}");
         }
         assert_eq!(intents(&[]), "nothing was ever done\n");
+    }
+
+    #[test]
+    fn every_group_is_a_line() {
+        let shown = group_lines(&[
+            json!({"name": "web", "mode": "full", "serving": 12, "need_now": 9, "need_ahead": 15, "reporting": 11,
+                "paused": true, "holds": ["LowTrust", "Warming"]}),
+            json!({"name": "api", "mode": "observe", "serving": 0, "reporting": 0, "paused": false, "holds": []}),
+        ]);
+        assert_eq!(
+            shown,
+            "group  mode          serving  need now  need ahead  reporting  first hold\n\
+             web    full, paused  12       9         15          11         LowTrust\n\
+             api    observe       0        -         -           0          -\n"
+        );
+        assert!(group_lines(&[]).contains("--group"));
     }
 
     #[test]

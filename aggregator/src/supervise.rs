@@ -4,7 +4,7 @@
 //! that ends by itself ends the process with an error: a supervisor restarts it, nobody limps.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -117,21 +117,10 @@ pub async fn serve(source: Source) -> Result<(), SuperviseError> {
 
 /// Starts everything; nothing is accepted before all of it stands.
 pub async fn start(config: Config) -> Result<Running, SuperviseError> {
-    let access = match &config.identity.tokens {
-        None => Access::Open,
-        Some(path) => Access::load(path).map_err(SuperviseError::Config)?,
-    };
-    let pool_of_models = models(&config.forecast).map_err(SuperviseError::Config)?;
-    let listen = Listen {
-        address: config.listen.address,
-        tls: config.listen.certificate.clone().zip(config.listen.key.clone()),
-        insecure: config.listen.insecure,
-        quic: config.listen.quic,
-        authenticated: access.is_authenticated(),
-    };
+    let Named { access, models: pool_of_models, documents } = named(&config).map_err(SuperviseError::Config)?;
+    let listen = listen(&config, access.is_authenticated());
     listen.check()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let documents = instance_documents(&config, listen.tls.is_some()).map_err(SuperviseError::Config)?;
     let authority = listen.tls.as_ref().map(|_| authority(&config, clock.wall_seconds())).transpose();
     let authority = authority.map_err(ServeError::from)?;
     let bound = listen.bind(authority.as_ref()).await?;
@@ -223,6 +212,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         sessions: sessions.clone(),
         revised: revised.clone(),
         clock: clock.clone(),
+        refused: reload::Refused::default(),
     };
     let running = Arc::new(AtomicBool::new(false));
     let state = ApiState {
@@ -253,6 +243,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         clock: clock.clone(),
         metrics,
         running: running.clone(),
+        refused: reload.refused.clone(),
         shutdown: shutdown.clone(),
     };
     let mut parts = JoinSet::new();
@@ -342,6 +333,98 @@ impl Running {
     }
 }
 
+/// Where systemd keeps what it gives to one service alone, while that runs.
+const CREDENTIALS: &str = "/run/credentials";
+
+/// Checks a configuration as [`start`] does, and begins nothing: what is found right here is not refused there. `files`: those it
+/// names are looked at. Gives the ones that were not, which systemd alone can give to the service.
+///
+/// # Errors
+/// Every fault.
+pub async fn check(config: &Config, files: bool) -> Result<Vec<PathBuf>, Vec<Fault>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (here, elsewhere) = without(config, |path| !files || path.starts_with(CREDENTIALS) && !path.exists());
+    let mut faults = named(&here).err().unwrap_or_default();
+    let of_key = |error: ServeError| config.fault(error.key(&config.listen), error.to_string());
+    faults.extend(listen(config, config.identity.tokens.is_some()).check().err().map(of_key));
+    faults.extend(listen(&here, true).check_files().err().map(of_key));
+    if let Some((certificate, key)) = &here.identity.authority
+        && let Err(error) = Authority::read(certificate, key, clock.wall_seconds())
+    {
+        faults.push(config.fault("identity.authority_certificate", error.to_string()));
+    }
+    // How far a source reaches is asked only where it matters: an SDK looks for its region and its endpoints.
+    if !config.safety.problems(false).is_empty() {
+        let fleets = sources(&config.inventory, &Budgets::default(), &clock).await;
+        let reach = fleets.iter().map(|fleet| (fleet.name().to_owned(), fleet.reach())).collect();
+        faults.extend(check_limits(config, &reach).err().into_iter().flatten());
+    }
+    faults.sort_by_key(|fault| fault.line);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    Ok(if files { elsewhere } else { Vec::new() })
+}
+
+/// The configuration without those files that are `left`, and which they are.
+fn without(config: &Config, left: impl Fn(&Path) -> bool) -> (Config, Vec<PathBuf>) {
+    let (mut here, mut elsewhere) = (config.clone(), Vec::new());
+    let mut leaves = |path: &PathBuf| {
+        let leaves = left(path);
+        elsewhere.extend(leaves.then(|| path.clone()));
+        leaves
+    };
+    drop(here.identity.tokens.take_if(|path| leaves(path)));
+    drop(here.forecast.network.take_if(|path| leaves(path)));
+    drop(here.identity.authority.take_if(|(certificate, key)| leaves(certificate) | leaves(key)));
+    drop(here.identity.aws.take_if(|aws| leaves(&aws.certificates)));
+    // Each of the two is of no use without the other, except to say that there is TLS.
+    let certificate = here.listen.certificate.as_ref().is_some_and(&mut leaves);
+    if here.listen.key.as_ref().is_some_and(&mut leaves) || certificate {
+        here.listen.key = None;
+    }
+    (here, elsewhere)
+}
+
+/// What a configuration names by its file.
+struct Named {
+    access: Access,
+    models: forecast::Pool,
+    documents: Option<InstanceDocuments>,
+}
+
+/// Reads what a configuration names.
+fn named(config: &Config) -> Result<Named, Vec<Fault>> {
+    let access = config.identity.tokens.as_deref().map_or(Ok(Access::Open), Access::load);
+    // What is wrong within the file stands at its own line; what is wrong with the file, at the key that names it.
+    let access = access.map_err(|faults| {
+        let whole = |fault: &Fault| fault.line == 0 && fault.key.is_empty();
+        let placed = faults.into_iter().map(|fault| match whole(&fault) {
+            true => config.fault("identity.tokens", format!("{} {}", fault.file, fault.problem)),
+            false => fault,
+        });
+        placed.collect::<Vec<_>>()
+    });
+    let documents = instance_documents(config, config.listen.certificate.is_some());
+    match (access, models(config), documents) {
+        (Ok(access), Ok(models), Ok(documents)) => Ok(Named { access, models, documents }),
+        (access, models, documents) => {
+            let faults = [access.err(), models.err(), documents.err()];
+            Err(faults.into_iter().flatten().flatten().collect())
+        }
+    }
+}
+
+fn listen(config: &Config, authenticated: bool) -> Listen {
+    Listen {
+        address: config.listen.address,
+        tls: config.listen.certificate.clone().zip(config.listen.key.clone()),
+        insecure: config.listen.insecure,
+        quic: config.listen.quic,
+        authenticated,
+    }
+}
+
 fn spawn_server(bound: Bound, state: ApiState, shutdown: CancellationToken) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move { bound.serve(api::router(state), shutdown).await })
 }
@@ -357,12 +440,7 @@ fn authority(config: &Config, now: i64) -> Result<Authority, AuthorityError> {
 /// What checks instance identity documents; the certificates of its regions are read once.
 fn instance_documents(config: &Config, tls: bool) -> Result<Option<InstanceDocuments>, Vec<Fault>> {
     let Some(aws) = &config.identity.aws else { return Ok(None) };
-    let fault = |problem: String| Fault {
-        file: "the configuration".to_owned(),
-        line: 0,
-        key: "identity.aws".to_owned(),
-        problem,
-    };
+    let fault = |problem: String| config.fault("identity.aws", problem);
     if !tls {
         return Err(vec![fault("needs TLS: listen.certificate and listen.key".to_owned())]);
     }
@@ -473,13 +551,11 @@ fn shadow_config(config: &Config) -> ShadowConfig {
 ///
 /// # Errors
 /// When the network cannot be served: the file, and what is wrong in it.
-pub fn models(config: &config::Forecast) -> Result<forecast::Pool, Vec<Fault>> {
+pub fn models(config: &Config) -> Result<forecast::Pool, Vec<Fault>> {
     let pool = forecast::Pool::default();
-    let Some(path) = &config.network else { return Ok(pool) };
-    let network = neural::Network::read(path).map_err(|problem| {
-        let (file, key) = ("the configuration".to_owned(), "forecast.network".to_owned());
-        vec![Fault { file, line: 0, key, problem: problem.to_string() }]
-    })?;
+    let Some(path) = &config.forecast.network else { return Ok(pool) };
+    let network = neural::Network::read(path);
+    let network = network.map_err(|problem| vec![config.fault("forecast.network", problem.to_string())])?;
     let scores = crate::train::scores_in_words(network.manifest());
     tracing::info!(network = %path.display(), scores, "a network joins the models that compete");
     Ok(pool.with(Arc::new(network)))
@@ -532,11 +608,9 @@ pub fn patience(limits: &CommonLimits) -> Patience {
 /// Each field that is gentler.
 pub fn check_limits(config: &Config, reach: &BTreeMap<String, Reach>) -> Result<(), Vec<Fault>> {
     let loopback = reach.values().all(|reach| *reach != Reach::Cloud);
-    let faults = config.safety.problems(loopback).into_iter().map(|problem| Fault {
-        file: "the configuration".to_owned(),
-        line: 0,
-        key: format!("safety.{}", problem.field),
-        problem: format!("{}: looser than it may be with a cloud that is not this machine", problem.problem),
+    let faults = config.safety.problems(loopback).into_iter().map(|problem| {
+        let why = format!("{}: looser than it may be with a cloud that is not this machine", problem.problem);
+        config.fault(&format!("safety.{}", problem.field), why)
     });
     let faults: Vec<Fault> = faults.collect();
     if faults.is_empty() { Ok(()) } else { Err(faults) }

@@ -302,7 +302,8 @@ async fn whatever_is_wrong_with_a_store_is_found() {
     std::fs::write(directory.path().join("foreshadow.db"), bytes).expect("written");
     let found = check::check(directory.path()).await.expect("reads");
     assert!(!found.is_whole());
-    assert!(check::check(&directory.path().join("nowhere")).await.is_err());
+    let nowhere = check::check(&directory.path().join("nowhere")).await.expect_err("nothing to check").to_string();
+    assert!(nowhere.contains("no store there"), "{nowhere}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

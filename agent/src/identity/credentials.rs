@@ -145,6 +145,11 @@ impl Credentials {
         fs::read_to_string(directory.join(OWNER)).ok().filter(|owner| !owner.is_empty())
     }
 
+    /// Whether it has had a certificate: then the aggregator knows its key.
+    pub fn had_certificate(directory: &Path) -> bool {
+        directory.join(CERTIFICATE).exists()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

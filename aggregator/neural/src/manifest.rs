@@ -151,11 +151,12 @@ pub fn read(onnx: &Path) -> Result<(Vec<u8>, Manifest), Refusal> {
 
 fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
     let wrong = |problem: String| Refusal(format!("{}: {problem}", path.display()));
-    let about = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
+    let unread = |error: std::io::Error| wrong(format!("cannot be read: {error}"));
+    let about = std::fs::metadata(path).map_err(unread)?;
     if !about.is_file() || about.len() > most {
         return Err(wrong(format!("must be a file of at most {most} bytes")));
     }
-    std::fs::read(path).map_err(|error| wrong(error.to_string()))
+    std::fs::read(path).map_err(unread)
 }
 
 /// Writes an ONNX file and its manifest, the manifest last; each appears whole or not at all.

@@ -34,7 +34,10 @@ impl Asked {
         let mut wrong = false;
         for (name, value) in self.0 {
             let fault = if !names.contains(&name.as_str()) {
-                Some(format!("unknown parameter; known: {}", names.join(", ")))
+                Some(match names {
+                    [] => "unknown parameter; it takes none".to_owned(),
+                    names => format!("unknown parameter; known: {}", names.join(", ")),
+                })
             } else if known.insert(name.clone(), value).is_some() {
                 Some("given twice".to_owned())
             } else {
@@ -86,5 +89,7 @@ mod tests {
         let problem = serde_json::to_value(asked.only(&["group"]).expect_err("refused")).expect("JSON");
         assert_eq!(problem["errors"][0]["problem"], "given twice");
         assert_eq!(problem["errors"][1]["field"], "grupo");
+        let none = serde_json::to_value(Asked(vec![("x".into(), "1".into())]).only(&[]).expect_err("refused"));
+        assert_eq!(none.expect("JSON")["errors"][0]["problem"], "unknown parameter; it takes none");
     }
 }

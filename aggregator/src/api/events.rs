@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::ApiState;
 use super::ask::{Asked, wrong};
 use super::problem::Problem;
-use super::rest::{BODY_BYTES, known_group};
+use super::rest::{BODY_BYTES, found_of, known_group};
 use crate::events::{Announced, Announcement, Event, EventError, Scope, Window, ical};
 use crate::identity::Caller;
 use crate::rounds::MeasuredFactor;
@@ -158,7 +158,8 @@ fn shown(factors: &Factors, event: &Event, now: i64, span: Option<(i64, i64)>) -
     ("to" = Option<String>, Query, description = "likewise; a week after `from` unless told"),
     ("all" = Option<bool>, Query, description = "deleted and past ones as well")),
     responses((status = 200, description = "found", body = Vec<EventShown>),
-        (status = 400, description = "a parameter is wrong", body = Problem)))]
+        (status = 400, description = "a parameter is wrong", body = Problem),
+        (status = 404, description = "none, and the group is not known", body = Problem)))]
 pub async fn events(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<EventShown>>, Problem> {
     let asked = asked.only(&["group", "from", "to", "all"])?;
     let group = asked.id("group")?;
@@ -188,6 +189,8 @@ pub async fn events(State(state): State<ApiState>, asked: Asked) -> Result<Json<
         let concerns = group.as_ref().is_none_or(|group| event.announced.scope.holds(group));
         concerns && takes_place && (all || event.deleted.is_none())
     });
+    // An event of every group concerns also one that is not there yet; without any, the name is looked at.
+    let mut events = found_of(&state, group.as_ref(), events)?;
     let first = span.map_or(now, |(from, _)| from);
     events.sort_by_key(|event| (event.from(first).next().map_or(i64::MAX, |window| window.starts), event.id));
     let factors = factors(&state);
@@ -239,8 +242,8 @@ pub async fn enter(
     })?;
     if let Scope::Group(group) = &announced.scope {
         // An event for a group that is not there, or is written otherwise, would raise nothing and say so to nobody.
-        known_group(&state, group.as_str())
-            .map_err(|_| wrong("group", "is not known; GET /groups lists those that are"))?;
+        let unknown = |problem: Problem| Problem::bad(problem.detail()).field("group", "is not known");
+        known_group(&state, group.as_str()).map_err(unknown)?;
     }
     let detail = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default().to_string();
     let written =

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::ApiState;
 use super::ask::{Asked, Known, wrong};
 use super::problem::Problem;
-use super::rest::json_body;
+use super::rest::{is_known, json_body};
 use super::steer::{audited, given};
 use crate::identity::Caller;
 use crate::import::{Imported, Part, Stretch};
@@ -57,6 +57,8 @@ pub struct History {
     /// Imported minutes that are there now.
     minutes: i64,
     stretches: Vec<Stretch>,
+    /// Somebody knows the group by now; a history may come before its group.
+    known: bool,
 }
 
 /// What was taken out.
@@ -135,7 +137,7 @@ pub async fn import(
     Ok(Json(PartTaken {
         written,
         measured: count.saturating_sub(written),
-        known: report.is_some() || state.timeline.group(&group).is_some(),
+        known: is_known(&state, &group),
         planned_by: report.map(|report| report.metrics.contains_key(part.metric.as_str())),
     }))
 }
@@ -153,7 +155,7 @@ pub async fn imported(
     let (group, metric) = (group_of(&name)?, metric_of(&asked)?);
     let found = state.imports.stretches(&group, metric).await;
     let (stretches, minutes) = found.map_err(|error| Problem::unavailable(&error))?;
-    Ok(Json(History { minutes, stretches }))
+    Ok(Json(History { minutes, stretches, known: is_known(&state, &group) }))
 }
 
 /// Takes every imported minute of a group and metric out again; what agents measured stays.

@@ -46,6 +46,7 @@ use crate::ingest::AgentService;
 use crate::live::Live;
 use crate::observe::{Hint, Timeline};
 use crate::readings::Readings;
+use crate::reload::Refused;
 use crate::rounds::{Board, PlanLog, Revised};
 use crate::shadow::Sessions;
 use crate::store::SampleStore;
@@ -84,6 +85,8 @@ pub struct ApiState {
     pub metrics: PrometheusHandle,
     /// Set once everything runs; cleared when stopping.
     pub running: Arc<AtomicBool>,
+    /// What a reload did not take.
+    pub refused: Refused,
     pub shutdown: CancellationToken,
 }
 

@@ -11,6 +11,7 @@ use super::{behind, events, history, identity, otlp, overview, push, remote, res
 const JSON: &str = "application/json";
 /// As [`Problem`] is sent.
 const PROBLEM: &str = "application/problem+json";
+const EVENTS: &str = "text/event-stream";
 const PROBLEM_SCHEMA: &str = "#/components/schemas/Problem";
 
 /// The document of the REST routes.
@@ -104,6 +105,8 @@ fn told() -> Result<Value, serde_json::Error> {
             {
                 content.insert(PROBLEM.to_owned(), problem);
             }
+            // What stands there is the schema of an event's data, and OpenAPI 3.1 would read it as that of the event.
+            content.get_mut(EVENTS).and_then(Value::as_object_mut).and_then(|events| events.remove("schema"));
         }
         let problem = json!({ "schema": { "$ref": PROBLEM_SCHEMA } });
         let other = json!({ "description": "not answered, and why", "content": { PROBLEM: problem } });

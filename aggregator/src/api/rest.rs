@@ -68,6 +68,7 @@ pub async fn readyz(State(state): State<ApiState>) -> Response {
     }
     reasons.extend(health.refusing.as_ref().map(|why| format!("the store refuses samples: {why}")));
     let mut warnings = state.timeline.problems();
+    warnings.extend(state.refused.warning());
     let now = state.clock.wall_seconds();
     for report in state.board.reports().iter().filter(|report| !report.summary.simulated) {
         let made = report.plan.as_deref().and_then(|plan| plan.get("made_at")?.as_i64());
@@ -164,8 +165,20 @@ pub async fn group(
 
 pub(super) fn known_group(state: &ApiState, name: &str) -> Result<Id, Problem> {
     let group = Id::new("group", name).map_err(|_| unknown_group(name))?;
-    let known = state.board.report(&group).is_some() || state.timeline.group(&group).is_some();
-    if known { Ok(group) } else { Err(unknown_group(name)) }
+    if is_known(state, &group) { Ok(group) } else { Err(unknown_group(name)) }
+}
+
+pub(super) fn is_known(state: &ApiState, group: &Id) -> bool {
+    state.board.report(group).is_some() || state.timeline.group(group).is_some()
+}
+
+/// What was found of a group. Nothing of a group that nobody knows is a name written otherwise: it must not read as "all is well".
+/// What is left of a group that is no more is shown.
+pub(super) fn found_of<T>(state: &ApiState, group: Option<&Id>, found: Vec<T>) -> Result<Vec<T>, Problem> {
+    match group {
+        Some(group) if found.is_empty() && !is_known(state, group) => Err(unknown_group(group.as_str())),
+        _ => Ok(found),
+    }
 }
 
 fn unknown_group(name: &str) -> Problem {
@@ -421,12 +434,13 @@ pub async fn detached(State(state): State<ApiState>, body: Bytes) -> Result<Resp
 
 /// Shadow sessions: open ones and those of the last seven days.
 #[utoipa::path(get, path = "/shadow/sessions", params(("group" = Option<String>, Query)),
-    responses((status = 200, description = "found", body = Vec<ShadowSession>)))]
+    responses((status = 200, description = "found", body = Vec<ShadowSession>),
+        (status = 404, description = "nothing of it, and the group is not known", body = Problem)))]
 pub async fn shadow_sessions(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<ShadowSession>>, Problem> {
     let group = asked.only(&["group"])?.id("group")?;
     let mut sessions = state.sessions.sessions().await;
     sessions.retain(|session| group.as_ref().is_none_or(|group| session.group == *group));
-    Ok(Json(sessions))
+    found_of(&state, group.as_ref(), sessions).map(Json)
 }
 
 /// The latest changes, newest first.

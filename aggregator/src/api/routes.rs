@@ -143,6 +143,13 @@ impl Roles {
                 Self::Samples => caller.role == Role::Agent || caller.role >= Role::Operator,
             }
     }
+
+    /// Who may: `operator and admin`.
+    fn in_words(self) -> String {
+        let may = Role::ALL.into_iter().filter(|role| self.allow(&Caller::named("", *role)));
+        let may: Vec<&str> = may.map(Role::as_str).collect();
+        may.join(" and ")
+    }
 }
 
 fn fits(template: &str, path: &str) -> bool {
@@ -195,7 +202,8 @@ pub(super) async fn check(State(state): State<ApiState>, mut request: Request, n
         }
         _ if route.roles == Roles::Anybody => next.run(request).await,
         Ok(caller) => {
-            let detail = format!("the role {} may not call {method} {}", caller.role, route.path);
+            let (role, who) = (caller.role, route.roles.in_words());
+            let detail = format!("the role {role} may not call {method} {}: {who} may", route.path);
             refuse(is_grpc, &Problem::new(StatusCode::FORBIDDEN, detail))
         }
         Err(why) => refuse(is_grpc, &Problem::new(StatusCode::UNAUTHORIZED, why)),
@@ -235,5 +243,6 @@ mod tests {
         assert_eq!(may(Roles::From(Role::Admin)), [false, false, false, true]);
         assert_eq!(may(Roles::Agents), [true, false, false, false]);
         assert_eq!(may(Roles::Samples), [true, false, true, true]);
+        assert_eq!(Roles::From(Role::Operator).in_words(), "operator and admin");
     }
 }

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::quic;
+use crate::config;
 use crate::identity::{Authority, AuthorityError, Presented, fingerprint};
 
 /// Connections at once; beyond it new ones wait in the backlog.
@@ -64,7 +65,7 @@ pub enum ServeError {
          listen.insecure = true to let tokens travel in plain text"
     )]
     PlainText(SocketAddr),
-    #[error("listen.address: {address} cannot be listened on")]
+    #[error("listen.address: {address} cannot be listened on (--listen ADDRESS:PORT takes another)")]
     Bind { address: SocketAddr, source: std::io::Error },
     #[error("listen.address: UDP port {address} cannot be listened on: free it, or set listen.quic = false")]
     BindUdp { address: SocketAddr, source: std::io::Error },
@@ -78,6 +79,19 @@ impl ServeError {
     /// Starting again would not mend it.
     pub const fn is_configuration(&self) -> bool {
         matches!(self, Self::Unauthenticated(_) | Self::PlainText(_) | Self::Certificate { .. } | Self::Authority(_))
+    }
+
+    /// The key of the configuration that is at fault.
+    pub fn key(&self, listen: &config::Listen) -> &'static str {
+        let is_key = |path: &String| listen.key.as_ref().is_some_and(|key| key.display().to_string() == *path);
+        match self {
+            Self::Unauthenticated(_) | Self::PlainText(_) | Self::Bind { .. } | Self::BindUdp { .. } => {
+                "listen.address"
+            }
+            Self::Certificate { path, .. } if is_key(path) => "listen.key",
+            Self::Certificate { .. } => "listen.certificate",
+            Self::Authority(_) => "identity.authority_certificate",
+        }
     }
 }
 
@@ -105,6 +119,12 @@ impl Listen {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a certificate or a key that cannot be used.
+    pub fn check_files(&self) -> Result<(), ServeError> {
+        let files = self.tls.as_ref().map(|(certificate, key)| configuration(certificate, key, None));
+        files.transpose().map(drop)
     }
 
     /// Binds, after everything that could be refused was. Agents' certificates are checked against `authority`.

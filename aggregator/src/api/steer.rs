@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::ApiState;
 use super::ask::{Asked, wrong};
 use super::problem::Problem;
-use super::rest::{json_body, known_group, limit_of};
+use super::rest::{found_of, json_body, known_group, limit_of};
 use crate::act::{Leave, Standing, Stranded};
 use crate::clock::read_time;
 use crate::fleet::{OWNER_TAG, Tags};
@@ -84,7 +84,11 @@ pub async fn mode(
     }
     let source = state.timeline.group(&group).and_then(|snapshot| snapshot.source);
     if wanted.mode > Mode::Observe && state.act.fleet(source).is_none() {
-        let why = format!("{} can describe the group and not change it", source.unwrap_or("its agents' claim"));
+        let why = format!(
+            "{} can describe the group and not change it: put it under [inventory.aws], .command or .webhook \
+             (docs/fleets.md)",
+            source.unwrap_or("its agents' claim")
+        );
         return Err(Problem::new(StatusCode::CONFLICT, why).field("mode", "observe is all that is possible"));
     }
     audited(&state, &caller, "set_mode", &format!("{group} {}", wanted.mode), reason).await?;
@@ -229,7 +233,8 @@ async fn paused(
         control.pause(group, false, now, &caller.name, reason).await.map_err(|error| Problem::unavailable(&error))?;
     }
     tracing::warn!(whom, by = caller.name, reason, word);
-    Ok(json!({ "paused": paused, "whom": whom, "reason": reason }))
+    let everything = control.everywhere().is_some_and(|said| said.paused);
+    Ok(json!({ "paused": paused, "whom": whom, "reason": reason, "everything_paused": everything }))
 }
 
 /// Stops everything everywhere: from now on nothing is changed in any group.
@@ -445,11 +450,12 @@ fn conflict(error: &ShadowError) -> Problem {
 /// The journal: what was done to the cloud, what is being done, what was refused. Newest first.
 #[utoipa::path(get, path = "/intents", params(("group" = Option<String>, Query),
     ("limit" = Option<u32>, Query, description = "20 unless told, 500 at most")),
-    responses((status = 200, description = "found", body = Value), (status = 400, description = "a parameter is wrong", body = Problem)))]
+    responses((status = 200, description = "found", body = Value), (status = 400, description = "a parameter is wrong", body = Problem),
+        (status = 404, description = "nothing of it, and the group is not known", body = Problem)))]
 pub async fn intents(State(state): State<ApiState>, asked: Asked) -> Result<Json<Value>, Problem> {
     let asked = asked.only(&["group", "limit"])?;
     let (group, limit) = (asked.id("group")?, limit_of(&asked)?);
     let lines = state.act.intents().latest(group.as_ref(), limit).await;
     let lines = lines.map_err(|error| Problem::unavailable(&error))?;
-    Ok(Json(json!(lines)))
+    Ok(Json(json!(found_of(&state, group.as_ref(), lines)?)))
 }

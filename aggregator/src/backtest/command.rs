@@ -12,6 +12,7 @@ use super::compare::{self, Candidates, Comparison, Kind, Outcome};
 use super::load::{Load, read_csv};
 use super::report::{self, Subject};
 use super::{Pace, Setting, many, modes, recorded, table};
+use crate::cli::WrongArgument;
 use crate::config::Config;
 
 /// What to run over, what the group is like, and what to write.
@@ -177,7 +178,8 @@ impl BacktestArguments {
 /// # Errors
 /// When an argument contradicts another, or a file cannot be read, understood (with its line) or written.
 pub async fn run(arguments: &BacktestArguments) -> Result<()> {
-    let (mut setting, candidates) = (arguments.setting()?, arguments.candidates()?);
+    let wrong = |error: anyhow::Error| anyhow::Error::new(WrongArgument(format!("{error:#}")));
+    let (mut setting, candidates) = (arguments.setting().map_err(wrong)?, arguments.candidates().map_err(wrong)?);
     if arguments.modes {
         ensure!(
             arguments.history != Path::new("store"),

@@ -10,16 +10,21 @@ pub fn table(comparison: &Comparison) -> String {
     outcomes.sort_by(|a, b| a.cost.total_cmp(&b.cost));
     let width = outcomes.iter().map(|outcome| outcome.name.chars().count()).max().unwrap_or_default();
     let mut text = String::new();
-    _ = writeln!(
-        text,
-        "{:width$}  above target  above 90 %     unmet  instance-hours  / oracle     money  changes/day  re-attached",
-        "policy"
-    );
+    // Two lines of heads, so that all of it stands on a screen of 100.
+    for [policy, above, above_90, unmet, hours, oracle, money, changes, back] in [
+        ["", "above", "above", "", "instance", "times", "", "changes", "re-"],
+        ["policy", "target", "90 %", "unmet", "hours", "oracle", "money", "a day", "attached"],
+    ] {
+        _ = writeln!(
+            text,
+            "{policy:width$} {above:>8} {above_90:>8} {unmet:>9} {hours:>9} {oracle:>6} {money:>8} {changes:>7} {back:>8}"
+        );
+    }
     for outcome in outcomes {
         let score = &outcome.score;
         _ = writeln!(
             text,
-            "{:width$}  {:>10.2} %  {:>8.3} %  {:>6.4} %  {:>14.1}  {:>8.3}  {:>8.2}  {:>11.1}  {:>11}",
+            "{:width$} {:>6.2} % {:>6.3} % {:>7.4} % {:>9.1} {:>6.3} {:>8.2} {:>7.1} {:>8}",
             outcome.name,
             score.above_target,
             score.above_90,

@@ -56,6 +56,22 @@ pub struct Config {
     pub safety: Limits,
     /// By group name; groups that are not named get the defaults.
     pub groups: BTreeMap<Id, Group>,
+    /// Where all of this was read.
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// The file that a configuration was read from, and the line of each of its keys.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    file: String,
+    lines: BTreeMap<String, usize>,
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Self { file: "the configuration".to_owned(), lines: BTreeMap::new() }
+    }
 }
 
 /// `[listen]`: one port for gRPC and REST.
@@ -228,6 +244,7 @@ impl Config {
         let mut config = Self::default();
         if let Some(document) = reader.document() {
             let mut root = Section::root(&document);
+            config.origin = Origin { file: name.to_owned(), lines: root.lines(&reader) };
             let (listen, address_line) = listen(&mut reader, &mut root);
             config.listen = listen;
             config.identity = identity(&mut reader, &mut root);
@@ -252,7 +269,15 @@ impl Config {
             root.finish(&mut reader);
             beyond_loopback(&mut reader, &config, address_line);
         }
+        // As the file is read: sections are checked in another order than they are written in.
+        reader.faults.sort_by_key(|fault| fault.line);
         if reader.faults.is_empty() { Ok(config) } else { Err(reader.faults) }
+    }
+
+    /// What is wrong with a key though the file reads well: what it names is not there, or it does not go with the rest.
+    pub fn fault(&self, key: &str, problem: impl Into<String>) -> Fault {
+        let line = self.origin.lines.get(key).copied().unwrap_or_default();
+        Fault { file: self.origin.file.clone(), line, key: key.to_owned(), problem: problem.into() }
     }
 }
 
@@ -284,7 +309,10 @@ fn path(value: &toml_edit::Value) -> Result<PathBuf, String> {
 fn listen(reader: &mut Reader, root: &mut Section<'_>) -> (Listen, usize) {
     let mut read = Listen::default();
     let mut section = root.section(reader, "listen");
-    section.set(reader, "address", &mut read.address, want::parsed);
+    section.set(reader, "address", &mut read.address, |value| {
+        let text = want::text(value)?;
+        text.parse().map_err(|_| format!("{text:?} must be ADDRESS:PORT, e.g. 127.0.0.1:7070; no names"))
+    });
     read.certificate = section.get(reader, "certificate", path);
     read.key = section.get(reader, "key", path);
     section.set(reader, "insecure", &mut read.insecure, want::boolean);

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::ical::{self, Occurrence};
 use crate::client::{Client, escaped};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Clock as _, SystemClock, time_argument};
 
 /// List events, enter one, or take one back.
 #[derive(Debug, clap::Args)]
@@ -40,10 +40,10 @@ struct List {
     #[arg(long)]
     group: Option<String>,
     /// Those that take place from here: RFC 3339, seconds since 1970 or like -6h
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time_argument)]
     from: Option<String>,
     /// Up to here
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time_argument)]
     to: Option<String>,
     /// Deleted and past ones as well
     #[arg(long)]
@@ -69,10 +69,10 @@ struct Add {
     #[arg(long)]
     name: String,
     /// When it begins: RFC 3339, seconds since 1970 or like +2h
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time_argument)]
     starts: String,
     /// When it is over
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time_argument)]
     ends: Option<String>,
     /// How long it lasts: 45m, 24h, 1d12h
     #[arg(long = "for", value_name = "LENGTH", value_parser = length)]
@@ -93,7 +93,7 @@ struct Add {
     #[arg(long, value_name = "ZONE", requires = "repeat")]
     time_zone: Option<String>,
     /// The last time it may begin
-    #[arg(long, value_name = "TIME", requires = "repeat")]
+    #[arg(long, value_name = "TIME", requires = "repeat", value_parser = time_argument)]
     until: Option<String>,
     /// Why it is entered
     #[arg(long)]
@@ -159,6 +159,10 @@ pub async fn run(arguments: &EventsArguments) -> anyhow::Result<()> {
             let list = &arguments.list;
             let answer = list.client.get(&list.path()).await?;
             if !list.json {
+                if let (Some(group), Some([])) = (&list.group, answer.as_array().map(Vec::as_slice)) {
+                    // Nothing of one group is not nothing at all.
+                    print!("{group}: ");
+                }
                 print!("{}", table(answer.as_array().map_or(&[], Vec::as_slice)));
                 return Ok(());
             }
@@ -356,8 +360,6 @@ fn table(events: &[Value]) -> String {
     if events.is_empty() {
         return "no events; enter one with: foreshadow events add --help\n".to_owned();
     }
-    let head =
-        ["ID", "NEXT", "LASTS", "FACTOR", "MEASURED", "GROUP", "EVENT", "REPEATS", "BY", "WHY"].map(str::to_owned);
     let rows = events.iter().map(|event| {
         let (ramp, factor) = (seconds(event, "ramp_seconds"), event.get("intensity").and_then(Value::as_f64));
         let ramp = if ramp > 0 { format!(" after {}", lasting(ramp)) } else { String::new() };
@@ -370,19 +372,12 @@ fn table(events: &[Value]) -> String {
             whom(event).to_owned(),
             field(event, "name").to_owned(),
             repeats(event),
-            field(event, "entered_by").to_owned(),
-            field(event, "reason").to_owned(),
+            format!("{} ({})", field(event, "reason"), field(event, "entered_by")),
         ]
     });
-    let rows: Vec<[String; 10]> = std::iter::once(head).chain(rows).collect();
-    let widths: [usize; 10] = std::array::from_fn(|column| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
-    });
-    let line = |row: &[String; 10]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
+    let heads = ["id", "next", "lasts", "factor", "measured", "group", "event", "repeats", "why, by whom"];
+    // What is the same everywhere says nothing, and a screen is not wide.
+    crate::table::but(heads, rows.collect(), &[("measured", "-"), ("repeats", "once")])
 }
 
 /// One event in words.
@@ -428,7 +423,7 @@ mod tests {
             "deleted_at": "2026-01-01T00:00:00Z", "measured": [{"starts": "a", "factor": 9.0}, {"starts": "b", "factor": 1.82}]});
         let said = table(&[once.clone(), weekly.clone()]);
         let lines: Vec<&str> = said.lines().collect();
-        assert!(lines[0].starts_with("ID  NEXT"), "{said}");
+        assert!(lines[0].starts_with("id  next"), "{said}");
         assert!(
             lines[1].contains("2026-11-26T23:00:00Z") && lines[1].contains("1d ") && lines[1].contains("x3 after 30m")
         );
@@ -438,5 +433,10 @@ mod tests {
         assert_eq!(sentence(&weekly), "event 12 \"show\" for (every group): deleted");
         assert_eq!(sentence(&once), "event 7 \"Black Friday\" for web: x3, next at 2026-11-26T23:00:00Z for 1d, once");
         assert!(table(&[]).contains("events add"));
+        assert_eq!(
+            table(&[once]),
+            "id  next                  lasts  factor        group  event         why, by whom\n\
+             7   2026-11-26T23:00:00Z  1d     x3 after 30m  web    Black Friday  yearly (ops)\n"
+        );
     }
 }

@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 use super::Role;
 use super::audit::{Anchor, Verified, verify};
 use crate::client::{Client, escaped};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::store::Beside;
+use crate::table::table;
 
 /// Tokens that are managed by the running aggregator.
 #[derive(Debug, clap::Args)]
@@ -41,8 +43,8 @@ struct Create {
     /// viewer, operator or admin (agent: the token that agents share, which proves no instance)
     #[arg(long)]
     role: Role,
-    /// Hours until it ends by itself [default: never]
-    #[arg(long, value_name = "HOURS")]
+    /// Hours until it ends by itself, 1 to 87600 [default: never]
+    #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(1..=87_600))]
     expires: Option<u32>,
     #[command(flatten)]
     client: Client,
@@ -54,10 +56,10 @@ struct Join {
     #[arg(long)]
     name: String,
     /// Agents it lets in, 1 to 100000
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     uses: u32,
     /// Hours until it ends by itself, 1 to 2160
-    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=2_160))]
     expires: u32,
     /// Only instances that the inventory knows as members of this group
     #[arg(long)]
@@ -122,9 +124,15 @@ pub struct AuthorityArguments {
 
 /// The audit log.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct AuditArguments {
     #[command(subcommand)]
-    action: AuditAction,
+    action: Option<AuditAction>,
+    /// So many entries, the newest, 1 to 500
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    limit: u32,
+    #[command(flatten)]
+    list: List,
 }
 
 #[derive(Debug, Subcommand)]
@@ -156,7 +164,7 @@ pub async fn tokens(arguments: &TokensArguments) -> anyhow::Result<()> {
         }
         TokensAction::List(list) => {
             let answer = list.client.get("/tokens").await?;
-            show(&answer, list.json, token_lines);
+            show(&answer, list.json, |tokens| token_lines(tokens, SystemClock.wall_micros()));
             Ok(())
         }
         TokensAction::Revoke(revoke) => {
@@ -202,7 +210,11 @@ pub async fn authority(arguments: &AuthorityArguments) -> anyhow::Result<()> {
 
 /// `foreshadow audit`.
 pub async fn audit(arguments: &AuditArguments) -> anyhow::Result<()> {
-    let AuditAction::Verify(wanted) = &arguments.action;
+    let Some(AuditAction::Verify(wanted)) = &arguments.action else {
+        let list = &arguments.list;
+        show(&list.client.get(&format!("/audit?limit={}", arguments.limit)).await?, list.json, audit_lines);
+        return Ok(());
+    };
     let directory = wanted.directory.clone().unwrap_or_else(|| Config::default().store.directory);
     let beside = Beside::open(&directory).await?;
     match verify(&mut *beside.pool().acquire().await?, &wanted.anchor).await? {
@@ -215,7 +227,7 @@ pub async fn audit(arguments: &AuditArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show(answer: &Value, as_json: bool, lines: fn(&[Value]) -> String) {
+fn show(answer: &Value, as_json: bool, lines: impl FnOnce(&[Value]) -> String) {
     if as_json {
         println!("{answer:#}");
     } else {
@@ -233,23 +245,41 @@ fn time(value: &Value, key: &str) -> String {
     at.map_or_else(|| "never".to_owned(), |at| at.to_string())
 }
 
-fn token_lines(tokens: &[Value]) -> String {
+fn token_lines(tokens: &[Value], now_micros: i64) -> String {
     if tokens.is_empty() {
         return "no tokens are managed; those of the token file are not listed\n".to_owned();
     }
-    let mut lines = vec![format!("{:<16} {:<8} {:<24} {:>6} {:<21} state", "id", "role", "name", "uses", "ends")];
-    for token in tokens {
+    let rows = tokens.iter().map(|token| {
         let role = if text(token, "kind") == "join" { "join" } else { text(token, "role") };
-        let uses = token["uses_left"].as_i64().map_or_else(|| "-".to_owned(), |left| left.to_string());
-        let state = match (token["revoked_micros"].is_null(), token["group"].as_str()) {
-            (false, _) => format!("revoked {}", time(token, "revoked_micros")),
-            (true, Some(group)) => format!("for members of {group}"),
-            (true, None) => "good until then".to_owned(),
+        let uses = token["uses_left"].as_i64();
+        let state = if !token["revoked_micros"].is_null() {
+            format!("revoked {}", time(token, "revoked_micros"))
+        } else if token["expires_micros"].as_i64().is_some_and(|expires| now_micros >= expires) {
+            "expired".to_owned()
+        } else if uses.is_some_and(|left| left <= 0) {
+            "used up".to_owned()
+        } else {
+            "good".to_owned()
         };
-        let (id, name, ends) = (text(token, "id"), text(token, "name"), time(token, "expires_micros"));
-        lines.push(format!("{id:<16} {role:<8} {name:<24} {uses:>6} {ends:<21} {state}"));
+        let uses = uses.map_or_else(|| "-".to_owned(), |left| left.to_string());
+        let [id, role, name, group] = [text(token, "id"), role, text(token, "name"), text(token, "group")];
+        let [id, role, name, group] = [id, role, name, group].map(str::to_owned);
+        [id, role, name, group, uses, time(token, "expires_micros"), state]
+    });
+    table(["id", "role", "name", "group", "uses", "ends", "state"], rows)
+}
+
+fn audit_lines(entries: &[Value]) -> String {
+    if entries.is_empty() {
+        return "nothing was ever changed\n".to_owned();
     }
-    lines.join("\n") + "\n"
+    let rows = entries.iter().map(|entry| {
+        let why = [text(entry, "detail"), text(entry, "reason")];
+        let why: Vec<&str> = why.into_iter().filter(|text| !text.is_empty()).collect();
+        let [caller, action] = [text(entry, "caller"), text(entry, "action")].map(str::to_owned);
+        [entry["entry"].to_string(), time(entry, "at_micros"), caller, action, why.join(": ")]
+    });
+    table(["entry", "at", "by", "action", "what, and why"], rows)
 }
 
 fn certificate_lines(certificates: &[Value]) -> String {
@@ -280,15 +310,34 @@ mod tests {
 
     #[test]
     fn tokens_and_certificates_read_in_lines() {
-        let shown = token_lines(&[
+        let tokens = [
+            json!({"id": "0c", "kind": "join", "role": "agent", "name": "web", "uses_left": 0,
+                "expires_micros": 1_800_000_000_000_000_i64, "revoked_micros": null, "group": null}),
             json!({"id": "0a", "kind": "bearer", "role": "viewer", "name": "grafana", "uses_left": null,
                 "expires_micros": null, "revoked_micros": null, "group": null}),
             json!({"id": "0b", "kind": "join", "role": "agent", "name": "web", "uses_left": 3,
                 "expires_micros": 1_800_000_000_000_000_i64, "revoked_micros": null, "group": "web"}),
-        ]);
+        ];
+        let shown = token_lines(&tokens, 1_700_000_000_000_000);
         let lines: Vec<&str> = shown.lines().collect();
-        assert!(lines[1].starts_with("0a               viewer   grafana") && lines[1].contains("never"), "{shown}");
-        assert!(lines[2].contains("     3 2027-01-15T08:00:00Z  for members of web"), "{shown}");
+        assert_eq!(lines[0], "id  role    name     group  uses  ends                  state");
+        assert_eq!(lines[1], "0c  join    web      -      0     2027-01-15T08:00:00Z  used up");
+        assert_eq!(lines[2], "0a  viewer  grafana  -      -     never                 good");
+        assert_eq!(lines[3], "0b  join    web      web    3     2027-01-15T08:00:00Z  good");
+        let later = token_lines(&tokens, 1_800_000_000_000_000);
+        assert_eq!(later.matches("expired").count(), 2, "{later}");
+        let shown = audit_lines(&[
+            json!({"entry": 7, "at_micros": 1_800_000_000_000_000_i64, "caller": "ops", "action": "pause", "detail": "web",
+                "reason": "a look"}),
+            json!({"entry": 6, "at_micros": 1_800_000_000_000_000_i64, "caller": "enrolment", "action": "enrol",
+                "detail": "i-1", "reason": ""}),
+        ]);
+        assert_eq!(
+            shown,
+            "entry  at                    by         action  what, and why\n\
+             7      2027-01-15T08:00:00Z  ops        pause   web: a look\n\
+             6      2027-01-15T08:00:00Z  enrolment  enrol   i-1\n"
+        );
         let shown = certificate_lines(&[json!({"instance": "i-1", "enrolled_micros": 1_800_000_000_000_000_i64,
             "expires_micros": null, "join_token": "0b", "revoked_micros": 1_800_000_000_000_000_i64})]);
         assert!(shown.contains("revoked 2027-01-15T08:00:00Z"), "{shown}");

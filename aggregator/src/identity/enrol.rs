@@ -55,7 +55,7 @@ impl EnrolService {
         let text = error.to_string();
         match error {
             EnrolError::SecondClaimant => Status::already_exists(text),
-            EnrolError::Revoked | EnrolError::Token => Status::permission_denied(text),
+            EnrolError::Revoked | EnrolError::Token(_) => Status::permission_denied(text),
             EnrolError::NotMember(..) | EnrolError::NowhereKnown(_) => {
                 // A machine that just started is not in the picture yet: it is taken anew, and the agent asks again.
                 self.hint.give();
@@ -108,7 +108,10 @@ impl enrolment_server::Enrolment for EnrolService {
         let claim = Claim { instance: &instance, request: &signing, evidence, member_of, random };
         let granted = self.enrolments.enrol(authority, claim, now).await;
         let granted = granted.map_err(|error| {
-            refused(&error);
+            match &error {
+                EnrolError::Token(fault) => refused(fault),
+                error => refused(error),
+            }
             self.refusal(&error)
         })?;
         Ok(Response::new(v1::EnrolResponse {

@@ -17,7 +17,7 @@ use sqlx::{Row as _, SqliteConnection, SqlitePool};
 use super::authority::{Authority, AuthorityError};
 use super::instance_document::Attested;
 use super::request::Request;
-use super::{Audit, Caller, Managed, Role, sql};
+use super::{Audit, Caller, Managed, Role, TokenFault, sql};
 
 /// Records of certificates that ran out are kept this long, µs: a day tells a late agent from a stranger.
 const KEPT_MICROS: i64 = 86_400_000_000;
@@ -51,9 +51,9 @@ pub enum EnrolError {
     SecondClaimant,
     #[error("this instance is revoked")]
     Revoked,
-    /// One text for every reason: who guesses learns nothing.
+    /// One text for every reason: who guesses learns nothing. Which it is is for the log.
     #[error("the join token is not valid here: unknown, used up, expired or revoked")]
-    Token,
+    Token(TokenFault),
     #[error("{0} is not known to be a member of {1}, which is all this join token is for")]
     NotMember(Id, Id),
     #[error("{0} is in no group that the inventory knows now, and an instance identity document lets nobody else in")]
@@ -250,7 +250,7 @@ impl Enrolments {
             if let Evidence::JoinToken(_) = claim.evidence
                 && !self.0.tokens.use_up(&mut transaction, admitted, now_micros).await?
             {
-                return Err(EnrolError::Token);
+                return Err(EnrolError::Token(TokenFault::UsedUp(admitted.clone())));
             }
             let write = sqlx::query(sql::KEY_WRITE).bind(claim.instance.as_str()).bind(claim.request.key.to_vec());
             write.bind(now_micros).bind(admitted).execute(&mut *transaction).await?;
@@ -282,7 +282,7 @@ impl Enrolments {
     async fn admit(&self, claim: &Claim<'_>, now_micros: i64) -> Result<String, EnrolError> {
         match &claim.evidence {
             Evidence::JoinToken(token) => {
-                let token = self.0.tokens.join(token, now_micros).await.ok_or(EnrolError::Token)?;
+                let token = self.0.tokens.join(token, now_micros).await.map_err(EnrolError::Token)?;
                 if let Some(group) = token.group.filter(|group| claim.member_of.as_ref() != Some(group)) {
                     return Err(EnrolError::NotMember(claim.instance.clone(), group));
                 }
@@ -305,7 +305,10 @@ impl Enrolments {
         // Without valid evidence anybody can claim anything: that is counted, and nobody is woken for it.
         let with = match &claim.evidence {
             Evidence::JoinToken(token) => {
-                let Some(token) = self.0.tokens.join(token, now_micros).await else { return EnrolError::Token };
+                let token = match self.0.tokens.join(token, now_micros).await {
+                    Ok(token) => token,
+                    Err(fault) => return EnrolError::Token(fault),
+                };
                 metrics::counter!("foreshadow_second_claims_with_token_total").increment(1);
                 format!("join token {}", token.id)
             }
@@ -511,17 +514,32 @@ mod tests {
     #[tokio::test]
     async fn a_join_token_is_good_for_its_uses_its_time_and_its_group() {
         let there = There::new().await;
-        let (_, two) = there.token(2, NOW + HOUR, None).await;
+        let (two_id, two) = there.token(2, NOW + HOUR, None).await;
         assert!(there.enrol("i-1", &request(), &two, NOW).await.is_ok());
         assert!(there.enrol("i-2", &request(), &two, NOW + HOUR - 1).await.is_ok());
-        assert!(matches!(there.enrol("i-3", &request(), &two, NOW).await, Err(EnrolError::Token)), "used up");
-        let (_, late) = there.token(2, NOW + HOUR, None).await;
-        assert!(matches!(there.enrol("i-3", &request(), &late, NOW + HOUR).await, Err(EnrolError::Token)), "expired");
+        let fault = |answer: Result<Granted, EnrolError>| match answer {
+            Err(EnrolError::Token(fault)) => fault,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(fault(there.enrol("i-3", &request(), &two, NOW).await), TokenFault::UsedUp(two_id));
+        let (late_id, late) = there.token(2, NOW + HOUR, None).await;
+        assert_eq!(
+            fault(there.enrol("i-3", &request(), &late, NOW + HOUR).await),
+            TokenFault::Expired(late_id.clone())
+        );
+        let guessed = format!("fj_{late_id}_{}", "0".repeat(64));
+        assert_eq!(fault(there.enrol("i-3", &request(), &guessed, NOW).await), TokenFault::Secret(late_id));
+        let unknown = format!("fj_0_{}", "0".repeat(64));
+        for (token, expected) in
+            [(unknown.as_str(), TokenFault::Unknown), ("fj_1", TokenFault::Form), ("", TokenFault::Missing)]
+        {
+            assert_eq!(fault(there.enrol("i-3", &request(), token, NOW).await), expected, "{token}");
+        }
         let (revoked, token) = there.token(2, NOW + HOUR, None).await;
         assert!(there.enrol("i-3", &request(), &token, NOW).await.is_ok());
         assert!(there.tokens.revoke(&revoked, NOW).await.expect("revokes").is_some());
         assert!(there.tokens.revoke(&revoked, NOW).await.expect("revokes").is_none(), "once");
-        assert!(matches!(there.enrol("i-4", &request(), &token, NOW).await, Err(EnrolError::Token)), "revoked");
+        assert_eq!(fault(there.enrol("i-4", &request(), &token, NOW).await), TokenFault::Revoked(revoked));
         let (_, grouped) = there.token(1, NOW + HOUR, Some("web")).await;
         for group in [None, Some("db")] {
             let refused = there.enrol_in("i-4", &request(), &grouped, group, NOW).await;
@@ -531,7 +549,7 @@ mod tests {
         // Another process finds it all as it was left.
         let (enrolments, tokens) = There::open(&there.pool).await;
         assert_eq!(enrolments.list().len(), 4);
-        assert!(tokens.join(&two, NOW).await.is_none() && tokens.join(&token, NOW).await.is_none());
+        assert!(tokens.join(&two, NOW).await.is_err() && tokens.join(&token, NOW).await.is_err());
     }
 
     #[tokio::test]
@@ -542,7 +560,7 @@ mod tests {
         let granted = there.enrol("i-1", &first, &token, NOW).await.expect("issued");
         assert_eq!((granted.valid_seconds, granted.certificates.matches("BEGIN").count()), (86_400, 2));
         // Without a token nobody is woken, with one somebody is; and neither takes a use of it.
-        assert!(matches!(there.enrol("i-1", &second, "", NOW).await, Err(EnrolError::Token)));
+        assert!(matches!(there.enrol("i-1", &second, "", NOW).await, Err(EnrolError::Token(_))));
         assert_eq!(there.enrolments.warnings(NOW), Vec::<String>::new());
         assert!(matches!(there.enrol("i-1", &second, &token, NOW).await, Err(EnrolError::SecondClaimant)));
         assert!(there.enrolments.warnings(NOW)[0].contains("i-1 at 2027-01-15T08:00:00Z"));
@@ -556,7 +574,7 @@ mod tests {
             assert!(matches!(there.enrol("i-1", &first, token, later + HOUR).await, Err(EnrolError::Revoked)));
         }
         assert!(there.enrolments.release(&id("i-1")).await.expect("releases"));
-        assert!(matches!(there.enrol("i-1", &second, "", NOW).await, Err(EnrolError::Token)));
+        assert!(matches!(there.enrol("i-1", &second, "", NOW).await, Err(EnrolError::Token(_))));
         assert!(there.enrol("i-1", &second, &token, NOW).await.is_ok());
         assert!(!there.enrolments.revoke(&id("i-9"), NOW).await.expect("nothing to revoke"));
     }

@@ -55,12 +55,41 @@ pub struct TokenEntry {
     hash: String,
 }
 
+/// Why a token lets nobody in. It is for the log: who brought the token learns nothing of it. An id is no secret; of what has no
+/// id of ours nothing is repeated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenFault {
+    #[error("no token was brought")]
+    Missing,
+    #[error("what was brought is not written as such a token is")]
+    Form,
+    #[error("the token is unknown: none that is kept has its id")]
+    Unknown,
+    #[error("token {0} is revoked")]
+    Revoked(String),
+    #[error("token {0} has expired")]
+    Expired(String),
+    #[error("token {0} is used up")]
+    UsedUp(String),
+    #[error("what was brought has the id of token {0} and another secret")]
+    Secret(String),
+}
+
 impl TokenEntry {
-    fn is_good(&self, kind: Kind, now_micros: i64) -> bool {
-        self.kind == kind
-            && self.revoked_micros.is_none()
-            && self.expires_micros.is_none_or(|expires| now_micros < expires)
-            && self.uses_left.is_none_or(|left| left > 0)
+    fn good(&self, kind: Kind, now_micros: i64) -> Result<Self, TokenFault> {
+        if self.kind != kind {
+            return Err(TokenFault::Form);
+        }
+        if self.revoked_micros.is_some() {
+            return Err(TokenFault::Revoked(self.id.clone()));
+        }
+        if self.expires_micros.is_some_and(|expires| now_micros >= expires) {
+            return Err(TokenFault::Expired(self.id.clone()));
+        }
+        if self.uses_left.is_some_and(|left| left <= 0) {
+            return Err(TokenFault::UsedUp(self.id.clone()));
+        }
+        Ok(self.clone())
     }
 }
 
@@ -202,32 +231,36 @@ impl Managed {
 
     /// The caller who brings this token.
     pub async fn caller(&self, token: &str, now_micros: i64) -> Option<Caller> {
-        let entry = self.check(token, Kind::Bearer, now_micros).await?;
+        let entry = self.check(token, Kind::Bearer, now_micros).await.ok()?;
         Some(Caller::named(&entry.name, entry.role))
     }
 
     /// The join token, if it is good now.
-    pub async fn join(&self, token: &str, now_micros: i64) -> Option<TokenEntry> {
+    pub async fn join(&self, token: &str, now_micros: i64) -> Result<TokenEntry, TokenFault> {
         self.check(token, Kind::Join, now_micros).await
     }
 
-    async fn check(&self, token: &str, kind: Kind, now_micros: i64) -> Option<TokenEntry> {
-        let mut parts = token.split('_');
-        let (prefix, id, secret) = (parts.next()?, parts.next()?, parts.next()?);
-        if parts.next().is_some() || prefix != kind.prefix() || secret.len() != 64 {
-            return None;
+    async fn check(&self, token: &str, kind: Kind, now_micros: i64) -> Result<TokenEntry, TokenFault> {
+        if token.is_empty() {
+            return Err(TokenFault::Missing);
         }
-        let good = |known: &Known| known.tokens.get(id).filter(|entry| entry.is_good(kind, now_micros)).cloned();
+        let parts: Vec<&str> = token.split('_').collect();
+        let [prefix, id, secret] = parts[..] else { return Err(TokenFault::Form) };
+        if prefix != kind.prefix() || secret.len() != 64 {
+            return Err(TokenFault::Form);
+        }
+        let good = |known: &Known| known.tokens.get(id).ok_or(TokenFault::Unknown)?.good(kind, now_micros);
         let entry = self.read(good)?;
         let digest: [u8; 32] = Sha256::digest(token).into();
         if self.read(|known| known.right.get(&digest).is_some_and(|right| *right == entry.id)) {
-            return Some(entry);
+            return Ok(entry);
         }
-        let _check = self.0.checks.acquire().await.ok()?;
+        let wrong = || TokenFault::Secret(entry.id.clone());
+        let _check = self.0.checks.acquire().await.map_err(|_| wrong())?;
         let (text, hash) = (token.to_owned(), entry.hash.clone());
         let right = tokio::task::spawn_blocking(move || slow_check(&text, &hash)).await.unwrap_or(false);
         if !right {
-            return None;
+            return Err(wrong());
         }
         self.write(|known| {
             if known.right.len() >= REMEMBERED {

@@ -34,7 +34,7 @@ pub use callers::{Callers, Presented};
 pub use enrol::EnrolService;
 pub use enrolments::{Enrolled, Enrolments, Peer};
 pub use instance_document::InstanceDocuments;
-pub use managed::{Kind, Managed, TokenEntry, Wanted};
+pub use managed::{Kind, Managed, TokenEntry, TokenFault, Wanted};
 pub use validity::ends_of_file;
 
 /// What a caller may do. `viewer` < `operator` < `admin`; an `agent` writes its own samples and

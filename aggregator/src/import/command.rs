@@ -18,7 +18,8 @@ use super::log::Imported;
 use super::minutes::{Meaning, Reading, minutes};
 use super::prometheus::Prometheus;
 use crate::client::{Client, escaped};
-use crate::clock::{Clock as _, SystemClock, read_time};
+use crate::clock::{Clock as _, SystemClock, read_time, time_argument};
+use crate::rounds::PredictError;
 
 /// The newest minutes of a source may not be complete yet, seconds.
 const YOUNG_SECONDS: i64 = 120;
@@ -91,10 +92,10 @@ struct FromInfluxDb {
 #[derive(Debug, clap::Args)]
 struct Span {
     /// From here: RFC 3339, seconds since 1970 or like -42d; the forecast looks back 42 days, a backtest as far as there is
-    #[arg(long, value_name = "TIME", default_value = "-42d", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", default_value = "-42d", allow_hyphen_values = true, value_parser = time_argument)]
     since: String,
     /// Up to here [default: now]
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time_argument)]
     until: Option<String>,
 }
 
@@ -515,6 +516,11 @@ async fn list(listed: &Listed) -> Result<()> {
     if listed.json {
         println!("{answer:#}");
         return Ok(());
+    }
+    // A history may come before its group; without either it is a name written otherwise.
+    let none = answer["stretches"].as_array().is_none_or(Vec::is_empty) && answer["minutes"] == 0;
+    if none && answer["known"] == false {
+        bail!("{}", PredictError::UnknownGroup(listed.group.clone()));
     }
     println!("{} imported minutes of {} {}", answer["minutes"], listed.group, listed.metric);
     for stretch in answer["stretches"].as_array().into_iter().flatten() {

@@ -64,7 +64,7 @@ pub enum PredictError {
     #[error("group: is missing")]
     NoGroup,
     #[error(
-        "group: {0:?} is not known; GET /groups lists the known ones, a new one answers after its first round (10 s)"
+        "group: {0:?} is not known; foreshadow groups or GET /groups lists the known ones, a new one answers after its first round (10 s)"
     )]
     UnknownGroup(String),
     #[error("{0}")]

@@ -15,10 +15,20 @@ pub struct Beside {
     pool: SqlitePool,
 }
 
+/// SQLite says of a file that is not there that it is unable to open it.
+pub(super) fn there(file: &Path) -> Result<(), StoreError> {
+    if file.exists() {
+        return Ok(());
+    }
+    let problem = "no store there: --directory says where the aggregator keeps its data (store.directory)".to_owned();
+    Err(StoreError::Open { path: file.display().to_string(), problem })
+}
+
 impl Beside {
     /// Opens what is there.
     pub async fn open(directory: &Path) -> Result<Self, StoreError> {
         let file = directory.join(FILE);
+        there(&file)?;
         let options = SqliteConnectOptions::new().filename(&file).read_only(true);
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
         let pool =

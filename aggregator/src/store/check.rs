@@ -11,6 +11,7 @@ use futures::TryStreamExt as _;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 
+use super::beside::there;
 use super::columns::unpack;
 use super::embedded::{FILE, STREAM_KEPT_MICROS};
 use super::{StoreError, Stored, sql};
@@ -58,6 +59,7 @@ fn open_error(path: &Path, problem: &dyn std::fmt::Display) -> StoreError {
 }
 
 async fn connect(file: &Path) -> Result<SqliteConnection, StoreError> {
+    there(file)?;
     let connected = SqliteConnectOptions::new().filename(file).read_only(true).connect().await;
     connected.map_err(|error| open_error(file, &error))
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::check::{self, Findings};
 use crate::client::{Client, escaped};
+use crate::clock::time_argument;
 use crate::config::Config;
 
 /// What is stored: checked and copied on its own machine, taken back by the aggregator that owns it.
@@ -39,10 +40,10 @@ struct Retract {
     #[arg(long, value_name = "ID")]
     instance: Id,
     /// From then on: RFC 3339, seconds since 1970, or like -6h
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time_argument)]
     from: String,
     /// Before then, and not ahead of now
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "-0s")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "-0s", value_parser = time_argument)]
     to: String,
     /// Why
     #[arg(long)]

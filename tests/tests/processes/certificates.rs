@@ -48,6 +48,16 @@ async fn nobody_speaks_as_an_instance_without_its_certificate() -> anyhow::Resul
     assert_eq!(code(&there.enrol("i-2", &other, &once).await), Some(Code::PermissionDenied), "used up");
     assert_eq!(code(&there.enrol("i-1", &mine, "").await), Some(Code::ResourceExhausted), "not in a loop");
 
+    // Whoever brought a token that is over learns nothing of it; the log says which it was, by its id and nothing more.
+    let (log, used) = (there.aggregator.process.output(), once.split('_').nth(1).context("an id")?);
+    for told in
+        [format!("token {id} is revoked"), format!("token {used} is used up"), "no token was brought".to_owned()]
+    {
+        ensure!(log.contains(&told), "{told} in\n{log}");
+    }
+    let secret = |token: &str| token.rsplit('_').next().unwrap_or_default().to_owned();
+    ensure!(!log.contains(&secret(&once)) && !log.contains(&secret(&revoked)), "no secret");
+
     // Somebody else who claims the id: refused, counted, shown, written down; and the token is as good as before.
     let another = there.join_token(1).await?;
     assert_eq!(code(&there.enrol("i-1", &other, &another).await), Some(Code::AlreadyExists));

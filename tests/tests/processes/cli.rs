@@ -75,6 +75,47 @@ async fn a_bad_network_is_named_and_nothing_runs() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What `serve` refuses, `check-config` finds: at the line of the key, whoever reads the file.
+#[tokio::test]
+async fn check_config_finds_what_serve_refuses() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let data = directory.path().join("data").display().to_string();
+    let listen = format!("127.0.0.1:{}", free_port()?);
+    for (text, faults) in [
+        ("[identity]\ntokens = \"/nofile.toml\"\n", &[":2: identity.tokens: /nofile.toml cannot be read: "][..]),
+        ("\n[forecast]\nnetwork = \"/nofile.onnx\"\n", &[":3: forecast.network: /nofile."]),
+        (
+            "[inventory.aws]\ngroups = [\"web\"]\nregion = \"eu-west-1\"\n[safety]\nshare_15_minutes = 0.5\n",
+            &[":5: safety.share_15_minutes: 0.5 is above 0.1: looser"],
+        ),
+        (
+            "[forecast]\nnetwork = \"/nofile.onnx\"\n[identity]\ntokens = \"/nofile.toml\"\n",
+            &[":2: forecast.network: ", ":4: identity.tokens: "],
+        ),
+    ] {
+        let file = write(directory.path(), "foreshadow.toml", text)?;
+        let serve = ["serve", "--config", &file, "--listen", &listen, "--directory", &data];
+        for arguments in [&serve[..], &["check-config", &file]] {
+            let mut command = Command::new(binary("foreshadow")?);
+            command.args(arguments).env("AWS_EC2_METADATA_DISABLED", "true").kill_on_drop(true);
+            let output = tokio::time::timeout(Duration::from_secs(60), command.output()).await??;
+            let said = said(&output);
+            assert_eq!(output.status.code(), Some(64), "{arguments:?}: {said}");
+            for fault in faults {
+                assert!(said.contains(&format!("{file}{fault}")), "{fault} in {said}");
+            }
+        }
+    }
+    // A file for another host is checked without what it names, and systemd gives credentials to the service alone.
+    let elsewhere = write(directory.path(), "elsewhere.toml", "[identity]\ntokens = \"/nofile.toml\"\n")?;
+    let right = run("foreshadow", &["check-config", "--without-files", &elsewhere]).await?;
+    assert!(right.status.success(), "{}", said(&right));
+    let given = write(directory.path(), "given.toml", "[identity]\ntokens = \"/run/credentials/no.service/t\"\n")?;
+    let right = run("foreshadow", &["check-config", &given]).await?;
+    assert!(right.status.success() && said(&right).contains("not looked at"), "{}", said(&right));
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_agent_says_what_is_wrong_as_well() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
@@ -122,6 +163,27 @@ async fn nothing_listens_beyond_loopback_without_tokens_and_tls() -> anyhow::Res
 }
 
 #[tokio::test]
+async fn a_reader_that_goes_ends_nothing_with_a_panic() -> anyhow::Result<()> {
+    for (name, arguments) in [
+        ("foreshadow", &["print-config"][..]),
+        ("foreshadow", &["completions", "bash"]),
+        ("foreshadow-agent", &["--once"]),
+    ] {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let child = Command::new(binary(name)?)
+            .args(arguments)
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let output = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output()).await??;
+        assert!(output.status.success() && output.stderr.is_empty(), "{name} {arguments:?}: {}", said(&output));
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn help_version_and_print_config_answer() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     for name in ["foreshadow", "foreshadow-agent"] {
@@ -132,7 +194,15 @@ async fn help_version_and_print_config_answer() -> anyhow::Result<()> {
         assert_eq!(run(name, &["--no-such-flag"]).await?.status.code(), Some(64));
     }
     let file = write(directory.path(), "f.toml", "[identity]\ntokens = \"/etc/foreshadow/tokens.toml\"\n")?;
+    assert_eq!(run("foreshadow", &["check-config"]).await?.status.code(), Some(64), "which one?");
+    for arguments in
+        [&["check-config", "--without-files", &file][..], &["check-config", "--without-files", "--config", &file]]
+    {
+        assert!(run("foreshadow", arguments).await?.status.success(), "{arguments:?}");
+    }
+    let bare = run("foreshadow", &["print-config", &file]).await?;
     let output = run("foreshadow", &["print-config", "--config", &file]).await?;
+    assert_eq!(bare.stdout, output.stdout);
     let printed: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     assert_eq!(printed["listen"]["address"], "127.0.0.1:7070");
     assert_eq!(printed["store"]["raw_retention_hours"], 48);

@@ -51,7 +51,8 @@ async fn a_plan_is_explained_or_the_reason_why_not_is_said() -> anyhow::Result<(
     fail(&["web", "--generation", "999999", "--url", url, "--token-file", &token], "is not kept").await?;
     let nowhere = format!("http://127.0.0.1:{}", free_port()?);
     fail(&["web", "--url", &nowhere], "does the aggregator run?").await?;
-    fail(&["web", "--url", "ftp://x"], "must be http").await?;
+    let (wrong, _, told) = explain(&["web", "--url", "ftp://x"]).await?;
+    assert!(wrong.status.code() == Some(64) && told.contains("must be http://HOST:PORT"), "{told}");
     let (output, json, _) = explain(&["web", "--json", "--url", url, "--token-file", &token]).await?;
     assert!(output.status.success());
     assert_eq!(serde_json::from_str::<Value>(&json)?["group"], "web");

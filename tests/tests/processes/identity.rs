@@ -65,6 +65,7 @@ async fn an_instance_that_is_named_late_keeps_its_samples_and_gets_its_name() ->
     let member = members.iter().find(|member| member["instance"] == "i-0abc").cloned().unwrap_or_default();
     assert_eq!((&member["instance_type"], &member["zone"]), (&"m5.large".into(), &"eu-west-1a".into()), "{group:#}");
     let log = std::fs::read_to_string(directory.path().join("agent.log"))?;
+    assert!(log.contains("asking the metadata service for this instance's id, up to 3 s"), "{log}");
     assert!(log.contains("dropped=0") || !log.contains("dropped"), "{log}");
     assert!(agent.terminate().await?.success());
     Ok(())

@@ -144,6 +144,7 @@ async fn the_configuration_is_read_again_and_one_with_a_fault_changes_nothing() 
     })
     .await?;
     let said = aggregator.process.output();
+    assert!(said.contains("fields=\"group.web.minimum\"") || said.contains("fields=group.web.minimum"), "{said}");
     assert!(said.contains("store.raw_retention_hours") && said.contains("needs a restart"), "{said}");
     assert!(!said.contains("listen.address"), "the flag stands above the file: {said}");
 
@@ -154,11 +155,17 @@ async fn the_configuration_is_read_again_and_one_with_a_fault_changes_nothing() 
     let said = aggregator.process.output();
     assert!(said.contains("foreshadow.toml:4: group.web.minimum: must be a whole number"), "{said}");
     shows("foreshadow_group_minimum{group=\"web\"} 3").await?;
+    let warned = async || {
+        let ready = web::get_json(&format!("{}/readyz", aggregator.url)).await?["warnings"].to_string();
+        anyhow::Ok(ready.contains("the configuration file was not taken") && ready.contains("foreshadow.toml:4"))
+    };
+    assert!(warned().await?, "/readyz says it");
     // Mended, it holds again, also with other metrics than the group began with.
     std::fs::write(&file, config("2") + "targets = { cpu = 50, memory = 80 }\n")?;
     hangup()?;
     shows("foreshadow_config_reload_successful 1").await?;
     shows("foreshadow_group_minimum{group=\"web\"} 2").await?;
+    assert!(!warned().await?, "and no longer");
     eventually("a plan by both metrics", Duration::from_secs(60), async || {
         let group = web::get_json(&format!("{}/groups/web", aggregator.url)).await?;
         let needs = group["plan"]["needs"].as_array().cloned().unwrap_or_default();

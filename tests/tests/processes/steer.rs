@@ -62,6 +62,26 @@ async fn a_pause_outlives_a_restart_and_nothing_but_a_word_ends_it() -> anyhow::
     let actions: Vec<&str> =
         audit.as_array().into_iter().flatten().filter_map(|entry| entry["action"].as_str()).collect();
     assert_eq!(actions, ["resume", "resume", "pause", "pause"]);
+
+    let listed = said(&foreshadow(&url, &["audit", "--limit", "1"]).await?);
+    assert!(listed.lines().count() == 2 && listed.contains("resume") && listed.contains("web: it is fine"), "{listed}");
+    let groups = eventually("its line", Duration::from_secs(40), async || {
+        let groups = said(&foreshadow(&url, &["groups"]).await?);
+        Ok(groups.lines().any(|line| line.starts_with("web  ")).then_some(groups))
+    })
+    .await?;
+    assert!(groups.starts_with("group  mode"), "{groups}");
+
+    // A group that is let go while everything stands is not "resumed".
+    foreshadow(&url, &["pause", "--reason", "all of it"]).await?;
+    let own = foreshadow(&url, &["resume", "web", "--reason", "only this"]).await?;
+    assert_eq!(said(&own), "web: its own pause is over; everything is still paused (foreshadow resume)\n");
+    let first = eventually("a plan", Duration::from_secs(40), async || {
+        let explained = foreshadow(&url, &["explain", "web"]).await?;
+        Ok(explained.status.success().then(|| said(&explained)))
+    })
+    .await?;
+    assert!(first.starts_with("PAUSED: everything, since 20") && first.contains("all of it"), "{first}");
     Ok(())
 }
 
@@ -73,8 +93,8 @@ async fn a_mode_is_given_only_where_something_can_act_and_the_file_allows_it() -
     assert_eq!(standing(url).await?["mode"], "observe");
     for (mode, part) in [
         ("full", "the configuration file allows scale-out at most"),
-        ("scale-out", "can describe the group and not change it"),
-        ("fast", "expected one of `observe`, `scale-out`, `full`"),
+        ("scale-out", "can describe the group and not change it: put it under [inventory.aws]"),
+        ("fast", "[possible values: observe, scale-out, full]"),
     ] {
         let refused = foreshadow(url, &["mode", "web", mode, "--reason", "ready"]).await?;
         assert!(!refused.status.success() && said(&refused).contains(part), "{mode}: {}", said(&refused));
@@ -95,6 +115,17 @@ async fn a_mode_is_given_only_where_something_can_act_and_the_file_allows_it() -
     assert_eq!(said(&tightened), "web: mode observe\n");
     assert_eq!(said(&foreshadow(url, &["journal"]).await?), "nothing was ever done\n");
     assert_eq!(said(&foreshadow(url, &["shadow"]).await?), "nothing stands in shadow\n");
+    assert_eq!(said(&foreshadow(url, &["journal", "--group", "web"]).await?), "web: nothing was ever done\n");
+    assert_eq!(said(&foreshadow(url, &["shadow", "--group", "web"]).await?), "web: nothing stands in shadow\n");
+    let events = said(&foreshadow(url, &["events", "--group", "web"]).await?);
+    assert!(events.starts_with("web: no events"), "{events}");
+    assert!(foreshadow(url, &["import", "list", "--group", "web"]).await?.status.success());
+    // A name written otherwise is never "all is well".
+    for command in [&["journal"][..], &["shadow"], &["events"], &["import", "list"]] {
+        let asked = foreshadow(url, &[command, &["--group", "wbe"]].concat()).await?;
+        let told = said(&asked);
+        assert!(!asked.status.success() && told.contains("\"wbe\" is not known; foreshadow groups or"), "{told}");
+    }
     let unknown = foreshadow(url, &["shadow", "adopt", "i-9", "--reason", "a spare"]).await?;
     assert!(
         !unknown.status.success() && said(&unknown).contains("i-9 stands in no shadow session"),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use foreshadow_tests::process::{Aggregator, agent, eventually, free_port};
+use foreshadow_tests::process::{Aggregator, agent, binary, eventually, free_port};
 use foreshadow_tests::tokens::Tokens;
 use foreshadow_tests::web;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
@@ -48,6 +48,19 @@ async fn an_agent_speaks_tls_with_a_token_and_trusts_one_authority_only() -> any
     eventually("samples over TLS", Duration::from_secs(30), async || Ok((samples("i-right").await? > 2).then_some(())))
         .await?;
     assert_eq!((samples("i-wrong").await?, samples("i-plain").await?), (0, 0));
+    // Each says what it is, and once.
+    for (agent, told) in [(&wrong, "no TLS with the aggregator"), (&plain, "does it speak https")] {
+        eventually(told, Duration::from_secs(20), async || Ok(agent.output().contains(told).then_some(()))).await?;
+    }
+    assert!(!wrong.output().contains("UnknownIssuer: invalid peer certificate"), "{}", wrong.output());
+    let asked = |url: &str| {
+        let mut command = tokio::process::Command::new(binary("foreshadow")?);
+        command.args(["journal", "--url", url, "--ca", &ca]);
+        anyhow::Ok(command)
+    };
+    let plain_text = asked(&format!("http://127.0.0.1:{port}"))?.output().await?;
+    let told = String::from_utf8_lossy(&plain_text.stderr).into_owned();
+    assert!(told.contains("is it https://?"), "{told}");
     for process in [right, wrong, plain] {
         assert!(process.terminate().await?.success());
     }

@@ -53,7 +53,7 @@ async fn quic_goes_on_from_another_address_and_ends_with_the_certificate() -> an
     let gone = there.ask("operator", Method::POST, "/certificates/i-1/revoke", r#"{"reason": "it lies"}"#).await?;
     assert!(gone.status.is_success(), "{}", gone.body);
     eventually("the agent is refused", Duration::from_secs(30), async || {
-        Ok(running.output().contains("cannot be reached").then_some(()))
+        Ok(running.output().contains("refuses this agent").then_some(()))
     })
     .await?;
     let ended = there.sequences("i-1").await?.len();
