@@ -96,8 +96,9 @@ export async function open(host) {
   };
   const again = () => read().catch(error => toast(error.message, 'bad'));
   fill(host, h('h1', {}, 'Access'),
-    h('h2', {}, 'Tokens'), may('admin') && h('div', { class: 'controls' }, button('New token', { class: 'main go' }, () => make(again)), button('New join token', {}, () => join(again))), tokens,
-    h('h2', {}, 'Certificates of agents'), certificates);
+    h('section', { 'aria-labelledby': 'tokens' }, h('h2', { id: 'tokens' }, 'Tokens'),
+      may('admin') && h('div', { class: 'controls' }, button('New token', { class: 'main go' }, () => make(again)), button('New join token', {}, () => join(again))), tokens),
+    h('section', { 'aria-labelledby': 'certificates' }, h('h2', { id: 'certificates' }, 'Certificates of agents'), certificates));
   await read();
   return { update: again };
 }
