@@ -142,7 +142,12 @@ impl Executor {
                 continue;
             }
             let effects = self.on(Event::Begin(intent), now);
-            return if effects.is_empty() { Next::End } else { Next::Effects(effects) };
+            if effects.is_empty() {
+                // An older plan's change is under way: what would follow this step was made for a group without that change.
+                *index = planned.plan.steps.len();
+                return Next::End;
+            }
+            return Next::Effects(effects);
         }
         Next::End
     }
@@ -501,6 +506,42 @@ mod tests {
         let refused = Settled::Refused { why: vec!["no".to_owned()], by_cloud: true, in_doubt: false };
         executor.ledger.settled(&back, &refused, 1_001);
         assert_eq!(size(&executor), 10, "nobody came back");
+    }
+
+    #[test]
+    fn a_plan_that_meets_another_change_is_over() {
+        use planner::policy::Mode;
+
+        use super::super::verdicts::tests::planned;
+        let mut planned = planned();
+        let standing = Standing {
+            mode: Mode::Full,
+            at_most: Mode::Full,
+            paused: false,
+            group: None,
+            everywhere: None,
+            leave: None,
+        };
+        let detach = |name: &str| PlannedStep {
+            step: Step::Detach { instances: vec![name.to_owned()] },
+            reason: String::new(),
+            permitted: true,
+        };
+        planned.plan.steps = vec![detach("i-1"), detach("i-2")];
+        let mut executor = Executor::new(StoreId([1; 16]), 1, Limits::default());
+        let mut older = executor.intent(&planned, 0, 1_000).expect("an intent");
+        older.token = Token::new(StoreId([1; 16]), &older.group, planned.plan.generation + 9, 0);
+        let token = older.token.clone();
+        assert_eq!(executor.on(Event::Begin(older), 1_000).len(), 1);
+        let mut index = 0;
+        let next =
+            |executor: &mut Executor, index: &mut usize| executor.next(&planned, index, &standing, Reach::Cloud, 1_000);
+        assert!(matches!(next(&mut executor, &mut index), Next::End));
+        // It comes to its end, and what this plan wanted after its first step is not done.
+        drop(executor.on(Event::NotWritten(token), 1_001));
+        assert!(matches!(next(&mut executor, &mut index), Next::End));
+        let mut again = 0;
+        assert!(matches!(next(&mut executor, &mut again), Next::Effects(_)), "the next plan may");
     }
 
     #[test]

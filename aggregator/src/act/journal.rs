@@ -36,6 +36,10 @@ pub const SHOWN_AFTER: i64 = 60;
 /// First and longest wait before the cloud is asked again what became of a call, seconds.
 const AGAIN_AFTER: (i64, i64) = (5, 300);
 
+/// A call goes out within moments of its intent; what was settled later than this was repeated, or a restart came between,
+/// seconds.
+const LATE_AFTER: i64 = 120;
+
 /// One effect, written before it is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
@@ -52,6 +56,14 @@ pub struct Intent {
     pub written_at: i64,
     /// A plan that is older is not begun.
     pub valid_until: i64,
+}
+
+impl Intent {
+    /// It was settled so long after it was written (seconds since the Unix epoch) that nobody knows when its call went out: no
+    /// lead time is measured by it.
+    pub const fn is_late(&self, settled_at: i64) -> bool {
+        settled_at - self.written_at > LATE_AFTER
+    }
 }
 
 /// What became of an intent, for good.

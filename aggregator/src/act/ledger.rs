@@ -50,8 +50,10 @@ struct Entry {
     awaited_size: Option<u32>,
     /// Members that a launch without names did not bring.
     before: BTreeSet<Id>,
-    /// When its call went out.
+    /// When its intent was written; its call followed soon after, unless `late`.
     written: i64,
+    /// Its call went out long after, or nobody knows when: no lead is measured by it.
+    late: bool,
     /// It may never have been done: when it does not show, nothing failed.
     in_doubt: bool,
 }
@@ -62,8 +64,8 @@ struct GroupLedger {
     failed: Option<(i64, u32)>,
     /// The number serving, every ten minutes.
     served: VecDeque<(i64, u32)>,
-    /// Members as they were last seen.
-    members: BTreeSet<Id>,
+    /// Members as they were last seen; `None` before the first inventory.
+    members: Option<BTreeSet<Id>>,
 }
 
 /// A way in which machines go; each is paced by itself.
@@ -129,8 +131,9 @@ impl Ledger {
                     action: action.clone(),
                     awaited: named.iter().cloned().collect(),
                     awaited_size,
-                    before: if awaited_size.is_some() { group.members.clone() } else { BTreeSet::new() },
+                    before: if awaited_size.is_some() { group.shown() } else { BTreeSet::new() },
                     written: intent.written_at,
+                    late: intent.is_late(at),
                     in_doubt: false,
                 });
             }
@@ -141,8 +144,9 @@ impl Ledger {
                 action: intent.action.clone(),
                 awaited: BTreeSet::new(),
                 awaited_size: Some(*size),
-                before: group.members.clone(),
+                before: group.shown(),
                 written: intent.written_at,
+                late: true,
                 in_doubt: true,
             }),
             // A checker's or a lease's refusal is no failure of the cloud: the call was never made.
@@ -171,7 +175,7 @@ impl Ledger {
     /// Compares with an inventory of a group: who is there, since when the picture was taken. Gives
     /// back whom a launch that named nobody has brought, with the time of its call.
     pub fn seen(&mut self, group: &Id, members: &BTreeSet<Id>, serving: u32, taken: i64, now: i64) -> Vec<(Id, i64)> {
-        let mut arrived = Vec::new();
+        let (mut arrived, mut taken_in) = (Vec::new(), BTreeSet::new());
         let size = self.size(group, members);
         // Whom we brought back no launch has brought.
         let back = self.of(group).filter(|entry| entry.action.brings_back()).flat_map(|entry| &entry.awaited);
@@ -189,8 +193,14 @@ impl Ledger {
                     let awaited = entry.awaits();
                     entry.awaited.retain(|instance| !members.contains(instance));
                     if entry.awaited_size.is_some() {
+                        // Of several launches that wait, the first has brought them; before a restart, nobody knows which.
                         let brought = members.difference(&entry.before).filter(|it| !back.contains(*it));
-                        arrived.extend(brought.map(|it| (it.clone(), entry.written)));
+                        let brought = brought.filter(|it| !taken_in.contains(*it));
+                        let brought: Vec<Id> = brought.cloned().collect();
+                        if !entry.late && state.members.is_some() {
+                            arrived.extend(brought.iter().map(|it| (it.clone(), entry.written)));
+                        }
+                        taken_in.extend(brought);
                         entry.before.extend(members.iter().cloned());
                     }
                     if entry.awaited_size.is_some_and(|wanted| size >= wanted) {
@@ -221,7 +231,7 @@ impl Ledger {
                 }
             }
         }
-        state.members.clone_from(members);
+        state.members = Some(members.clone());
         arrived
     }
 
@@ -334,6 +344,10 @@ impl Entry {
 }
 
 impl GroupLedger {
+    fn shown(&self) -> BTreeSet<Id> {
+        self.members.clone().unwrap_or_default()
+    }
+
     fn fail(&mut self, at: i64) {
         let row = self.failed.filter(|(last, _)| at - last < FORGIVEN_AFTER);
         let times = row.map_or(0, |(_, times)| times);
@@ -461,6 +475,31 @@ mod tests {
             drop(ledger.seen(&web, &shown, 5, NOW + 80, NOW + 80));
             assert_eq!(ledger.expected(&web, &shown), 1, "one is on its way still");
         }
+    }
+
+    #[test]
+    fn of_launches_that_name_nobody_the_first_has_brought_who_comes_and_a_late_one_measures_nothing() {
+        let mut ledger = Ledger::default();
+        let (web, two) = (id("web"), set(&["i-1", "i-2"]));
+        ledger.seen(&web, &two, 2, NOW - 5, NOW - 5);
+        done(&mut ledger, Action::launch(2, 4), &[], NOW);
+        let second = Intent { written_at: NOW + 40, ..intent(Action::launch(1, 5)) };
+        ledger.settled(&second, &Settled::Done { instances: Vec::new() }, NOW + 41);
+        let four = set(&["i-1", "i-2", "i-3", "i-4"]);
+        assert_eq!(ledger.seen(&web, &four, 2, NOW + 60, NOW + 60), [(id("i-3"), NOW), (id("i-4"), NOW)]);
+        let five = set(&["i-1", "i-2", "i-3", "i-4", "i-5"]);
+        assert_eq!(ledger.seen(&web, &five, 2, NOW + 70, NOW + 70), [(id("i-5"), NOW + 40)]);
+        // Done a quarter of an hour after it was written, since the process was down: nobody knows when it was called.
+        let late = Intent { written_at: NOW + 80, ..intent(Action::launch(1, 6)) };
+        ledger.settled(&late, &Settled::Done { instances: Vec::new() }, NOW + 980);
+        let six = set(&["i-1", "i-2", "i-3", "i-4", "i-5", "i-6"]);
+        assert_eq!(ledger.seen(&web, &six, 2, NOW + 1_000, NOW + 1_000), []);
+        // After a restart nobody knows who was there before.
+        let mut again = Ledger::default();
+        done(&mut again, Action::launch(1, 3), &[], NOW);
+        again.restored(NOW + 10);
+        assert_eq!(again.seen(&web, &set(&["i-1", "i-2"]), 2, NOW + 20, NOW + 20), []);
+        assert_eq!(again.seen(&web, &set(&["i-1", "i-2", "i-3"]), 2, NOW + 30, NOW + 30), [(id("i-3"), NOW)]);
     }
 
     #[test]

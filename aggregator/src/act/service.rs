@@ -136,7 +136,8 @@ impl Service {
         for line in lines {
             match (line.settled, line.settled_at) {
                 (Some(settled), Some(at)) => {
-                    if let (Some(kind), Settled::Done { instances }) = (Kind::begun_by(&line.intent.action), &settled) {
+                    let kind = Kind::begun_by(&line.intent.action).filter(|_| !line.intent.is_late(at));
+                    if let (Some(kind), Settled::Done { instances }) = (kind, &settled) {
                         leads.called(instances, kind, line.intent.written_at);
                     }
                     done.push((line.intent, settled, at));
@@ -531,7 +532,7 @@ impl Service {
         let outcome = match &settled {
             Settled::Done { instances } => {
                 tracing::warn!(group = %intent.group, action = intent.action.word(), ?instances, "done");
-                if let Some(kind) = Kind::begun_by(&intent.action) {
+                if let Some(kind) = Kind::begun_by(&intent.action).filter(|_| !intent.is_late(now)) {
                     self.handle.leads().called(instances, kind, intent.written_at);
                 }
                 "done"

@@ -208,6 +208,14 @@ pub fn last_word(
         refusals
             .push(format!("plan {latest} needs {needed}, and they are there without this launch of plan {generation}"));
     }
+    // Its size was right for the group of then. What is desired may be read stale right after a change of ours; a late one is not.
+    if let Action::Launch { count, size, .. } = &intent.action
+        && latest != generation
+        && intent.is_late(now)
+        && *size > present(fresh).max(fresh.group.desired).saturating_add(*count)
+    {
+        refusals.push(format!("it would make {size} of a group that somebody made smaller since"));
+    }
     let balanced = fresh.outside.iter().filter(|outside| outside.in_target_group != Some(false));
     let around = Surroundings {
         balanced: balanced.map(|outside| outside.instance.to_string()).collect(),
@@ -495,6 +503,13 @@ pub(crate) mod tests {
         planned.plan.holds = Vec::new();
         let said = last_word(&intent(away()), &planned, &deploys, &standing, Reach::Cloud, &executor, 1_000);
         assert_eq!(said, ["a deploy changed the group meanwhile"]);
+        // Nor is a group made as large as it was hours ago, before somebody made it smaller.
+        (planned.plan.need_now, planned.plan.need_ahead) = (Some(4), Some(14));
+        for (written_at, size, refused) in [(800, 14, 1), (800, 11, 0), (990, 14, 0)] {
+            let launch = Intent { written_at, ..intent(Action::launch(1, size)) };
+            let said = last_word(&launch, &planned, &fresh, &standing, Reach::Cloud, &executor, 1_000);
+            assert_eq!(said.len(), refused, "{written_at} {size}: {said:?}");
+        }
         // Nor is anybody launched whom a newer plan does not need.
         for (needed, refused) in [(10, 1), (11, 0)] {
             (planned.plan.need_now, planned.plan.need_ahead) = (Some(4), Some(needed));

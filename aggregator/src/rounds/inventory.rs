@@ -130,12 +130,14 @@ pub fn inventory(
             deploying: snapshot.deploying,
             refused: outlook.kept_out.contains(&member.instance),
         };
+        let ours = outlook.modes.get(&member.instance).copied();
         Instance {
             id: member.instance.to_string(),
             instance_type: member.instance_type.clone(),
             zone: member.zone.clone(),
-            mode: outlook.modes.get(&member.instance).copied().unwrap_or_else(|| planner_mode(member.mode)),
-            since: member.since_micros / 1_000_000,
+            mode: ours.unwrap_or_else(|| planner_mode(member.mode)),
+            // A mode that the inventory cannot show yet is a new one: whoever was in shadow for hours has not warmed up for them.
+            since: if ours.is_some() { now.wall } else { member.since_micros / 1_000_000 },
             protected: member.protected,
             shadow: session.map(|session| evidence(session, member, slices, serving_packets, group, now)),
         }
@@ -254,6 +256,37 @@ mod tests {
 
     fn of(packets: Option<f64>, age: i64, serving: Option<f64>) -> Shadow {
         evidence(&session(), &member(Some(true)), Some(&slices(packets, age)), serving, GROUP, NOW)
+    }
+
+    #[test]
+    fn whoever_was_just_brought_back_warms_up_since_now_however_long_it_stood_in_shadow() {
+        let member = member(Some(true));
+        let id = member.instance.clone();
+        let snapshot = GroupSnapshot {
+            group: Id::new("group", "web").expect("an id"),
+            source: Some("simulated"),
+            minimum: 1,
+            maximum: 9,
+            desired: 1,
+            complete: true,
+            taken_micros: 0,
+            deploying: false,
+            untold: false,
+            foreign_scale_in: false,
+            floor: None,
+            version: None,
+            zones: Vec::new(),
+            termination: Vec::new(),
+            owner: None,
+            members: vec![member],
+        };
+        let seen = |outlook: &Outlook| {
+            let found = inventory(&snapshot, &[session()], &HashMap::new(), None, outlook, NOW);
+            found.instances.iter().map(|it| (it.mode, it.since)).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(&Outlook::default()), [(InstanceMode::Shadow, 0)]);
+        let modes = BTreeMap::from([(id, InstanceMode::Warming)]);
+        assert_eq!(seen(&Outlook { modes, ..Outlook::default() }), [(InstanceMode::Warming, NOW.wall)]);
     }
 
     #[test]

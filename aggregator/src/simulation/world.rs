@@ -447,15 +447,16 @@ impl World {
                 Event::Found { token: intent.token, found: found.unwrap_or(Found::NotYet) }
             }
             Effect::Settle(intent, settled) => {
-                self.settled(&intent, &settled);
+                self.settled(&intent, &settled, now);
                 self.disk.get_mut(&intent.token)?.settled = Some((settled, now));
                 return None;
             }
         })
     }
 
-    fn settled(&mut self, intent: &Intent, settled: &Settled) {
-        if let (Some(kind), Settled::Done { instances }) = (Kind::begun_by(&intent.action), settled) {
+    fn settled(&mut self, intent: &Intent, settled: &Settled, now: i64) {
+        let kind = Kind::begun_by(&intent.action).filter(|_| !intent.is_late(now));
+        if let (Some(kind), Settled::Done { instances }) = (kind, settled) {
             self.leads.called(instances, kind, intent.written_at);
         }
         let after = Aftermath::of(intent, settled);
