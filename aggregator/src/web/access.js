@@ -60,7 +60,7 @@ async function end(title, says, confirm, work, again) {
   again();
 }
 
-const tokensOf = (tokens, again, at) => table('Tokens', [{ name: 'Name' }, { name: 'Role' }, { name: 'Made' }, { name: 'Good until' }, { name: 'Uses left', kind: 'number' }, { name: 'Group' }, { name: '' }],
+const tokensOf = (tokens, again, at) => table('Every token', [{ name: 'Name' }, { name: 'Role' }, { name: 'Made' }, { name: 'Good until' }, { name: 'Uses left', kind: 'number' }, { name: 'Group' }, { name: '' }],
   [...tokens].sort((a, b) => (over(a, at) ? 1 : 0) - (over(b, at) ? 1 : 0) || b.created_micros - a.created_micros).map(token => {
     const ended = over(token, at);
     return { kind: ended ? 'deleted' : '', cells: [
@@ -71,7 +71,7 @@ const tokensOf = (tokens, again, at) => table('Tokens', [{ name: 'Name' }, { nam
         reason => ask(path(['tokens', token.id], { reason }), { method: 'DELETE' }), again)))] };
   }), 'No token was made here. Those of the token file are good, and not listed.');
 
-const certificatesOf = (enrolled, again, at) => table('Certificates', [{ name: 'Instance' }, { name: 'Let in' }, { name: 'By' }, { name: 'Newest until' }, { name: 'Key' }, { name: '' }],
+const certificatesOf = (enrolled, again, at) => table('Every certificate', [{ name: 'Instance' }, { name: 'Let in' }, { name: 'By' }, { name: 'Newest until' }, { name: 'Key' }, { name: '' }],
   enrolled.map(one => ({ kind: one.revoked_micros !== null ? 'deleted' : '', cells: [
     one.instance, time(seconds(one.enrolled_micros)), one.join_token,
     one.revoked_micros !== null ? [badge('revoked', 'bad'), ' ', time(seconds(one.revoked_micros))] : one.expires_micros === null ? '–' : [time(seconds(one.expires_micros)), h('small', {}, ago(seconds(one.expires_micros), at))],
