@@ -59,10 +59,10 @@ pub struct Intent {
 }
 
 impl Intent {
-    /// It was settled so long after it was written (seconds since the Unix epoch) that nobody knows when its call went out: no
-    /// lead time is measured by it.
-    pub const fn is_late(&self, settled_at: i64) -> bool {
-        settled_at - self.written_at > LATE_AFTER
+    /// It is settled, or judged again, so long after it was written (`at` in seconds since the Unix epoch) that nobody knows when
+    /// its call went out: no lead time is measured by it, and its size is held against what the group is by then.
+    pub const fn is_late(&self, at: i64) -> bool {
+        at - self.written_at > LATE_AFTER
     }
 }
 
