@@ -214,7 +214,8 @@ fn changes(one: &Config, other: &Config) -> Vec<String> {
     found.iter().map(|field| field.split('.').enumerate().map(written).collect::<Vec<_>>().join(".")).collect()
 }
 
-/// Nobody takes values of a metric yet that was not declared at the start: groups with a target for one keep the targets they had.
+/// Nobody takes values of a metric yet that was not declared at the start: groups with a target or a veto for one keep those they
+/// had.
 fn new_targets(holds: &Config, groups: &mut BTreeMap<Id, Group>) -> Vec<String> {
     let taken = |name: &String| Metric::ALL.iter().chain(holds.metrics.keys()).any(|metric| metric.as_str() == name);
     let mut waiting = Vec::new();
@@ -223,6 +224,10 @@ fn new_targets(holds: &Config, groups: &mut BTreeMap<Id, Group>) -> Vec<String> 
             let before = holds.groups.get(group).cloned().unwrap_or_default();
             (read.targets, read.reactive_targets) = (before.targets, before.reactive_targets);
             waiting.push(format!("group.{group}.targets"));
+        }
+        if !read.veto_above.keys().all(taken) {
+            read.veto_above = holds.groups.get(group).map(|before| before.veto_above.clone()).unwrap_or_default();
+            waiting.push(format!("group.{group}.veto_above"));
         }
     }
     waiting
@@ -276,13 +281,15 @@ mod tests {
         let before = config(&format!("{queue}[group.web]\ntargets = {{ cpu = 50, queue = 9 }}\n"));
         let file = config(&format!(
             "{queue}[metric.requests]\nof = \"instance\"\n[group.api]\ntargets = {{ queue = 7 }}\n\
-             [group.web]\nminimum = 2\ntargets = {{ requests = 200 }}\nreactive_targets = {{ requests = 100 }}\n"
+             [group.web]\nminimum = 2\ntargets = {{ requests = 200 }}\nreactive_targets = {{ requests = 100 }}\n\
+             veto_above = {{ requests = 900 }}\n"
         ));
         assert_eq!(needs_restart(&before, &file), ["metric.requests"]);
         let mut groups = file.groups.clone();
-        assert_eq!(new_targets(&before, &mut groups), ["group.web.targets"]);
+        assert_eq!(new_targets(&before, &mut groups), ["group.web.targets", "group.web.veto_above"]);
         let [api, web] = ["api", "web"].map(|name| &groups[&Id::new("group", name).expect("a name")]);
         assert_eq!(web.targets, before.groups.values().next().expect("web").targets);
+        assert_eq!(web.veto_above.len(), 0);
         assert_eq!((web.minimum, web.reactive_targets.len(), api.targets["queue"]), (Some(2), 0, 7.0));
         assert_eq!(new_targets(&file, &mut file.groups.clone()), [""; 0], "after the restart nothing waits");
     }

@@ -625,12 +625,14 @@ fn policy(group: &Id, read: &config::Group) -> GroupPolicy {
         ..GroupPolicy::new(group)
     };
     let policy = &mut configured.policy;
-    let targets = read.targets.iter().filter_map(|(name, target)| Some((name.parse::<Metric>().ok()?, *target)));
+    let named = |values: &BTreeMap<String, f64>| {
+        values.iter().filter_map(|(name, value)| Some((name.parse::<Metric>().ok()?, *value))).collect()
+    };
     if !read.targets.is_empty() {
-        policy.targets = targets.collect();
+        policy.targets = named(&read.targets);
     }
-    let lower = read.reactive_targets.iter().filter_map(|(name, target)| Some((name.parse::<Metric>().ok()?, *target)));
-    policy.reactive_targets = lower.collect();
+    policy.reactive_targets = named(&read.reactive_targets);
+    policy.veto_above = named(&read.veto_above);
     policy.change_cost = read.change_cost.unwrap_or(policy.change_cost);
     policy.confidence = read.confidence.unwrap_or(policy.confidence);
     policy.weights.clone_from(&read.weights);

@@ -141,6 +141,15 @@ pub struct Pulse {
     pub network: f64,
 }
 
+/// A metric that nobody may be taken away beside while it is above its limit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Veto {
+    pub metric: String,
+    pub limit: f64,
+    /// Highest of the last ten minutes; absent where it is not told now.
+    pub highest: Option<f64>,
+}
+
 /// Everything known right before a change. The default is that nothing is known: it refuses.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Facts {
@@ -168,6 +177,7 @@ pub struct Facts {
     pub shadows_at_most: Option<u32>,
     /// Absent until the hours before are known.
     pub pulse: Option<Pulse>,
+    pub vetoes: Vec<Veto>,
     pub fleet: Fleet,
     /// Since the aggregator started.
     pub running_seconds: u32,

@@ -17,7 +17,7 @@ mod size;
 
 use std::collections::BTreeSet;
 
-pub use facts::{Change, Facts, Fleet, Load, Machine, Place, Pulse, Removed, ShadowFacts, Window};
+pub use facts::{Change, Facts, Fleet, Load, Machine, Place, Pulse, Removed, ShadowFacts, Veto, Window};
 pub use limits::{Limits, LimitsProblem};
 pub use refusal::Refusal;
 

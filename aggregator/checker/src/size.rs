@@ -66,6 +66,11 @@ pub(crate) fn plausible(facts: &Facts, refusals: &mut Vec<Refusal>) {
     if 9 * short.len() >= enough.len() && !short.is_empty() {
         refusals.push(Refusal::OutOfCredits { instances: u32::try_from(short.len()).unwrap_or(u32::MAX) });
     }
+    for veto in &facts.vetoes {
+        if !veto.highest.is_some_and(|highest| veto.limit >= highest) {
+            refusals.push(Refusal::Vetoed { metric: veto.metric.clone() });
+        }
+    }
     // CPU that lost three tenths while the network kept three tenths more than it.
     if let Some(pulse) = facts.pulse
         && 10.0 * pulse.cpu <= 7.0

@@ -57,6 +57,7 @@ fn calm() -> Facts {
         spend_per_hour: None,
         shadows_at_most: None,
         pulse: None,
+        vetoes: Vec::new(),
         fleet: Fleet { groups: 20, machines: 1_000, ..Fleet::default() },
         running_seconds: 3_600,
         launches_failing: false,
@@ -542,6 +543,21 @@ fn a_tenth_that_runs_out_of_credits_keeps_everybody() {
     let said = check(&terminate(&["s-0"]), &nobody, &Limits::default());
     assert!(said.iter().all(|refusal| !matches!(refusal, Refusal::OutOfCredits { .. })), "{said:?}");
     assert_eq!(check(&Change::Launch { count: 1 }, &short(40), &Limits::default()), [], "more are welcome");
+}
+
+#[test]
+fn errors_above_their_limit_or_not_told_take_nobody_away() {
+    let told = |highest: Option<f64>| {
+        changed(|facts| facts.vetoes = vec![Veto { metric: "errors".to_owned(), limit: 5.0, highest }])
+    };
+    assert_eq!(check(&detach(1), &told(Some(5.0)), &Limits::default()), []);
+    assert_eq!(check(&terminate(&["s-0"]), &told(Some(0.0)), &Limits::default()), []);
+    let vetoed = Refusal::Vetoed { metric: "errors".to_owned() };
+    for highest in [Some(5.1), Some(f64::NAN), None] {
+        only(&detach(1), &told(highest), &vetoed);
+        only(&terminate(&["s-0"]), &told(highest), &vetoed);
+    }
+    assert_eq!(check(&Change::Launch { count: 1 }, &told(None), &Limits::default()), []);
 }
 
 #[test]

@@ -303,6 +303,9 @@ pub struct Conditions {
     /// Absent until the hours before are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pulse: Option<Pulse>,
+    /// Of each metric that has a veto, the highest of the last ten minutes; one that is not told now is left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vetoes: BTreeMap<Metric, f64>,
     pub agents_unauthenticated: bool,
     /// The group is known from its agents' claim alone.
     pub claimed: bool,

@@ -87,6 +87,16 @@ pub enum Hold {
     OutOfCredits {
         instances: u32,
     },
+    /// Above what the policy lets it be, now or within ten minutes.
+    Vetoed {
+        metric: Metric,
+        value: f64,
+        limit: f64,
+    },
+    /// A metric that has a veto is not told.
+    VetoUntold {
+        metric: Metric,
+    },
     /// Warming up for longer than anything takes.
     NeverReady {
         instances: u32,
@@ -191,6 +201,8 @@ impl Hold {
             | Self::Hung { .. }
             | Self::Stolen { .. }
             | Self::OutOfCredits { .. }
+            | Self::Vetoed { .. }
+            | Self::VetoUntold { .. }
             | Self::NeverReady { .. }
             | Self::UnauthenticatedEvidence
             | Self::Paused => true,
@@ -245,6 +257,8 @@ impl Hold {
             Self::Hung { .. } => "Hung",
             Self::Stolen { .. } => "Stolen",
             Self::OutOfCredits { .. } => "OutOfCredits",
+            Self::Vetoed { .. } => "Vetoed",
+            Self::VetoUntold { .. } => "VetoUntold",
             Self::NeverReady { .. } => "NeverReady",
             Self::UnauthenticatedEvidence => "UnauthenticatedEvidence",
             Self::ClaimedGroup => "ClaimedGroup",
@@ -326,6 +340,12 @@ impl fmt::Display for Hold {
             }
             Self::OutOfCredits { instances } => {
                 write!(f, "{instances} instance(s) run out of CPU credits within the hour: they will carry less")
+            }
+            Self::Vetoed { metric, value, limit } => {
+                write!(f, "{metric} is, or was within ten minutes, at {value}: nobody goes while it is above {limit}")
+            }
+            Self::VetoUntold { metric } => {
+                write!(f, "no fresh value of {metric} was sent, and nobody goes unless it is known to be low")
             }
             Self::NeverReady { instances, after_seconds } => write!(
                 f,

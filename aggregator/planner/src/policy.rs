@@ -51,6 +51,9 @@ pub struct Policy {
     /// launch. A metric without one is scaled by its target alone.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reactive_targets: BTreeMap<Metric, f64>,
+    /// Nobody is taken away while a declared metric (errors, latency) is above this, has been within ten minutes, or is not told.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub veto_above: BTreeMap<Metric, f64>,
     /// Capacity of an instance type relative to the reference type; 1 for types not named.
     pub weights: BTreeMap<String, f64>,
     /// Bits per second an instance type can carry, each way.
@@ -150,6 +153,7 @@ impl Policy {
             confidence: 0.90,
             targets: BTreeMap::from([(Metric::Cpu, 60.0)]),
             reactive_targets: BTreeMap::new(),
+            veto_above: BTreeMap::new(),
             weights: BTreeMap::new(),
             bandwidth_bits: BTreeMap::new(),
             launch_lead_seconds: 300,
@@ -220,6 +224,11 @@ impl Policy {
             let least = *metric.targets().start();
             if !target.is_some_and(|target| (least..=*target).contains(lower)) {
                 wrong("reactive_targets", format!("{metric} = {lower} is not in {least} to its target"));
+            }
+        }
+        for (metric, limit) in &self.veto_above {
+            if !(metric.is_custom() && limit.is_finite() && *limit >= 0.0) {
+                wrong("veto_above", format!("{metric} = {limit} is not zero or more of a metric of your own"));
             }
         }
         if !(self.change_cost.is_finite() && self.change_cost >= 0.0) {

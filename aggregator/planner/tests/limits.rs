@@ -250,6 +250,47 @@ fn a_tenth_that_runs_out_of_credits_keeps_everybody() {
 }
 
 #[test]
+fn errors_above_their_limit_or_not_told_take_nobody_away() {
+    let errors = Metric::declare("errors").expect("a name");
+    let careful = Policy { veto_above: BTreeMap::from([(errors, 5.0)]), ..policy() };
+    let told = |value: Option<f64>| {
+        changed(mixed(0, 200.0), |it| it.conditions.vetoes = value.map(|value| (errors, value)).into_iter().collect())
+    };
+    for calm in [0.0, 5.0] {
+        let plan = made(&careful, &told(Some(calm)));
+        assert_eq!((detached(&plan).len(), plan.holds), (6, vec![]), "{calm}");
+    }
+    for value in [5.1, f64::INFINITY] {
+        let plan = made(&careful, &told(Some(value)));
+        let hold = Hold::Vetoed { metric: errors, value, limit: 5.0 };
+        assert_eq!((detached(&plan).len(), plan.holds), (0, vec![hold]), "{value}");
+    }
+    assert_eq!(detached(&made(&careful, &told(Some(f64::NAN)))).len(), 0);
+    let silent = made(&careful, &told(None));
+    assert_eq!((detached(&silent).len(), silent.holds), (0, vec![Hold::VetoUntold { metric: errors }]));
+    // Nobody asked about it, and whoever is needed comes all the same.
+    assert_eq!(detached(&made(&policy(), &told(Some(99.0)))).len(), 6);
+    let busy = changed(told(Some(99.0)), |it| *cpu(it) = measured(900.0, 10.0, 900.0));
+    assert_eq!(launched(&made(&careful, &busy)), 5);
+    // A shadow does not end either.
+    let ends = |value| {
+        let over = Shadow { lease_over: true, until: NOW - 1, ..shadow() };
+        changed(told(Some(value)), |it| {
+            it.inventory.instances.push(Instance { shadow: Some(over), ..instance("s-1", InstanceMode::Shadow) });
+        })
+    };
+    let terminated = |evidence: &Evidence| {
+        let steps = made(&careful, evidence).steps;
+        steps.iter().any(|step| matches!(step.step, Step::Terminate { .. }))
+    };
+    assert_eq!((terminated(&ends(5.0)), terminated(&ends(5.1))), (true, false));
+    for wrong in [(Metric::Cpu, 5.0), (errors, -1.0), (errors, f64::NAN)] {
+        let policy = Policy { veto_above: BTreeMap::from([wrong]), ..policy() };
+        assert_eq!(policy.problems().iter().map(|it| it.field).collect::<Vec<_>>(), ["veto_above"]);
+    }
+}
+
+#[test]
 fn cpu_that_falls_alone_takes_nobody_away() {
     let with = |cpu, network| changed(mixed(0, 200.0), |it| it.conditions.pulse = Some(Pulse { cpu, network }));
     let hung = made(&policy(), &with(0.7, 1.0));

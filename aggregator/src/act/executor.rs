@@ -52,6 +52,8 @@ pub struct Seen {
     /// Who serves or warms, by the inventory alone.
     pub members: BTreeSet<Id>,
     pub serving: u32,
+    /// By how much they are fewer than the provider is to have.
+    pub lacking: u32,
     /// When the picture was taken, seconds since the epoch.
     pub taken: i64,
     /// Instances of all groups together.
@@ -113,11 +115,16 @@ impl Executor {
     }
 
     /// Takes in what was settled before a restart, oldest first.
-    pub fn restore(&mut self, settled: &[(Intent, Settled, i64)], now: i64) {
+    pub fn restore(
+        &mut self,
+        settled: &[(Intent, Settled, i64)],
+        newcomers: impl Fn(&Id, i64) -> BTreeSet<Id>,
+        now: i64,
+    ) {
         for (intent, settled, at) in settled {
             self.ledger.settled(intent, settled, *at);
         }
-        self.ledger.restored(now);
+        self.ledger.restored(newcomers, now);
     }
 
     /// The next step of a plan, from `index` on, that its mode permits and the checker would allow;
@@ -268,7 +275,7 @@ impl Executor {
 
     /// Compares with what an inventory shows and tells what it cannot show.
     pub fn outlook(&mut self, group: &Id, seen: &Seen, known: &BTreeMap<Id, InstanceMode>, now: i64) -> Outlook {
-        let arrived = self.ledger.seen(group, &seen.members, seen.serving, seen.taken, now);
+        let arrived = self.ledger.seen(group, seen, now);
         let allowance = |way: Way| {
             let gone: Gone = self.ledger.gone(group, way, &[], now);
             let before = self.ledger.served_6_hours_ago(group);
@@ -283,7 +290,7 @@ impl Executor {
             launches_failing: self.ledger.launches_failing(group, now),
             launch_again_at: self.ledger.launch_again_at(group, now),
             launched_last_hour: self.ledger.launched_last_hour(group, now),
-            expected: self.ledger.expected(group, &seen.members),
+            expected: self.ledger.expected(group, &seen.members, now),
             detachable: allowance(Way::Out),
             terminable: allowance(Way::End),
             arrived,

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use foreshadow_proto::convert::Id;
 use planner::demand::InstanceMode;
 
+use super::executor::Seen;
 use super::journal::{Intent, SHOWN_AFTER, Settled};
 use crate::fleet::Action;
 
@@ -29,6 +30,9 @@ const FORGIVEN_AFTER: i64 = 3 * 3_600;
 const KEPT: i64 = 6 * 3_600;
 /// The number serving is remembered this often, seconds.
 const SERVED_EVERY: i64 = 600;
+/// What the provider's desired capacity lacks is on its way for so long, seconds: it shows a replacement as pending within a
+/// minute or two of losing a machine. Who is not there by then it cannot launch, and we try ourselves.
+const REPLACED_WITHIN: i64 = 180;
 
 /// Settled changes of the last six hours, all groups.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +70,8 @@ struct GroupLedger {
     served: VecDeque<(i64, u32)>,
     /// Members as they were last seen; `None` before the first inventory.
     members: Option<BTreeSet<Id>>,
+    /// How many its provider is about to launch, and since when it is as many.
+    replaced: Option<(u32, i64)>,
 }
 
 /// A way in which machines go; each is paced by itself.
@@ -172,9 +178,10 @@ impl Ledger {
         self.kept_out.iter().filter(|(_, tried)| waits(tried)).map(|(instance, _)| instance.clone()).collect()
     }
 
-    /// Compares with an inventory of a group: who is there, since when the picture was taken. Gives
-    /// back whom a launch that named nobody has brought, with the time of its call.
-    pub fn seen(&mut self, group: &Id, members: &BTreeSet<Id>, serving: u32, taken: i64, now: i64) -> Vec<(Id, i64)> {
+    /// Compares with an inventory of a group. Gives back whom a launch that named nobody has brought, with the time of its
+    /// call.
+    pub fn seen(&mut self, group: &Id, seen: &Seen, now: i64) -> Vec<(Id, i64)> {
+        let Seen { ref members, serving, lacking, taken, .. } = *seen;
         let (mut arrived, mut taken_in) = (Vec::new(), BTreeSet::new());
         let size = self.size(group, members);
         // Whom we brought back no launch has brought.
@@ -187,6 +194,8 @@ impl Ledger {
                 state.served.pop_front();
             }
         }
+        let before = state.replaced.filter(|(number, _)| lacking <= *number);
+        state.replaced = (lacking > 0).then(|| (lacking, before.map_or(now, |(_, since)| since)));
         for entry in self.entries.iter_mut().filter(|entry| entry.group == *group) {
             match entry.action {
                 Action::Launch { .. } => {
@@ -235,8 +244,9 @@ impl Ledger {
         arrived
     }
 
-    /// Instances that are on their way: launched or attached by us and not among `members`.
-    pub fn expected(&self, group: &Id, members: &BTreeSet<Id>) -> u32 {
+    /// Instances that are on their way: launched or attached by us, or about to be launched by the provider in place of who
+    /// is lost, and not among `members`.
+    pub fn expected(&self, group: &Id, members: &BTreeSet<Id>, now: i64) -> u32 {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let size = self.size(group, members);
         let mut by_size = 0;
@@ -247,7 +257,10 @@ impl Ledger {
                 by_size = by_size.max(entry.awaited_size.unwrap_or_default().saturating_sub(size));
             }
         }
-        count(by_name.len()).max(by_size)
+        let replaced = self.groups.get(group).and_then(|state| state.replaced);
+        let replaced = replaced.filter(|(_, since)| now - since < REPLACED_WITHIN).map_or(0, |(number, _)| number);
+        // What we launch the provider's desired capacity counts as well: one picture or the other shows it first.
+        count(by_name.len()).max(by_size).max(replaced)
     }
 
     /// How many are in the group, with what the inventory does not show yet: whom we brought back, warming by its name, and
@@ -323,11 +336,28 @@ impl Ledger {
         self.entries.iter().filter(move |entry| entry.group == *group)
     }
 
-    /// What was launched this long ago was seen before the restart, or has failed before it: it is no failure of now.
-    pub fn restored(&mut self, now: i64) {
-        for entry in self.entries.iter_mut().filter(|entry| now - entry.at > LAUNCH_FAILED_AFTER) {
-            entry.awaited.clear();
-            entry.awaited_size = None;
+    /// After a restart: what came of a launch before it is not expected again, though the provider may have ended it
+    /// meanwhile. `newcomers`: who was first seen in a group at or after a time, seconds since the epoch. What was launched
+    /// long ago was seen, or has failed, before the restart: it is no failure of now.
+    pub fn restored(&mut self, newcomers: impl Fn(&Id, i64) -> BTreeSet<Id>, now: i64) {
+        let mut brought: BTreeMap<Id, BTreeSet<Id>> = BTreeMap::new();
+        for entry in self.entries.iter_mut().filter(|entry| entry.awaits()) {
+            if now - entry.at > LAUNCH_FAILED_AFTER {
+                entry.awaited.clear();
+                entry.awaited_size = None;
+            }
+            let Action::Launch { count, .. } = entry.action else { continue };
+            let came = newcomers(&entry.group, entry.written);
+            entry.awaited.retain(|instance| !came.contains(instance));
+            if entry.awaited_size.is_some() {
+                // Of several launches, the first has brought them.
+                let others = brought.entry(entry.group.clone()).or_default();
+                let own: Vec<Id> = came.difference(others).take(count as usize).cloned().collect();
+                if own.len() >= count as usize {
+                    entry.awaited_size = None;
+                }
+                others.extend(own);
+            }
         }
     }
 
@@ -385,274 +415,4 @@ fn gone<'a>(entries: impl Iterator<Item = &'a Entry>, way: Way, but: &[Id], now:
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fleet::Token;
-    use crate::store::StoreId;
-
-    const NOW: i64 = 1_800_000_000;
-
-    fn id(name: &str) -> Id {
-        Id::new("id", name).expect("an id")
-    }
-
-    fn ids(names: &[&str]) -> Vec<Id> {
-        names.iter().map(|name| id(name)).collect()
-    }
-
-    fn set(names: &[&str]) -> BTreeSet<Id> {
-        names.iter().map(|name| id(name)).collect()
-    }
-
-    fn intent(action: Action) -> Intent {
-        let group = id("web");
-        let token = Token::new(StoreId([1; 16]), &group, 1, 0);
-        Intent { token, group, generation: 1, step: 0, epoch: 1, action, written_at: NOW, valid_until: NOW + 60 }
-    }
-
-    fn done(ledger: &mut Ledger, action: Action, instances: &[&str], at: i64) {
-        ledger.settled(&intent(action), &Settled::Done { instances: ids(instances) }, at);
-    }
-
-    #[test]
-    fn what_was_launched_is_expected_until_it_is_seen_whatever_a_stale_inventory_says() {
-        let mut ledger = Ledger::default();
-        done(&mut ledger, Action::launch(2, 4), &["i-3", "i-4"], NOW);
-        let stale = set(&["i-1", "i-2"]);
-        ledger.seen(&id("web"), &stale, 2, NOW + 30, NOW + 30);
-        assert_eq!(ledger.expected(&id("web"), &stale), 2);
-        let one = set(&["i-1", "i-2", "i-3"]);
-        ledger.seen(&id("web"), &one, 2, NOW + 40, NOW + 40);
-        assert_eq!(ledger.expected(&id("web"), &one), 1);
-        // Once seen it is not expected again, although it left since.
-        assert_eq!(ledger.expected(&id("web"), &stale), 1);
-        assert_eq!(ledger.expected(&id("other"), &stale), 0);
-        assert_eq!(ledger.launched_last_hour(&id("web"), NOW + 3_599), 2);
-        assert_eq!(ledger.launched_last_hour(&id("web"), NOW + 3_600), 0);
-    }
-
-    #[test]
-    fn a_raised_minimum_is_expected_to_fill_the_group() {
-        let mut ledger = Ledger::default();
-        ledger.seen(&id("web"), &set(&["i-1", "i-2"]), 2, NOW - 5, NOW - 5);
-        done(&mut ledger, Action::launch(2, 4), &[], NOW);
-        assert_eq!(ledger.expected(&id("web"), &set(&["i-1", "i-2"])), 2);
-        let one = ledger.seen(&id("web"), &set(&["i-1", "i-2", "i-3"]), 2, NOW + 30, NOW + 30);
-        assert_eq!(one, [(id("i-3"), NOW)], "whom it brought, for the lead time");
-        let other = ledger.seen(&id("web"), &set(&["i-1", "i-2", "i-3", "i-4"]), 2, NOW + 40, NOW + 40);
-        assert_eq!(other, [(id("i-4"), NOW)]);
-        assert_eq!(ledger.expected(&id("web"), &set(&["i-1", "i-2"])), 0, "it was full once");
-    }
-
-    #[test]
-    fn whom_we_brought_back_fills_no_place_of_a_launch() {
-        let mut ledger = Ledger::default();
-        let (web, two) = (id("web"), set(&["i-1", "i-2"]));
-        ledger.seen(&web, &two, 2, NOW - 5, NOW - 5);
-        let back = Action::ExitStandby { instances: ids(&["s-1", "s-2"]) };
-        done(&mut ledger, back, &["s-1"], NOW);
-        let mode = |ledger: &Ledger, name| ledger.mode(&web, &id(name), InstanceMode::Shadow);
-        assert_eq!(
-            (mode(&ledger, "s-1"), mode(&ledger, "s-2")),
-            (Some(InstanceMode::Warming), None),
-            "one was left out"
-        );
-        // Two that are there, one that comes back, and two more.
-        done(&mut ledger, Action::launch(2, 5), &[], NOW + 1);
-        assert_eq!(ledger.expected(&web, &two), 2, "the third warms by its name");
-        let three = set(&["i-1", "i-2", "s-1"]);
-        assert_eq!(ledger.seen(&web, &three, 3, NOW + 20, NOW + 20), [], "no launch has brought it");
-        assert_eq!(ledger.expected(&web, &three), 2);
-        // Another comes back before the launched are to be seen: the provider's size grows with it.
-        done(&mut ledger, Action::ExitStandby { instances: ids(&["s-2"]) }, &["s-2"], NOW + 30);
-        assert_eq!(ledger.expected(&web, &three), 2);
-        let five = set(&["i-1", "i-2", "i-3", "s-1", "s-2"]);
-        assert_eq!(ledger.seen(&web, &five, 5, NOW + 60, NOW + 60), [(id("i-3"), NOW)]);
-        assert_eq!(ledger.expected(&web, &five), 1);
-        // And it shrinks with whom we take out.
-        done(&mut ledger, Action::Detach { instances: ids(&["i-1"]) }, &["i-1"], NOW + 70);
-        for shown in [five, set(&["i-2", "i-3", "s-1", "s-2"])] {
-            drop(ledger.seen(&web, &shown, 5, NOW + 80, NOW + 80));
-            assert_eq!(ledger.expected(&web, &shown), 1, "one is on its way still");
-        }
-    }
-
-    #[test]
-    fn of_launches_that_name_nobody_the_first_has_brought_who_comes_and_a_late_one_measures_nothing() {
-        let mut ledger = Ledger::default();
-        let (web, two) = (id("web"), set(&["i-1", "i-2"]));
-        ledger.seen(&web, &two, 2, NOW - 5, NOW - 5);
-        done(&mut ledger, Action::launch(2, 4), &[], NOW);
-        let second = Intent { written_at: NOW + 40, ..intent(Action::launch(1, 5)) };
-        ledger.settled(&second, &Settled::Done { instances: Vec::new() }, NOW + 41);
-        let four = set(&["i-1", "i-2", "i-3", "i-4"]);
-        assert_eq!(ledger.seen(&web, &four, 2, NOW + 60, NOW + 60), [(id("i-3"), NOW), (id("i-4"), NOW)]);
-        let five = set(&["i-1", "i-2", "i-3", "i-4", "i-5"]);
-        assert_eq!(ledger.seen(&web, &five, 2, NOW + 70, NOW + 70), [(id("i-5"), NOW + 40)]);
-        // Done a quarter of an hour after it was written, since the process was down: nobody knows when it was called.
-        let late = Intent { written_at: NOW + 80, ..intent(Action::launch(1, 6)) };
-        ledger.settled(&late, &Settled::Done { instances: Vec::new() }, NOW + 980);
-        let six = set(&["i-1", "i-2", "i-3", "i-4", "i-5", "i-6"]);
-        assert_eq!(ledger.seen(&web, &six, 2, NOW + 1_000, NOW + 1_000), []);
-        // After a restart nobody knows who was there before.
-        let mut again = Ledger::default();
-        done(&mut again, Action::launch(1, 3), &[], NOW);
-        again.restored(NOW + 10);
-        assert_eq!(again.seen(&web, &set(&["i-1", "i-2"]), 2, NOW + 20, NOW + 20), []);
-        assert_eq!(again.seen(&web, &set(&["i-1", "i-2", "i-3"]), 2, NOW + 30, NOW + 30), [(id("i-3"), NOW)]);
-    }
-
-    #[test]
-    fn who_comes_back_soon_after_it_left_serves() {
-        use InstanceMode::{Draining, Serving, Shadow, Warming};
-        let (mut ledger, web) = (Ledger::default(), id("web"));
-        let mode = |ledger: &Ledger, shown| ledger.mode(&web, &id("i-1"), shown);
-        done(&mut ledger, Action::EnterStandby { instances: ids(&["i-1"]) }, &["i-1"], NOW);
-        assert_eq!(mode(&ledger, Serving), Some(Draining));
-        done(&mut ledger, Action::ExitStandby { instances: ids(&["i-1"]) }, &["i-1"], NOW + 20);
-        assert_eq!((mode(&ledger, Shadow), mode(&ledger, Serving)), (Some(Warming), None));
-        ledger.seen(&web, &set(&["i-1"]), 1, NOW + 30, NOW + 30);
-        assert_eq!(mode(&ledger, Serving), None, "that it left is over, whenever an inventory could show it");
-    }
-
-    #[test]
-    fn what_was_taken_away_serves_no_more_until_an_inventory_can_show_it() {
-        let mut ledger = Ledger::default();
-        done(&mut ledger, Action::Detach { instances: ids(&["i-1"]) }, &["i-1"], NOW);
-        done(&mut ledger, Action::Terminate { instances: ids(&["s-1"]) }, &["s-1"], NOW);
-        done(&mut ledger, Action::Attach { instances: ids(&["s-2"]) }, &["s-2"], NOW);
-        let still = set(&["i-1", "i-2"]);
-        ledger.seen(&id("web"), &still, 2, NOW + 59, NOW + 60);
-        use InstanceMode::{Serving, Shadow};
-        let mode = |ledger: &Ledger, name: &str, shown| ledger.mode(&id("web"), &id(name), shown);
-        assert_eq!(mode(&ledger, "i-1", Serving), Some(InstanceMode::Draining));
-        assert_eq!(mode(&ledger, "s-1", Shadow), Some(InstanceMode::Gone));
-        assert_eq!(mode(&ledger, "s-2", Shadow), Some(InstanceMode::Warming));
-        assert_eq!(mode(&ledger, "i-2", Serving), None);
-        // What the inventory shows already is believed: a shadow can come back at once.
-        assert_eq!((mode(&ledger, "i-1", Shadow), mode(&ledger, "s-2", Serving)), (None, None));
-        ledger.seen(&id("web"), &still, 2, NOW + 60, NOW + 70);
-        let later =
-            [("i-1", Serving), ("s-1", Shadow), ("s-2", Shadow)].map(|(name, shown)| mode(&ledger, name, shown));
-        assert_eq!(later, [None; 3]);
-    }
-
-    #[test]
-    fn the_pace_counts_each_kind_by_itself() {
-        let mut ledger = Ledger::default();
-        for at in [NOW - KEPT - 1, NOW - 1_000, NOW - 10] {
-            done(&mut ledger, Action::Detach { instances: ids(&["i-1", "i-2"]) }, &["i-1", "i-2"], at);
-        }
-        done(&mut ledger, Action::Terminate { instances: ids(&["s-1"]) }, &["s-1"], NOW);
-        let web = id("web");
-        assert_eq!(ledger.gone(&web, Way::Out, &[], NOW), Gone { last_15_minutes: 2, last_6_hours: 4 });
-        assert_eq!(ledger.gone(&web, Way::End, &[], NOW), Gone { last_15_minutes: 1, last_6_hours: 1 });
-        let everywhere = |way| ledger.gone_everywhere(way, &[], NOW);
-        assert_eq!((everywhere(Way::Out), everywhere(Way::End)), (2, 1));
-        let other = |group: &str| ledger.other_groups_in(&id(group), NOW).len();
-        assert_eq!((other("web"), other("api")), (0, 1));
-    }
-
-    #[test]
-    fn who_leaves_standby_to_end_went_once() {
-        let mut ledger = Ledger::default();
-        done(&mut ledger, Action::Leave { instances: ids(&["s-1", "s-2"]) }, &["s-1", "s-2"], NOW - 100);
-        let gone = |ledger: &Ledger, but: &[&str]| ledger.gone(&id("web"), Way::End, &ids(but), NOW).last_15_minutes;
-        assert_eq!((gone(&ledger, &[]), gone(&ledger, &["s-1"])), (2, 1), "its end is no second one");
-        assert_eq!(ledger.other_groups_in(&id("api"), NOW - 60).len(), 1, "and one group at a time counts it");
-        done(&mut ledger, Action::Terminate { instances: ids(&["s-1"]) }, &["s-1"], NOW);
-        assert_eq!(gone(&ledger, &[]), 2);
-        assert_eq!(ledger.gone_everywhere(Way::End, &ids(&["s-2"]), NOW), 1);
-        assert_eq!(ledger.gone_everywhere(Way::Out, &[], NOW), 0);
-    }
-
-    #[test]
-    fn launches_that_fail_back_off_and_a_success_ends_it() {
-        let mut ledger = Ledger::default();
-        let launch = || intent(Action::launch(1, 3));
-        let refused = |by_cloud| Settled::Refused { why: vec!["no capacity".to_owned()], by_cloud, in_doubt: false };
-        ledger.settled(&launch(), &refused(false), NOW);
-        assert!(!ledger.launches_failing(&id("web"), NOW), "the checker's refusal is no failure");
-        ledger.settled(&launch(), &refused(true), NOW);
-        assert!(ledger.launches_failing(&id("web"), NOW + 299) && !ledger.launches_failing(&id("web"), NOW + 300));
-        let again = |ledger: &Ledger, at| ledger.launch_again_at(&id("web"), at);
-        assert_eq!((again(&ledger, NOW), again(&ledger, NOW + 300)), (Some(NOW + 300), None));
-        let mut seldom = ledger.clone();
-        seldom.settled(&launch(), &refused(true), NOW + FORGIVEN_AFTER);
-        assert_eq!(
-            again(&seldom, NOW + FORGIVEN_AFTER),
-            Some(NOW + FORGIVEN_AFTER + 300),
-            "hours later it is the first"
-        );
-        ledger.settled(&launch(), &refused(true), NOW + 300);
-        assert!(ledger.launches_failing(&id("web"), NOW + 899));
-        for _ in 0..9 {
-            ledger.settled(&launch(), &refused(true), NOW + 900);
-        }
-        assert!(!ledger.launches_failing(&id("web"), NOW + 900 + 1_800), "half an hour is the longest");
-        done(&mut ledger, Action::launch(1, 3), &["i-9"], NOW + 900);
-        ledger.seen(&id("web"), &set(&["i-9"]), 0, NOW + 910, NOW + 910);
-        assert!(!ledger.launches_failing(&id("web"), NOW + 910));
-        // One that never shows has failed.
-        done(&mut ledger, Action::launch(1, 3), &["i-10"], NOW + 2_000);
-        ledger.seen(&id("web"), &set(&["i-9"]), 0, NOW + 2_901, NOW + 2_901);
-        assert!(ledger.launches_failing(&id("web"), NOW + 2_901));
-        assert_eq!(ledger.expected(&id("web"), &set(&["i-9"])), 0);
-    }
-
-    #[test]
-    fn a_launch_in_doubt_is_reckoned_with_and_is_no_failure() {
-        let mut ledger = Ledger::default();
-        let two = set(&["i-1", "i-2"]);
-        let doubt = Settled::Refused { why: vec!["throttled".to_owned()], by_cloud: true, in_doubt: true };
-        ledger.settled(&intent(Action::launch(2, 4)), &doubt, NOW);
-        assert_eq!(ledger.expected(&id("web"), &two), 2);
-        assert_eq!(ledger.launched_last_hour(&id("web"), NOW + 1), 2);
-        ledger.seen(&id("web"), &two, 2, NOW + 901, NOW + 901);
-        assert_eq!(ledger.expected(&id("web"), &two), 0);
-        assert!(!ledger.launches_failing(&id("web"), NOW + 902));
-    }
-
-    #[test]
-    fn a_shadow_that_could_not_be_brought_back_is_left_alone_for_longer_each_time() {
-        let mut ledger = Ledger::default();
-        let attach = intent(Action::Attach { instances: ids(&["s-1"]) });
-        let refused = Settled::Refused { why: vec!["its image is gone".to_owned()], by_cloud: true, in_doubt: false };
-        for tried in 1..i64::from(TRIED_AT_ONCE) {
-            ledger.settled(&attach, &refused, NOW - 100 + 10 * tried);
-            assert_eq!(ledger.kept_out(NOW - 99 + 10 * tried), set(&[]), "tried again at once");
-        }
-        ledger.settled(&attach, &refused, NOW);
-        assert_eq!((ledger.kept_out(NOW + 119), ledger.kept_out(NOW + 120)), (set(&["s-1"]), set(&[])));
-        ledger.settled(&attach, &refused, NOW + 120);
-        assert_eq!((ledger.kept_out(NOW + 359), ledger.kept_out(NOW + 360)), (set(&["s-1"]), set(&[])));
-        for _ in 0..20 {
-            ledger.settled(&attach, &refused, NOW + 400);
-        }
-        assert_eq!((ledger.kept_out(NOW + 2_199), ledger.kept_out(NOW + 2_200)), (set(&["s-1"]), set(&[])));
-        done(&mut ledger, Action::Attach { instances: ids(&["s-1"]) }, &["s-1"], NOW + 2_200);
-        ledger.settled(&attach, &refused, NOW + 3_000);
-        assert_eq!(ledger.kept_out(NOW + 3_001), set(&[]), "it came back in between: from the beginning");
-    }
-
-    #[test]
-    fn what_was_launched_long_before_a_restart_is_no_failure_of_now() {
-        let mut ledger = Ledger::default();
-        done(&mut ledger, Action::launch(1, 3), &["i-3"], NOW - 3_600);
-        done(&mut ledger, Action::launch(1, 4), &["i-4"], NOW - 60);
-        ledger.restored(NOW);
-        ledger.seen(&id("web"), &set(&["i-1"]), 1, NOW + 10, NOW + 10);
-        assert!(!ledger.launches_failing(&id("web"), NOW + 10), "whoever left since did not fail to come");
-        assert_eq!(ledger.expected(&id("web"), &set(&["i-1"])), 1, "the other is on its way");
-    }
-
-    #[test]
-    fn six_hours_ago_is_remembered() {
-        let mut ledger = Ledger::default();
-        for minute in 0..600 {
-            ledger.seen(&id("web"), &set(&[]), minute, NOW, NOW + 60 * i64::from(minute));
-        }
-        assert_eq!(ledger.served_6_hours_ago(&id("web")), 230);
-        assert_eq!(ledger.served_6_hours_ago(&id("api")), 0);
-    }
-}
+mod tests;

@@ -148,7 +148,7 @@ impl Service {
                 }
             }
         }
-        executor.restore(&done, now);
+        executor.restore(&done, |group, since| timeline.newcomers(group, since * 1_000_000), now);
         executor.set_leaves(leash.control().leaves());
         let (sender, plans) = mpsc::channel(PLANS_WAITING);
         // An alarm needs them before there is anything to tell.

@@ -124,6 +124,7 @@ fn facts(planned: &Planned, around: &Surroundings) -> Facts {
         spend_per_hour: policy.spend_per_hour,
         shadows_at_most: policy.shadows_at_most,
         pulse: evidence.conditions.pulse.map(|pulse| checker::Pulse { cpu: pulse.cpu, network: pulse.network }),
+        vetoes: policy.veto_above.iter().map(|(metric, limit)| veto(*metric, *limit, evidence)).collect(),
         fleet: Fleet {
             other_groups_in: around.record.other_groups_in,
             removed_15_minutes: around.record.removed_everywhere,
@@ -135,6 +136,10 @@ fn facts(planned: &Planned, around: &Surroundings) -> Facts {
         loopback: around.loopback,
         leave_below_last_week: around.leave_below_last_week,
     }
+}
+
+fn veto(metric: Metric, limit: f64, evidence: &Evidence) -> checker::Veto {
+    checker::Veto { metric: metric.to_string(), limit, highest: evidence.conditions.vetoes.get(&metric).copied() }
 }
 
 fn window(window: &planner::bounds::Window) -> checker::Window {

@@ -71,6 +71,16 @@ pub(super) fn of_target(name: &str, declared: &BTreeMap<Metric, Declared>) -> Re
     })
 }
 
+/// Whether a limit may be given for it, or why not.
+pub(super) fn of_veto(name: &str, declared: &BTreeMap<Metric, Declared>) -> Result<(), String> {
+    if declared.keys().any(|metric| metric.as_str() == name) {
+        return Ok(());
+    }
+    let known: Vec<&str> = declared.keys().map(|metric| metric.as_str()).collect();
+    let known = if known.is_empty() { "none is".to_owned() } else { known.join(", ") };
+    Err(format!("no metric of your own (declared: {known}); [metric.{name}] declares one"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Config;
@@ -108,6 +118,11 @@ mod tests {
             ),
             ("[metric.q]\nof = \"group\"\nuint = \"x\"\n", "did you mean \"unit\"?"),
             ("[group.web]\ntargets = { rps = 200 }\n", "f.toml:2: group.web.targets.rps: unknown metric; known: cpu"),
+            ("[group.web]\nveto_above = { cpu = 5 }\n", "f.toml:2: group.web.veto_above.cpu: no metric of your own"),
+            (
+                "[metric.q]\nof = \"group\"\n[group.web]\nveto_above = { q = -1 }\n",
+                "f.toml:4: group.web.veto_above.q: -1 is not in",
+            ),
             (
                 "[metric.q]\nof = \"group\"\n[group.web]\ntargets = { q = 0 }\n",
                 "f.toml:4: group.web.targets.q: 0 is not in",

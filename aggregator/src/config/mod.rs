@@ -195,6 +195,8 @@ pub struct Group {
     pub targets: BTreeMap<String, f64>,
     /// The same: lower ones for present demand.
     pub reactive_targets: BTreeMap<String, f64>,
+    /// Nobody is taken away while one of these declared metrics is above.
+    pub veto_above: BTreeMap<String, f64>,
     /// Capacity by instance type relative to the reference type.
     pub weights: BTreeMap<String, f64>,
     /// Bits per second by instance type; a network target needs it.
@@ -466,6 +468,10 @@ fn group(
         None => Err("this metric has no target".to_owned()),
     });
     read.reactive_targets = lower.unwrap_or_default().into_iter().collect();
+    let vetoes = section.map(reader, "veto_above", |name, value| {
+        metric::of_veto(name, declared).and_then(|()| want::number(0.0..=1e12)(value))
+    });
+    read.veto_above = vetoes.unwrap_or_default().into_iter().collect();
     let weights = section.map(reader, "weights", |_, value| want::number(0.01..=100.0)(value));
     read.weights = weights.unwrap_or_default().into_iter().collect();
     let bandwidth = section.map(reader, "bandwidth_bits", |_, value| want::number(1e6..=1e13)(value));

@@ -181,6 +181,16 @@ pub struct GroupInventory {
     pub owner: Option<String>,
 }
 
+impl GroupInventory {
+    /// How many fewer are pending or in service than are desired: the provider is about to launch them.
+    pub fn lacking(&self) -> u32 {
+        let counts = |member: &&Member| {
+            matches!(member.lifecycle, Lifecycle::Pending | Lifecycle::InService | Lifecycle::Other(_))
+        };
+        self.desired.saturating_sub(u32::try_from(self.members.iter().filter(counts).count()).unwrap_or(u32::MAX))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Member {
     pub instance: Id,

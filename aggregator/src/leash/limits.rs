@@ -21,6 +21,8 @@ pub struct GroupLimits {
     confidence: f64,
     targets: BTreeMap<Metric, f64>,
     reactive_targets: BTreeMap<Metric, f64>,
+    #[serde(default)]
+    veto_above: BTreeMap<Metric, f64>,
     weights: BTreeMap<String, f64>,
     bandwidth_bits: BTreeMap<String, f64>,
     launch_lead_seconds: u32,
@@ -73,6 +75,7 @@ impl GroupLimits {
             confidence: policy.confidence,
             targets: policy.targets.clone(),
             reactive_targets: policy.reactive_targets.clone(),
+            veto_above: policy.veto_above.clone(),
             weights: policy.weights.clone(),
             bandwidth_bits: policy.bandwidth_bits.clone(),
             launch_lead_seconds: policy.launch_lead_seconds,
@@ -99,6 +102,7 @@ impl GroupLimits {
         policy.confidence = self.confidence;
         policy.targets.clone_from(&self.targets);
         policy.reactive_targets.clone_from(&self.reactive_targets);
+        policy.veto_above.clone_from(&self.veto_above);
         policy.weights.clone_from(&self.weights);
         policy.bandwidth_bits.clone_from(&self.bandwidth_bits);
         policy.launch_lead_seconds = self.launch_lead_seconds;
@@ -139,6 +143,7 @@ impl GroupLimits {
             windows,
             confidence: seen.at_least("confidence", self.confidence, file.confidence),
             reactive_targets: reactive.into_iter().map(below).collect(),
+            veto_above: seen.each_at_most("veto_above", &self.veto_above, &file.veto_above),
             targets,
             weights: seen.as_it_was("weights", &self.weights, &file.weights),
             bandwidth_bits: seen.as_it_was("bandwidth_bits", &self.bandwidth_bits, &file.bandwidth_bits),
@@ -297,9 +302,14 @@ mod tests {
         configured.policy.spend_per_hour = Some(10.0);
         configured.policy.shadows_at_most = Some(5);
         configured.policy.reactive_targets = BTreeMap::from([(Metric::Cpu, 50.0)]);
+        configured.policy.veto_above = BTreeMap::from([(errors(), 5.0)]);
         configured.windows = vec![window(Some(8), Some(15), "08:00")];
         change(&mut configured);
         GroupLimits::of(&configured)
+    }
+
+    fn errors() -> Metric {
+        Metric::declare("errors").expect("a name")
     }
 
     fn window(minimum: Option<u32>, maximum: Option<u32>, from: &str) -> Weekly {
@@ -312,7 +322,7 @@ mod tests {
     #[test]
     fn every_way_to_loosen_a_group_is_held_back_and_told_and_the_way_back_is_free() {
         type Change = fn(&mut GroupPolicy);
-        let ways: [(&str, Change); 26] = [
+        let ways: [(&str, Change); 28] = [
             ("minimum", |it| it.minimum = Bound::of(Some(2))),
             ("minimum", |it| it.minimum = Bound::of(None)),
             ("maximum", |it| it.maximum = Bound::of(Some(21))),
@@ -327,6 +337,8 @@ mod tests {
             ("targets.cpu", |it| it.policy.targets = BTreeMap::from([(Metric::Cpu, 95.0)])),
             ("targets.cpu", |it| it.policy.targets.clear()),
             ("reactive_targets.cpu", |it| it.policy.reactive_targets.clear()),
+            ("veto_above.errors", |it| it.policy.veto_above.clear()),
+            ("veto_above.errors", |it| it.policy.veto_above = BTreeMap::from([(errors(), 5.1)])),
             ("weights", |it| it.policy.weights = BTreeMap::from([("m5.large".to_owned(), 9.0)])),
             ("bandwidth_bits", |it| it.policy.bandwidth_bits = BTreeMap::from([("m5.large".to_owned(), 1e9)])),
             ("launch_lead_seconds", |it| it.policy.launch_lead_seconds = 1),

@@ -139,7 +139,8 @@ pub struct GroupSnapshot {
     pub source: Option<&'static str>,
     pub minimum: u32,
     pub maximum: u32,
-    pub desired: u32,
+    /// How many its provider is to have beyond those that are pending or in service; 0 where its picture is not whole.
+    pub lacking: u32,
     pub complete: bool,
     pub taken_micros: i64,
     pub deploying: bool,
@@ -443,7 +444,7 @@ impl Timeline {
             source: source.map(|source| source.name).or(unread.then_some("not read yet")),
             minimum: inventory.map_or(0, |inventory| inventory.minimum),
             maximum: inventory.map_or(u32::MAX, |inventory| inventory.maximum),
-            desired: inventory.map_or(0, |inventory| inventory.desired),
+            lacking: source.filter(|source| source.complete).map_or(0, |source| source.inventory.lacking()),
             complete: source.map_or(!unread, |source| source.complete),
             taken_micros: source.map_or(0, |source| source.taken_micros),
             deploying: inventory.is_some_and(|inventory| inventory.deploying),
@@ -456,6 +457,16 @@ impl Timeline {
             owner: inventory.and_then(|inventory| inventory.owner.clone()),
             members,
         })
+    }
+
+    /// Who was first seen, in a group, at or after a time.
+    pub fn newcomers(&self, group: &Id, since_micros: i64) -> BTreeSet<Id> {
+        let new = |record: &Record| {
+            let first = record.placements.first();
+            first.is_some_and(|first| first.group == *group && first.since_micros >= since_micros)
+                && record.placements.len() < KEPT_PLACEMENTS
+        };
+        self.read().instances.iter().filter(|(_, record)| new(record)).map(|(instance, _)| instance.clone()).collect()
     }
 
     /// Instances that were serving in a group at a time, with their types.

@@ -192,6 +192,16 @@ pub fn present(values: &[(i64, f64)], now: i64) -> Option<(f64, i64)> {
     (age <= STANDS_SECONDS).then(|| (mean(values, now - PRESENT_SECONDS, now).unwrap_or(*newest), age))
 }
 
+/// The highest that stood in `[from, now]`; `None` where the newest stands no more.
+pub fn highest(values: &[(i64, f64)], from: i64, now: i64) -> Option<f64> {
+    present(values, now)?;
+    let stood = values.iter().enumerate().filter(|(index, (at, _))| {
+        let next = values.get(index + 1).map_or(i64::MAX, |(next, _)| *next);
+        *at <= now && next.min(at + STANDS_SECONDS) > from
+    });
+    stood.map(|(_, (_, value))| *value).reduce(f64::max)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -305,5 +315,12 @@ mod tests {
         assert_eq!(present(&values, 150), Some((40.0, 120)));
         assert_eq!(present(&values, 151), None, "too old: absent, not zero");
         assert_eq!(present(&values, -1), None, "its time has not come");
+        let values = [(0, 9.0), (30, 40.0), (60, 5.0), (200, 7.0)];
+        assert_eq!(highest(&values, 0, 200), Some(40.0));
+        assert_eq!(highest(&values, 59, 200), Some(40.0), "it stood for a second of it");
+        assert_eq!(highest(&values, 60, 200), Some(7.0));
+        assert_eq!(highest(&values, 60, 199), None, "5 stood until 180: not known now");
+        assert_eq!(highest(&values, 0, 29), Some(9.0), "what is to come does not count");
+        assert_eq!(highest(&[], 0, 29), None);
     }
 }

@@ -267,7 +267,7 @@ mod tests {
             source: Some("simulated"),
             minimum: 1,
             maximum: 9,
-            desired: 1,
+            lacking: 0,
             complete: true,
             taken_micros: 0,
             deploying: false,

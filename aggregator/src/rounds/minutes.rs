@@ -136,6 +136,23 @@ pub fn told_minute(
     Some(rolled_up(group, metric.0, start, &over(start, start + 60)?, slices))
 }
 
+/// What a veto looks back over, seconds: as long as a shadow must be quiet.
+pub const VETO_SECONDS: i64 = 600;
+
+/// The highest of the last ten minutes, of the group or of any instance that serves; absent where it is not told now, by one of
+/// ten too many or by the group.
+pub fn highest(of: Of, group: &Id, serving: &Serving, series: &Series, now: i64) -> Option<f64> {
+    let of_one = |subject: &Id| readings::highest(series.get(subject)?, now - VETO_SECONDS, now);
+    match of {
+        Of::Group => of_one(group),
+        Of::Instance => {
+            let told: Vec<f64> = serving.iter().filter_map(|(instance, _)| of_one(instance)).collect();
+            let enough = 10 * told.len() >= 9 * serving.len();
+            told.into_iter().reduce(f64::max).filter(|_| enough)
+        }
+    }
+}
+
 /// Present demand of a declared metric with the age of the newest value behind it, seconds.
 pub fn told_now(
     policy: &Policy,
@@ -239,5 +256,10 @@ mod tests {
         assert_eq!((one.gross, one.reporting, one.serving, one.incomplete), (50.0, 1, 2, true));
         assert_eq!(now(&serving, 122), None);
         assert_eq!(now(&[(id("c"), None)], 60), None, "nobody who serves tells it");
+        let worst = |of, serving: &Serving, at: i64| highest(of, &id("web"), serving, &parts, START + at);
+        assert_eq!(worst(Of::Instance, &serving, 60), Some(50.0), "of those that serve");
+        assert_eq!(worst(Of::Instance, &serving, 121), None, "half of them are silent");
+        assert_eq!(worst(Of::Instance, &[], 60), None);
+        assert_eq!((worst(Of::Group, &serving, 60), worst(Of::Group, &serving, 121)), (Some(900.0), None));
     }
 }

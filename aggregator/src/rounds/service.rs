@@ -44,7 +44,7 @@ const KEPT_SLICES: i64 = 90;
 /// After a start, minutes this far back are made anew from the store, seconds.
 const CATCH_UP_SECONDS: i64 = 6 * 3_600;
 /// What is told of declared metrics is read this far back in every round, seconds; older minutes are read apart.
-const TOLD_SECONDS: i64 = 300;
+const TOLD_SECONDS: i64 = minutes::VETO_SECONDS;
 /// Minutes made anew from the store in one round: a long backlog must not stop the rounds.
 const REMADE_PER_ROUND: usize = 30;
 /// Minutes read at the start of a group, seconds.
@@ -753,7 +753,10 @@ impl Service {
         }
         let mut measured = Measurements {
             inventory: inventory::inventory(snapshot, &sessions, &self.slices, packets, &outlook, self.clock.now()),
-            conditions: self.conditions(group, snapshot, cost(snapshot, &prices), &outlook),
+            conditions: Conditions {
+                vetoes: self.vetoes(policy, group, &serving, now),
+                ..self.conditions(group, snapshot, cost(snapshot, &prices), &outlook)
+            },
             fleet: self.fleet(),
             source: snapshot.source,
             version: snapshot.version.clone(),
@@ -784,6 +787,15 @@ impl Service {
             measured.idle.insert(metric, idle::measured(policy, metric, &snapshot.members, &self.slices, now));
         }
         (measured, measured_over)
+    }
+
+    /// The highest of the last ten minutes, by metric that has a veto.
+    fn vetoes(&self, policy: &Policy, group: &Id, serving: &Serving, now: i64) -> BTreeMap<Metric, f64> {
+        let highest = |metric: &Metric| {
+            let (series, of) = (self.told.as_ref()?.series.get(metric)?, self.readings.of(*metric)?);
+            Some((*metric, minutes::highest(of, group, serving, series, now)?))
+        };
+        policy.veto_above.keys().filter_map(highest).collect()
     }
 
     /// Demand over the last minute that has evidence, with its age, and over which seconds it was measured. Before there is
@@ -825,6 +837,7 @@ impl Service {
         let seen = Seen {
             members: inside.map(|member| member.instance.clone()).collect(),
             serving: u32::try_from(serving.len()).unwrap_or(u32::MAX),
+            lacking: snapshot.lacking,
             taken: snapshot.taken_micros / 1_000_000,
             machines: self.fleet().machines,
         };
@@ -856,6 +869,7 @@ impl Service {
             launch_again_at: outlook.launch_again_at,
             // What those that serve use is taken in once a round.
             pulse: None,
+            vetoes: BTreeMap::new(),
             // A token that all agents share proves no instance: each has to have its own certificate.
             agents_unauthenticated: !(loopback || self.options.authenticated && snapshot.is_proven()),
             claimed: snapshot.source.is_none(),

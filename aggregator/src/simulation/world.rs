@@ -280,6 +280,7 @@ impl World {
         let seen = Seen {
             members,
             serving: count(serving.count()),
+            lacking: snapshot.lacking,
             taken: snapshot.taken_micros / 1_000_000,
             machines: count(snapshot.members.len()),
         };
@@ -407,7 +408,8 @@ impl World {
             }
         }
         done.sort_by_key(|(_, _, at)| *at);
-        self.executor.restore(&done, now);
+        let timeline = self.timeline.clone();
+        self.executor.restore(&done, |group, since| timeline.newcomers(group, since * 1_000_000), now);
         self.executor.on(Event::Reopened(open), now)
     }
 

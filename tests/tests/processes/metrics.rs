@@ -30,8 +30,8 @@ fn config(directory: &Path) -> anyhow::Result<String> {
     Ok(format!(
         "[inventory]\ninterval_seconds = 5\nwarm_up_seconds = 0\nfile = \"{}\"\n\
          [metric.requests]\nof = \"instance\"\nunit = \"1/s\"\ntitle = \"Requests per second\"\n\
-         [metric.queue]\nof = \"group\"\n\
-         [group.web]\ntargets = {{ cpu = 60, requests = 200 }}\n[group.jobs]\ntargets = {{ cpu = 60, queue = 100 }}\n",
+         [metric.queue]\nof = \"group\"\n[metric.errors]\nof = \"instance\"\n\
+         [group.web]\ntargets = {{ cpu = 60, requests = 200 }}\nveto_above = {{ errors = 5 }}\n[group.jobs]\ntargets = {{ cpu = 60, queue = 100 }}\n",
         file.display()
     ))
 }
@@ -43,10 +43,10 @@ async fn push(url: &str, headers: &[(&str, &str)], lines: &[Value]) -> anyhow::R
     web::request(Method::POST, &format!("{url}/shadow/metrics"), &headers, body).await?.json()
 }
 
-/// A quiet processor on each, and so many requests per second, at every second of `seconds`.
+/// A quiet processor on each, and so many requests per second, of which one in fifty fails, at every second of `seconds`.
 fn load(requests: f64, seconds: impl Iterator<Item = i64>) -> Vec<Value> {
     let each = |at: i64| {
-        SERVING.map(|it| json!({"instance": it, "at": at, "cpu_percent": 10.0, "metrics": {"requests": requests}}))
+        SERVING.map(|it| json!({"instance": it, "at": at, "cpu_percent": 10.0, "metrics": {"requests": requests, "errors": requests / 50.0}}))
     };
     seconds.flat_map(each).collect()
 }
@@ -68,6 +68,14 @@ async fn requests_that_rise_drive_capacity_while_the_processors_are_idle() -> an
     })
     .await?;
     assert_eq!((&plan["need_now"], &plan["steps"]), (&Value::Null, &json!([])), "{plan}");
+    let vetoes = |plan: &Value| {
+        let holds = plan["holds"].as_array().into_iter().flatten();
+        holds
+            .filter(|hold| hold["hold"].as_str().is_some_and(|hold| hold.starts_with("Veto")))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(vetoes(&plan), [json!({"hold": "VetoUntold", "metric": "errors"})], "{plan}");
     let begun = now() - 130;
     let told = push(&url, &[], &load(100.0, (begun..begun + 60).step_by(10))).await?;
     assert_eq!((&told["accepted"], &told["rejected_total"]), (&24.into(), &0.into()), "{told}");
@@ -81,11 +89,14 @@ async fn requests_that_rise_drive_capacity_while_the_processors_are_idle() -> an
     };
     // 4 × 100 / 200, and 4 × 10 % of 60 % is one.
     let calm = needs(2, 100.0).await?;
+    assert_eq!(vetoes(&calm), [json!({}); 0], "two errors a second are few: {calm}");
     assert_eq!((calm["binding"].as_str(), calm["serving"].as_u64()), (Some("requests"), Some(4)), "{calm}");
     foreshadow_tests::process::pause(Duration::from_secs(61)).await;
     // 4 × 610 / 200
     let risen = needs(13, 610.0).await?;
     assert_eq!(risen["binding"], "requests", "{risen}");
+    let [veto] = &vetoes(&risen)[..] else { anyhow::bail!("no veto: {risen}") };
+    assert_eq!((&veto["hold"], &veto["value"], &veto["limit"]), (&"Vetoed".into(), &12.2.into(), &5.0.into()));
     let cpu = risen["needs"].as_array().and_then(|needs| needs.iter().find(|need| need["metric"] == "cpu").cloned());
     assert_eq!(cpu.expect("cpu")["reactive"], 1, "its processors are idle");
     assert_eq!(risen["steps"][0]["step"], "launch", "{risen}");

@@ -22,6 +22,7 @@ const STOLEN_PERCENT: f64 = 5.0;
 
 pub(super) fn holds(now: i64, policy: &Policy, evidence: &Evidence, needs: &[MetricNeeds]) -> Vec<Hold> {
     let mut holds = of_group(now, policy, evidence);
+    holds.extend(vetoes(policy, evidence));
     for need in needs {
         of_metric(now, policy, evidence, need, &mut holds);
     }
@@ -59,6 +60,15 @@ fn of_group(now: i64, policy: &Policy, evidence: &Evidence) -> Vec<Hold> {
     .into_iter()
     .filter_map(|(stands, hold)| stands.then_some(hold))
     .collect()
+}
+
+/// What errors or latency say against taking anybody away, whatever the load is.
+fn vetoes(policy: &Policy, evidence: &Evidence) -> impl Iterator<Item = Hold> {
+    policy.veto_above.iter().filter_map(|(&metric, &limit)| match evidence.conditions.vetoes.get(&metric) {
+        Some(&value) if value <= limit => None,
+        Some(&value) => Some(Hold::Vetoed { metric, value, limit }),
+        None => Some(Hold::VetoUntold { metric }),
+    })
 }
 
 /// Percent of the processors' time that those that serve are robbed of, on average.
