@@ -67,6 +67,7 @@ fn flat(now: i64, demand: f64) -> Forecast {
         levels: vec![0.05, 0.5, 0.9, 0.95, 0.99],
         paths: [0.7, 1.0, 1.1, 1.15, 1.2].map(|factor| vec![demand * factor; 288]).to_vec(),
         model: "flat".to_owned(),
+        window_maximum: None,
         events: Vec::new(),
         trained_at: now,
         trust: 1.0,

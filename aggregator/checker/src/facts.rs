@@ -178,6 +178,8 @@ pub struct Facts {
     /// Absent until the hours before are known.
     pub pulse: Option<Pulse>,
     pub vetoes: Vec<Veto>,
+    /// Mean memory in use on those that serve, percent, where nothing is provisioned by memory; absent where nobody tells.
+    pub memory_percent: Option<f64>,
     pub fleet: Fleet,
     /// Since the aggregator started.
     pub running_seconds: u32,

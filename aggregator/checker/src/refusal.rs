@@ -42,6 +42,7 @@ pub enum Refusal {
     Stolen { percent: f64 },
     OutOfCredits { instances: u32 },
     Vetoed { metric: String },
+    MemoryFull { percent: f64 },
     TooManyShadows { at_most: u32, would_be: u32 },
     TooDear { per_hour: f64, would_be: f64 },
     Unpriced { instance: String },
@@ -112,6 +113,7 @@ impl fmt::Display for Refusal {
             Self::OutOfCredits { instances } => {
                 write!(f, "{instances} that serve run out of CPU credits within the hour")
             }
+            Self::MemoryFull { percent } => write!(f, "memory is {percent:.0} % full on those that serve"),
             Self::Vetoed { metric } => write!(f, "{metric} is above what it may be, or not known"),
             Self::TooManyShadows { at_most, would_be } => {
                 write!(f, "{would_be} would stand in shadow, {at_most} may")

@@ -66,6 +66,12 @@ pub(crate) fn plausible(facts: &Facts, refusals: &mut Vec<Refusal>) {
     if 9 * short.len() >= enough.len() && !short.is_empty() {
         refusals.push(Refusal::OutOfCredits { instances: u32::try_from(short.len()).unwrap_or(u32::MAX) });
     }
+    // A tenth of it left is too little to give any of it away.
+    if let Some(percent) = facts.memory_percent
+        && !(100.0 - percent >= 10.0)
+    {
+        refusals.push(Refusal::MemoryFull { percent });
+    }
     for veto in &facts.vetoes {
         if !veto.highest.is_some_and(|highest| veto.limit >= highest) {
             refusals.push(Refusal::Vetoed { metric: veto.metric.clone() });

@@ -58,6 +58,7 @@ fn calm() -> Facts {
         shadows_at_most: None,
         pulse: None,
         vetoes: Vec::new(),
+        memory_percent: None,
         fleet: Fleet { groups: 20, machines: 1_000, ..Fleet::default() },
         running_seconds: 3_600,
         launches_failing: false,
@@ -558,6 +559,16 @@ fn errors_above_their_limit_or_not_told_take_nobody_away() {
         only(&terminate(&["s-0"]), &told(highest), &vetoed);
     }
     assert_eq!(check(&Change::Launch { count: 1 }, &told(None), &Limits::default()), []);
+}
+
+#[test]
+fn memory_that_is_nearly_full_takes_nobody_away() {
+    let full = |percent: f64| changed(|facts| facts.memory_percent = Some(percent));
+    assert_eq!(check(&detach(1), &full(90.0), &Limits::default()), []);
+    only(&detach(1), &full(90.1), &Refusal::MemoryFull { percent: 90.1 });
+    only(&terminate(&["s-0"]), &full(99.0), &Refusal::MemoryFull { percent: 99.0 });
+    assert_eq!(check(&detach(1), &full(f64::NAN), &Limits::default()).len(), 1);
+    assert_eq!(check(&Change::Launch { count: 1 }, &full(99.0), &Limits::default()), []);
 }
 
 #[test]

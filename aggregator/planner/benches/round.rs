@@ -51,6 +51,7 @@ fn metric(group: u32) -> MetricEvidence {
             trust: 0.8,
             measured_coverage: Some(0.8),
             nominal_coverage: 0.8,
+            window_maximum: None,
             events: Vec::new(),
         }),
     }

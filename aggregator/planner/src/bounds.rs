@@ -63,7 +63,7 @@ impl Policy {
 
     /// The floor below which nobody may go who could be missed within the shadow window.
     pub(crate) fn floor_within_sight(&self, now: i64) -> Bound<'_> {
-        self.floor(now, now + i64::from(self.shadow_window_seconds) + i64::from(self.launch_lead_seconds))
+        self.floor(now, self.scale_in_until(now))
     }
 }
 

@@ -178,9 +178,22 @@ pub struct Forecast {
     /// Share of past demand below the upper quantile that is provisioned for.
     pub measured_coverage: Option<f64>,
     pub nominal_coverage: f64,
+    /// The quantile of the maximum over what scale-in looks ahead, learned as such; absent while the past was too short to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_maximum: Option<WindowMaximum>,
     /// What raised the paths beyond what was learned from the past.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<ForecastEvent>,
+}
+
+/// A quantile of the largest one-minute demand of a whole window: no chain of the steps' quantiles has it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct WindowMaximum {
+    /// End of the window that begins now, seconds since the epoch.
+    pub until: i64,
+    pub quantile: f64,
+    /// Points.
+    pub demand: f64,
 }
 
 /// An event that raises the forecast in `[from, until)`, seconds since the epoch.
@@ -306,6 +319,9 @@ pub struct Conditions {
     /// Of each metric that has a veto, the highest of the last ten minutes; one that is not told now is left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub vetoes: BTreeMap<Metric, f64>,
+    /// Mean memory in use on those that serve, percent; absent where nobody tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_percent: Option<f64>,
     pub agents_unauthenticated: bool,
     /// The group is known from its agents' claim alone.
     pub claimed: bool,

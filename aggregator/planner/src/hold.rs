@@ -87,6 +87,10 @@ pub enum Hold {
     OutOfCredits {
         instances: u32,
     },
+    /// The memory of those that serve is nearly full, percent on average.
+    MemoryFull {
+        percent: f64,
+    },
     /// Above what the policy lets it be, now or within ten minutes.
     Vetoed {
         metric: Metric,
@@ -201,6 +205,7 @@ impl Hold {
             | Self::Hung { .. }
             | Self::Stolen { .. }
             | Self::OutOfCredits { .. }
+            | Self::MemoryFull { .. }
             | Self::Vetoed { .. }
             | Self::VetoUntold { .. }
             | Self::NeverReady { .. }
@@ -257,6 +262,7 @@ impl Hold {
             Self::Hung { .. } => "Hung",
             Self::Stolen { .. } => "Stolen",
             Self::OutOfCredits { .. } => "OutOfCredits",
+            Self::MemoryFull { .. } => "MemoryFull",
             Self::Vetoed { .. } => "Vetoed",
             Self::VetoUntold { .. } => "VetoUntold",
             Self::NeverReady { .. } => "NeverReady",
@@ -340,6 +346,9 @@ impl fmt::Display for Hold {
             }
             Self::OutOfCredits { instances } => {
                 write!(f, "{instances} instance(s) run out of CPU credits within the hour: they will carry less")
+            }
+            Self::MemoryFull { percent } => {
+                write!(f, "memory is {percent:.0} % full on those that serve: fewer may not have enough")
             }
             Self::Vetoed { metric, value, limit } => {
                 write!(f, "{metric} is, or was within ten minutes, at {value}: nobody goes while it is above {limit}")

@@ -103,6 +103,9 @@ pub struct Policy {
 /// An instance is on its way for this long at least, seconds (Cluster Autoscaler's `max-node-provision-time`).
 const ON_ITS_WAY_SECONDS: u32 = 900;
 
+/// The window's maximum is taken at this quantile at least.
+const SCALE_IN_QUANTILE: f64 = 0.95;
+
 /// What becomes of a shadow at its hard limit when nothing speaks for its termination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -175,6 +178,16 @@ impl Policy {
             spend_per_hour: None,
             shadows_at_most: None,
         }
+    }
+
+    /// How sure scale-in must be of the window's maximum.
+    pub fn scale_in_quantile(&self) -> f64 {
+        self.confidence.max(SCALE_IN_QUANTILE)
+    }
+
+    /// Until when nobody may be missed who goes now: the shadow window, and the launch of another after it.
+    pub fn scale_in_until(&self, now: i64) -> i64 {
+        now + i64::from(self.shadow_window_seconds) + i64::from(self.launch_lead_seconds)
     }
 
     /// What an instance may be used by present demand, points.

@@ -28,6 +28,7 @@ fn flat(demand: f64) -> Forecast {
         trust: 1.0,
         measured_coverage: None,
         nominal_coverage: 0.8,
+        window_maximum: None,
         events: Vec::new(),
     }
 }
@@ -238,6 +239,26 @@ fn nobody_goes_while_nobody_reports() {
     assert_eq!(plan.holds, [Hold::NoEvidence { metric: Metric::Cpu }]);
     let none = made(&policy(), &changed(calm(), |it| it.metrics.clear()));
     assert_eq!((detached(&none), terminated(&none), none.need_now), (vec![], vec![], None));
+}
+
+#[test]
+fn a_floor_wakes_a_group_of_which_nobody_reports() {
+    let floor = Policy { minimum: 8, ..policy() };
+    let asleep = changed(calm(), |it| {
+        it.metrics.clear();
+        it.inventory.instances.clear();
+        it.inventory.expected = 3;
+    });
+    let plan = made(&floor, &asleep);
+    assert_eq!(launched(&plan), 4, "in steps of four, five are missing: {plan:?}");
+    for unknown in [
+        changed(asleep.clone(), |it| it.inventory.complete = false),
+        changed(asleep.clone(), |it| it.inventory.age_seconds = 121),
+        changed(asleep.clone(), |it| it.conditions.paused = true),
+    ] {
+        assert_eq!(launched(&made(&floor, &unknown)), 0, "{unknown:?}");
+    }
+    assert_eq!(launched(&made(&Policy { minimum: 3, ..policy() }, &asleep)), 0, "they are on their way");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use planner::baseline::Baseline;
 use planner::demand::{Demand, InstanceMode};
 use planner::evidence::{
-    Conditions, Evidence, Forecast, Instance, Inventory, MetricEvidence, Origin, Pulse, Shadow, Unfit,
+    Conditions, Evidence, Forecast, Instance, Inventory, MetricEvidence, Origin, Pulse, Shadow, Unfit, WindowMaximum,
 };
 use planner::hold::{Budget, Hold};
 use planner::plan;
@@ -27,6 +27,7 @@ fn flat(demand: f64) -> Forecast {
         trust: 1.0,
         measured_coverage: None,
         nominal_coverage: 0.8,
+        window_maximum: None,
         events: Vec::new(),
     }
 }
@@ -288,6 +289,53 @@ fn errors_above_their_limit_or_not_told_take_nobody_away() {
         let policy = Policy { veto_above: BTreeMap::from([wrong]), ..policy() };
         assert_eq!(policy.problems().iter().map(|it| it.field).collect::<Vec<_>>(), ["veto_above"]);
     }
+}
+
+#[test]
+fn memory_that_is_nearly_full_takes_nobody_away_unless_it_has_a_target() {
+    let full = |percent: f64| changed(mixed(0, 200.0), |it| it.conditions.memory_percent = Some(percent));
+    let calm = made(&policy(), &full(90.0));
+    assert_eq!((detached(&calm).len(), calm.holds), (6, vec![]));
+    let plan = made(&policy(), &full(90.1));
+    assert_eq!((detached(&plan).len(), plan.holds), (0, vec![Hold::MemoryFull { percent: 90.1 }]));
+    assert_eq!(detached(&made(&policy(), &full(f64::NAN))).len(), 0);
+    let mut opted = policy();
+    opted.targets.insert(Metric::Memory, 80.0);
+    assert!(made(&opted, &full(99.0)).holds.iter().all(|hold| !matches!(hold, Hold::MemoryFull { .. })));
+    let busy = changed(full(99.0), |it| *cpu(it) = measured(900.0, 10.0, 900.0));
+    assert_eq!(launched(&made(&policy(), &busy)), 5);
+}
+
+#[test]
+fn the_windows_own_maximum_keeps_whom_its_steps_would_let_go() {
+    let until = policy().scale_in_until(NOW);
+    let largest = |until: i64, quantile: f64, demand: f64| {
+        changed(mixed(0, 200.0), |it| {
+            let forecast = cpu(it).forecast.as_mut().expect("a forecast");
+            forecast.window_maximum = Some(WindowMaximum { until, quantile, demand });
+        })
+    };
+    // Ten serve, four are enough for every step.
+    assert_eq!(detached(&made(&policy(), &largest(until, 0.95, 0.0))).len(), 6, "it only adds to the steps");
+    let plan = made(&policy(), &largest(until, 0.95, 400.0));
+    assert_eq!((detached(&plan).len(), plan.needs[0].window), (3, Some(7)), "{plan:?}");
+    // One that looks less far, or is less sure, says nothing; one that is no number is not sure at all.
+    assert_eq!(detached(&made(&policy(), &largest(until - 1, 0.95, 400.0))).len(), 6);
+    assert_eq!(detached(&made(&policy(), &largest(until, 0.9, 400.0))).len(), 6);
+    let nothing = made(&policy(), &largest(until, 0.95, f64::NAN));
+    assert_eq!((detached(&nothing).len(), nothing.holds), (0, vec![Hold::ShortHorizon { metric: Metric::Cpu }]));
+    // And whom it may need does not end.
+    let ends = |demand: f64| {
+        let over = Shadow { lease_over: true, until: NOW - 1, ..shadow() };
+        changed(largest(until, 0.95, demand), |it| {
+            it.inventory.instances.push(Instance { shadow: Some(over), ..instance("s-1", InstanceMode::Shadow) });
+        })
+    };
+    let terminated = |evidence: &Evidence| {
+        let steps = made(&policy(), evidence).steps;
+        steps.iter().any(|step| matches!(step.step, Step::Terminate { .. }))
+    };
+    assert_eq!((terminated(&ends(200.0)), terminated(&ends(700.0))), (true, false));
 }
 
 #[test]

@@ -78,6 +78,7 @@ fn flat(demand: f64, trust: f64) -> Forecast {
         trust,
         measured_coverage: Some(0.8),
         nominal_coverage: 0.8,
+        window_maximum: None,
         events: Vec::new(),
     }
 }
@@ -315,8 +316,11 @@ proptest! {
             let tracking = need_without_baseline(demand.gross, case.target, 1.0);
             // Target tracking scales out by what serves and what warms already.
             prop_assert!(case.serving + case.warming + added(&plan) >= tracking.min(10_000), "{plan:?}");
-        } else {
+        } else if left_alone(&case.conditions) {
             prop_assert_eq!(added(&plan), 0);
+        } else {
+            // Nobody reports: no more than the floor asks for.
+            prop_assert!(added(&plan) <= case.minimum.saturating_sub(case.serving + case.warming), "{plan:?}");
         }
     }
 

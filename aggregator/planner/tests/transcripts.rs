@@ -32,6 +32,7 @@ fn evidence(serving: u32, utilisation: f64, ahead: Option<(f64, f64)>) -> Eviden
         trust,
         measured_coverage: Some(0.79),
         nominal_coverage: 0.8,
+        window_maximum: None,
         events: Vec::new(),
     });
     let instances = (0..serving).map(|number| Instance {

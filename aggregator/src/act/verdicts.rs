@@ -16,6 +16,7 @@ use super::call::Fresh;
 use super::control::Standing;
 use super::executor::{Executor, Record};
 use super::journal::Intent;
+use super::ledger::Way;
 use crate::fleet::{Action, Lifecycle, Member, Reach, RunState};
 
 /// A plan with all it was made from.
@@ -124,6 +125,7 @@ fn facts(planned: &Planned, around: &Surroundings) -> Facts {
         spend_per_hour: policy.spend_per_hour,
         shadows_at_most: policy.shadows_at_most,
         pulse: evidence.conditions.pulse.map(|pulse| checker::Pulse { cpu: pulse.cpu, network: pulse.network }),
+        memory_percent: evidence.conditions.memory_percent.filter(|_| !policy.targets.contains_key(&Metric::Memory)),
         vetoes: policy.veto_above.iter().map(|(metric, limit)| veto(*metric, *limit, evidence)).collect(),
         fleet: Fleet {
             other_groups_in: around.record.other_groups_in,
@@ -202,6 +204,10 @@ pub fn last_word(
     if let Some(hold) = held.filter(|_| takes_away && latest != generation) {
         refusals.push(format!("plan {latest}, newer than the {generation} of this step, holds: {hold}"));
     }
+    // What was not needed may be by now: no hold says so.
+    if takes_away && latest != generation && !carries(planned, &intent.action) {
+        refusals.push(format!("plan {latest}, newer than the {generation} of this step, may need them"));
+    }
     let deployed = fresh.group.deploying || fresh.group.version != planned.version;
     if (intent.action.brings_back() && deployed) || (takes_away && fresh.group.deploying) {
         refusals.push("a deploy changed the group meanwhile".to_owned());
@@ -239,6 +245,20 @@ const fn forbids(hold: &Hold) -> bool {
         Hold::NotOwner | Hold::ForeignScaleIn | Hold::Untold | Hold::LaunchesFailing | Hold::ClaimedGroup
     );
     another_acts || hold.doubts_evidence()
+}
+
+/// Whether those that stay are as many as the latest plan needs now and within the shadow window; what it does not know they do
+/// not carry.
+fn carries(planned: &Planned, action: &Action) -> bool {
+    let leaves = |id: &str| Way::of(action) == Some(Way::Out) && action.instances().iter().any(|it| it.as_str() == id);
+    let instances = &planned.evidence.inventory.instances;
+    let stay = instances.iter().filter(|it| it.mode == InstanceMode::Serving && !leaves(&it.id)).count();
+    let needs = &planned.plan.needs;
+    !needs.is_empty()
+        && needs.iter().all(|need| match (need.reactive, need.window, need.without_baseline) {
+            (Some(now), Some(window), Some(plain)) => stay >= now.max(window).max(plain) as usize,
+            _ => false,
+        })
 }
 
 /// How many the latest plan needs, by whatever asks for most; `None` while it does not know.
@@ -480,6 +500,16 @@ pub(crate) mod tests {
         let mut planned = planned();
         assert_eq!(word(&planned, away()), [""; 0]);
         (planned.plan.generation, planned.plan.holds) = (2, Vec::new());
+        // What it does not know of the window, or needs by now, is no hold, and keeps them all the same.
+        let ends = || Action::Terminate { instances: vec![id("s-1")] };
+        for (window, goes, ended) in [(None, false, false), (Some(11), false, false), (Some(10), false, true)] {
+            planned.plan.needs[0].window = window;
+            let said = [word(&planned, away()), word(&planned, ends())];
+            let needed = said
+                .map(|said| !said.iter().any(|why| why.contains("plan 2, newer than the 1 of this step, may need")));
+            assert_eq!(needed, [goes, ended], "{window:?}");
+        }
+        planned.plan.needs[0].window = Some(9);
         assert_eq!(word(&planned, away()), [""; 0], "a newer plan that does not mind");
         let metric = Metric::Cpu;
         let surprise = Hold::Surprise { metric, demand: 1.0, expected_at_least: 9.0 };

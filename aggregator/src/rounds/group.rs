@@ -9,7 +9,7 @@ use forecast::{Contest, Options, Pool, Series, Tracker};
 use foreshadow_proto::v1;
 use planner::baseline::{self, Baseline, Doubt, Measured, OfType};
 use planner::demand::{Demand, InstanceMode};
-use planner::evidence::{Conditions, Evidence, Forecast, ForecastEvent, Inventory, MetricEvidence};
+use planner::evidence::{Conditions, Evidence, Forecast, ForecastEvent, Inventory, MetricEvidence, WindowMaximum};
 use planner::plan::{Memory, Plan};
 use planner::policy::{Metric, Policy};
 
@@ -279,7 +279,11 @@ impl GroupRound {
                 highest_lately: round.history.highest_gross(now - i64::from(self.options.step_seconds), now),
                 baseline: round.baseline,
                 baseline_doubt: round.doubt,
-                forecast: round.raised.forecast.as_deref().map(|forecast| planner_forecast(forecast, &round.raised)),
+                forecast: round
+                    .raised
+                    .forecast
+                    .as_deref()
+                    .map(|forecast| planner_forecast(forecast, &round.raised, &self.policy, now)),
             };
             (*metric, found)
         });
@@ -390,7 +394,9 @@ fn nearest_coverage(forecast: &forecast::Forecast) -> (Option<f64>, f64) {
 }
 
 /// The forecast crate's result in the planner's words; the two crates know nothing of each other.
-fn planner_forecast(forecast: &forecast::Forecast, raised: &Raised) -> Forecast {
+fn planner_forecast(forecast: &forecast::Forecast, raised: &Raised, policy: &Policy, now: i64) -> Forecast {
+    let (until, quantile) = (policy.scale_in_until(now), policy.scale_in_quantile());
+    let largest = forecast.window_maximum(now.max(forecast.start), until, quantile);
     let (measured_coverage, nominal_coverage) = nearest_coverage(forecast);
     Forecast {
         start: forecast.start,
@@ -402,6 +408,7 @@ fn planner_forecast(forecast: &forecast::Forecast, raised: &Raised) -> Forecast 
         trust: forecast.trust.score,
         measured_coverage,
         nominal_coverage,
+        window_maximum: largest.map(|demand| WindowMaximum { until, quantile, demand }),
         events: raised.events.clone(),
     }
 }
@@ -495,5 +502,31 @@ impl AnswersCapacity for Answers {
             simulated: self.simulated,
             events: events.into_iter().collect(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_planner_is_told_how_large_the_whole_window_may_get() {
+        let windows =
+            [3_600, 7_200].map(|seconds| forecast::windows::WindowSpread { seconds, scores: vec![0.0, 1.0, 2.0] });
+        let made = forecast::Forecast {
+            start: 0,
+            step_seconds: 300,
+            levels: vec![0.05, 0.5, 0.95],
+            paths: [8.0, 10.0, 12.0].map(|demand| vec![demand; 288]).to_vec(),
+            windows: windows.to_vec(),
+            ..forecast::Forecast::default()
+        };
+        let policy = Policy { shadow_window_seconds: 3_600, launch_lead_seconds: 300, ..Policy::new("web") };
+        let told = |forecast| planner_forecast(forecast, &Raised::default(), &policy, 600).window_maximum;
+        let largest = told(&made).expect("it was learned");
+        assert_eq!((largest.until, largest.quantile), (600 + 3_900, 0.95));
+        // Two widths of the interval above the median, where each step alone has twelve.
+        assert!((largest.demand - 18.0).abs() < 1e-9, "{largest:?}");
+        assert_eq!(told(&forecast::Forecast { windows: Vec::new(), ..made }), None, "the past was too short");
     }
 }

@@ -53,6 +53,15 @@ fn stolen(snapshot: &GroupSnapshot, slices: &HashMap<Id, InstanceSlices>, now: N
     snapshot.members.iter().filter_map(of).collect()
 }
 
+/// Mean memory in use on those that serve over the last minute, percent; `None` where nobody tells.
+pub fn memory_percent(snapshot: &GroupSnapshot, slices: &HashMap<Id, InstanceSlices>, now: i64) -> Option<f64> {
+    let slice = now.div_euclid(10);
+    let serving = snapshot.members.iter().filter(|member| member.mode == observe::InstanceMode::Serving);
+    let told = serving.filter_map(|it| slices.get(&it.instance)?.mean(Signal::Memory, slice - 6..slice));
+    let (sum, count) = told.fold((0.0, 0.0), |(sum, count), percent| (sum + percent, count + 1.0));
+    (count > 0.0).then(|| sum / count)
+}
+
 /// Whether somebody talks to an instance now, by the newest ten seconds of its network; `None` where that is not heard.
 pub fn is_talked_to(slices: &InstanceSlices, serving_packets: Option<f64>, now: i64) -> Option<bool> {
     let now_slice = now.div_euclid(10);

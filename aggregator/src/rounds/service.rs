@@ -755,6 +755,7 @@ impl Service {
             inventory: inventory::inventory(snapshot, &sessions, &self.slices, packets, &outlook, self.clock.now()),
             conditions: Conditions {
                 vetoes: self.vetoes(policy, group, &serving, now),
+                memory_percent: inventory::memory_percent(snapshot, &self.slices, now),
                 ..self.conditions(group, snapshot, cost(snapshot, &prices), &outlook)
             },
             fleet: self.fleet(),
@@ -870,6 +871,7 @@ impl Service {
             // What those that serve use is taken in once a round.
             pulse: None,
             vetoes: BTreeMap::new(),
+            memory_percent: None,
             // A token that all agents share proves no instance: each has to have its own certificate.
             agents_unauthenticated: !(loopback || self.options.authenticated && snapshot.is_proven()),
             claimed: snapshot.source.is_none(),

@@ -63,6 +63,7 @@ impl Forecaster {
             trust,
             measured_coverage: None,
             nominal_coverage: 0.9,
+            window_maximum: None,
         })
     }
 }

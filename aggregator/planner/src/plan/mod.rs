@@ -165,15 +165,22 @@ pub fn plan(now: i64, policy: &Policy, evidence: &Evidence, memory: &Memory) -> 
     let need_now = needs.iter().filter_map(|need| need.reactive).max();
     let mut wants_in = 0;
     let mut outcomes = match need_now {
-        None => vec![Outcome {
-            not_taken: vec![NotTaken {
+        None => {
+            let unseen = NotTaken {
                 direction: Direction::ScaleIn,
                 instances: 0,
                 reason: "there is no evidence of present demand".to_owned(),
                 holds: holds.clone(),
-            }],
-            ..Outcome::default()
-        }],
+            };
+            let unseen = Outcome { not_taken: vec![unseen], ..Outcome::default() };
+            // A floor needs no evidence but of who is there: nobody reports of a group that is to wake.
+            match out::wanted(now, policy, &needs, serving) {
+                wanted if wanted > 0 && standing::is_known(evidence) => {
+                    vec![unseen, out::scale_out(now, policy, evidence, &needs, wanted, &holds)]
+                }
+                _ => vec![unseen],
+            }
+        }
         Some(reactive) => {
             let wanted = out::wanted(now, policy, &needs, serving);
             let out = out::scale_out(now, policy, evidence, &needs, wanted, &holds);

@@ -9,9 +9,6 @@ use crate::evidence::{Evidence, Forecast, Instance, Inventory, MetricEvidence};
 use crate::policy::{Metric, Policy};
 use crate::rule;
 
-/// Scale-in must be sure: the window maximum is taken at this quantile at least.
-const SCALE_IN_QUANTILE: f64 = 0.95;
-
 /// Need for one metric, instances of the mean weight that serves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricNeeds {
@@ -207,8 +204,12 @@ pub(super) fn spare_capacity(now: i64, policy: &Policy, evidence: &Evidence, met
 
 /// The highest demand over the shadow window that scale-in reckons with, points, and the step that has it.
 fn window_maximum(now: i64, policy: &Policy, path: &Forecast) -> Option<(usize, f64)> {
-    let until = now + i64::from(policy.shadow_window_seconds) + i64::from(policy.launch_lead_seconds);
-    path.highest(now, until, policy.confidence.max(SCALE_IN_QUANTILE))
+    let (until, quantile) = (policy.scale_in_until(now), policy.scale_in_quantile());
+    let (step, highest) = path.highest(now, until, quantile)?;
+    // What is sure enough of each step may not be so of all of them; which holds for the window is learned apart, where it can be.
+    let learned = path.window_maximum.filter(|it| it.until >= until && it.quantile >= quantile - 1e-9);
+    let learned = learned.map_or(highest, |it| it.demand);
+    learned.is_finite().then(|| (step, highest.max(learned)))
 }
 
 /// The metric that asks for most; the first of equals, so that the answer does not flicker.

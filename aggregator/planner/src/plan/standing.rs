@@ -5,7 +5,7 @@ use super::out;
 use crate::demand::{Demand, InstanceMode};
 use crate::evidence::{Evidence, Pulse};
 use crate::hold::Hold;
-use crate::policy::Policy;
+use crate::policy::{Metric, Policy};
 
 /// Quantile below which the forecast thought demand impossible.
 const SURPRISE_QUANTILE: f64 = 0.05;
@@ -17,6 +17,8 @@ const FALLEN: f64 = 0.7;
 const APART: f64 = 0.3;
 /// One in so many that serve and runs out of CPU credits is enough.
 const SHORT_ONE_IN: u32 = 10;
+/// Above this those that stay may not have the memory for what the others did, percent.
+const FULL_PERCENT: f64 = 90.0;
 /// From this on what the hosts give to others is no noise, percent of the processors' time.
 const STOLEN_PERCENT: f64 = 5.0;
 
@@ -29,6 +31,11 @@ pub(super) fn holds(now: i64, policy: &Policy, evidence: &Evidence, needs: &[Met
     holds
 }
 
+/// Who is there is known: every source answered, and lately.
+pub(super) fn is_known(evidence: &Evidence) -> bool {
+    evidence.inventory.complete && evidence.inventory.age_seconds <= INVENTORY_FRESH_SECONDS
+}
+
 fn of_group(now: i64, policy: &Policy, evidence: &Evidence) -> Vec<Hold> {
     let (conditions, inventory) = (&evidence.conditions, &evidence.inventory);
     let age_seconds = inventory.age_seconds;
@@ -36,6 +43,8 @@ fn of_group(now: i64, policy: &Policy, evidence: &Evidence) -> Vec<Hold> {
     let percent = stolen(evidence);
     let (short, serving) = short_of_credits(evidence);
     let Pulse { cpu, network } = conditions.pulse.unwrap_or(Pulse { cpu: 1.0, network: 1.0 });
+    let memory = if policy.targets.contains_key(&Metric::Memory) { None } else { conditions.memory_percent };
+    let memory = memory.map_or(0.0, |percent| if percent.is_nan() { f64::INFINITY } else { percent });
     let (_, overdue) = out::warming(now, policy, evidence);
     [
         (conditions.paused, Hold::Paused),
@@ -49,6 +58,7 @@ fn of_group(now: i64, policy: &Policy, evidence: &Evidence) -> Vec<Hold> {
         (conditions.launches_failing, Hold::LaunchesFailing),
         (cpu <= FALLEN && network - cpu >= APART, Hold::Hung { cpu, network }),
         (percent >= STOLEN_PERCENT, Hold::Stolen { percent }),
+        (memory > FULL_PERCENT, Hold::MemoryFull { percent: memory }),
         (short > 0 && short >= serving.div_ceil(SHORT_ONE_IN), Hold::OutOfCredits { instances: short }),
         (overdue > 0, Hold::NeverReady { instances: overdue, after_seconds: policy.on_its_way_seconds() }),
         (conditions.agents_unauthenticated, Hold::UnauthenticatedEvidence),
