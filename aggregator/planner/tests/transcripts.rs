@@ -1,7 +1,7 @@
 //! Whole plans as a person reads them. `FORESHADOW_REGENERATE=1` writes the transcripts anew; the
 //! difference is then read like code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use planner::baseline::{Baseline, Doubt};
 use planner::demand::{Demand, InstanceMode};
 use planner::evidence::{
     Conditions, Evidence, Floor, Forecast, ForecastEvent, Instance, Inventory, MetricEvidence, Origin, Pulse, Shadow,
-    Unfit,
+    Unfit, WindowMaximum,
 };
 use planner::plan;
 use planner::plan::{Memory, Plan};
@@ -250,6 +250,26 @@ fn cases() -> Vec<(&'static str, Evidence)> {
         ("hosts give a tenth of the processors to others", {
             changed(evidence(10, 20.0, Some((1.0, 0.9))), |evidence| {
                 evidence.inventory.stolen = (0..10).map(|number| (format!("i-{number:02}"), 10.0)).collect();
+            })
+        }),
+        ("a burstable instance runs out of CPU credits", {
+            changed(evidence(10, 20.0, Some((1.0, 0.9))), |evidence| {
+                evidence.inventory.short_of_credits = BTreeSet::from(["i-03".to_owned()]);
+            })
+        }),
+        ("memory is nearly full", {
+            changed(evidence(10, 20.0, Some((1.0, 0.9))), |evidence| evidence.conditions.memory_percent = Some(93.0))
+        }),
+        ("load falls during a deploy", {
+            changed(evidence(10, 20.0, Some((1.0, 0.9))), |evidence| evidence.conditions.deploying = true)
+        }),
+        ("many groups fall at once", {
+            changed(evidence(10, 20.0, Some((1.0, 0.9))), |evidence| evidence.conditions.common_cause = true)
+        }),
+        ("the whole window may get higher than any of its steps", {
+            changed(evidence(10, 20.0, Some((1.0, 0.9))), |evidence| {
+                let largest = WindowMaximum { until: NOW + 3_900, quantile: 0.95, demand: 420.0 };
+                cpu(evidence).forecast.as_mut().expect("a forecast").window_maximum = Some(largest);
             })
         }),
         ("load falls, hardly trusted", evidence(10, 20.0, Some((1.0, 0.1)))),
