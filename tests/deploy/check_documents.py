@@ -21,6 +21,7 @@ MARKS = {
     "aws": "an account at AWS",
     "kubernetes": "a cluster",
     "build": "minutes of building",
+    "package": "packages of yours: check_packages makes them, and runs it",
     "slow": "minutes of computing",
     "host": "another machine, or systemd",
     "example": "names of yours in the place of those in capitals or with …",
