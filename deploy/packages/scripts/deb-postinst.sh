@@ -12,7 +12,7 @@ if [ "$1" = configure ]; then
     fi
     deb-systemd-helper update-state @PACKAGE@.service >/dev/null || true
     if [ -d /run/systemd/system ]; then
-        deb-systemd-invoke daemon-reload >/dev/null || true
+        systemctl --system daemon-reload >/dev/null || true
         if [ -n "$2" ]; then
             deb-systemd-invoke try-restart @PACKAGE@.service >/dev/null || true
         fi

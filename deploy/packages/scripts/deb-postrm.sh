@@ -3,7 +3,7 @@ set -e
 case $1 in
 remove)
     if [ -d /run/systemd/system ]; then
-        deb-systemd-invoke daemon-reload >/dev/null || true
+        systemctl --system daemon-reload >/dev/null || true
     fi
     if command -v deb-systemd-helper >/dev/null; then
         deb-systemd-helper mask @PACKAGE@.service >/dev/null || true

@@ -1,0 +1,49 @@
+"""The runner itself: what it cannot check makes it red."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from product import Check, run
+
+HERE = Path(__file__).parent
+PASSES = "import unittest\nclass Passes(unittest.TestCase):\n    def test_it(self): pass\n"
+SKIPS = "import unittest\nclass Skips(unittest.TestCase):\n    @unittest.skip('no')\n    def test_it(self): pass\n"
+
+
+class Runner(Check):
+    def ended(self, modules: dict, copies: bool, **variables):
+        directory = self.directory()
+        for name in ("run.py", "product.py"):
+            shutil.copy(HERE / name, directory)
+        for name, text in modules.items():
+            (directory / f"{name}.py").write_text(text)
+        # A kernel that copies on write, or one that does not.
+        (directory / "bin").mkdir()
+        (directory / "bin/unshare").write_text(f"#!/bin/sh\necho 'no such right' >&2\nexit {0 if copies else 1}\n")
+        (directory / "bin/unshare").chmod(0o755)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FORESHADOW_")}
+        environment |= {"PATH": f"{directory}/bin:{environment['PATH']}"} | variables
+        return run(sys.executable, directory / "run.py", env=environment)
+
+    def test_what_needs_a_copy_is_red_without_one_unless_it_is_optional(self):
+        modules = {"check_packages": PASSES, "check_other": PASSES}
+        ended = self.ended(modules, copies=False)
+        self.assertEqual(ended.returncode, 1, ended.stdout)
+        self.assertIn("NOT CHECKED: check_documents, check_packages: this system cannot be copied on write: no such right", ended.stdout)
+        self.assertIn("failed: check_documents, check_packages", ended.stdout)
+        self.assertIn("check_other.Passes", ended.stdout, "the others run all the same")
+        self.assertEqual(self.ended(modules, copies=False, FORESHADOW_COPY="required").returncode, 1)
+        left = self.ended(modules, copies=False, FORESHADOW_COPY="optional")
+        self.assertEqual(left.returncode, 0, left.stdout)
+        self.assertIn("NOT CHECKED", left.stdout)
+        self.assertNotIn("check_packages.Passes", left.stdout)
+        # Where it can be copied, optional leaves nothing out.
+        both = self.ended(modules, copies=True, FORESHADOW_COPY="optional")
+        self.assertEqual(both.returncode, 0, both.stdout)
+        self.assertIn("check_packages.Passes", both.stdout)
+
+    def test_a_skip_is_red_and_so_is_nothing(self):
+        self.assertEqual(self.ended({"check_other": SKIPS}, copies=True).returncode, 1)
+        self.assertEqual(self.ended({"check_packages": PASSES}, copies=False, FORESHADOW_COPY="optional").returncode, 1)
