@@ -118,7 +118,7 @@ export class Chart {
       }
     }
     if (data.lanes) return group;
-    if (this.options.unit) group.append(s('text', { class: 'unit', x: 2, y: 10 }, this.options.unit));
+    if (this.options.unit) group.append(s('text', { class: 'unit', x: LEFT, y: 10 }, this.options.unit));
     for (const value of ticks(0, this.most, Math.max(2, (bottom - TOP) / 44))) {
       const y = this.y(value);
       group.append(s('path', { class: 'grid', d: `M${LEFT} ${y.toFixed(1)}H${width - RIGHT}` }),
