@@ -79,9 +79,10 @@ pub fn once() -> ExitCode {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn block_on(options: Options) -> ExitCode {
+    let started = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(run(options)),
+        Ok(runtime) => runtime.block_on(run(options, started)),
         Err(error) => {
             tracing::error!(%error, "no runtime");
             ExitCode::FAILURE
@@ -129,7 +130,7 @@ impl<C: Clock> Sampling<C> {
     }
 }
 
-async fn run(options: Options) -> ExitCode {
+async fn run(options: Options, started: Instant) -> ExitCode {
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::error!("signals cannot be followed");
@@ -198,6 +199,7 @@ async fn run(options: Options) -> ExitCode {
     let mut back_off = BackOff::default();
     let mut connecting = Box::pin(connect(endpoint.clone(), Duration::ZERO));
     let mut metadata_open = true;
+    let mut directed = v1::Directive::default();
     loop {
         let event = tokio::select! {
             biased;
@@ -290,12 +292,14 @@ async fn run(options: Options) -> ExitCode {
                 }
                 Effect::Interval(_) => {}
                 Effect::Directed(directive) => {
-                    tracing::info!(
-                        mode = directive.mode().as_str_name(),
-                        shadow_until_micros = directive.shadow_until_micros,
-                        reason = directive.reason,
-                        "directive"
-                    );
+                    if let Some(said) = in_words(&directed, &directive, HostClock.wall_micros()) {
+                        tracing::info!("{said}");
+                    }
+                    directed = directive;
+                }
+                Effect::FirstAcknowledged => {
+                    let after_ms = started.elapsed().as_millis();
+                    tracing::info!(after_ms, "first sample acknowledged");
                 }
                 Effect::Rejected(count) => tracing::warn!(count, "samples were rejected for good"),
             }
@@ -305,6 +309,25 @@ async fn run(options: Options) -> ExitCode {
     notify(&[sd_notify::NotifyState::Stopping]);
     drain(session, link).await;
     ExitCode::SUCCESS
+}
+
+/// What the aggregator says of this instance, where it is something and not what it said before.
+fn in_words(before: &v1::Directive, now: &v1::Directive, wall_micros: i64) -> Option<String> {
+    let same = before.mode == now.mode && before.shadow_until_micros == now.shadow_until_micros;
+    let mode = match now.mode() {
+        // It does not know yet.
+        v1::Mode::Unspecified => return None,
+        v1::Mode::Warming => "warms up",
+        v1::Mode::Serving => "serves",
+        v1::Mode::Draining => "drains",
+        v1::Mode::Shadow => "stands in shadow",
+        v1::Mode::Gone => "is gone from its group",
+    };
+    let left = (now.shadow_until_micros - wall_micros) / 1_000_000;
+    let lease =
+        if now.shadow_until_micros > 0 { format!(", its lease ends in {} s", left.max(0)) } else { String::new() };
+    let why = if now.reason.is_empty() { String::new() } else { format!(": {}", now.reason) };
+    (!same).then(|| format!("the aggregator says that this instance {mode}{lease}{why}"))
 }
 
 /// The endpoint with the instance's own credentials, where it has any, and what renews them.
@@ -517,6 +540,24 @@ mod tests {
             || LinkError::Refused(tonic::Status::from_error(Box::new(std::io::Error::other("connection reset"))));
         assert_eq!(trouble(&broken(), Some("https")), "the aggregator cannot be reached");
         assert!(trouble(&broken(), Some("http")).contains("does it speak https"));
+    }
+
+    #[test]
+    fn what_the_aggregator_says_of_this_instance_is_told_in_words_when_it_changes() {
+        let nothing = v1::Directive { interval_millis: 1_000, ..Default::default() };
+        assert_eq!(in_words(&v1::Directive::default(), &nothing, 0), None);
+        let serving = v1::Directive { mode: v1::Mode::Serving.into(), ..nothing.clone() };
+        let said = in_words(&nothing, &serving, 0);
+        assert_eq!(said.as_deref(), Some("the aggregator says that this instance serves"));
+        assert_eq!(in_words(&serving, &v1::Directive { interval_millis: 5_000, ..serving.clone() }, 0), None);
+        let shadow = v1::Directive {
+            mode: v1::Mode::Shadow.into(),
+            shadow_until_micros: 90_000_000,
+            reason: "not needed".to_owned(),
+            ..nothing
+        };
+        let said = in_words(&serving, &shadow, 30_000_000).expect("something");
+        assert!(said.ends_with("stands in shadow, its lease ends in 60 s: not needed"), "{said}");
     }
 
     #[tokio::test]

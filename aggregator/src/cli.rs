@@ -1,13 +1,14 @@
 //! The command line: a table of contents of what the binary does.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use foreshadow_agent::reader::Fault;
 
+use crate::client::Ask;
 use crate::config::Config;
 use crate::identity::command as identity;
 use crate::identity::{Role, new_token};
@@ -63,8 +64,14 @@ enum Command {
     /// List who changed what, when and why, or check that the audit log is whole
     Audit(identity::AuditArguments),
     /// List every group in a line: who serves, what is needed, what holds it
-    Groups(steer::Ask),
+    #[command(visible_alias = "status")]
+    Groups(Ask),
+    /// List instances: mode, since when, type, zone, how far its samples are behind, its agent
+    Instances(steer::InstancesArguments),
+    /// Say how many instances a group needs at a time, and how sure that is
+    Predict(steer::PredictArguments),
     /// Say in words what a group's plan is, and why
+    #[command(visible_alias = "group")]
     Explain(explain::ExplainArguments),
     /// Plan again from the record of a decision: another plan is an error
     Replay(decision::command::ReplayArguments),
@@ -79,6 +86,7 @@ enum Command {
     /// List which limits of the configuration file hold, or accept those that are looser
     Limits(Box<steer::LimitsArguments>),
     /// List what stands in shadow, adopt it, extend its lease, release it
+    #[command(visible_alias = "shadows")]
     Shadow(Box<steer::ShadowArguments>),
     /// List what was done to the cloud, what is being done, what was refused, and why
     Journal(steer::List),
@@ -144,7 +152,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 /// Reads the arguments, does what they say, and gives the exit code.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match read(std::env::args_os().collect()) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are answers, everything else is a usage error.
@@ -185,6 +193,8 @@ pub fn main() -> ExitCode {
         Command::Authority(arguments) => asked(identity::authority(&arguments)),
         Command::Audit(arguments) => asked(identity::audit(&arguments)),
         Command::Groups(ask) => asked(steer::groups(&ask)),
+        Command::Instances(arguments) => asked(steer::instances(&arguments)),
+        Command::Predict(arguments) => asked(steer::predict(&arguments)),
         Command::Explain(arguments) => asked(explain::run(&arguments)),
         Command::Replay(arguments) => match decision::command::run(&arguments) {
             Ok(()) => ExitCode::SUCCESS,
@@ -220,6 +230,27 @@ pub fn main() -> ExitCode {
             foreshadow_agent::main_with(std::iter::once(OsString::from("foreshadow-agent")).chain(arguments))
         }
     }
+}
+
+/// Reads a command line. A variable of the environment that is empty is none.
+fn read(given: Vec<OsString>) -> Result<Arguments, clap::Error> {
+    let empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let read = without_variables(Arguments::command(), empty).try_get_matches_from(&given);
+    read.and_then(|matches| Arguments::from_arg_matches(&matches)).map_err(|error| {
+        // What the environment gave stands in the line of usage as if it had to be given: what is wrong is said without it.
+        let alone = without_variables(Arguments::command(), |_| true).try_get_matches_from(&given);
+        let again = alone.err().filter(|again| again.kind() == error.kind());
+        if error.use_stderr() { again.unwrap_or(error) } else { error }
+    })
+}
+
+/// A command, and those below it, that do not look at some variables of the environment.
+fn without_variables(command: clap::Command, left: impl Fn(&OsStr) -> bool + Copy) -> clap::Command {
+    let leave = |argument: clap::Arg| match argument.get_env().is_some_and(left) {
+        true => argument.env(None::<&'static str>),
+        false => argument,
+    };
+    command.mut_args(leave).mut_subcommands(|command| without_variables(command, left))
 }
 
 fn serve(serve: Serve) -> ExitCode {

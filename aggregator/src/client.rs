@@ -31,6 +31,39 @@ pub struct Client {
     ca: Option<PathBuf>,
 }
 
+// A call whose answer a person reads, or a program. No comment for readers of help: each command has its own.
+#[derive(Debug, clap::Args)]
+pub struct Ask {
+    /// The answer itself, as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub client: Client,
+}
+
+impl Ask {
+    /// Prints an answer as it is where that is asked for, or what it says to a person.
+    pub fn tell(&self, answer: &Value, words: impl FnOnce(&Value) -> String) {
+        if self.json {
+            println!("{answer:#}");
+        } else {
+            println!("{}", words(answer));
+        }
+    }
+}
+
+/// Why something is done, for the audit log: what the aggregator would refuse is found out before anything is asked.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn reason_argument(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("must say why: whoever is woken tonight reads it".to_owned()),
+        reason if reason.len() > 500 => Err("has 500 characters at most".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 fn server(text: &str) -> Result<Uri, String> {
     let url = text.parse::<Uri>().map_err(|error| error.to_string());
     let right = url.ok().filter(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some());
@@ -142,6 +175,13 @@ mod tests {
         for wrong in ["127.0.0.1:7070", "foreshadow.example", "ftp://x", "http://", "/relative", ""] {
             assert_eq!(server(wrong), Err("must be http://HOST:PORT or https://HOST:PORT".to_owned()), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_reason_says_something() {
+        assert_eq!(reason_argument("a look"), Ok("a look".to_owned()));
+        assert!(reason_argument(" ").unwrap_err().contains("must say why"));
+        assert!(reason_argument(&"x".repeat(501)).unwrap_err().contains("500"));
     }
 
     #[test]

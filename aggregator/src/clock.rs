@@ -70,6 +70,23 @@ pub fn read_time(text: &str, now: i64) -> Result<i64, String> {
     text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_second).map_err(|_| unknown())
 }
 
+/// Seconds since the epoch of a time in a file: RFC 3339, whole seconds, or as spreadsheets write it, `2026-01-01 00:00:00`: without a
+/// zone it is UTC.
+///
+/// # Errors
+/// What is wrong with the text, in words.
+pub fn written_time(text: &str) -> Result<i64, String> {
+    let seconds = text.parse::<i64>().ok();
+    let zoned = || text.parse::<jiff::Timestamp>().ok();
+    let plain = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+    seconds
+        .or_else(|| zoned().map(jiff::Timestamp::as_second))
+        .or_else(|| plain().map(|at| at.timestamp().as_second()))
+        .ok_or_else(|| {
+            format!("{text:?} is neither RFC 3339 nor seconds since 1970, nor like 2026-01-01 00:00:00, which is UTC")
+        })
+}
+
 /// A time of the command line, for the aggregator to read by its own clock; wrong ones are found out before anything is asked.
 ///
 /// # Errors
@@ -81,6 +98,22 @@ pub fn time_argument(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_in_a_file_may_be_as_a_spreadsheet_writes_it() {
+        for text in [
+            "2026-01-01T00:00:00Z",
+            "2026-01-01T02:00:00+02:00",
+            "1767225600",
+            "2026-01-01 00:00:00",
+            "2026-01-01 00:00",
+        ] {
+            assert_eq!(written_time(text), Ok(1_767_225_600), "{text}");
+        }
+        for text in ["01/02/2026 00:00", "noon", "", "1767225600.5"] {
+            assert!(written_time(text).unwrap_err().contains("neither RFC 3339"), "{text}");
+        }
+    }
 
     #[test]
     fn times_are_read_in_every_usual_way() {

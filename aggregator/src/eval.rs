@@ -7,9 +7,12 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use forecast::Contest;
 use forecast::score::{Line, Origins, SeriesOrigins, next, options};
+
+use crate::clock::written_time;
+use crate::progress::Progress;
 
 /// What to score and where to write it.
 #[derive(Debug, Clone, clap::Args)]
@@ -50,9 +53,10 @@ pub fn run(arguments: &EvalArguments) -> Result<()> {
     let out = File::create(&arguments.out).with_context(|| format!("{}", arguments.out.display()))?;
     let mut out = BufWriter::new(out);
     let (mut made, mut missing) = (0_usize, 0_usize);
+    let progress = Progress::new("eval", origins.series.iter().map(|series| series.origins.len() as u64).sum());
     for (index, series) in origins.series.iter().enumerate() {
         let rows = read_rows(&arguments.series.join(format!("{}.csv", series.series)))?;
-        let lines = forecast_series(&pool, series, &rows, arguments.model.as_deref())?;
+        let lines = forecast_series(&pool, series, &rows, arguments.model.as_deref(), &progress)?;
         missing += series.origins.len() - lines.len();
         made += lines.len();
         for line in &lines {
@@ -60,15 +64,16 @@ pub fn run(arguments: &EvalArguments) -> Result<()> {
             out.write_all(b"\n").with_context(|| format!("{}", arguments.out.display()))?;
         }
         let cpu: f64 = lines.iter().filter_map(|line| line.cpu_seconds).sum();
-        eprintln!(
+        progress.println(&format!(
             "{}/{} {}: {} of {} origins, {cpu:.2} CPU-s",
             index + 1,
             origins.series.len(),
             series.series,
             lines.len(),
             series.origins.len(),
-        );
+        ));
     }
+    progress.end();
     out.flush().with_context(|| format!("{}", arguments.out.display()))?;
     eprintln!("{made} forecasts written to {}, {missing} origins without one", arguments.out.display());
     if made == 0 {
@@ -82,6 +87,7 @@ fn forecast_series(
     series: &SeriesOrigins,
     rows: &[(i64, f64)],
     model: Option<&str>,
+    progress: &Progress,
 ) -> Result<Vec<Line>> {
     let options = options(series.interval_seconds, series.horizon_steps, model);
     let mut contest = Contest::new(pool, &options).with_context(|| series.series.clone())?;
@@ -104,8 +110,9 @@ fn forecast_series(
                 cpu_seconds: thread_cpu_seconds().zip(before).map(|(after, before)| after - before),
                 quantiles,
             }),
-            Err(reason) => eprintln!("{} at {origin}: no forecast: {reason}", series.series),
+            Err(reason) => progress.println(&format!("{} at {origin}: no forecast: {reason}", series.series)),
         }
+        progress.inc(1);
     }
     Ok(lines)
 }
@@ -128,8 +135,7 @@ pub fn read_rows(path: &Path) -> Result<Vec<(i64, f64)>> {
 }
 
 fn unix_seconds(text: &str) -> Result<i64> {
-    let at: jiff::Timestamp = text.parse().with_context(|| format!("timestamp {text:?}"))?;
-    Ok(at.as_second())
+    written_time(text).map_err(|problem| anyhow!("timestamp {problem}"))
 }
 
 /// CPU seconds of this thread (user and system), where the kernel tells them. In hundredths: sums over many origins are

@@ -33,6 +33,7 @@ pub mod manual;
 pub mod models;
 pub mod notify;
 pub mod observe;
+pub mod progress;
 pub mod readings;
 pub mod reload;
 pub mod rounds;

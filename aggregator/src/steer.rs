@@ -1,5 +1,5 @@
-//! `foreshadow groups`, `mode`, `pause`, `resume`, `shadow` and `journal`: the routes that steer, for a person at a
-//! terminal. Each says what it did in one line.
+//! `foreshadow groups`, `instances`, `predict`, `mode`, `pause`, `resume`, `shadow` and `journal`: the routes that steer, and
+//! those that say where to, for a person at a terminal. Each says what it did in one line.
 
 use clap::Subcommand;
 use foreshadow_proto::convert::Id;
@@ -7,8 +7,8 @@ use http::Method;
 use planner::policy;
 use serde_json::{Value, json};
 
-use crate::client::{Client, escaped};
-use crate::clock::time_argument;
+use crate::client::{Ask, escaped, reason_argument};
+use crate::clock::{Clock as _, SystemClock, time_argument};
 use crate::table::table;
 
 /// The planner's modes as they are typed.
@@ -38,10 +38,10 @@ pub struct ModeArguments {
     #[arg(value_enum)]
     mode: Mode,
     /// Why; whoever is woken tonight reads it
-    #[arg(long)]
+    #[arg(long, value_parser = reason_argument)]
     reason: String,
     #[command(flatten)]
-    client: Client,
+    ask: Ask,
 }
 
 /// Stop, or go on.
@@ -50,10 +50,10 @@ pub struct PauseArguments {
     /// The group; without one it is everything
     group: Option<Id>,
     /// Why; whoever is woken tonight reads it
-    #[arg(long)]
+    #[arg(long, value_parser = reason_argument)]
     reason: String,
     #[command(flatten)]
-    client: Client,
+    ask: Ask,
 }
 
 /// Leave to go below what was needed in the same hour a week ago.
@@ -65,10 +65,10 @@ pub struct LeaveArguments {
     #[arg(long, default_value = "+24h", allow_hyphen_values = true, value_parser = time_argument)]
     until: String,
     /// Why; whoever is woken tonight reads it
-    #[arg(long)]
+    #[arg(long, value_parser = reason_argument)]
     reason: String,
     #[command(flatten)]
-    client: Client,
+    ask: Ask,
 }
 
 /// Limits of the configuration file.
@@ -77,11 +77,8 @@ pub struct LeaveArguments {
 pub struct LimitsArguments {
     #[command(subcommand)]
     action: Option<LimitsAction>,
-    /// The answer itself, as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    client: Client,
+    ask: Ask,
 }
 
 #[derive(Debug, Subcommand)]
@@ -95,10 +92,10 @@ struct Accept {
     /// The group; without one what concerns all groups at once
     group: Option<Id>,
     /// Why; whoever is woken tonight reads it
-    #[arg(long)]
+    #[arg(long, value_parser = reason_argument)]
     reason: String,
     #[command(flatten)]
-    client: Client,
+    ask: Ask,
 }
 
 /// What stands in shadow.
@@ -125,16 +122,6 @@ enum ShadowAction {
     Take(Take),
 }
 
-// An answer without anything to choose.
-#[derive(Debug, clap::Args)]
-pub struct Ask {
-    /// The answer itself, as JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    client: Client,
-}
-
 #[derive(Debug, clap::Args)]
 struct Take {
     /// The instance
@@ -143,10 +130,10 @@ struct Take {
     #[arg(long)]
     group: Id,
     /// Why; whoever is woken tonight reads it
-    #[arg(long)]
+    #[arg(long, value_parser = reason_argument)]
     reason: String,
     #[command(flatten)]
-    client: Client,
+    ask: Ask,
 }
 
 #[derive(Debug, clap::Args)]
@@ -154,10 +141,10 @@ struct Named {
     /// The instance
     instance: Id,
     /// Why; whoever is woken tonight reads it
-    #[arg(long)]
+    #[arg(long, value_parser = reason_argument)]
     reason: String,
     #[command(flatten)]
-    client: Client,
+    ask: Ask,
 }
 
 #[derive(Debug, clap::Args)]
@@ -165,11 +152,37 @@ pub struct List {
     /// Of this group alone
     #[arg(long)]
     group: Option<Id>,
-    /// The answer itself, as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    client: Client,
+    ask: Ask,
+}
+
+// Members of one group, or of all.
+#[derive(Debug, clap::Args)]
+pub struct InstancesArguments {
+    /// Of this group alone
+    group: Option<Id>,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+// What a group needs.
+#[derive(Debug, clap::Args)]
+pub struct PredictArguments {
+    /// The group
+    group: Id,
+    /// When: +30m, RFC 3339 or seconds since 1970 [default: now]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time_argument)]
+    at: Option<String>,
+    /// The share of what may come that the need carries, 0.5 to 0.99 [default: the group's own]
+    #[arg(long, value_name = "SHARE", value_parser = confidence)]
+    confidence: Option<f64>,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+fn confidence(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| (0.5..=0.99).contains(share));
+    share.ok_or_else(|| "must be within 0.5 to 0.99".to_owned())
 }
 
 /// Lists every group in a line.
@@ -186,13 +199,39 @@ pub async fn groups(ask: &Ask) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Lists instances, each in a line.
+pub async fn instances(arguments: &InstancesArguments) -> anyhow::Result<()> {
+    let group = arguments.group.as_ref().map(|group| format!("?group={}", escaped(group.as_str())));
+    let answer = arguments.ask.client.get(&format!("/instances{}", group.unwrap_or_default())).await?;
+    show(&answer, arguments.ask.json, |found| members(found, SystemClock.wall_seconds()))
+}
+
+/// Says what a group needs at a time, and how sure that is.
+pub async fn predict(arguments: &PredictArguments) -> anyhow::Result<()> {
+    let mut query = format!("group={}", escaped(arguments.group.as_str()));
+    query.extend(arguments.at.as_ref().map(|at| format!("&at={}", escaped(at))));
+    query.extend(arguments.confidence.map(|confidence| format!("&confidence={confidence}")));
+    let answer = arguments.ask.client.get(&format!("/predict/capacity?{query}")).await?;
+    if arguments.ask.json {
+        println!("{answer:#}");
+        return Ok(());
+    }
+    // What the plan looks ahead for is in no answer of one time.
+    let ahead = arguments.ask.client.get(&format!("/groups/{}", escaped(arguments.group.as_str()))).await?;
+    print!("{}", prediction(&answer, &ahead["summary"]["need_ahead"]));
+    Ok(())
+}
+
 /// Sets a group's mode.
 pub async fn mode(arguments: &ModeArguments) -> anyhow::Result<()> {
     let path = format!("/groups/{}/mode", escaped(arguments.group.as_str()));
     let body = json!({ "mode": policy::Mode::from(arguments.mode), "reason": arguments.reason });
-    let standing = arguments.client.request(Method::POST, &path, Some(&body)).await?;
-    let paused = if standing["paused"] == true { ", and paused: nothing is done until it is resumed" } else { "" };
-    println!("{}: mode {}{paused}", arguments.group, standing["mode"].as_str().unwrap_or("?"));
+    let standing = arguments.ask.client.request(Method::POST, &path, Some(&body)).await?;
+    arguments.ask.tell(&standing, |standing| {
+        let paused = standing["paused"] == true;
+        let paused = if paused { ", and paused: nothing is done until it is resumed" } else { "" };
+        format!("{}: mode {}{paused}", arguments.group, standing["mode"].as_str().unwrap_or("?"))
+    });
     Ok(())
 }
 
@@ -200,13 +239,14 @@ pub async fn mode(arguments: &ModeArguments) -> anyhow::Result<()> {
 pub async fn below_last_week(arguments: &LeaveArguments) -> anyhow::Result<()> {
     let path = format!("/groups/{}/below-last-week", escaped(arguments.group.as_str()));
     let body = json!({ "until": arguments.until, "reason": arguments.reason });
-    let standing = arguments.client.request(Method::POST, &path, Some(&body)).await?;
-    let until = standing["leave"]["until"].as_i64().and_then(|at| jiff::Timestamp::from_second(at).ok());
-    let until = until.map_or_else(|| "?".to_owned(), |at| at.to_string());
-    println!(
-        "{}: may go below what it needed a week ago until {until}; everything else holds as before",
-        arguments.group
-    );
+    let standing = arguments.ask.client.request(Method::POST, &path, Some(&body)).await?;
+    arguments.ask.tell(&standing, |standing| {
+        format!(
+            "{}: may go below what it needed a week ago until {}; everything else holds as before",
+            arguments.group,
+            time(&standing["leave"], "until")
+        )
+    });
     Ok(())
 }
 
@@ -218,27 +258,34 @@ pub async fn pause(arguments: &PauseArguments, paused: bool) -> anyhow::Result<(
         None => format!("/{word}"),
     };
     let body = json!({ "reason": arguments.reason });
-    let answer = arguments.client.request(Method::POST, &path, Some(&body)).await?;
-    let whom = arguments.group.as_ref().map_or("everything", Id::as_str);
-    let said = match (paused, answer["everything_paused"] == true) {
-        (true, _) => "paused: nothing is changed from now on",
-        (false, true) => "its own pause is over; everything is still paused (foreshadow resume)",
-        (false, false) => "resumed",
-    };
-    println!("{whom}: {said}");
+    let answer = arguments.ask.client.request(Method::POST, &path, Some(&body)).await?;
+    arguments.ask.tell(&answer, |answer| paused_or_resumed(arguments.group.as_ref(), paused, answer));
     Ok(())
+}
+
+fn paused_or_resumed(group: Option<&Id>, paused: bool, answer: &Value) -> String {
+    let still = names(answer, "paused_groups");
+    let said = match (paused, group, answer["everything_paused"] == true) {
+        (true, ..) => "paused: nothing is changed from now on".to_owned(),
+        (false, Some(_), true) => "its own pause is over; everything is still paused (foreshadow resume)".to_owned(),
+        (false, None, _) if !still.is_empty() => {
+            format!("resumed, but these stay paused by their own pause: {still} (foreshadow resume GROUP)")
+        }
+        (false, ..) => "resumed".to_owned(),
+    };
+    format!("{}: {said}", group.map_or("everything", Id::as_str))
 }
 
 /// Lists what of the configuration file waits to be accepted, or accepts it.
 pub async fn limits(arguments: &LimitsArguments) -> anyhow::Result<()> {
     let Some(LimitsAction::Accept(accept)) = &arguments.action else {
-        return show(&arguments.client.get("/limits").await?, arguments.json, held);
+        return show(&arguments.ask.client.get("/limits").await?, arguments.ask.json, held);
     };
     let path = accept.group.as_ref().map(|group| format!("/groups/{}/limits", escaped(group.as_str())));
     let path = path.unwrap_or_else(|| "/limits".to_owned());
-    accept.client.request(Method::POST, &path, Some(&json!({ "reason": accept.reason }))).await?;
+    let answer = accept.ask.client.request(Method::POST, &path, Some(&json!({ "reason": accept.reason }))).await?;
     let whose = accept.group.as_ref().map_or("all groups at once", Id::as_str);
-    println!("{whose}: what the configuration file says holds");
+    accept.ask.tell(&answer, |_| format!("{whose}: what the configuration file says holds"));
     Ok(())
 }
 
@@ -257,14 +304,14 @@ pub async fn shadow(arguments: &ShadowArguments) -> anyhow::Result<()> {
         Some(ShadowAction::Take(take)) => {
             let path = format!("/shadow/stranded/{}/take", escaped(take.instance.as_str()));
             let body = json!({ "group": take.group.as_str(), "reason": take.reason });
-            take.client.request(Method::POST, &path, Some(&body)).await?;
-            println!("{}: ours from now on, a shadow of {}", take.instance, take.group);
+            let answer = take.ask.client.request(Method::POST, &path, Some(&body)).await?;
+            take.ask.tell(&answer, |_| format!("{}: ours from now on, a shadow of {}", take.instance, take.group));
             return Ok(());
         }
     };
     let path = format!("/shadow/sessions/{}/{word}", escaped(named.instance.as_str()));
-    let session = named.client.request(Method::POST, &path, Some(&json!({ "reason": named.reason }))).await?;
-    print!("{}", sessions(std::slice::from_ref(&session)));
+    let session = named.ask.client.request(Method::POST, &path, Some(&json!({ "reason": named.reason }))).await?;
+    named.ask.tell(&session, |session| sessions(std::slice::from_ref(session)).trim_end().to_owned());
     Ok(())
 }
 
@@ -280,18 +327,18 @@ impl List {
     }
 
     async fn show(&self, route: &str, lines: fn(&[Value]) -> String) -> anyhow::Result<()> {
-        let answer = self.client.get(&self.path(route)).await?;
-        if !self.json
+        let answer = self.ask.client.get(&self.path(route)).await?;
+        if !self.ask.json
             && let (Some(group), Some([])) = (&self.group, answer.as_array().map(Vec::as_slice))
         {
             // Nothing of one group is not nothing at all.
             print!("{group}: ");
         }
-        show(&answer, self.json, lines)
+        show(&answer, self.ask.json, lines)
     }
 }
 
-fn show(answer: &Value, as_json: bool, lines: fn(&[Value]) -> String) -> anyhow::Result<()> {
+fn show(answer: &Value, as_json: bool, lines: impl FnOnce(&[Value]) -> String) -> anyhow::Result<()> {
     if as_json {
         println!("{answer:#}");
     } else {
@@ -321,12 +368,110 @@ fn group_lines(groups: &[Value]) -> String {
         let is = |key: &str| group.get(key) == Some(&Value::Bool(true));
         let marks = [(is("paused"), ", paused"), (is("simulated"), ", simulated")];
         let marks: String = marks.iter().filter(|(is, _)| *is).map(|(_, mark)| *mark).collect();
-        let hold = group.pointer("/holds/0").and_then(Value::as_str).unwrap_or("-");
+        let holds = group.get("holds").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let hold = match holds {
+            [] => "-".to_owned(),
+            [only] => only.as_str().unwrap_or("?").to_owned(),
+            [first, more @ ..] => format!("{} +{}", first.as_str().unwrap_or("?"), more.len()),
+        };
         let mode = format!("{}{marks}", text(group, "mode"));
         let [serving, now, ahead, reporting] = ["serving", "need_now", "need_ahead", "reporting"].map(number);
-        [text(group, "name").to_owned(), mode, serving, now, ahead, reporting, hold.to_owned()]
+        [text(group, "name").to_owned(), mode, serving, now, ahead, reporting, hold]
     });
-    table(["group", "mode", "serving", "need now", "need ahead", "reporting", "first hold"], rows)
+    table(["group", "mode", "serving", "need now", "need ahead", "reporting", "holds"], rows)
+}
+
+fn members(members: &[Value], now: i64) -> String {
+    if members.is_empty() {
+        return "no instance is known yet: one is by its inventory (docs/fleets.md) or by its agent, after the first \
+                round (10 s)\n"
+            .to_owned();
+    }
+    let cell = |member: &Value, key: &str| text(member, key).to_owned();
+    let rows = members.iter().map(|member| {
+        let since = member["since_micros"].as_i64().map(|micros| micros.div_euclid(1_000_000));
+        let since = since.and_then(|at| jiff::Timestamp::from_second(at).ok()).map(|at| at.to_string());
+        let agent = match (member["agent_version"].as_str(), member["connected"] == true) {
+            (None, _) => "-".to_owned(),
+            (Some(version), true) => version.to_owned(),
+            (Some(version), false) => format!("{version}, away"),
+        };
+        [
+            cell(member, "instance"),
+            cell(member, "group"),
+            cell(member, "mode").to_lowercase(),
+            since.unwrap_or_else(|| "-".to_owned()),
+            cell(member, "instance_type"),
+            cell(member, "zone"),
+            lag(&member["spool"], now),
+            agent,
+        ]
+    });
+    table(["instance", "group", "mode", "since", "type", "zone", "spool lag", "agent"], rows)
+}
+
+/// How old the newest durable sample is, and what waits behind it.
+fn lag(spool: &Value, now: i64) -> String {
+    let Some(newest) = spool["newest_micros"].as_i64() else { return "-".to_owned() };
+    let age = (now - newest.div_euclid(1_000_000)).max(0);
+    match spool["waiting"].as_u64() {
+        None | Some(0) => format!("{age} s"),
+        Some(waiting) => format!("{age} s, {waiting} wait"),
+    }
+}
+
+fn prediction(answer: &Value, need_ahead: &Value) -> String {
+    let number = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |it| it.to_string());
+    let confidence = percent(&answer["confidence"]);
+    let mut lines =
+        vec![format!("{} at {}, {confidence} confidence", text(answer, "group"), time(answer, "at_seconds"))];
+    if answer["simulated"] == true {
+        lines.push("SIMULATED load".to_owned());
+    }
+    lines.push(format!(
+        "need then {}, now {}, ahead (the plan's) {}; serving {}",
+        number(&answer["need"]),
+        number(&answer["need_now"]),
+        number(need_ahead),
+        number(&answer["serving"])
+    ));
+    let metrics = answer["metrics"].as_array().map_or(&[][..], Vec::as_slice);
+    if metrics.is_empty() {
+        lines.push("nothing is forecast yet: that needs 30 minutes of samples".to_owned());
+    }
+    let rows = metrics.iter().flat_map(|metric| {
+        let binds = if answer["binding_metric"] == metric["metric"] { "binds" } else { "" };
+        let demand = |of: &Value| of["demand"].as_f64().map_or_else(|| "-".to_owned(), |it| format!("{it:.1}"));
+        let row = |share: &Value, of: &Value, binds: &str| {
+            [text(metric, "metric").to_owned(), percent(share), demand(of), number(&of["need"]), binds.to_owned()]
+        };
+        let quantiles = metric["quantiles"].as_array().map_or(&[][..], Vec::as_slice);
+        let own = row(&answer["confidence"], metric, binds);
+        let quantiles: Vec<_> = quantiles.iter().map(|it| row(&it["quantile"], it, "")).collect();
+        std::iter::once(own).chain(quantiles)
+    });
+    let mut said = lines.join("\n") + "\n";
+    if !metrics.is_empty() {
+        said += &table(["metric", "stays below", "demand", "need", ""], rows);
+    }
+    for metric in metrics {
+        let held = &metric["measured_coverage"];
+        let held = match held.is_null() {
+            true => "not measured yet what it holds".to_owned(),
+            false => format!("held {} of the time", percent(held)),
+        };
+        let wanted = percent(&metric["nominal_coverage"]);
+        said += &format!("{}: {}; {held} for {wanted}\n", text(metric, "metric"), text(metric, "model"));
+    }
+    said += &format!("trust {:.2}\n", answer["trust"].as_f64().unwrap_or_default());
+    let list = |key: &str| answer[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+    said.extend(list("events").map(|event| format!("raised by {event}\n")));
+    said.extend(list("holds").map(|hold| format!("held: {hold}\n")));
+    said
+}
+
+fn percent(share: &Value) -> String {
+    share.as_f64().map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", 100.0 * share))
 }
 
 fn sessions(sessions: &[Value]) -> String {
@@ -428,6 +573,69 @@ mod tests {
     }
 
     #[test]
+    fn every_instance_is_a_line_with_what_waits_on_its_disk() {
+        let shown = members(
+            &[
+                json!({"instance": "i-1", "group": "web", "mode": "serving", "since_micros": 1_800_000_000_000_000_i64,
+                    "instance_type": "m7g.large", "zone": "eu-central-1a", "connected": true, "agent_version": "1.0.0",
+                    "spool": {"newest_micros": 1_800_000_058_000_000_i64, "waiting": 0}}),
+                json!({"instance": "i-2", "group": "web", "mode": "shadow", "since_micros": 1_800_000_000_000_000_i64,
+                    "connected": false, "agent_version": "1.0.0",
+                    "spool": {"newest_micros": 1_800_000_000_000_000_i64, "waiting": 7}}),
+                json!({"instance": "i-3", "group": "web", "mode": "warming", "since_micros": 1_800_000_000_000_000_i64,
+                    "spool": {"newest_micros": null, "waiting": 0}}),
+            ],
+            1_800_000_060,
+        );
+        assert_eq!(
+            shown,
+            "instance  group  mode     since                 type       zone           spool lag     agent\n\
+             i-1       web    serving  2027-01-15T08:00:00Z  m7g.large  eu-central-1a  2 s           1.0.0\n\
+             i-2       web    shadow   2027-01-15T08:00:00Z  -          -              60 s, 7 wait  1.0.0, away\n\
+             i-3       web    warming  2027-01-15T08:00:00Z  -          -              -             -\n"
+        );
+        assert!(members(&[], 0).contains("docs/fleets.md"));
+    }
+
+    #[test]
+    fn a_prediction_reads_in_lines_with_its_quantiles() {
+        let answer = json!({"group": "web", "at_seconds": 1_800_000_000, "confidence": 0.9, "need": 15, "serving": 12,
+            "need_now": 9, "binding_metric": "cpu", "trust": 0.81, "holds": ["WarmUp"], "events": [],
+            "metrics": [{"metric": "cpu", "demand": 812.4, "need": 15, "model": "trees", "nominal_coverage": 0.9,
+                "measured_coverage": null, "quantiles": [{"quantile": 0.5, "demand": 600.0, "need": 11}]}]});
+        assert_eq!(
+            prediction(&answer, &json!(16)),
+            "web at 2027-01-15T08:00:00Z, 90 % confidence\n\
+             need then 15, now 9, ahead (the plan's) 16; serving 12\n\
+             metric  stays below  demand  need\n\
+             cpu     90 %         812.4   15    binds\n\
+             cpu     50 %         600.0   11\n\
+             cpu: trees; not measured yet what it holds for 90 %\n\
+             trust 0.81\n\
+             held: WarmUp\n"
+        );
+        let early =
+            prediction(&json!({"group": "web", "at_seconds": 0, "confidence": 0.9, "metrics": []}), &Value::Null);
+        assert!(early.contains("nothing is forecast yet"), "{early}");
+        assert!(confidence("0.4").is_err() && confidence("0.95") == Ok(0.95));
+    }
+
+    #[test]
+    fn a_resume_of_everything_names_who_stays_paused() {
+        let web = Id::new("group", "web").expect("an id");
+        let left = json!({"everything_paused": false, "paused_groups": ["api", "web"]});
+        let said = paused_or_resumed(None, false, &left);
+        assert_eq!(
+            said,
+            "everything: resumed, but these stay paused by their own pause: api, web (foreshadow resume GROUP)"
+        );
+        assert_eq!(paused_or_resumed(Some(&web), false, &left), "web: resumed");
+        assert_eq!(paused_or_resumed(None, false, &json!({"paused_groups": []})), "everything: resumed");
+        let all = json!({"everything_paused": true, "paused_groups": []});
+        assert!(paused_or_resumed(Some(&web), false, &all).contains("everything is still paused"));
+    }
+
+    #[test]
     fn every_group_is_a_line() {
         let shown = group_lines(&[
             json!({"name": "web", "mode": "full", "serving": 12, "need_now": 9, "need_ahead": 15, "reporting": 11,
@@ -436,8 +644,8 @@ mod tests {
         ]);
         assert_eq!(
             shown,
-            "group  mode          serving  need now  need ahead  reporting  first hold\n\
-             web    full, paused  12       9         15          11         LowTrust\n\
+            "group  mode          serving  need now  need ahead  reporting  holds\n\
+             web    full, paused  12       9         15          11         LowTrust +1\n\
              api    observe       0        -         -           0          -\n"
         );
         assert!(group_lines(&[]).contains("--group"));

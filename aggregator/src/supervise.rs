@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::act::{self, Control, Intents};
 use crate::api::{self, ApiState, Bound, Listen, Senders, ServeError};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config};
+use crate::config::{self, Config, InfluxApi};
 use crate::decision::DecisionLog;
 use crate::events::EventLog;
 use crate::fleet::{self, AwsFleet, AwsQueue, Budgets, FileFleet, Fleet, Reach};
@@ -343,8 +343,16 @@ const CREDENTIALS: &str = "/run/credentials";
 /// Every fault.
 pub async fn check(config: &Config, files: bool) -> Result<Vec<PathBuf>, Vec<Fault>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (here, elsewhere) = without(config, |path| !files || path.starts_with(CREDENTIALS) && !path.exists());
+    let left = |path: &Path| !files || path.starts_with(CREDENTIALS) && !path.exists();
+    let (here, mut elsewhere) = without(config, left);
     let mut faults = named(&here).err().unwrap_or_default();
+    for (key, path) in secrets(config) {
+        if left(path) {
+            elsewhere.push(path.clone());
+        } else if let Err(problem) = secret(path) {
+            faults.push(config.fault(&key, format!("{}: {problem}", path.display())));
+        }
+    }
     let of_key = |error: ServeError| config.fault(error.key(&config.listen), error.to_string());
     faults.extend(listen(config, config.identity.tokens.is_some()).check().err().map(of_key));
     faults.extend(listen(&here, true).check_files().err().map(of_key));
@@ -364,6 +372,38 @@ pub async fn check(config: &Config, files: bool) -> Result<Vec<PathBuf>, Vec<Fau
         return Err(faults);
     }
     Ok(if files { elsewhere } else { Vec::new() })
+}
+
+/// The files that hold a secret, with the keys that name them. Who uses one reads it anew each time, so that it can be renewed: without
+/// this a wrong one would be found out at night.
+fn secrets(config: &Config) -> Vec<(String, &PathBuf)> {
+    let mut found: Vec<(&str, Option<&PathBuf>)> = Vec::new();
+    match config.store.influxdb.as_ref().map(|influxdb| &influxdb.api) {
+        Some(InfluxApi::V2 { token_file, .. }) => found.push(("store.influxdb.token_file", Some(token_file))),
+        Some(InfluxApi::V1 { token_file, user, .. }) => {
+            found.push(("store.influxdb.token_file", token_file.as_ref()));
+            found.push(("store.influxdb.password_file", user.as_ref().map(|(_, password_file)| password_file)));
+        }
+        None => {}
+    }
+    let webhook = config.inventory.webhook.as_ref();
+    found.push(("inventory.webhook.secret_file", webhook.map(|webhook| &webhook.secret_file)));
+    if let Some(notify) = &config.notify {
+        let manager = notify.alertmanager.as_ref().and_then(|manager| manager.token_file.as_ref());
+        found.push(("notify.alertmanager.token_file", manager));
+        found.push(("notify.webhook.secret_file", notify.webhook.as_ref().map(|webhook| &webhook.secret_file)));
+    }
+    let traces = config.traces.as_ref();
+    found.push(("traces.token_file", traces.and_then(|traces| traces.token_file.as_ref())));
+    let headers = traces.into_iter().flat_map(|traces| &traces.header_files);
+    let headers = headers.map(|(name, path)| (format!("traces.header_files.{name}"), path));
+    found.into_iter().filter_map(|(key, path)| Some((key.to_owned(), path?))).chain(headers).collect()
+}
+
+/// A secret can be read, and is one.
+fn secret(path: &Path) -> Result<(), String> {
+    let text = std::fs::read(path).map_err(|error| error.to_string())?;
+    if text.trim_ascii().is_empty() { Err("is empty".to_owned()) } else { Ok(()) }
 }
 
 /// The configuration without those files that are `left`, and which they are.

@@ -18,6 +18,7 @@ use neural::dataset::{Dataset, HoldOut};
 use neural::train::{Options, Progress, Trainer};
 use neural::{Contract, Manifest, manifest};
 
+use crate::cli::WrongArgument;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::eval::read_rows;
@@ -73,6 +74,9 @@ pub struct TrainArguments {
     /// Go on where an interrupted training with the same arguments stopped (FILE.training)
     #[arg(long)]
     pub resume: bool,
+    /// Say what was made as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Trains and writes; says what the network scored.
@@ -80,7 +84,9 @@ pub struct TrainArguments {
 /// # Errors
 /// When histories cannot be read or are too short, the checkpoint is another training's, or files cannot be written.
 pub async fn run(arguments: &TrainArguments) -> Result<()> {
-    ensure!(manifest::beside(&arguments.out) != arguments.out, "--out must not end in .json: the manifest does");
+    if manifest::beside(&arguments.out) == arguments.out {
+        return Err(WrongArgument("--out must not end in .json: the manifest does".to_owned()).into());
+    }
     let checkpoint = checkpoint_path(&arguments.out);
     let options = Options {
         seed: arguments.seed,
@@ -128,6 +134,14 @@ pub async fn run(arguments: &TrainArguments) -> Result<()> {
             eprintln!("{}: {error}", checkpoint.display());
         }
         _ => {}
+    }
+    if arguments.json {
+        let said = serde_json::json!({
+            "file": arguments.out, "bytes": onnx.len(), "epochs": trainer.epochs(), "sha256": made.sha256,
+            "trained": made.trained, "scores": made.scores,
+        });
+        println!("{said:#}");
+        return Ok(());
     }
     println!("{}: {} kB, {} epochs", arguments.out.display(), onnx.len() / 1_000, trainer.epochs());
     println!("{}", scores_in_words(&made));
@@ -184,7 +198,10 @@ async fn histories(arguments: &TrainArguments, contract: Contract) -> Result<(Da
             Ok(config) => config.store.directory,
             Err(faults) => bail!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
         },
-        (None, None) => bail!("say what to learn from: --config, --directory, --history or --generated"),
+        (None, None) => {
+            let which = "say what to learn from: --config, --directory, --history or --generated";
+            return Err(WrongArgument(which.to_owned()).into());
+        }
     };
     from_store(&directory, &mut data).await?;
     Ok((data, "store".to_owned()))
@@ -296,6 +313,7 @@ mod tests {
             seconds: None,
             threads: 1,
             resume: false,
+            json: false,
         }
     }
 

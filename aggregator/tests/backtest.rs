@@ -192,17 +192,34 @@ fn a_bad_row_is_named_by_file_line_and_remedy() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("bad.csv");
     for (text, line, word) in [
-        ("time,value\n", "bad.csv:1", "timestamp,value"),
-        ("timestamp,value\n2026-01-01T00:00:00Z,1\n2026-01-01T00:05:00Z\n", "bad.csv:3", "no comma"),
-        ("timestamp,value\n2026-01-01T00:00:00,1\n", "bad.csv:2", "RFC 3339"),
+        ("when,value\n", "bad.csv:1", "timestamp and value"),
+        ("timestamp,value\n2026-01-01T00:00:00Z,1\n2026-01-01T00:05:00Z\n", "bad.csv:3", "has no value"),
+        ("timestamp,value\n01.01.2026 00:00,1\n", "bad.csv:2", "RFC 3339"),
         ("timestamp,value\n2026-01-01T00:00:00Z,NaN\n", "bad.csv:2", "finite"),
         ("timestamp,value\n2026-01-01T00:00:00Z,-1\n", "bad.csv:2", "at least 0"),
+        ("timestamp,value,instances\n2026-01-01T00:05:00Z,400,2\n", "bad.csv:2", "--capacity"),
         ("timestamp,value\n2026-01-01T00:05:00Z,1\n2026-01-01T00:00:00Z,1\n", "bad.csv:3", "sort the rows"),
     ] {
         std::fs::write(&path, text).expect("a file");
-        let error = format!("{:#}", read_csv(&path).expect_err("a bad row"));
+        let error = format!("{:#}", read_csv(&path, &Setting::default()).expect_err("a bad row"));
         assert!(error.contains(line) && error.contains(word), "{error}");
     }
+}
+
+#[test]
+fn a_history_is_read_as_import_reads_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("load.csv");
+    std::fs::write(&path, "timestamp,value,instances\n1767225600,58,4\n2026-01-01 00:01:00,8,4\n").expect("a file");
+    let setting = Setting { idle: 0.08, ..Setting::default() };
+    let past = read_csv(&path, &setting).expect("read");
+    assert!(past.is_points, "a mean over so many is points, as import takes it");
+    let wanted = [(1_767_225_600, 200.0), (1_767_225_660, 0.0)];
+    for ((at, value), (wanted_at, wanted)) in past.rows.iter().zip(wanted) {
+        assert!(*at == wanted_at && (value - wanted).abs() < 1e-9, "{past:?}");
+    }
+    let own = read_csv(&path, &Setting { capacity: Some(10.0), ..setting }).expect("read");
+    assert!(!own.is_points && own.rows[0].1.to_bits() == 58.0_f64.to_bits(), "what has a capacity is load of its own");
 }
 
 #[test]

@@ -249,7 +249,7 @@ impl Agent {
                         }
                     }
                     Effect::Directed(directive) => tell.send_modify(|seen| seen.directive = Some(directive)),
-                    Effect::Interval(_) | Effect::Rejected(_) => {}
+                    Effect::Interval(_) | Effect::Rejected(_) | Effect::FirstAcknowledged => {}
                 }
             }
             tell.send_modify(|seen| {

@@ -44,6 +44,8 @@ pub enum Effect {
     Directed(v1::Directive),
     /// Samples that can never be stored; for the log.
     Rejected(usize),
+    /// A sample of this process is durable for the first time; for the log.
+    FirstAcknowledged,
 }
 
 /// State of the conversation, and what of it is not acknowledged.
@@ -58,6 +60,8 @@ pub struct Session {
     /// The revision of the wire that this stream is spoken in.
     protocol: u32,
     readiness: Option<v1::Readiness>,
+    /// A sample of this process was acknowledged.
+    acknowledged: bool,
     /// Samples that are sent together.
     together: usize,
     /// Flushes since something was sent.
@@ -74,6 +78,7 @@ impl Session {
             credit: FIRST_CREDIT,
             protocol: OLDEST_PROTOCOL,
             readiness: None,
+            acknowledged: false,
             together: 1,
             idle: 0,
         }
@@ -174,11 +179,18 @@ impl Session {
                 if self.store.as_ref() != Some(&ack.store_id) {
                     return Vec::new();
                 }
+                let before = self.spool.len();
                 for range in ack.ranges {
                     self.spool.settle(&ack.stream_id, range.first, range.last);
                 }
+                // What an earlier process left behind says nothing of this one.
+                let own = ack.stream_id == self.spool.stream_id() && self.spool.len() < before;
+                let first = own && !self.acknowledged;
+                self.acknowledged |= own;
                 // A backlog goes on as soon as there is room for it.
-                self.flush_full()
+                let mut effects = self.flush_full();
+                effects.extend(first.then_some(Effect::FirstAcknowledged));
+                effects
             }
             aggregator_message::Kind::Rejected(rejected) => {
                 for rejection in &rejected.rejections {
@@ -356,6 +368,19 @@ mod tests {
         assert_eq!(session.unacknowledged(), 1);
         session.on(ack(9, 1, 1));
         assert_eq!(session.unacknowledged(), 0);
+    }
+
+    #[test]
+    fn the_first_acknowledgement_is_told_once() {
+        let mut session = session();
+        session.on(Event::Connected);
+        session.on(welcome(vec![]));
+        for (sequence, told) in [(1, true), (2, false)] {
+            session.on(Event::Sampled(v1::Sample::default()));
+            session.on(Event::Flush);
+            assert!(!session.on(ack(8, sequence, sequence)).contains(&Effect::FirstAcknowledged), "another store");
+            assert_eq!(session.on(ack(9, sequence, sequence)).contains(&Effect::FirstAcknowledged), told, "{sequence}");
+        }
     }
 
     #[test]

@@ -115,6 +115,12 @@ impl Control {
         beyond.filter_map(|(name, _)| Id::new("group", name).ok()).collect()
     }
 
+    /// The groups that are paused by themselves: they stay so when everything is resumed.
+    pub fn paused_groups(&self) -> Vec<String> {
+        let said = self.said.read().unwrap_or_else(PoisonError::into_inner);
+        said.iter().filter(|(name, said)| *name != EVERYWHERE && said.paused).map(|(name, _)| name.clone()).collect()
+    }
+
     /// What holds for a group.
     pub fn standing(&self, group: &Id) -> Standing {
         let said = self.said.read().unwrap_or_else(PoisonError::into_inner);
@@ -219,5 +225,11 @@ mod tests {
         assert_eq!((said.by.as_str(), said.at), ("the configuration file", 7));
         assert!(said.reason.contains("ana: ready"), "{}", said.reason);
         assert_eq!(start(Some(Mode::Observe)).await.beyond_observe(), []);
+        let control = start(None).await;
+        for group in [None, Some(&web)] {
+            control.pause(group, true, 8, "ana", "a look").await.expect("paused");
+        }
+        control.pause(None, false, 9, "ana", "seen").await.expect("resumed");
+        assert_eq!(control.paused_groups(), ["web"], "a group's own pause is not ended with that of everything");
     }
 }

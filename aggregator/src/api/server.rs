@@ -67,6 +67,11 @@ pub enum ServeError {
     PlainText(SocketAddr),
     #[error("listen.address: {address} cannot be listened on (--listen ADDRESS:PORT takes another)")]
     Bind { address: SocketAddr, source: std::io::Error },
+    #[error(
+        "listen.address: something listens on {0} already, perhaps another foreshadow: ss -ltnp 'sport = :{port}' shows \
+         what; stop it, or take another port by --listen ADDRESS:PORT", port = .0.port()
+    )]
+    Taken(SocketAddr),
     #[error("listen.address: UDP port {address} cannot be listened on: free it, or set listen.quic = false")]
     BindUdp { address: SocketAddr, source: std::io::Error },
     #[error("{path}: {problem}")]
@@ -85,9 +90,11 @@ impl ServeError {
     pub fn key(&self, listen: &config::Listen) -> &'static str {
         let is_key = |path: &String| listen.key.as_ref().is_some_and(|key| key.display().to_string() == *path);
         match self {
-            Self::Unauthenticated(_) | Self::PlainText(_) | Self::Bind { .. } | Self::BindUdp { .. } => {
-                "listen.address"
-            }
+            Self::Unauthenticated(_)
+            | Self::PlainText(_)
+            | Self::Taken(_)
+            | Self::Bind { .. }
+            | Self::BindUdp { .. } => "listen.address",
             Self::Certificate { path, .. } if is_key(path) => "listen.key",
             Self::Certificate { .. } => "listen.certificate",
             Self::Authority(_) => "identity.authority_certificate",
@@ -131,7 +138,10 @@ impl Listen {
     pub async fn bind(&self, authority: Option<&Authority>) -> Result<Bound, ServeError> {
         self.check()?;
         let tls = self.tls.as_ref().map(|(certificate, key)| configuration(certificate, key, authority)).transpose()?;
-        let bind = |source| ServeError::Bind { address: self.address, source };
+        let bind = |source: std::io::Error| match source.kind() {
+            std::io::ErrorKind::AddrInUse => ServeError::Taken(self.address),
+            _ => ServeError::Bind { address: self.address, source },
+        };
         let listener = TcpListener::bind(self.address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let quic = match &tls {

@@ -234,7 +234,8 @@ async fn paused(
     }
     tracing::warn!(whom, by = caller.name, reason, word);
     let everything = control.everywhere().is_some_and(|said| said.paused);
-    Ok(json!({ "paused": paused, "whom": whom, "reason": reason, "everything_paused": everything }))
+    Ok(json!({ "paused": paused, "whom": whom, "reason": reason, "everything_paused": everything,
+        "paused_groups": control.paused_groups() }))
 }
 
 /// Stops everything everywhere: from now on nothing is changed in any group.

@@ -5,21 +5,22 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::advice::{self, Advice, Risk};
 use super::compare::{self, Candidates, Comparison, Kind, Outcome};
-use super::load::{Load, read_csv};
+use super::load::{Load, Past, read_csv};
 use super::report::{self, Subject};
 use super::{Pace, Setting, many, modes, recorded, table};
 use crate::cli::WrongArgument;
 use crate::config::Config;
+use crate::progress::Progress;
 
 /// What to run over, what the group is like, and what to write.
 #[derive(Debug, Clone, clap::Args)]
 #[allow(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct BacktestArguments {
-    /// CSV file of timestamp,value; a directory of them; or "store" for what the aggregator recorded
+    /// CSV file of timestamp,value or timestamp,value,instances, as import reads it; a directory of them; or "store" for what the
+    /// aggregator recorded. With instances the values are mean utilisation in %, unless --capacity says what they are
     #[arg(long, value_name = "CSV|DIR|store")]
     pub history: PathBuf,
     /// Group to read from the store
@@ -151,6 +152,12 @@ impl BacktestArguments {
         })
     }
 
+    /// What one instance serves of a past, in its unit: points are of an instance already.
+    pub(super) fn capacity_of(&self, past: &Past) -> Option<f64> {
+        let points = past.is_points && self.peak.is_none();
+        self.capacity.or_else(|| points.then_some(100.0 - self.idle))
+    }
+
     fn candidates(&self) -> Result<Candidates> {
         let targets = if self.targets.is_empty() { vec![self.target] } else { self.targets.clone() };
         for target in targets.iter().chain(&self.reactive).chain(&self.provider) {
@@ -181,17 +188,18 @@ pub async fn run(arguments: &BacktestArguments) -> Result<()> {
     let wrong = |error: anyhow::Error| anyhow::Error::new(WrongArgument(format!("{error:#}")));
     let (mut setting, candidates) = (arguments.setting().map_err(wrong)?, arguments.candidates().map_err(wrong)?);
     if arguments.modes {
-        ensure!(
-            arguments.history != Path::new("store"),
-            "--modes needs a CSV file or a directory of them, not the store"
-        );
+        if arguments.history == Path::new("store") {
+            let which = "--modes needs a CSV file or a directory of them, not the store";
+            return Err(WrongArgument(which.to_owned()).into());
+        }
         return modes::run(arguments, &setting, &candidates);
     }
     if arguments.history.is_dir() {
         return many::run(arguments, &setting, &candidates);
     }
     let (name, rows) = if arguments.history == Path::new("store") {
-        let group = arguments.group.as_deref().context("--history store needs --group NAME")?;
+        let group = arguments.group.as_deref();
+        let group = group.ok_or_else(|| WrongArgument("--history store needs --group NAME".to_owned()))?;
         let (rows, bounds) = recorded::read_store(&directory(arguments)?, group, setting.idle).await?;
         if bounds > 0 {
             eprintln!(
@@ -206,7 +214,9 @@ pub async fn run(arguments: &BacktestArguments) -> Result<()> {
         (group.to_owned(), rows)
     } else {
         let name = arguments.history.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        (name, read_csv(&arguments.history)?)
+        let past = read_csv(&arguments.history, &setting)?;
+        setting.capacity = arguments.capacity_of(&past);
+        (name, past.rows)
     };
     let load = Load::new(&rows, &setting).with_context(|| arguments.history.display().to_string())?;
     if load.bridged > 0 {
@@ -216,9 +226,9 @@ pub async fn run(arguments: &BacktestArguments) -> Result<()> {
             load.minutes.len()
         );
     }
-    let bar = progress(compare::work(&load, &setting, &candidates));
+    let bar = Progress::new("backtest", compare::work(&load, &setting, &candidates));
     let comparison = compare::compare(&load, &setting, &candidates, &|done| bar.inc(done))?;
-    bar.finish_and_clear();
+    bar.end();
     let advice = advice::advise(&comparison, arguments.risk);
     println!("{}", table::table(&comparison));
     println!("{}", advice.words);
@@ -295,13 +305,4 @@ pub(super) fn write_plan(file: &Path, load: &Load, outcome: &Outcome) -> Result<
         writeln!(out, "{line}").with_context(place)?;
     }
     out.flush().with_context(place)
-}
-
-/// A bar on standard error; silent where that is no terminal.
-pub(super) fn progress(work: u64) -> ProgressBar {
-    let bar = ProgressBar::new(work);
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {percent:>3} %, {eta} left") {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -1,12 +1,12 @@
 //! The load of a history, minute by minute, in instances, and the part of it that is scored.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 use super::Setting;
+use crate::import::csv::Rows;
+use crate::import::minutes::Meaning;
 
 /// Rows that cannot be: a history is at least this long.
 const LEAST_MINUTES: usize = 240;
@@ -96,41 +96,35 @@ fn folded(rows: &[(i64, f64)]) -> Vec<(i64, f64)> {
     minutes.into_iter().map(|(start, sum, count)| (start, sum / count)).collect()
 }
 
-/// Rows of `timestamp,value` below one header line.
+/// Rows of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Past {
+    pub rows: Vec<(i64, f64)>,
+    /// They are points of an instance, net of what it uses when idle; otherwise load in a unit of its own.
+    pub is_points: bool,
+}
+
+/// Reads a file as `foreshadow import csv` does. With a column `instances` values are mean utilisation, as there, unless the setting has
+/// a capacity.
 ///
 /// # Errors
-/// Name the file and the line: no comma, a time that is none or does not ascend, a value that is not finite or negative.
-pub fn read_csv(path: &Path) -> Result<Vec<(i64, f64)>> {
-    let file = File::open(path).with_context(|| format!("{}", path.display()))?;
-    let mut rows: Vec<(i64, f64)> = Vec::new();
-    for (index, line) in BufReader::new(file).lines().enumerate() {
-        let place = || format!("{}:{}", path.display(), index + 1);
-        let line = line.with_context(place)?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let (at, value) = line.split_once(',').with_context(|| {
-            format!("{}: no comma; a row is TIMESTAMP,VALUE as in 2026-01-31T00:05:00Z,812", place())
-        })?;
-        if index == 0 {
-            let header = at.trim() == "timestamp" && value.trim() == "value";
-            ensure!(header, "{}: the first line must be timestamp,value and is {line:?}", place());
-            continue;
-        }
-        let time: jiff::Timestamp =
-            at.trim().parse().with_context(|| format!("{}: timestamp {at:?} is not RFC 3339", place()))?;
-        let number: f64 = value.trim().parse().with_context(|| format!("{}: value {value:?} is no number", place()))?;
-        ensure!(
-            number.is_finite() && number >= 0.0,
-            "{}: value {value:?} is not a finite number of at least 0",
-            place()
-        );
-        if let Some((before, _)) = rows.last()
-            && *before >= time.as_second()
-        {
-            bail!("{}: {} does not come after the row before it; sort the rows, each time once", place(), at.trim());
-        }
-        rows.push((time.as_second(), number));
+/// Name the file and the line: a time that is none or does not ascend, a value that is not finite or negative.
+pub fn read_csv(path: &Path, setting: &Setting) -> Result<Past> {
+    let read = Rows::read(path)?;
+    let is_points = read.counted && setting.capacity.is_none();
+    let mut rows = Vec::with_capacity(read.rows.len());
+    for (line, reading) in read.rows {
+        let place = || format!("{}:{line}", path.display());
+        let value = reading.value;
+        ensure!(value.is_finite() && value >= 0.0, "{}: value {value} is not a finite number of at least 0", place());
+        let load = if is_points {
+            let found = Meaning::Utilisation.demand(value, reading.instances);
+            let found = found.map_err(|_| anyhow!("{}: value {value} and instances are no mean utilisation in percent (0 to 100) of so many: give --capacity LOAD for load in a unit of its own", place()))?;
+            found.map_or(0.0, |(gross, weight)| (gross - 100.0 * setting.idle * weight).max(0.0))
+        } else {
+            value
+        };
+        rows.push((reading.at, load));
     }
-    Ok(rows)
+    Ok(Past { rows, is_points })
 }

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use super::command::{BacktestArguments, progress, write_plan};
+use super::command::{BacktestArguments, write_plan};
 use super::compare::{self, Candidates, Kind};
 use super::load::{Load, read_csv};
 use super::{Setting, svg};
+use crate::progress::Progress;
 
 /// What one policy came to on one history: above target, above 90 %, unmet, over the oracle, changes a day.
 type Row = [f64; 5];
@@ -19,7 +20,7 @@ type Row = [f64; 5];
 /// When a file cannot be read, understood or written.
 pub fn run(arguments: &BacktestArguments, setting: &Setting, candidates: &Candidates) -> Result<()> {
     let loads = loads(arguments, setting)?;
-    let bar = progress(loads.iter().map(|(_, load)| compare::work(load, setting, candidates)).sum());
+    let bar = Progress::new("backtest", loads.iter().map(|(_, load)| compare::work(load, setting, candidates)).sum());
     let mut rows: BTreeMap<(Kind, String), Vec<Row>> = BTreeMap::new();
     let mut each = serde_json::Map::new();
     for (name, load) in &loads {
@@ -35,9 +36,9 @@ pub fn run(arguments: &BacktestArguments, setting: &Setting, candidates: &Candid
             }
         }
         each.insert(name.clone(), serde_json::to_value(&comparison)?);
-        bar.println(format!("{name}: done"));
+        bar.println(&format!("{name}: done"));
     }
-    bar.finish_and_clear();
+    bar.end();
     let target = svg::number(100.0 * setting.score_target);
     let count = loads.len();
     print(&format!("mean over {count}"), &target, &rows, mean);
@@ -68,7 +69,9 @@ pub(super) fn loads(arguments: &BacktestArguments, setting: &Setting) -> Result<
     let files = files(arguments)?;
     let read = files.iter().map(|file| {
         let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let load = Load::new(&read_csv(file)?, setting).with_context(|| file.display().to_string())?;
+        let past = read_csv(file, setting)?;
+        let setting = Setting { capacity: arguments.capacity_of(&past), ..setting.clone() };
+        let load = Load::new(&past.rows, &setting).with_context(|| file.display().to_string())?;
         Ok((name, load))
     });
     read.collect()

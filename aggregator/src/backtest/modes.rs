@@ -7,13 +7,14 @@ use anyhow::{Context, Result};
 use planner::policy::Mode;
 use serde::Serialize;
 
-use super::command::{BacktestArguments, progress};
+use super::command::BacktestArguments;
 use super::compare::{self, Candidates, FORECAST_WORK, in_parallel};
 use super::foresight::foresee;
 use super::live::{self, Regime, Source};
 use super::load::Load;
 use super::yardstick::{self, Score};
 use super::{Setting, many, svg};
+use crate::progress::Progress;
 
 /// The runs beside the provider alone: mode, whether the provider's tracking scales in as well, and what it is called.
 const RUNS: [(Mode, bool, &str); 3] = [
@@ -74,15 +75,15 @@ pub fn compare(
 pub fn run(arguments: &BacktestArguments, setting: &Setting, candidates: &Candidates) -> Result<()> {
     let loads = many::loads(arguments, setting)?;
     let work = |load: &Load| (load.minutes.len() - live::begins(load)) as u64 * (FORECAST_WORK + RUNS.len() as u64);
-    let bar = progress(loads.iter().map(|(_, load)| work(load)).sum());
+    let bar = Progress::new("backtest", loads.iter().map(|(_, load)| work(load)).sum());
     let mut all = Vec::new();
     for (name, load) in &loads {
         let lines =
             compare(load, setting, candidates, &|done| bar.inc(done)).with_context(|| format!("the history {name}"))?;
-        bar.println(format!("{name}: done"));
+        bar.println(&format!("{name}: done"));
         all.push((name.clone(), lines));
     }
-    bar.finish_and_clear();
+    bar.end();
     println!("{}", tables(&all, setting, candidates));
     if let Some(file) = &arguments.json {
         let whole = serde_json::json!({ "setting": setting, "candidates": candidates, "histories": all });

@@ -145,6 +145,13 @@ impl View {
             None => writeln!(text, "    need for its demand    not known yet: a minute of samples is needed")?,
         }
         writeln!(text, "    its forecast           after 30 minutes of samples")?;
+        if picture.demand.is_empty() {
+            // Before its first minute the picture has no time at all.
+            return writeln!(
+                text,
+                "  {GROUP}: SIMULATED load and cloud; nothing was shown yet, its past takes some seconds to make"
+            );
+        }
         #[allow(clippy::cast_precision_loss, reason = "minutes of days")]
         let hours = picture.minutes() as f64 / 60.0;
         writeln!(text, "  {GROUP}: SIMULATED load and cloud, {hours:.1} hours in compressed time, mode full")?;

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::ical::{self, Occurrence};
-use crate::client::{Client, escaped};
+use crate::client::{Client, escaped, reason_argument};
 use crate::clock::{Clock as _, SystemClock, time_argument};
 
 /// List events, enter one, or take one back.
@@ -96,7 +96,7 @@ struct Add {
     #[arg(long, value_name = "TIME", requires = "repeat", value_parser = time_argument)]
     until: Option<String>,
     /// Why it is entered
-    #[arg(long)]
+    #[arg(long, value_parser = reason_argument)]
     reason: String,
     /// The answer itself, as JSON
     #[arg(long)]
@@ -129,11 +129,14 @@ struct Import {
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     time_zone: String,
     /// Why they are entered
-    #[arg(long)]
+    #[arg(long, value_parser = reason_argument)]
     reason: String,
     /// Say what would be entered, and enter nothing
     #[arg(long)]
     dry_run: bool,
+    /// Say what was entered as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     client: Client,
 }
@@ -143,7 +146,7 @@ struct Remove {
     /// The number that `foreshadow events` shows
     id: i64,
     /// Why it is taken back
-    #[arg(long)]
+    #[arg(long, value_parser = reason_argument)]
     reason: String,
     /// The answer itself, as JSON
     #[arg(long)]
@@ -209,16 +212,27 @@ impl Import {
         })?;
         let there = self.there().await?;
         let new: Vec<_> = found.iter().filter(|it| !there.contains(&(it.name.clone(), it.starts, it.ends))).collect();
+        let mut told = Vec::new();
         for (count, occurrence) in new.iter().enumerate() {
-            if !self.dry_run {
-                let entered = self.client.request(Method::POST, "/events", Some(&self.body(occurrence))).await;
-                entered
-                    .with_context(|| format!("{count} of {} were entered; the next: {}", new.len(), occurrence.name))?;
+            let body = self.body(occurrence);
+            if self.dry_run {
+                told.push(body);
+            } else {
+                let entered = self.client.request(Method::POST, "/events", Some(&body)).await;
+                let next = || format!("{count} of {} were entered; the next: {}", new.len(), occurrence.name);
+                told.push(entered.with_context(next)?);
             }
-            println!("{} x{} {}", stamp(occurrence.starts), self.factor, occurrence.name);
+            if !self.json {
+                println!("{} x{} {}", stamp(occurrence.starts), self.factor, occurrence.name);
+            }
         }
-        let (verb, old) = (if self.dry_run { "would be entered" } else { "entered" }, found.len() - new.len());
-        println!("{} {verb}, {old} there already, up to {}", new.len(), stamp(now + i64::from(self.within)));
+        let (old, up_to) = (found.len() - new.len(), stamp(now + i64::from(self.within)));
+        if self.json {
+            println!("{:#}", json!({ "dry_run": self.dry_run, "events": told, "there_already": old, "up_to": up_to }));
+            return Ok(());
+        }
+        let verb = if self.dry_run { "would be entered" } else { "entered" };
+        println!("{} {verb}, {old} there already, up to {up_to}", new.len());
         Ok(())
     }
 

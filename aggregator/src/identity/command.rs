@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Role;
 use super::audit::{Anchor, Verified, verify};
-use crate::client::{Client, escaped};
+use crate::client::{Ask, Client, escaped, reason_argument};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::store::Beside;
@@ -30,7 +30,7 @@ enum TokensAction {
     /// Make a join token, which lets agents get their first certificate; it is printed once
     Join(Join),
     /// List every managed token, without itself
-    List(List),
+    List(Ask),
     /// End a token at once
     Revoke(Revoke),
 }
@@ -47,7 +47,7 @@ struct Create {
     #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(1..=87_600))]
     expires: Option<u32>,
     #[command(flatten)]
-    client: Client,
+    ask: Ask,
 }
 
 #[derive(Debug, clap::Args)]
@@ -65,16 +65,7 @@ struct Join {
     #[arg(long)]
     group: Option<Id>,
     #[command(flatten)]
-    client: Client,
-}
-
-#[derive(Debug, clap::Args)]
-struct List {
-    /// The answer itself, as JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    client: Client,
+    ask: Ask,
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,10 +73,10 @@ struct Revoke {
     /// Its id, as the list shows it: the part between the underscores
     id: String,
     /// Why
-    #[arg(long)]
+    #[arg(long, value_parser = reason_argument)]
     reason: String,
     #[command(flatten)]
-    client: Client,
+    ask: Ask,
 }
 
 /// Certificates of agents.
@@ -98,7 +89,7 @@ pub struct CertificatesArguments {
 #[derive(Debug, Subcommand)]
 enum CertificatesAction {
     /// List which instances have certificates
-    List(List),
+    List(Ask),
     /// End an instance's certificates and its stream at once
     Revoke(Named),
     /// Free an instance's id for whoever comes next with a join token
@@ -110,10 +101,10 @@ struct Named {
     /// The instance
     instance: Id,
     /// Why
-    #[arg(long)]
+    #[arg(long, value_parser = reason_argument)]
     reason: String,
     #[command(flatten)]
-    client: Client,
+    ask: Ask,
 }
 
 #[derive(Debug, clap::Args)]
@@ -132,7 +123,7 @@ pub struct AuditArguments {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     limit: u32,
     #[command(flatten)]
-    list: List,
+    ask: Ask,
 }
 
 #[derive(Debug, Subcommand)]
@@ -149,6 +140,9 @@ struct Verify {
     /// An entry and its hash that were noted elsewhere (the aggregator's log says them): it must be there, unchanged
     #[arg(long, value_name = "ENTRY:HASH")]
     anchor: Vec<Anchor>,
+    /// Say what was found as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// `foreshadow tokens`.
@@ -156,28 +150,32 @@ pub async fn tokens(arguments: &TokensArguments) -> anyhow::Result<()> {
     match &arguments.action {
         TokensAction::Create(new) => {
             let body = json!({ "name": new.name, "role": new.role, "expires_hours": new.expires });
-            made(&new.client.request(Method::POST, "/tokens", Some(&body)).await?)
+            made(&new.ask, &new.ask.client.request(Method::POST, "/tokens", Some(&body)).await?)
         }
         TokensAction::Join(new) => {
             let body = json!({ "name": new.name, "uses": new.uses, "expires_hours": new.expires, "group": new.group });
-            made(&new.client.request(Method::POST, "/tokens/join", Some(&body)).await?)
+            made(&new.ask, &new.ask.client.request(Method::POST, "/tokens/join", Some(&body)).await?)
         }
-        TokensAction::List(list) => {
-            let answer = list.client.get("/tokens").await?;
-            show(&answer, list.json, |tokens| token_lines(tokens, SystemClock.wall_micros()));
+        TokensAction::List(ask) => {
+            let answer = ask.client.get("/tokens").await?;
+            show(&answer, ask.json, |tokens| token_lines(tokens, SystemClock.wall_micros()));
             Ok(())
         }
         TokensAction::Revoke(revoke) => {
             let path = format!("/tokens/{}?reason={}", escaped(&revoke.id), escaped(&revoke.reason));
-            let answer = revoke.client.request(Method::DELETE, &path, None).await?;
-            println!("{}: revoked", text(&answer, "name"));
+            let answer = revoke.ask.client.request(Method::DELETE, &path, None).await?;
+            revoke.ask.tell(&answer, |answer| format!("{}: revoked", text(answer, "name")));
             Ok(())
         }
     }
 }
 
 /// The token alone goes to the standard output, so that a shell can put it into a file.
-fn made(answer: &Value) -> anyhow::Result<()> {
+fn made(ask: &Ask, answer: &Value) -> anyhow::Result<()> {
+    if ask.json {
+        println!("{answer:#}");
+        return Ok(());
+    }
     let Some(token) = answer.get("token").and_then(Value::as_str) else { bail!("the answer has no token in it") };
     eprintln!("id {}; the token, shown this once; give it to its owner in a file:\n", text(answer, "id"));
     println!("{token}");
@@ -187,18 +185,20 @@ fn made(answer: &Value) -> anyhow::Result<()> {
 /// `foreshadow certificates`.
 pub async fn certificates(arguments: &CertificatesArguments) -> anyhow::Result<()> {
     let (word, named) = match &arguments.action {
-        CertificatesAction::List(list) => {
-            let answer = list.client.get("/certificates").await?;
-            show(&answer, list.json, certificate_lines);
+        CertificatesAction::List(ask) => {
+            let answer = ask.client.get("/certificates").await?;
+            show(&answer, ask.json, certificate_lines);
             return Ok(());
         }
         CertificatesAction::Revoke(named) => ("revoke", named),
         CertificatesAction::Release(named) => ("release", named),
     };
     let path = format!("/certificates/{}/{word}", escaped(named.instance.as_str()));
-    let answer = named.client.request(Method::POST, &path, Some(&json!({ "reason": named.reason }))).await?;
-    let stream = if answer["stream_ended"] == true { ", its stream ended" } else { "" };
-    println!("{}: {word}d{stream}", named.instance);
+    let answer = named.ask.client.request(Method::POST, &path, Some(&json!({ "reason": named.reason }))).await?;
+    named.ask.tell(&answer, |answer| {
+        let stream = if answer["stream_ended"] == true { ", its stream ended" } else { "" };
+        format!("{}: {word}d{stream}", named.instance)
+    });
     Ok(())
 }
 
@@ -211,20 +211,36 @@ pub async fn authority(arguments: &AuthorityArguments) -> anyhow::Result<()> {
 /// `foreshadow audit`.
 pub async fn audit(arguments: &AuditArguments) -> anyhow::Result<()> {
     let Some(AuditAction::Verify(wanted)) = &arguments.action else {
-        let list = &arguments.list;
-        show(&list.client.get(&format!("/audit?limit={}", arguments.limit)).await?, list.json, audit_lines);
+        let ask = &arguments.ask;
+        show(&ask.client.get(&format!("/audit?limit={}", arguments.limit)).await?, ask.json, audit_lines);
         return Ok(());
     };
     let directory = wanted.directory.clone().unwrap_or_else(|| Config::default().store.directory);
     let beside = Beside::open(&directory).await?;
-    match verify(&mut *beside.pool().acquire().await?, &wanted.anchor).await? {
+    let found = verify(&mut *beside.pool().acquire().await?, &wanted.anchor).await?;
+    if wanted.json {
+        println!("{:#}", verdict(&found));
+    }
+    match found {
+        Verified::Broken(why) => bail!("the audit log is not whole: {why}"),
+        _ if wanted.json => {}
         Verified::Whole(Anchor { entry: 0, .. }) => println!("the audit log is empty"),
         Verified::Whole(last) => {
             println!("whole: {} entries; note the last one: {}:{}", last.entry, last.entry, last.hash)
         }
-        Verified::Broken(why) => bail!("the audit log is not whole: {why}"),
     }
     Ok(())
+}
+
+/// What was found of the chain, for a program: `anchor` is what to note elsewhere.
+fn verdict(found: &Verified) -> Value {
+    match found {
+        Verified::Broken(why) => json!({ "whole": false, "why": why }),
+        Verified::Whole(Anchor { entry: 0, .. }) => json!({ "whole": true, "entries": 0, "anchor": null }),
+        Verified::Whole(last) => {
+            json!({ "whole": true, "entries": last.entry, "anchor": format!("{}:{}", last.entry, last.hash) })
+        }
+    }
 }
 
 fn show(answer: &Value, as_json: bool, lines: impl FnOnce(&[Value]) -> String) {
@@ -307,6 +323,13 @@ fn certificate_lines(certificates: &[Value]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_reads_what_was_found_of_the_chain() {
+        let last = Anchor { entry: 7, hash: "ab".to_owned() };
+        assert_eq!(verdict(&Verified::Whole(last)), json!({"whole": true, "entries": 7, "anchor": "7:ab"}));
+        assert_eq!(verdict(&Verified::Broken("x".to_owned())), json!({"whole": false, "why": "x"}));
+    }
 
     #[test]
     fn tokens_and_certificates_read_in_lines() {

@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::Subcommand;
 use foreshadow_proto::convert::Id;
 use http::Method;
-use indicatif::{ProgressBar, ProgressStyle};
 use planner::policy::Metric;
 use serde_json::{Value, json};
 
@@ -17,8 +16,9 @@ use super::influxdb::InfluxDb;
 use super::log::Imported;
 use super::minutes::{Meaning, Reading, minutes};
 use super::prometheus::Prometheus;
-use crate::client::{Client, escaped};
+use crate::client::{Ask, Client, escaped, reason_argument};
 use crate::clock::{Clock as _, SystemClock, read_time, time_argument};
+use crate::progress::Progress;
 use crate::rounds::PredictError;
 
 /// The newest minutes of a source may not be complete yet, seconds.
@@ -37,7 +37,8 @@ pub struct ImportArguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// From a file: timestamp,value or timestamp,value,instances below one header line
+    /// From a file: timestamp,value or timestamp,value,instances below one header line; times as RFC 3339, seconds since 1970, or
+    /// like 2026-01-01 00:00:00, which is UTC
     Csv(Box<FromCsv>),
     /// From Prometheus, or what speaks its query API
     Prometheus(Box<FromPrometheus>),
@@ -153,10 +154,10 @@ struct Remove {
     #[arg(long, value_name = "METRIC", default_value = "cpu")]
     metric: String,
     /// Why
-    #[arg(long)]
+    #[arg(long, value_parser = reason_argument)]
     reason: String,
     #[command(flatten)]
-    client: Client,
+    ask: Ask,
 }
 
 /// Where a past comes from, opened.
@@ -235,8 +236,10 @@ pub async fn run(arguments: &ImportArguments) -> Result<()> {
                 &remove.group,
                 &format!("metric={}&reason={}", escaped(&remove.metric), escaped(&remove.reason)),
             );
-            let answer = remove.client.request(Method::DELETE, &path, None).await?;
-            println!("{} imported minutes of {} {} are taken out", answer["minutes"], remove.group, remove.metric);
+            let answer = remove.ask.client.request(Method::DELETE, &path, None).await?;
+            remove.ask.tell(&answer, |answer| {
+                format!("{} imported minutes of {} {} are taken out", answer["minutes"], remove.group, remove.metric)
+            });
             Ok(())
         }
     }
@@ -382,13 +385,11 @@ async fn carry(
     let (group, metric) = (into.group()?, into.metric()?);
     let done = if into.dry_run || into.again { Vec::new() } else { there(into, metric, name, source).await? };
     let wanted = parts(from, to, into.part_hours * 3_600);
-    let progress = ProgressBar::new(u64::try_from(wanted.len()).unwrap_or_default());
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} parts, {eta} left  {msg}");
-    progress.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let progress = Progress::new("import", u64::try_from(wanted.len()).unwrap_or_default());
     let mut tally = Tally::default();
     let mut greatest = 0.0_f64;
     for (index, (start, end)) in wanted.iter().copied().enumerate() {
-        progress.set_message(shown(start));
+        progress.at(shown(start));
         if covered(&done, start, end) {
             tally.skipped += 1;
             progress.inc(1);
@@ -423,7 +424,7 @@ async fn carry(
         })?;
         progress.inc(1);
     }
-    progress.finish_and_clear();
+    progress.end();
     if tally.minutes == 0 && tally.skipped == 0 {
         bail!(
             "nothing was found between {} and {}: look at what the source gives for that time ({name})",

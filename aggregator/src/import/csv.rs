@@ -1,4 +1,4 @@
-//! Load in a file: `timestamp,value` and, where it is a mean over instances, `instances`.
+//! Load in a file: `timestamp,value` and, where it is a mean over instances, `instances`. For `foreshadow import csv` and `backtest`.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 use super::minutes::{Meaning, Reading, usual_period};
+use crate::clock::written_time;
 
 /// Names the value may have.
 const VALUES: [&str; 4] = ["value", "utilisation", "utilization", "load"];
@@ -22,21 +23,56 @@ pub struct File {
     pub digest: String,
 }
 
+/// Every row of a file with its line, by time.
+#[derive(Debug)]
+pub struct Rows {
+    pub rows: Vec<(usize, Reading)>,
+    /// There is a column `instances`.
+    pub counted: bool,
+    digest: String,
+}
+
+impl Rows {
+    /// Reads every row; what the values mean is for whoever asks.
+    ///
+    /// # Errors
+    /// Name file, line and remedy.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        let text = std::str::from_utf8(&bytes).with_context(|| format!("{}: is not UTF-8", path.display()))?;
+        let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
+        let (_, header) = lines.next().with_context(|| format!("{}: is empty", path.display()))?;
+        let columns = Columns::read(header).map_err(|problem| anyhow::anyhow!("{}:1: {problem}", path.display()))?;
+        let mut rows: Vec<(usize, Reading)> = Vec::new();
+        for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
+            let place = || format!("{}:{}", path.display(), index + 1);
+            let reading = columns.row(line).map_err(|problem| anyhow::anyhow!("{}: {problem}", place()))?;
+            if let Some((_, before)) = rows.last()
+                && before.at >= reading.at
+            {
+                bail!("{}: does not come after the row before it; sort the rows, each time once", place());
+            }
+            rows.push((index + 1, reading));
+        }
+        ensure!(!rows.is_empty(), "{}: has no rows below its header", path.display());
+        let mut digest = String::new();
+        for byte in Sha256::digest(&bytes).iter().take(8) {
+            write!(digest, "{byte:02x}")?;
+        }
+        Ok(Self { rows, counted: columns.instances.is_some(), digest })
+    }
+}
+
 impl File {
     /// Reads and checks every row.
     ///
     /// # Errors
     /// Name file, line and remedy.
     pub fn read(path: &Path, meaning: Meaning, instances: Option<f64>) -> Result<Self> {
-        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-        let text = std::str::from_utf8(&bytes).with_context(|| format!("{}: is not UTF-8", path.display()))?;
-        let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
-        let (_, header) = lines.next().with_context(|| format!("{}: is empty", path.display()))?;
-        let columns = Columns::read(header).map_err(|problem| anyhow::anyhow!("{}:1: {problem}", path.display()))?;
-        let mut readings: Vec<Reading> = Vec::new();
-        for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
-            let place = || format!("{}:{}", path.display(), index + 1);
-            let mut reading = columns.row(line).map_err(|problem| anyhow::anyhow!("{}: {problem}", place()))?;
+        let Rows { rows, digest, .. } = Rows::read(path)?;
+        let mut readings = Vec::with_capacity(rows.len());
+        for (line, mut reading) in rows {
+            let place = || format!("{}:{line}", path.display());
             reading.instances = reading.instances.or(instances);
             let found = meaning.demand(reading.value, reading.instances).with_context(place)?;
             ensure!(
@@ -44,17 +80,7 @@ impl File {
                 "{}: of how many instances? Add a column `instances`, or give --instances N",
                 place()
             );
-            if let Some(before) = readings.last()
-                && before.at >= reading.at
-            {
-                bail!("{}: does not come after the row before it; sort the rows, each time once", place());
-            }
             readings.push(reading);
-        }
-        ensure!(!readings.is_empty(), "{}: has no rows below its header", path.display());
-        let mut digest = String::new();
-        for byte in Sha256::digest(&bytes).iter().take(8) {
-            write!(digest, "{byte:02x}")?;
         }
         Ok(Self { period: usual_period(&readings), readings, digest })
     }
@@ -101,8 +127,7 @@ impl Columns {
             text.parse::<f64>().map_err(|_| format!("{name} {text:?} is no number"))
         };
         let text = cell(self.timestamp, "timestamp")?;
-        let at = text.parse::<i64>().ok().or_else(|| Some(text.parse::<jiff::Timestamp>().ok()?.as_second()));
-        let at = at.ok_or_else(|| format!("timestamp {text:?} is neither RFC 3339 nor seconds since 1970"))?;
+        let at = written_time(text).map_err(|problem| format!("timestamp {problem}"))?;
         let instances = self.instances.map(|index| number(index, "instances")).transpose()?;
         Ok(Reading { at, value: number(self.value, "value")?, instances })
     }
@@ -126,7 +151,7 @@ mod tests {
 
     #[test]
     fn columns_are_found_by_name() {
-        let text = "\u{feff}instances,\"Timestamp\",utilisation\n4,2026-01-01T00:00:00Z,50\n\n5,1767225900,40\n";
+        let text = "\u{feff}instances,\"Timestamp\",utilisation\n4,2026-01-01 00:00:00,50\n\n5,1767225900,40\n";
         let file = read(text, Meaning::Utilisation, None).expect("read");
         assert_eq!(file.readings[0], Reading { at: 1_767_225_600, value: 50.0, instances: Some(4.0) });
         assert_eq!((file.period, file.span()), (300, (1_767_225_600, 1_767_226_200)));

@@ -3,10 +3,10 @@
 
 mod cloudwatch;
 pub mod command;
-mod csv;
+pub(crate) mod csv;
 mod influxdb;
 mod log;
-mod minutes;
+pub(crate) mod minutes;
 mod prometheus;
 mod server;
 pub(crate) mod sql;

@@ -522,7 +522,7 @@ mod tests {
             ..forecast::Forecast::default()
         };
         let policy = Policy { shadow_window_seconds: 3_600, launch_lead_seconds: 300, ..Policy::new("web") };
-        let told = |forecast| planner_forecast(forecast, &Raised::default(), &policy, 600).window_maximum;
+        let told = |of: &forecast::Forecast| planner_forecast(of, &Raised::default(), &policy, 600).window_maximum;
         let largest = told(&made).expect("it was learned");
         assert_eq!((largest.until, largest.quantile), (600 + 3_900, 0.95));
         // Two widths of the interval above the median, where each step alone has twelve.

@@ -45,7 +45,7 @@ pub struct Changed {
 /// Why a session cannot be changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
-    #[error("{0} stands in no shadow session")]
+    #[error("{0} stands in no shadow session: foreshadow shadows lists who does")]
     NotOpen(String),
     #[error("{0} is ours already")]
     AlreadyOurs(String),

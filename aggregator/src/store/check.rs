@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use foreshadow_proto::convert::{Id, StreamId};
 use foreshadow_proto::sequences::Sequences;
@@ -16,6 +17,8 @@ use super::columns::unpack;
 use super::embedded::{FILE, STREAM_KEPT_MICROS};
 use super::{StoreError, Stored, sql};
 
+/// A copy that grows is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Faults told one by one; further ones are only counted.
 const TOLD: usize = 100;
 
@@ -64,24 +67,35 @@ async fn connect(file: &Path) -> Result<SqliteConnection, StoreError> {
     connected.map_err(|error| open_error(file, &error))
 }
 
+/// Who is told how much is done, of how much.
+pub type Tell<'t> = &'t (dyn Fn(u64, u64) + Sync);
+
 /// Checks the store in a directory, beside an aggregator that may run.
 pub async fn check(directory: &Path) -> Result<Findings, StoreError> {
-    check_file(&directory.join(FILE)).await
+    check_telling(directory, &|_, _| ()).await
 }
 
-async fn check_file(file: &Path) -> Result<Findings, StoreError> {
+/// The same, and says how far it is.
+pub async fn check_telling(directory: &Path, tell: Tell<'_>) -> Result<Findings, StoreError> {
+    check_file(&directory.join(FILE), tell).await
+}
+
+async fn check_file(file: &Path, tell: Tell<'_>) -> Result<Findings, StoreError> {
     let mut connection = connect(file).await?;
     let mut findings = Findings::default();
     // One picture: what is folded meanwhile is seen once.
     let mut snapshot = connection.begin().await.map_err(|error| open_error(file, &error))?;
-    if let Err(error) = walk(&mut snapshot, &mut findings).await {
+    if let Err(error) = walk(&mut snapshot, &mut findings, tell).await {
         // A page that cannot be read ends the walk; what was found before it counts.
         findings.fault(format!("the database: {error}"));
     }
     Ok(findings)
 }
 
-async fn walk(connection: &mut SqliteConnection, findings: &mut Findings) -> Result<(), sqlx::Error> {
+async fn walk(connection: &mut SqliteConnection, findings: &mut Findings, tell: Tell<'_>) -> Result<(), sqlx::Error> {
+    let blobs: i64 = sqlx::query_scalar(sql::CHECK_COUNT).fetch_one(&mut *connection).await?;
+    let blobs = blobs.unsigned_abs();
+    tell(0, blobs);
     for row in sqlx::query("PRAGMA integrity_check(100)").fetch_all(&mut *connection).await? {
         match row.try_get::<&str, _>(0)? {
             "ok" => {}
@@ -105,6 +119,7 @@ async fn walk(connection: &mut SqliteConnection, findings: &mut Findings) -> Res
         let (instance, hour, part): (&str, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         let what = format!("chunk {instance} {hour} {part}");
         findings.chunks += 1;
+        tell(findings.chunks, blobs);
         let said = (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
         let samples = blob(&what, row.try_get(6)?, said, findings);
         if samples.iter().any(|stored| stored.instance.as_str() != instance) {
@@ -119,6 +134,7 @@ async fn walk(connection: &mut SqliteConnection, findings: &mut Findings) -> Res
         let tick: i64 = row.try_get(0)?;
         let what = format!("tick {tick}");
         findings.ticks += 1;
+        tell(findings.chunks + findings.ticks, blobs);
         let said = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
         let samples = blob(&what, row.try_get(4)?, said, findings);
         if tick > rows_up_to {
@@ -182,6 +198,11 @@ fn meet(what: &str, samples: &[Stored], streams: &mut Streams, findings: &mut Fi
 /// Copies the store of a directory into a file that is not there yet, and checks the copy. An aggregator may write
 /// meanwhile: the copy is of one moment. The file appears when it is whole and on the disk, and not before.
 pub async fn backup(directory: &Path, to: &Path) -> Result<Findings, StoreError> {
+    backup_telling(directory, to, &|_, _| ()).await
+}
+
+/// The same, and says how far it is: copying and checking are a half each.
+pub async fn backup_telling(directory: &Path, to: &Path, tell: Tell<'_>) -> Result<Findings, StoreError> {
     if to.exists() {
         return Err(open_error(to, &"is there already: a backup overwrites nothing"));
     }
@@ -190,7 +211,17 @@ pub async fn backup(directory: &Path, to: &Path) -> Result<Findings, StoreError>
     let beside: PathBuf = to.with_extension("partial");
     drop(fs::remove_file(&beside));
     let name = beside.to_str().ok_or_else(|| open_error(to, &"is no UTF-8 path"))?;
-    let copied = sqlx::query("VACUUM INTO $1").bind(name).execute(&mut connection).await;
+    let size = fs::metadata(&file).map_or(0, |file| file.len());
+    let copying = sqlx::query("VACUUM INTO $1").bind(name).execute(&mut connection);
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    tokio::pin!(copying);
+    let copied = loop {
+        tokio::select! {
+            copied = &mut copying => break copied,
+            // The copy has no gaps: it may end up smaller than what it is of.
+            _ = look.tick() => tell(fs::metadata(&beside).map_or(0, |copy| copy.len()).min(size), 2 * size),
+        }
+    };
     copied.map_err(|error| open_error(&beside, &error))?;
     #[cfg(unix)]
     {
@@ -199,7 +230,7 @@ pub async fn backup(directory: &Path, to: &Path) -> Result<Findings, StoreError>
         let only_mine = fs::set_permissions(&beside, fs::Permissions::from_mode(0o600));
         only_mine.map_err(|error| open_error(&beside, &error))?;
     }
-    let findings = check_file(&beside).await?;
+    let findings = check_file(&beside, &|done, blobs| tell(blobs + done, 2 * blobs)).await?;
     let place = || -> std::io::Result<()> {
         File::open(&beside)?.sync_all()?;
         fs::rename(&beside, to)?;

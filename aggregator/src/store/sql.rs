@@ -80,6 +80,7 @@ pub(crate) const SPAN: &str = "SELECT MIN(f), MAX(l), COALESCE(SUM(s), 0) FROM (
     SELECT MIN(first_micros), MAX(last_micros), SUM(samples) FROM chunk) AS spans";
 
 pub(crate) const CHECK_STREAMS: &str = "SELECT instance, stream, held FROM stream";
+pub(crate) const CHECK_COUNT: &str = "SELECT (SELECT COUNT(*) FROM chunk) + (SELECT COUNT(*) FROM tick)";
 pub(crate) const CHECK_CHUNKS: &str =
     "SELECT instance, hour, part, first_micros, last_micros, samples, body FROM chunk ORDER BY instance, hour, part";
 pub(crate) const CHECK_TICKS: &str = "SELECT tick, first_micros, last_micros, samples, body FROM tick ORDER BY tick";
@@ -122,6 +123,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("FORWARD_WRITE", FORWARD_WRITE),
     ("SPAN", SPAN),
     ("CHECK_STREAMS", CHECK_STREAMS),
+    ("CHECK_COUNT", CHECK_COUNT),
     ("CHECK_CHUNKS", CHECK_CHUNKS),
     ("CHECK_TICKS", CHECK_TICKS),
 ];

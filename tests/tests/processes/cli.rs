@@ -113,6 +113,57 @@ async fn check_config_finds_what_serve_refuses() -> anyhow::Result<()> {
     let given = write(directory.path(), "given.toml", "[identity]\ntokens = \"/run/credentials/no.service/t\"\n")?;
     let right = run("foreshadow", &["check-config", &given]).await?;
     assert!(right.status.success() && said(&right).contains("not looked at"), "{}", said(&right));
+    // A secret that cannot be read, or is none, is found out before the night on which it is needed.
+    let empty = write(directory.path(), "empty", "\n")?;
+    let text = format!(
+        "[store.influxdb]\nurl = \"http://127.0.0.1:8086\"\norganisation = \"o\"\nbucket = \"b\"\ntoken_file = \"/nofile\"\n\
+         [notify.webhook]\nurl = \"http://127.0.0.1:9000/\"\nsecret_file = \"{empty}\"\n"
+    );
+    let secrets = write(directory.path(), "secrets.toml", &text)?;
+    let wrong = run("foreshadow", &["check-config", &secrets]).await?;
+    assert_eq!(wrong.status.code(), Some(64), "{}", said(&wrong));
+    for fault in [":5: store.influxdb.token_file: /nofile: ", ":8: notify.webhook.secret_file: "] {
+        assert!(said(&wrong).contains(&format!("{secrets}{fault}")), "{fault} in {}", said(&wrong));
+    }
+    let right = run("foreshadow", &["check-config", "--without-files", &secrets]).await?;
+    assert!(right.status.success(), "{}", said(&right));
+    Ok(())
+}
+
+#[tokio::test]
+async fn wrong_use_is_64_and_names_only_what_is_missing() -> anyhow::Result<()> {
+    for (arguments, word) in [
+        (&["backtest", "--history", "store"][..], "--group"),
+        (&["train", "--out", "x.onnx"], "--generated"),
+        (&["pause", "--reason", ""], "must say why"),
+        (&["predict", "web", "--confidence", "2"], "0.5 to 0.99"),
+    ] {
+        let output = run("foreshadow", arguments).await?;
+        assert!(output.status.code() == Some(64) && said(&output).contains(word), "{arguments:?}: {}", said(&output));
+    }
+    let at = async |url: &str| {
+        let mut command = Command::new(binary("foreshadow")?);
+        command.args(["pause"]).env("FORESHADOW_URL", url).kill_on_drop(true);
+        anyhow::Ok(tokio::time::timeout(Duration::from_secs(60), command.output()).await??)
+    };
+    for url in ["http://127.0.0.1:7070", ""] {
+        let output = at(url).await?;
+        let told = said(&output);
+        assert!(output.status.code() == Some(64) && told.contains("--reason") && !told.contains("--url"), "{told}");
+    }
+    assert!(said(&at("nowhere").await?).contains("http://HOST:PORT"), "what is wrong in the environment is said");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_aggregator_says_who_may_be_there_and_how_to_listen_elsewhere() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let (listen, data) = (taken.local_addr()?.to_string(), directory.path().join("data").display().to_string());
+    let output = run("foreshadow", &["serve", "--listen", &listen, "--directory", &data]).await?;
+    let told = said(&output);
+    assert!(output.status.code() == Some(1) && told.contains("something listens on"), "{told}");
+    assert!(told.contains("ss -ltnp") && told.contains("--listen"), "{told}");
     Ok(())
 }
 

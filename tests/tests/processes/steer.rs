@@ -39,7 +39,7 @@ async fn a_pause_outlives_a_restart_and_nothing_but_a_word_ends_it() -> anyhow::
     assert_eq!(standing(&url).await?["paused"], false);
 
     let refused = foreshadow(&url, &["pause", "--reason", " "]).await?;
-    assert!(!refused.status.success() && said(&refused).contains("reason"), "{}", said(&refused));
+    assert!(refused.status.code() == Some(64) && said(&refused).contains("must say why"), "{}", said(&refused));
     let unknown = foreshadow(&url, &["pause", "wbe", "--reason", "typing at night"]).await?;
     assert!(!unknown.status.success() && said(&unknown).contains("wbe"), "{}", said(&unknown));
 
@@ -53,9 +53,13 @@ async fn a_pause_outlives_a_restart_and_nothing_but_a_word_ends_it() -> anyhow::
     let url = aggregator.url.clone();
     let still = standing(&url).await?;
     assert_eq!((&still["paused"], &still["everywhere"]["reason"]), (&true.into(), &"looking at it".into()));
-    assert_eq!(said(&foreshadow(&url, &["resume", "--reason", "it is fine"]).await?), "everything: resumed\n");
+    let resumed = said(&foreshadow(&url, &["resume", "--reason", "it is fine"]).await?);
+    let stays = "everything: resumed, but these stay paused by their own pause: web (foreshadow resume GROUP)\n";
+    assert_eq!(resumed, stays);
     assert_eq!(standing(&url).await?["paused"], true, "the group was paused by itself as well");
-    foreshadow(&url, &["resume", "web", "--reason", "it is fine"]).await?;
+    let resumed = foreshadow(&url, &["resume", "web", "--reason", "it is fine", "--json"]).await?;
+    let answer: serde_json::Value = serde_json::from_slice(&resumed.stdout)?;
+    assert_eq!((&answer["paused"], &answer["paused_groups"]), (&false.into(), &serde_json::json!([])));
     assert_eq!(standing(&url).await?["paused"], false);
 
     let audit = web::get_json(&format!("{url}/audit")).await?;
@@ -71,6 +75,9 @@ async fn a_pause_outlives_a_restart_and_nothing_but_a_word_ends_it() -> anyhow::
     })
     .await?;
     assert!(groups.starts_with("group  mode"), "{groups}");
+    assert!(said(&foreshadow(&url, &["status"]).await?).starts_with("group  mode"));
+    let needed = said(&foreshadow(&url, &["predict", "web"]).await?);
+    assert!(needed.starts_with("web at 20") && needed.contains("serving"), "{needed}");
 
     // A group that is let go while everything stands is not "resumed".
     foreshadow(&url, &["pause", "--reason", "all of it"]).await?;
@@ -126,9 +133,13 @@ async fn a_mode_is_given_only_where_something_can_act_and_the_file_allows_it() -
         let told = said(&asked);
         assert!(!asked.status.success() && told.contains("\"wbe\" is not known; foreshadow groups or"), "{told}");
     }
+    assert_eq!(said(&foreshadow(url, &["shadows"]).await?), "nothing stands in shadow\n", "as people call it");
+    let listed = said(&foreshadow(url, &["instances", "web"]).await?);
+    assert!(listed.starts_with("instance  ") && listed.contains("\ni-1 "), "{listed}");
     let unknown = foreshadow(url, &["shadow", "adopt", "i-9", "--reason", "a spare"]).await?;
     assert!(
-        !unknown.status.success() && said(&unknown).contains("i-9 stands in no shadow session"),
+        !unknown.status.success()
+            && said(&unknown).contains("i-9 stands in no shadow session: foreshadow shadows lists"),
         "{}",
         said(&unknown)
     );
