@@ -605,10 +605,35 @@ fn ours(lines: &[Line], sessions: &[ShadowSession]) -> BTreeMap<Id, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::path::Path;
+
+    use sqlx::SqlitePool;
+
     use super::*;
+    use crate::act::Control;
+    use crate::clock::SystemClock;
     use crate::fleet::Action;
-    use crate::shadow::Origin;
+    use crate::leash::{CommonLimits, FileLimits};
+    use crate::observe::Patience;
+    use crate::shadow::{Origin, ShadowConfig};
+    use crate::store::{Embedded, Options, SampleStore as _};
+
+    /// A store of this directory.
+    pub async fn kept_in(directory: &Path, clock: Arc<dyn Clock>) -> Embedded {
+        let day = Duration::from_secs(86_400);
+        let options = Options { directory: directory.to_owned(), raw_retention: 30 * day, minute_retention: 400 * day };
+        Embedded::open(options, clock, [7; 16]).await.expect("a store")
+    }
+
+    /// Nothing is written in the file, and nothing was said yet.
+    pub async fn leash(pool: &SqlitePool, now: i64) -> Leash {
+        let control = Control::open(pool.clone(), BTreeMap::new(), now).await.expect("modes");
+        let (shadow, safety) = (ShadowConfig::default(), checker::Limits::default());
+        let common = CommonLimits { drain_seconds: 300, warm_up_seconds: 0, shadow, safety, reach: BTreeMap::new() };
+        let file = FileLimits { groups: BTreeMap::new(), common };
+        Leash::open(pool.clone(), control, file, now).await.expect("limits")
+    }
 
     fn id(name: &str) -> Id {
         Id::new("id", name).expect("an id")
@@ -683,5 +708,42 @@ mod tests {
         assert_eq!(said(std::slice::from_ref(&out), &released), ["i-2"]);
         let before = [session("i-1", 50, Some(90))];
         assert_eq!(said(&[out], &before), ["i-1", "i-2"], "an older session says nothing");
+    }
+
+    #[tokio::test]
+    async fn no_lead_is_measured_by_a_call_that_was_settled_late_before_a_restart_or_after() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (store, now) = (kept_in(directory.path(), clock.clone()).await, clock.wall_seconds());
+        let pool = store.pool();
+        let intents = Intents::new(pool.clone());
+        let done = |name: &str| Settled::Done { instances: vec![id(name)] };
+        for (name, written_at, after) in [("i-soon", now - 300, 120), ("i-late", now - 299, 121)] {
+            let intent = line(Action::launch(1, 2), written_at, None).intent;
+            intents.write(&intent, "needed").await.expect("written");
+            intents.settle(&intent.token, &done(name), written_at + after).await.expect("settled");
+        }
+        let timeline = Timeline::new(Patience { warm_up: 0, drain: 0, silent: 0 }, 1_000, 1_000);
+        let config = ShadowConfig::default();
+        let sessions = Sessions::open(pool.clone(), timeline.clone(), config, clock.now()).await.expect("sessions");
+        let service = Service::open(
+            store.id(),
+            leash(&pool, now).await,
+            intents,
+            DecisionLog::new(pool),
+            Vec::new(),
+            sessions,
+            timeline,
+            Hint::default(),
+            Traces::default(),
+            clock,
+        );
+        let mut service = service.await.expect("hands");
+        for (name, written_at) in [("i-now", now - 60), ("i-then", now - 200)] {
+            service.settle(line(Action::launch(1, 2), written_at, None).intent, done(name)).await;
+        }
+        let lead = |name: &str| service.handle.leads().serves(&id("web"), &id(name), now);
+        assert_eq!([lead("i-soon"), lead("i-late")], [Some((Kind::Launch, 300)), None]);
+        assert_eq!([lead("i-now"), lead("i-then")], [Some((Kind::Launch, 60)), None]);
     }
 }

@@ -239,6 +239,11 @@ mod tests {
 
     /// Ten minutes and more of one packet rate, until `age` seconds ago.
     fn slices(packets: Option<f64>, age: i64) -> InstanceSlices {
+        robbed(packets, None, age)
+    }
+
+    /// The same, while its host gives so many percent of the processors' time to others.
+    fn robbed(packets: Option<f64>, stolen: Option<f64>, age: i64) -> InstanceSlices {
         let mut slices = InstanceSlices::default();
         for second in (NOW.wall - age - 720..=NOW.wall - age).step_by(10) {
             slices.add(&Sample {
@@ -248,7 +253,7 @@ mod tests {
                 covers_millis: 10_000,
                 cpu_percent: Some(2.0),
                 cpu_busiest_percent: None,
-                cpu_steal_percent: None,
+                cpu_steal_percent: stolen,
                 memory_used_bytes: None,
                 memory_total_bytes: None,
                 network: packets.map(|packets| NetworkRates {
@@ -267,11 +272,8 @@ mod tests {
         evidence(&session(), &member(Some(true)), Some(&slices(packets, age)), serving, GROUP, NOW)
     }
 
-    #[test]
-    fn whoever_was_just_brought_back_warms_up_since_now_however_long_it_stood_in_shadow() {
-        let member = member(Some(true));
-        let id = member.instance.clone();
-        let snapshot = GroupSnapshot {
+    fn snapshot(members: Vec<MemberSnapshot>) -> GroupSnapshot {
+        GroupSnapshot {
             group: Id::new("group", "web").expect("an id"),
             source: Some("simulated"),
             minimum: 1,
@@ -287,8 +289,37 @@ mod tests {
             zones: Vec::new(),
             termination: Vec::new(),
             owner: None,
-            members: vec![member],
-        };
+            members,
+        }
+    }
+
+    #[test]
+    fn what_hosts_give_to_others_and_whose_credits_end_is_told_of_each() {
+        let id = |number: usize| Id::new("instance", &format!("i-{number}")).expect("an id");
+        let credits = |number| (number == 2).then_some(CpuCredits { balance: 1.0, spent_per_hour: 60.0 });
+        let members = (0..6).map(|number| MemberSnapshot {
+            instance: id(number),
+            cpu_credits: credits(number),
+            ..member(Some(true))
+        });
+        let slices = HashMap::from([
+            (id(0), robbed(None, Some(12.0), 0)),
+            (id(1), robbed(None, Some(0.5), 0)),
+            (id(2), robbed(None, Some(0.4), 0)),
+            (id(3), robbed(None, None, 0)),
+            // Heard in two of the five minutes only.
+            (id(4), robbed(None, Some(12.0), 180)),
+        ]);
+        let found = inventory(&snapshot(members.collect()), &[], &slices, None, &Outlook::default(), NOW);
+        assert_eq!(found.stolen, BTreeMap::from([("i-0".to_owned(), 12.0), ("i-1".to_owned(), 0.5)]));
+        assert_eq!(found.short_of_credits, BTreeSet::from(["i-2".to_owned()]));
+    }
+
+    #[test]
+    fn whoever_was_just_brought_back_warms_up_since_now_however_long_it_stood_in_shadow() {
+        let member = member(Some(true));
+        let id = member.instance.clone();
+        let snapshot = snapshot(vec![member]);
         let seen = |outlook: &Outlook| {
             let found = inventory(&snapshot, &[session()], &HashMap::new(), None, outlook, NOW);
             found.instances.iter().map(|it| (it.mode, it.since)).collect::<Vec<_>>()

@@ -904,3 +904,6 @@ fn fingerprint(plan: &Plan) -> String {
     let holds: Vec<_> = plan.holds.iter().map(Hold::word).collect();
     format!("{steps:?}{left:?}{holds:?}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,10 +119,26 @@ async fn an_older_plan_is_found_by_its_generation_and_by_its_time() -> anyhow::R
         .execute(&mut connection)
         .await?;
     assert_eq!(deleted.rows_affected(), 1);
+    let begun = serde_json::json!({
+        "token": "0123", "group": "web", "generation": generation, "step": 0, "epoch": 1, "action": "launch", "count": 1,
+        "size": 3, "written_at": made_at, "valid_until": made_at + 60,
+    });
+    let written = sqlx::query(
+        "INSERT INTO intent (token, group_name, generation, step, epoch, body, reason, written_at, settled_at, settled)
+        VALUES ('0123', 'web', $1, 0, 1, $2, 'needed', $3, $3, '{\"settled\":\"done\",\"instances\":[\"i-3\"]}')",
+    );
+    let written = written.bind(i64::try_from(generation)?).bind(begun.to_string()).bind(i64::try_from(made_at)?);
+    written.execute(&mut connection).await?;
     sqlx::Connection::close(connection).await?;
     let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
-    kept(3).await?;
+    let newest = kept(3).await?[0].0;
     assert_eq!(get_json(&path).await?, plan, "the same, from the record");
+    let calls = async |generation: u64| {
+        let decision = get_json(&format!("{url}/decisions/{generation}?group=web")).await?;
+        anyhow::Ok(decision["calls"].as_array().cloned().expect("calls"))
+    };
+    let (led_to, none) = (calls(generation).await?, calls(newest).await?);
+    assert!(led_to.len() == 1 && led_to[0]["token"] == "0123" && none.is_empty(), "{led_to:?} {none:?}");
     assert!(aggregator.process.terminate().await?.success());
     Ok(())
 }

@@ -1,0 +1,267 @@
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use async_trait::async_trait;
+use foreshadow_proto::convert::{NetworkRates, Sample, StreamId};
+
+use super::*;
+use crate::act::Intents;
+use crate::act::service::tests::{kept_in, leash};
+use crate::decision::{Decision, DecisionLog};
+use crate::fleet::{CpuCredits, Fleet, FleetError, GroupInventory, Inventory, Lifecycle, Member};
+use crate::observe::{Hint, Patience};
+use crate::shadow::ShadowConfig;
+use crate::store::Stored;
+
+/// A full hour.
+const START: i64 = 1_800_000_000;
+const SERVING: usize = 4;
+const AS_EVER: Used = Used { cpu: 40.0, packets: 2_000.0, stolen: 0.0 };
+
+/// Seconds since the start, and how far the wall clock jumped beyond them.
+#[derive(Debug, Default)]
+struct Hand {
+    passed: AtomicI64,
+    jumped: AtomicI64,
+}
+
+impl Clock for Hand {
+    fn wall_micros(&self) -> i64 {
+        (START + self.boot_seconds() + self.jumped.load(Ordering::Relaxed)) * 1_000_000
+    }
+
+    fn boot_seconds(&self) -> i64 {
+        self.passed.load(Ordering::Relaxed)
+    }
+}
+
+/// A cloud that could act, and tells nothing by itself.
+#[derive(Debug)]
+struct Cloud;
+
+#[async_trait]
+impl Fleet for Cloud {
+    async fn describe(&self) -> Result<Inventory, FleetError> {
+        Err(self.cannot_act())
+    }
+
+    fn name(&self) -> &'static str {
+        "aws"
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::Cloud
+    }
+}
+
+/// What each that serves uses.
+#[derive(Debug, Clone, Copy)]
+struct Used {
+    cpu: f64,
+    packets: f64,
+    stolen: f64,
+}
+
+/// The rounds of production over one group of which everything is told here.
+struct Rounds {
+    service: Service,
+    clock: Arc<Hand>,
+    group: Id,
+    shown: GroupInventory,
+    proven: bool,
+    _directory: tempfile::TempDir,
+}
+
+fn member(number: usize) -> Member {
+    Member {
+        instance: Id::new("instance", &format!("i-{number}")).expect("an id"),
+        instance_type: None,
+        zone: None,
+        lifecycle: Lifecycle::InService,
+        protected: false,
+        version: None,
+        cpu_credits: None,
+    }
+}
+
+impl Rounds {
+    /// Of a group with such a past: start of a minute and its highest demand.
+    async fn begun(past: &[(i64, f64)]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (clock, group) = (Arc::new(Hand::default()), Id::new("group", "web").expect("an id"));
+        let store = kept_in(directory.path(), clock.clone()).await;
+        let pool = store.pool();
+        let minutes = past.iter().map(|(start, gross)| Minute {
+            group: group.clone(),
+            metric: "cpu".to_owned(),
+            start: *start,
+            gross_mean: *gross,
+            gross_maximum: *gross,
+            weight: 4.0,
+            serving: 4,
+            reporting: 4,
+            lower_bound: false,
+        });
+        store.put_minutes(&minutes.collect::<Vec<_>>()).await.expect("stored");
+        let timeline = Timeline::new(Patience { warm_up: 0, drain: 0, silent: 300_000_000 }, 1_000, 1_000);
+        let config = ShadowConfig::default();
+        let sessions = Sessions::open(pool.clone(), timeline.clone(), config, clock.now()).await.expect("sessions");
+        let acting = act::Service::open(
+            store.id(),
+            leash(&pool, START).await,
+            Intents::new(pool.clone()),
+            DecisionLog::new(pool.clone()),
+            vec![Arc::new(Cloud) as Arc<dyn Fleet>],
+            sessions.clone(),
+            timeline.clone(),
+            Hint::default(),
+            traces::Traces::default(),
+            clock.clone(),
+        );
+        let options = Options {
+            forecast: forecast::Options::default(),
+            pool: forecast::Pool::default().only("level"),
+            authenticated: true,
+            raw_seconds: 86_400,
+        };
+        let logs = Logs {
+            plans: PlanLog::new(pool.clone()),
+            events: EventLog::new(pool.clone()),
+            revised: Revised::default(),
+            readings: Readings::new(pool, BTreeMap::new()),
+        };
+        let act = acting.await.expect("hands").handle();
+        let (live, board) = (Live::default(), Board::default());
+        let store = Arc::new(store);
+        let service = Service::new(options, store, timeline, live, board, logs, sessions, act, clock.clone());
+        let members = (0..SERVING).map(member).collect();
+        let shown = GroupInventory { minimum: 1, maximum: 9, desired: 4, members, ..GroupInventory::default() };
+        Self { service, clock, group, shown, proven: true, _directory: directory }
+    }
+
+    /// A minute passes in which those that serve use this much; gives what was decided at its end, and from what.
+    async fn minute(&mut self, used: Used) -> Decision {
+        self.clock.passed.fetch_add(60, Ordering::Relaxed);
+        let (now, timeline) = (self.clock.wall_micros(), &self.service.timeline);
+        let groups = BTreeMap::from([(self.group.clone(), self.shown.clone())]);
+        let inventory = Inventory { taken_micros: now, complete: true, groups, ..Inventory::default() };
+        timeline.take("aws", &inventory);
+        timeline.set_read();
+        for member in &self.shown.members {
+            timeline.agent_heard(&member.instance, true, now);
+            timeline.agent_proven(&member.instance, self.proven, now);
+        }
+        timeline.apply(&timeline.moves(now));
+        for Member { instance, .. } in self.shown.members.clone() {
+            let each = used.packets / 2.0;
+            let network =
+                NetworkRates { in_bytes: 0.0, out_bytes: 0.0, in_packets: each, out_packets: each, errors: 0.0 };
+            let sample = Sample {
+                sequence: 1,
+                wall_micros: now,
+                monotonic_micros: 0,
+                covers_millis: 60_000,
+                cpu_percent: Some(used.cpu),
+                cpu_busiest_percent: None,
+                cpu_steal_percent: Some(used.stolen),
+                memory_used_bytes: None,
+                memory_total_bytes: None,
+                network: Some(network),
+            };
+            let stream = StreamId([1; 16]);
+            let samples = Arc::new([Stored { instance: instance.clone(), stream, sample }]);
+            self.service.arrived(&Arrived { instance, stream, placement: None, samples });
+        }
+        // Every decision is written down with what it was made from.
+        for state in self.service.groups.values_mut() {
+            state.recorded = None;
+        }
+        Box::pin(self.service.round()).await;
+        let generation = self.service.groups.get(&self.group).expect("planned").generation;
+        let found = self.service.act.decisions().decision(&self.group, generation).await.expect("read");
+        serde_json::from_value(found.expect("written down")).expect("a decision")
+    }
+
+    /// Whether a minute as ever ends with this hold.
+    async fn holds(&mut self, hold: &Hold) -> bool {
+        self.minute(AS_EVER).await.plan.holds.contains(hold)
+    }
+}
+
+#[tokio::test]
+async fn what_its_source_its_agents_and_its_operator_say_holds_the_very_next_plan() {
+    let mut rounds = Rounds::begun(&[]).await;
+    let credits = CpuCredits { balance: 0.0, spent_per_hour: 60.0 };
+    let rows: [(Hold, fn(&mut Rounds, CpuCredits)); 7] = [
+        (Hold::ForeignScaleIn, |it, _| it.shown.foreign_scale_in = true),
+        (Hold::Untold, |it, _| it.shown.untold = true),
+        (Hold::Deploying, |it, _| it.shown.deploying = true),
+        (Hold::NotOwner, |it, _| it.shown.owner = Some("another".to_owned())),
+        (Hold::OutOfCredits { instances: 1 }, |it, credits| it.shown.members[0].cpu_credits = Some(credits)),
+        (Hold::UnauthenticatedEvidence, |it, _| it.proven = false),
+        (Hold::UnauthenticatedEvidence, |it, _| it.service.options.authenticated = false),
+    ];
+    for (hold, say) in rows {
+        assert!(!rounds.holds(&hold).await, "{hold}: nobody said so");
+        let before = rounds.shown.clone();
+        say(&mut rounds, credits);
+        assert!(rounds.holds(&hold).await, "{hold}");
+        (rounds.shown, rounds.proven, rounds.service.options.authenticated) = (before, true, true);
+    }
+    let (control, group) = (rounds.service.act.control().clone(), rounds.group.clone());
+    control.pause(Some(&group), true, START, "somebody", "to look at it").await.expect("paused");
+    assert!(rounds.holds(&Hold::Paused).await);
+    control.pause(Some(&group), false, START, "somebody", "seen").await.expect("resumed");
+    assert!(!rounds.holds(&Hold::Paused).await && !rounds.holds(&Hold::ClockJump).await);
+    rounds.clock.jumped.store(61, Ordering::Relaxed);
+    assert!(rounds.holds(&Hold::ClockJump).await);
+}
+
+#[tokio::test]
+async fn cpu_that_falls_alone_and_processors_that_hosts_give_to_others_are_seen_in_the_samples() {
+    let mut rounds = Rounds::begun(&[]).await;
+    let hung = |decision: &Decision| decision.plan.holds.iter().any(|hold| matches!(hold, Hold::Hung { .. }));
+    let mut last = rounds.minute(AS_EVER).await;
+    assert_eq!(last.evidence.conditions.pulse, None, "the hours before are not known");
+    for _ in 0..50 {
+        last = rounds.minute(AS_EVER).await;
+        assert!(!hung(&last) && last.evidence.inventory.stolen.is_empty());
+    }
+    let pulse = |cpu, network| Some(planner::evidence::Pulse { cpu, network });
+    assert_eq!(last.evidence.conditions.pulse, pulse(1.0, 1.0));
+    last = rounds.minute(Used { cpu: 10.0, packets: 1_900.0, ..AS_EVER }).await;
+    assert_eq!(last.evidence.conditions.pulse, pulse(0.25, 0.95));
+    assert!(last.plan.holds.contains(&Hold::Hung { cpu: 0.25, network: 0.95 }), "{:?}", last.plan.holds);
+    for _ in 0..5 {
+        last = rounds.minute(Used { stolen: 30.0, ..AS_EVER }).await;
+    }
+    assert!(!hung(&last) && last.plan.holds.contains(&Hold::Stolen { percent: 30.0 }), "{:?}", last.plan.holds);
+}
+
+#[tokio::test]
+async fn the_checker_is_told_the_highest_of_the_same_hour_a_week_ago_and_of_no_other() {
+    let week = START - 7 * 86_400;
+    let past = [(-60, 900.0), (0, 300.0), (1_800, 480.0), (3_540, 310.0), (3_600, 700.0)];
+    let mut rounds = Rounds::begun(&past.map(|(second, gross)| (week + second, gross))).await;
+    assert_eq!(rounds.minute(AS_EVER).await.last_week, BTreeMap::from([(Metric::Cpu, 480.0)]));
+    let mut rounds = Rounds::begun(&[(week - 60, 900.0), (week + 3_600, 700.0)]).await;
+    assert_eq!(rounds.minute(AS_EVER).await.last_week, BTreeMap::new());
+}
+
+#[tokio::test]
+async fn a_plan_that_cannot_be_is_counted() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let told = recorder.handle();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let counted = || told.render().lines().filter(|line| line.starts_with("foreshadow_invariant_viol")).count();
+    let mut rounds = Rounds::begun(&[]).await;
+    for _ in 0..3 {
+        rounds.minute(AS_EVER).await;
+    }
+    assert_eq!(counted(), 0);
+    // As if a plan had been made that this process knows nothing of.
+    let group = rounds.group.clone();
+    rounds.service.groups.get_mut(&group).expect("planned").generation = 99;
+    rounds.minute(AS_EVER).await;
+    let line = "foreshadow_invariant_violations_total{invariant=\"generations_ascend\"} 1";
+    assert!(told.render().lines().any(|it| it == line), "{}", told.render());
+}
