@@ -30,6 +30,9 @@ pub struct Inventory {
     /// The zones the group launches into; empty where nobody says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub zones: Vec<String>,
+    /// The provider evens the zones out by itself, and ends instances where there are too many (AZRebalance).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evens_zones: bool,
     /// By what the group picks who goes, in its order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub termination: Vec<Pick>,

@@ -367,6 +367,54 @@ fn who_goes_is_picked_by_the_groups_own_termination_policy() {
 }
 
 #[test]
+fn who_comes_back_keeps_the_zones_even_and_others_are_launched_as_long_as_they_can_be() {
+    // Four more are needed than the ten of which some serve in each zone.
+    let needed = |serving: &[(&str, usize)], shadows: &[(&str, &str)]| {
+        let mut evidence = steady(80.0);
+        let zones = serving.iter().flat_map(|(zone, count)| vec![(*zone).to_owned(); *count]);
+        for (instance, zone) in evidence.inventory.instances.iter_mut().zip(zones) {
+            instance.zone = Some(zone);
+        }
+        // The first was detached last.
+        for (number, (id, zone)) in shadows.iter().enumerate() {
+            evidence = with_shadow(evidence, id, Shadow { unfit: Vec::new(), ..over() });
+            let shadow = evidence.inventory.instances.last_mut().expect("a shadow");
+            (shadow.zone, shadow.since) = (Some((*zone).to_owned()), NOW - 60 * number as i64);
+        }
+        evidence.inventory.zones = serving.iter().map(|(zone, _)| (*zone).to_owned()).collect();
+        evidence.inventory.evens_zones = true;
+        evidence
+    };
+    let chosen = |evidence: &Evidence| {
+        let plan = made(&policy(), evidence);
+        (reattached(&plan).join(" "), launched(&plan))
+    };
+    let both = [("s-1", "a"), ("s-2", "a"), ("s-3", "b"), ("s-4", "b")];
+    assert_eq!(chosen(&needed(&[("a", 5), ("b", 5)], &both)), ("s-1 s-3 s-2 s-4".to_owned(), 0));
+    assert_eq!(chosen(&needed(&[("a", 6), ("b", 4)], &both)), ("s-3 s-4 s-1".to_owned(), 1));
+    // A third of one zone would be one too many: AZRebalance would end somebody for it.
+    let of_one = [("s-1", "a"), ("s-2", "a"), ("s-3", "a"), ("s-4", "b")];
+    let lopsided = needed(&[("a", 5), ("b", 5)], &of_one);
+    assert_eq!(chosen(&lopsided), ("s-1 s-4 s-2".to_owned(), 1));
+    assert_eq!(chosen(&needed(&[("a", 6), ("b", 4)], &of_one[..3])), (String::new(), 4));
+    // Uneven as they are, they become so no further.
+    assert_eq!(chosen(&needed(&[("a", 5), ("c", 4), ("b", 1)], &[("s-1", "a"), ("s-2", "c")])), ("s-2".to_owned(), 3));
+    let two_fuller = needed(&[("a", 4), ("c", 4), ("b", 2)], &[("s-1", "a"), ("s-2", "c")]);
+    assert_eq!(chosen(&two_fuller), (String::new(), 4), "who would be as uneven as the one before is no better");
+    // One zone, a provider that leaves zones alone, or a zone that nobody tells: nobody is ended for them.
+    assert_eq!(chosen(&needed(&[("a", 10)], &of_one[..3])), ("s-1 s-2 s-3".to_owned(), 1));
+    let alone = changed(lopsided.clone(), |it| it.inventory.evens_zones = false);
+    assert_eq!(chosen(&alone), ("s-1 s-4 s-2 s-3".to_owned(), 0));
+    let untold = changed(lopsided.clone(), |it| it.inventory.instances.iter_mut().for_each(|it| it.zone = None));
+    assert_eq!(chosen(&untold), ("s-1 s-2 s-3 s-4".to_owned(), 0));
+    // What runs is better than nobody.
+    let failing = changed(lopsided.clone(), |it| it.conditions.launch_again_at = Some(NOW + 60));
+    assert_eq!(chosen(&failing), ("s-1 s-4 s-2 s-3".to_owned(), 0));
+    let spent = Policy { launches_per_hour: 0, ..policy() };
+    assert_eq!(reattached(&made(&spent, &lopsided)), ["s-1", "s-4", "s-2", "s-3"]);
+}
+
+#[test]
 fn a_weaker_mode_plans_the_same_and_permits_less() {
     for (mode, taking, adding) in
         [(Mode::Observe, false, false), (Mode::ScaleOut, false, true), (Mode::Full, true, true)]

@@ -336,7 +336,8 @@ impl Executor {
 }
 
 /// How many of a launch go into which zone, so that zones are as even as they can be: one after the other into the zone
-/// with the fewest, of equals into the first by name. Empty where there is but one.
+/// with the fewest, of equals into the first by name. The zones that get none follow, those with the fewest first: they are
+/// asked for what the others do not have. Empty where there is but one.
 fn spread(inventory: &Inventory, inside: &[&Instance], count: u32) -> Vec<(Id, u32)> {
     let named: Option<BTreeSet<Id>> = inventory.zones.iter().map(|zone| Id::new("zone", zone).ok()).collect();
     let Some(zones) = named.filter(|zones| zones.len() > 1) else { return Vec::new() };
@@ -347,7 +348,8 @@ fn spread(inventory: &Inventory, inside: &[&Instance], count: u32) -> Vec<(Id, u
             (*there, *share) = (*there + 1, *share + 1);
         }
     }
-    shares.into_iter().filter(|(_, _, share)| *share > 0).map(|(zone, _, share)| (zone, share)).collect()
+    shares.sort_by_key(|(_, there, share)| (*share == 0).then_some(*there));
+    shares.into_iter().map(|(zone, _, share)| (zone, share)).collect()
 }
 
 /// Our own doing of late, in a group and elsewhere.
@@ -562,8 +564,8 @@ mod tests {
         let shares =
             |pairs: &[(&str, u32)]| pairs.iter().map(|(zone, share)| ((*zone).to_owned(), *share)).collect::<Vec<_>>();
         let three = inventory(&["c", "a", "b"], &[("a", Serving), ("a", Warming), ("b", Serving), ("c", Shadow)]);
-        assert_eq!(said(&three, 1), shares(&[("c", 1)]), "a shadow is in no zone's way");
-        assert_eq!(said(&three, 3), shares(&[("b", 1), ("c", 2)]));
+        assert_eq!(said(&three, 1), shares(&[("c", 1), ("b", 0), ("a", 0)]), "a shadow is in no zone's way");
+        assert_eq!(said(&three, 3), shares(&[("b", 1), ("c", 2), ("a", 0)]), "what has enough is asked last");
         assert_eq!(said(&three, 5), shares(&[("a", 1), ("b", 2), ("c", 2)]));
         assert_eq!(said(&inventory(&["a"], &[]), 5), shares(&[]), "nothing to spread over");
         assert_eq!(said(&inventory(&[], &[("a", Serving)]), 5), shares(&[]));

@@ -193,6 +193,18 @@ impl Handle {
         call::lease(&**fleet, &session.group, instance, &self.owner(), session.until).await
     }
 
+    /// The same of somebody else's shadow before it is adopted: what cannot be tagged could be neither brought back nor ended,
+    /// so better nobody adopts it.
+    pub async fn mark_adopted(&self, session: &ShadowSession, source: Option<&str>) -> Result<(), String> {
+        let (instance, group) = (&session.instance, &session.group);
+        self.mark_lease(session, source).await.map_err(|why| {
+            format!(
+                "its lease cannot be tagged, so it was not adopted: {why}. The acting policy lets us tag what carries \
+                 foreshadow:group already: aws ec2 create-tags --resources {instance} --tags Key=foreshadow:group,Value={group}"
+            )
+        })
+    }
+
     /// Instances that carry a lease which is over and that no plan will ever end.
     pub fn stranded(&self) -> Vec<Stranded> {
         let stranded = self.0.stranded.lock().unwrap_or_else(PoisonError::into_inner);

@@ -65,6 +65,14 @@ pub struct Service {
     /// The intents that tasks are about.
     about: HashMap<tokio::task::Id, About>,
     traced: Traced,
+    every: Every,
+}
+
+/// How often it looks at what no plan and no answer tells it of.
+#[derive(Debug, Clone, Copy)]
+struct Every {
+    hold: Duration,
+    reap: Duration,
 }
 
 /// What a task is about, and since when, µs since the Unix epoch.
@@ -177,6 +185,7 @@ impl Service {
             tasks: JoinSet::new(),
             about: HashMap::new(),
             traced,
+            every: Every { hold: HOLD_EVERY, reap: REAP_EVERY },
         };
         for group in begun_twice(&open) {
             Invariant::OneChangeAtATime.violated(group.as_str(), "the journal has more than one open intent of it");
@@ -196,9 +205,9 @@ impl Service {
         let mut tick = tokio::time::interval(TICK_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut expire = tokio::time::interval(Duration::from_secs(3_600));
-        let mut hold = tokio::time::interval(HOLD_EVERY);
+        let mut hold = tokio::time::interval(self.every.hold);
         hold.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut reap = tokio::time::interval_at(tokio::time::Instant::now() + REAP_EVERY, REAP_EVERY);
+        let mut reap = tokio::time::interval_at(tokio::time::Instant::now() + self.every.reap, self.every.reap);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -361,6 +370,14 @@ impl Service {
         let now = self.clock.now();
         for name in step.instances() {
             let Ok(instance) = Id::new("instance", name) else { continue };
+            let source = self.timeline.group(group).and_then(|it| it.source);
+            if matches!(step, Step::Adopt { .. })
+                && let Some(session) = self.sessions.open_of(&instance).await
+                && let Err(why) = self.handle.mark_adopted(&session, source).await
+            {
+                tracing::warn!(%instance, %group, why, "a shadow is left to whoever detached it");
+                continue;
+            }
             let changed = match step {
                 Step::Extend { .. } => self.sessions.extend(&instance, reason, now).await,
                 Step::Adopt { .. } => self.sessions.adopt(&instance, reason).await,
@@ -371,9 +388,7 @@ impl Service {
                 }
             };
             match changed {
-                Ok(session) => {
-                    self.handle.follow_lease(&session, self.timeline.group(group).and_then(|it| it.source)).await
-                }
+                Ok(session) => self.handle.follow_lease(&session, source).await,
                 Err(error) => tracing::warn!(%error, "a lease is not changed"),
             }
         }
@@ -603,6 +618,9 @@ fn ours(lines: &[Line], sessions: &[ShadowSession]) -> BTreeMap<Id, String> {
     ours.retain(|instance, (_, written_at)| !over(instance, *written_at));
     ours.into_iter().map(|(instance, (reason, _))| (instance, reason)).collect()
 }
+
+#[cfg(test)]
+mod driven;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -320,7 +320,6 @@ pub async fn adopt(
     body: Bytes,
 ) -> Result<Json<ShadowSession>, Problem> {
     let (instance, why) = lease(&state, &caller, "adopt_shadow", &name, &body).await?;
-    // What cannot be tagged could be neither brought back nor ended: better known now than in a week.
     if let Some(session) = state.sessions.open_of(&instance).await.filter(|session| session.origin == Origin::Foreign) {
         let snapshot = state.timeline.group(&session.group);
         let member = snapshot.iter().flat_map(|it| &it.members).find(|member| member.instance == instance);
@@ -329,14 +328,8 @@ pub async fn adopt(
             return Err(Problem::new(StatusCode::CONFLICT, why));
         }
         let source = snapshot.and_then(|snapshot| snapshot.source);
-        state.act.mark_lease(&session, source).await.map_err(|why| {
-            let group = &session.group;
-            let remedy = format!(
-                "its lease cannot be tagged, so it was not adopted: {why}. The acting policy lets us tag what carries \
-                 foreshadow:group already: aws ec2 create-tags --resources {instance} --tags Key=foreshadow:group,Value={group}"
-            );
-            Problem::new(StatusCode::CONFLICT, remedy)
-        })?;
+        let marked = state.act.mark_adopted(&session, source).await;
+        marked.map_err(|why| Problem::new(StatusCode::CONFLICT, why))?;
     }
     followed(&state, state.sessions.adopt(&instance, &why).await).await
 }

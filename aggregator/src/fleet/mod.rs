@@ -175,6 +175,8 @@ pub struct GroupInventory {
     pub version: Option<String>,
     /// The zones it launches into; empty where the provider does not say.
     pub zones: Vec<Id>,
+    /// The provider evens the zones out by itself, and ends instances where there are too many (AZRebalance).
+    pub evens_zones: bool,
     /// By what the group picks who goes, in its order.
     pub termination: Vec<Pick>,
     /// The installation that may change it, by [`OWNER_TAG`].
@@ -289,8 +291,8 @@ pub enum Action {
     Launch {
         count: u32,
         size: u32,
-        /// How many go into which zone; empty where the provider sees to that. Written down with the intent: repeated, a
-        /// call asks each zone for the same again.
+        /// How many go into which zone, 0 into those that are asked only for what the others do not have; empty where the
+        /// provider sees to that. Written down with the intent: repeated, a call asks each zone for the same again.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         zones: Vec<(Id, u32)>,
     },

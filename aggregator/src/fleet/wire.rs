@@ -140,6 +140,7 @@ pub(super) fn read_inventory(answer: &[u8], groups: &[String], taken_micros: i64
             untold: false,
             version: group.version,
             zones: Vec::new(),
+            evens_zones: false,
             termination: Vec::new(),
             owner: group.owner.filter(|owner| !owner.is_empty()),
         };

@@ -152,6 +152,8 @@ pub struct GroupSnapshot {
     pub version: Option<String>,
     /// The zones it launches into.
     pub zones: Vec<Id>,
+    /// Its provider ends instances where a zone has too many.
+    pub evens_zones: bool,
     /// By what the group picks who goes.
     pub termination: Vec<Pick>,
     /// The installation that may change it.
@@ -453,6 +455,7 @@ impl Timeline {
             floor: inventory.and_then(|it| Some(planner::evidence::Floor { now: it.floor?, own: it.minimum })),
             version: inventory.and_then(|inventory| inventory.version.clone()),
             zones: inventory.map(|inventory| inventory.zones.clone()).unwrap_or_default(),
+            evens_zones: inventory.is_some_and(|inventory| inventory.evens_zones),
             termination: inventory.map(|inventory| inventory.termination.clone()).unwrap_or_default(),
             owner: inventory.and_then(|inventory| inventory.owner.clone()),
             members,

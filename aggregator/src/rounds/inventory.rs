@@ -167,6 +167,7 @@ pub fn inventory(
         short_of_credits: short_of_credits(&snapshot.members),
         prices: BTreeMap::new(),
         zones: snapshot.zones.iter().map(ToString::to_string).collect(),
+        evens_zones: snapshot.evens_zones,
         termination: snapshot.termination.clone(),
         old_versions: snapshot
             .members
@@ -286,7 +287,8 @@ mod tests {
             foreign_scale_in: false,
             floor: None,
             version: None,
-            zones: Vec::new(),
+            zones: vec![Id::new("zone", "a").expect("an id")],
+            evens_zones: true,
             termination: Vec::new(),
             owner: None,
             members,
@@ -322,6 +324,7 @@ mod tests {
         let snapshot = snapshot(vec![member]);
         let seen = |outlook: &Outlook| {
             let found = inventory(&snapshot, &[session()], &HashMap::new(), None, outlook, NOW);
+            assert_eq!((&found.zones[..], found.evens_zones), (&["a".to_owned()][..], true));
             found.instances.iter().map(|it| (it.mode, it.since)).collect::<Vec<_>>()
         };
         assert_eq!(seen(&Outlook::default()), [(InstanceMode::Shadow, 0)]);

@@ -226,6 +226,7 @@ impl Fleet for SimulatedFleet {
                 untold: false,
                 version: Some(format!("v{}", view.template_version)),
                 zones: Vec::new(),
+                evens_zones: false,
                 termination: Vec::new(),
                 owner: view.tags.get(OWNER_TAG).cloned(),
             };

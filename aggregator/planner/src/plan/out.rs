@@ -1,6 +1,9 @@
 //! Scale-out: what to add, and how much of it at once. Fit shadows come back before anything is
 //! launched.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use super::needs::MetricNeeds;
 use super::{Direction, NotTaken, Outcome, PlannedStep, Step, count};
 use crate::demand::InstanceMode;
@@ -52,11 +55,15 @@ pub(super) fn scale_out(
         return Outcome { not_taken: vec![not_taken(wanted, reason, left_alone)], ..Outcome::default() };
     }
     let (add, mut holds) = capped(now, policy, evidence, wanted);
-    let reattach = fit_shadows(evidence, add);
-    let reattached = u32::try_from(reattach.len()).unwrap_or(u32::MAX);
+    let Back { instances: mut reattach, mut uneven } = fit_shadows(evidence, add);
+    let number = |instances: &[String]| u32::try_from(instances.len()).unwrap_or(u32::MAX);
     // What runs already costs nothing more when it serves: budgets are for launches.
-    let launch = afforded(now, policy, evidence, add.saturating_sub(reattached), &mut holds);
-    let added = reattached.saturating_add(launch);
+    let launch = afforded(now, policy, evidence, add.saturating_sub(number(&reattach)), &mut holds);
+    // Where nobody can be launched in their place, need counts for more than even zones.
+    let lacking = add.saturating_sub(number(&reattach)).saturating_sub(launch);
+    uneven.truncate(usize::try_from(lacking).unwrap_or(usize::MAX));
+    reattach.append(&mut uneven);
+    let added = number(&reattach).saturating_add(launch);
     let permitted = policy.mode >= Mode::ScaleOut;
     let mut steps = Vec::new();
     if !reattach.is_empty() {
@@ -142,15 +149,51 @@ fn afforded(now: i64, policy: &Policy, evidence: &Evidence, wanted: u32, holds: 
     launch
 }
 
-/// The shadows that were detached last come back first: their caches are the warmest.
-fn fit_shadows(evidence: &Evidence, most: u32) -> Vec<String> {
+/// Shadows that could come back, in their order.
+struct Back {
+    instances: Vec<String>,
+    /// Those after which the provider would end somebody to even its zones out.
+    uneven: Vec<String>,
+}
+
+/// From the zone with the fewest first, so that zones stay even; in it whoever was detached last: its caches are the
+/// warmest.
+fn fit_shadows(evidence: &Evidence, most: u32) -> Back {
+    let inventory = &evidence.inventory;
+    let mut zones: BTreeMap<Option<&str>, usize> =
+        inventory.zones.iter().map(|zone| (Some(zone.as_str()), 0)).collect();
+    for instance in &inventory.instances {
+        if matches!(instance.mode, InstanceMode::Serving | InstanceMode::Warming) {
+            *zones.entry(instance.zone.as_deref()).or_default() += 1;
+        }
+    }
     let fit = |instance: &&Instance| {
         instance.mode == InstanceMode::Shadow && instance.shadow.as_ref().is_some_and(Shadow::is_fit)
     };
-    let mut shadows: Vec<&Instance> = evidence.inventory.instances.iter().filter(fit).collect();
-    shadows.sort_by(|a, b| b.since.cmp(&a.since).then_with(|| a.id.cmp(&b.id)));
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
-    shadows.into_iter().take(most).map(|instance| instance.id.clone()).collect()
+    let mut shadows: Vec<&Instance> = inventory.instances.iter().filter(fit).collect();
+    let mut back = Back { instances: Vec::new(), uneven: Vec::new() };
+    for _ in 0..most {
+        let there = |shadow: &Instance| zones.get(&shadow.zone.as_deref()).copied().unwrap_or_default();
+        let next = shadows.iter().enumerate().min_by_key(|(_, it)| (there(it), Reverse(it.since), &it.id));
+        let Some(index) = next.map(|(index, _)| index) else { break };
+        let next = shadows.remove(index);
+        let before = spread(&zones);
+        *zones.entry(next.zone.as_deref()).or_default() += 1;
+        let after = spread(&zones);
+        // Whoever follows is of a zone with as many, or more.
+        if !back.uneven.is_empty() || inventory.evens_zones && after > before.max(1) {
+            back.uneven.push(next.id.clone());
+        } else {
+            back.instances.push(next.id.clone());
+        }
+    }
+    back
+}
+
+/// How many more the fullest zone has than the emptiest. AZRebalance leaves one alone.
+fn spread(zones: &BTreeMap<Option<&str>, usize>) -> usize {
+    let known = || zones.iter().filter(|(zone, _)| zone.is_some()).map(|(_, there)| *there);
+    known().max().unwrap_or_default() - known().min().unwrap_or_default()
 }
 
 fn reason(now: i64, policy: &Policy, needs: &[MetricNeeds]) -> String {

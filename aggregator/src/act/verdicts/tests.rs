@@ -117,7 +117,8 @@ fn what_the_latest_plan_holds_for_ends_what_was_begun_before_it() {
     let ends = || Action::Terminate { instances: vec![id("s-1")] };
     for (window, goes, ended) in [(None, false, false), (Some(11), false, false), (Some(10), false, true)] {
         planned.plan.needs[0].window = window;
-        let spares = |said: Vec<String>| !said.iter().any(|why| why.contains("newer than the 1 of this step, may need"));
+        let spares =
+            |said: Vec<String>| !said.iter().any(|why| why.contains("newer than the 1 of this step, may need"));
         assert_eq!([spares(word(&planned, away())), spares(word(&planned, ends()))], [goes, ended], "{window:?}");
     }
     planned.plan.needs[0].window = Some(9);

@@ -11,6 +11,7 @@ use planner::evidence::Pick;
 use super::AwsFleet;
 use super::fault::Fault;
 use super::version::{plain, version};
+use super::zones::evens_zones;
 use crate::fleet::{FleetError, GroupInventory, Inventory, Lifecycle, MINIMUM_TAG, Member, OWNER_TAG};
 
 /// Names in one describe call; AWS takes up to 50.
@@ -279,6 +280,7 @@ fn group_inventory(group: &AutoScalingGroup, problems: &mut Vec<String>) -> Grou
         desired: size(group.desired_capacity),
         members: members.collect(),
         zones: zones.filter_map(|zone| Id::new("zone", zone).ok()).collect(),
+        evens_zones: evens_zones(group),
         termination: group.termination_policies.iter().flatten().filter_map(|word| pick(word)).collect(),
         owner: tag(group, OWNER_TAG).filter(|owner| !owner.is_empty()).map(str::to_owned),
         ..GroupInventory::default()
@@ -347,6 +349,7 @@ mod tests {
             ));
         let read = group_inventory(&group.build(), &mut Vec::new());
         assert_eq!(read.zones.iter().map(Id::as_str).collect::<Vec<_>>(), ["b", "a"]);
+        assert!(read.evens_zones);
         assert_eq!(read.termination, [Pick::Newest, Pick::OldVersion]);
     }
 }

@@ -39,6 +39,7 @@ impl AwsFleet {
         // LaunchInstances takes launch templates only.
         let has_template = state.launch_template.is_some() || state.mixed_instances_policy.is_some();
         if has_template && !self.no_launch_call.load(Ordering::Relaxed) {
+            // An intent of before the other zones were written down names but one: repeated it must be the same call.
             let called = if shares.len() > 1 {
                 self.launch_over(group, shares, token).await
             } else {
@@ -88,15 +89,20 @@ impl AwsFleet {
     }
 
     /// A call puts its whole count into one zone: one for each share, with a token of its own that is always the same. What
-    /// one zone does not have, the others are asked for, in the same order each time. `None` as above.
-    async fn launch_over(&self, group: &Id, shares: &[(Id, u32)], token: &Token) -> Option<Called> {
+    /// one zone does not have, the others are asked for, in the same order each time: those with a share, then the rest.
+    /// `None` as above.
+    async fn launch_over(&self, group: &Id, zones: &[(Id, u32)], token: &Token) -> Option<Called> {
         let (mut instances, mut refusals) = (Vec::new(), Vec::new());
+        let (shares, rest): (Vec<_>, Vec<_>) = zones.iter().partition(|(_, share)| *share > 0);
+        let mut asked_before = false;
         'shares: for (index, (_, share)) in shares.iter().enumerate() {
             // A turn whose answer was lost is asked for first: what comes before it has nothing, or had.
             let lost =
                 self.lost_turns.lock().unwrap_or_else(PoisonError::into_inner).get(&(token.clone(), index)).copied();
-            for turn in lost.into_iter().chain((0..shares.len()).filter(|turn| lost != Some(*turn))) {
-                let Some((zone, _)) = shares.get((index + turn) % shares.len()) else { continue };
+            let (first, last) = shares.split_at(index);
+            let turns: Vec<&Id> = last.iter().chain(first).chain(&rest).map(|(zone, _)| zone).collect();
+            for turn in lost.into_iter().chain((0..turns.len()).filter(|turn| lost != Some(*turn))) {
+                let Some(zone) = turns.get(turn) else { continue };
                 let asked = self
                     .client
                     .launch_instances()
@@ -108,12 +114,13 @@ impl AwsFleet {
                 let called = match self.change(asked.send()).await {
                     Ok(answer) => launched(&answer),
                     Err(fault) => {
-                        if fault.is_unknown_call(self.reach == Reach::Loopback) && index == 0 && turn == 0 {
+                        if fault.is_unknown_call(self.reach == Reach::Loopback) && !asked_before {
                             return None;
                         }
                         fault.called(PERMISSIONS)
                     }
                 };
+                asked_before = true;
                 let mut turns = self.lost_turns.lock().unwrap_or_else(PoisonError::into_inner);
                 match called {
                     Called::Unknown if turn > 0 => drop(turns.insert((token.clone(), index), turn)),

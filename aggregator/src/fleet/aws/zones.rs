@@ -10,15 +10,20 @@ use super::AwsFleet;
 use super::describe::lifecycle;
 use crate::fleet::{Called, Lifecycle, RunState};
 
+/// AWS evens the zones of this group out, by launching in one and terminating in another.
+pub(super) fn evens_zones(group: &AutoScalingGroup) -> bool {
+    let suspended = group.suspended_processes.as_deref().unwrap_or_default();
+    let rebalances = !suspended.iter().any(|process| process.process_name.as_deref() == Some("AZRebalance"));
+    rebalances && group.availability_zones.as_deref().unwrap_or_default().len() > 1
+}
+
 /// Why these must not go at once: zones would differ by more than one, and more than they do, and
 /// AZRebalance would launch in one and terminate in another.
 pub(super) fn uneven_without(group: &AutoScalingGroup, leaving: &[Id]) -> Option<String> {
-    let suspended = group.suspended_processes.as_deref().unwrap_or_default();
-    let rebalances = !suspended.iter().any(|process| process.process_name.as_deref() == Some("AZRebalance"));
-    let zones = group.availability_zones.as_deref().unwrap_or_default();
-    if !rebalances || zones.len() < 2 {
+    if !evens_zones(group) {
         return None;
     }
+    let zones = group.availability_zones.as_deref().unwrap_or_default();
     let mut before: BTreeMap<&str, usize> = zones.iter().map(|zone| (zone.as_str(), 0)).collect();
     let mut after = before.clone();
     for member in group.instances.as_deref().unwrap_or_default() {
@@ -103,9 +108,11 @@ mod tests {
         assert!(why.contains("AZRebalance"), "{why}");
         let (pinned, _) = group(&[("a", 3), ("b", 3)], "AZRebalance");
         assert_eq!(uneven_without(&pinned, &ids[..2]), None, "it is suspended");
+        assert!(evens_zones(&even) && !evens_zones(&pinned), "who comes back goes by the same");
         let (lopsided, ids) = group(&[("a", 4), ("b", 1)], "HealthCheck");
         assert_eq!(uneven_without(&lopsided, &ids[..1]), None, "it becomes more even");
         let (one, ids) = group(&[("a", 4)], "HealthCheck");
         assert_eq!(uneven_without(&one, &ids[..3]), None);
+        assert!(!evens_zones(&one));
     }
 }

@@ -180,6 +180,52 @@ async fn a_launch_over_zones_asks_each_for_its_share_and_the_others_where_there_
     Ok(())
 }
 
+/// The emptiest zone is the one that has nothing to give: it would be asked for ever, and nobody would come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_without_capacity_stops_no_launch_that_was_meant_for_it_alone() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    world.cloud.template_group("web", 3, &["us-east-1a", "us-east-1b", "us-east-1c"]).await?;
+    let zones = |shares: [u32; 3]| ["us-east-1a", "us-east-1b", "us-east-1c"].map(id).into_iter().zip(shares).collect();
+    let launch = |shares: [u32; 3]| Action::Launch { count: 2, size: 5, zones: zones(shares) };
+    let first = token("web", 0);
+    let asked = || -> Vec<(String, String, String)> {
+        let of = |call: &Call, name: &str| call.field(name).to_owned();
+        let names = |call: &Call| {
+            (of(call, "AvailabilityZones.member.1"), of(call, "RequestedCapacity"), of(call, "ClientToken"))
+        };
+        world.proxy.take_changes().iter().map(names).collect()
+    };
+    let turn = |zone: &str, count: &str, which: &str| {
+        (format!("us-east-1{zone}"), count.to_owned(), format!("{first}-{which}"))
+    };
+    let both = ["i-1", "i-2"].map(str::to_owned);
+    let lost = Fault::Error { status: 500, code: "InternalFailure" };
+    let one_zone = [turn("a", "2", "0-0"), turn("b", "2", "0-1")];
+    world.proxy.next("LaunchInstances", [launched(&[]), launched(&["i-1", "i-2"])]);
+    assert_eq!(world.call("web", &launch([2, 0, 0]), 0).await, done(&both));
+    assert_eq!(asked(), one_zone);
+    world.proxy.next("LaunchInstances", [launched(&[]), lost]);
+    assert_eq!(world.call("web", &launch([2, 0, 0]), 0).await, Called::Unknown);
+    assert_eq!(asked(), one_zone);
+    world.proxy.next("LaunchInstances", [launched(&["i-1", "i-2"])]);
+    assert_eq!(world.call("web", &launch([2, 0, 0]), 0).await, done(&both));
+    assert_eq!(asked(), one_zone[1..], "what may have been done is asked for first");
+    // Zones with a share come before the one that has enough, which is asked for no share of its own.
+    world.proxy.next("LaunchInstances", [launched(&[]), launched(&[]), launched(&["i-1"]), launched(&["i-2"])]);
+    assert_eq!(world.call("web", &launch([1, 0, 1]), 0).await, done(&both));
+    assert_eq!(asked(), [turn("a", "1", "0-0"), turn("c", "1", "0-1"), turn("b", "1", "0-2"), turn("c", "1", "1-0")]);
+    world.proxy.next("LaunchInstances", [launched(&[]), launched(&[]), launched(&[])]);
+    let called = world.call("web", &launch([2, 0, 0]), 0).await;
+    assert!(refusal(&called).contains("us-east-1c: no instance was launched"), "all were asked: {called:?}");
+    assert_eq!(asked().len(), 3);
+    // An intent of before names the one zone alone: it is repeated as it was.
+    let old = Action::Launch { count: 2, size: 5, zones: vec![(id("us-east-1a"), 2)] };
+    world.proxy.next("LaunchInstances", [launched(&["i-1", "i-2"])]);
+    assert_eq!(world.call("web", &old, 0).await, done(&both));
+    assert_eq!(asked().first().map(|(_, _, token)| token.clone()), Some(first.to_string()));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn launches_carry_their_token_and_one_zone_and_fall_back_where_the_call_is_not_known() -> anyhow::Result<()> {
     let world = World::new().await?;

@@ -1,0 +1,304 @@
+//! The loop itself, against a cloud that writes down what it is asked for: what it does unasked, and what it does not do after
+//! all.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use async_trait::async_trait;
+use planner::plan::PlannedStep;
+use planner::policy::Mode;
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqlitePoolOptions;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::act::verdicts::tests::planned;
+use crate::act::{Control, Line};
+use crate::fleet::{
+    Action, FleetError, GROUP_TAG, GroupInventory, Inventory, Lifecycle, Member, OWNER_TAG, Outside, RunState, Tags,
+    UNTIL_TAG,
+};
+use crate::leash::{CommonLimits, FileLimits};
+use crate::observe::Patience;
+use crate::shadow::{Origin, ShadowConfig};
+
+const INSTALLATION: StoreId = StoreId([1; 16]);
+/// When `planned` is made.
+const START: i64 = 1_000;
+/// Nothing here takes a second; a test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn id(name: &str) -> Id {
+    Id::new("id", name).expect("an id")
+}
+
+/// Seconds by both clocks; the second goes on by itself.
+#[derive(Debug)]
+struct Hand {
+    wall: i64,
+    boot: AtomicI64,
+}
+
+impl Clock for Hand {
+    fn wall_micros(&self) -> i64 {
+        self.wall * 1_000_000
+    }
+
+    fn boot_seconds(&self) -> i64 {
+        self.boot.load(Ordering::Relaxed)
+    }
+}
+
+/// Ten serve in `web`, and a hook holds another.
+#[derive(Debug, Default)]
+struct Recording {
+    asked: Mutex<Vec<String>>,
+    refuses_tags: AtomicBool,
+    /// The first who sets tags says so, and waits.
+    gate: Mutex<Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>>,
+    tagged: Vec<Outside>,
+}
+
+impl Recording {
+    fn note(&self, what: &str, instances: &[Id]) {
+        let named: Vec<&str> = instances.iter().map(Id::as_str).collect();
+        self.asked.lock().expect("a lock").push(format!("{what} {}", named.join(" ")).trim_end().to_owned());
+    }
+
+    fn was_asked(&self, what: &str) -> bool {
+        self.asked.lock().expect("a lock").iter().any(|asked| asked == what)
+    }
+}
+
+#[async_trait]
+impl Fleet for Recording {
+    async fn describe(&self) -> Result<Inventory, FleetError> {
+        let member = |name: &str, lifecycle: Lifecycle| Member {
+            instance: id(name),
+            instance_type: None,
+            zone: None,
+            lifecycle,
+            protected: false,
+            version: None,
+            cpu_credits: None,
+        };
+        let mut members: Vec<Member> =
+            (0..10).map(|number| member(&format!("i-{number}"), Lifecycle::InService)).collect();
+        members.push(member("h-1", Lifecycle::Waiting));
+        let (owner, desired) = (Some(INSTALLATION.to_string()), 10);
+        let web = GroupInventory { minimum: 1, maximum: 30, desired, members, owner, ..GroupInventory::default() };
+        let groups = BTreeMap::from([(id("web"), web)]);
+        Ok(Inventory { taken_micros: START * 1_000_000, complete: true, groups, ..Inventory::default() })
+    }
+
+    fn name(&self) -> &'static str {
+        "recording"
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::Cloud
+    }
+
+    async fn call(&self, _: &Id, action: &Action, _: &Token) -> Called {
+        self.note(action.word(), action.instances());
+        Called::Done { instances: action.instances().to_vec() }
+    }
+
+    async fn hold(&self, _: &Id, instances: &[Id]) -> Result<(), FleetError> {
+        self.note("hold", instances);
+        Ok(())
+    }
+
+    async fn tag(&self, instances: &[Id], _: &Tags) -> Result<(), FleetError> {
+        self.note("tag", instances);
+        let gate = self.gate.lock().expect("a lock").take();
+        if let Some((reached, opened)) = gate {
+            reached.send(()).expect("somebody waits");
+            opened.await.expect("it is opened");
+        }
+        if self.refuses_tags.load(Ordering::Relaxed) {
+            return Err(FleetError::Invalid { source_name: "recording", problem: "AccessDenied".to_owned() });
+        }
+        Ok(())
+    }
+
+    async fn tagged(&self, tag: &str) -> Result<Vec<Outside>, FleetError> {
+        self.note("tagged", &[id(tag)]);
+        Ok(self.tagged.clone())
+    }
+}
+
+/// The loop in mode `full`, with the group read and a session for whom the hook holds.
+struct Driven {
+    service: Service,
+    sessions: Sessions,
+    control: Control,
+    pool: SqlitePool,
+    clock: Arc<Hand>,
+}
+
+impl Driven {
+    async fn new(fleet: &Arc<Recording>) -> Self {
+        let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.expect("a database");
+        sqlx::migrate!().run(&pool).await.expect("migrated");
+        let clock = Arc::new(Hand { wall: START, boot: AtomicI64::new(START) });
+        let timeline = Timeline::new(Patience { warm_up: 0, drain: 0, silent: 300_000_000 }, 1_000, 10_000);
+        let shadow = ShadowConfig::default();
+        let sessions = Sessions::open(pool.clone(), timeline.clone(), shadow.clone(), clock.now()).await;
+        let sessions = sessions.expect("sessions");
+        timeline.take("recording", &fleet.describe().await.expect("described"));
+        timeline.set_read();
+        let moves = timeline.moves(clock.wall_micros());
+        sessions.follow(&moves, clock.now()).await;
+        timeline.apply(&moves);
+        let control = Control::open(pool.clone(), BTreeMap::new(), START).await.expect("modes");
+        control.set_mode(&id("web"), Mode::Full, START, "ana", "ready").await.expect("set");
+        let (safety, reach) = (checker::Limits::default(), BTreeMap::new());
+        let common = CommonLimits { drain_seconds: 300, warm_up_seconds: 0, shadow, safety, reach };
+        let file = FileLimits { groups: BTreeMap::new(), common };
+        let leash = Leash::open(pool.clone(), control.clone(), file, START).await.expect("limits");
+        let fleets: Vec<Arc<dyn Fleet>> = vec![fleet.clone()];
+        let service = Service::open(
+            INSTALLATION,
+            leash,
+            Intents::new(pool.clone()),
+            DecisionLog::new(pool.clone()),
+            fleets,
+            sessions.clone(),
+            timeline,
+            Hint::default(),
+            Traces::default(),
+            clock.clone(),
+        );
+        Self { service: service.await.expect("hands"), sessions, control, pool, clock }
+    }
+}
+
+async fn until(what: impl Fn() -> bool, why: &str) {
+    let met = async {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, met).await.unwrap_or_else(|_| panic!("{why}"));
+}
+
+async fn settled(pool: &SqlitePool) -> Line {
+    let intents = Intents::new(pool.clone());
+    let met = async {
+        loop {
+            let latest = intents.latest(None, 1).await.expect("read").pop();
+            match latest.filter(|line| line.settled.is_some()) {
+                Some(line) => return line,
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, met).await.expect("an intent comes to its end")
+}
+
+/// What may happen while the tags are set.
+#[derive(Debug, Clone, Copy)]
+enum Meanwhile {
+    Nothing,
+    Paused,
+    Weaker,
+    Dispossessed,
+    Slow,
+}
+
+#[tokio::test]
+async fn what_changes_while_the_tags_are_set_is_asked_for_once_more_right_before_the_call() {
+    for (meanwhile, why) in [
+        (Meanwhile::Nothing, None),
+        (Meanwhile::Paused, Some("paused meanwhile")),
+        (Meanwhile::Weaker, Some("the mode is scale-out by now")),
+        (Meanwhile::Dispossessed, Some("another owner has taken the group over")),
+        (Meanwhile::Slow, Some("what was described is 46 s old by now")),
+    ] {
+        let (reached, tagging) = oneshot::channel();
+        let (open, opened) = oneshot::channel();
+        let fleet = Arc::new(Recording { gate: Mutex::new(Some((reached, opened))), ..Recording::default() });
+        let Driven { service, control, pool, clock, .. } = Driven::new(&fleet).await;
+        let (handle, shutdown) = (service.handle(), CancellationToken::new());
+        let running = tokio::spawn(service.run(shutdown.clone()));
+        let mut planned = planned();
+        planned.source = Some("recording");
+        let step = Step::Detach { instances: vec!["i-1".to_owned()] };
+        planned.plan.steps = vec![PlannedStep { step, reason: "not needed".to_owned(), permitted: true }];
+        handle.offer(planned, Vec::new());
+        tokio::time::timeout(PATIENCE, tagging).await.expect("its lease is tagged").expect("told");
+        let web = id("web");
+        match meanwhile {
+            Meanwhile::Nothing => {}
+            Meanwhile::Paused => control.pause(Some(&web), true, START, "ana", "stop").await.expect("paused"),
+            Meanwhile::Weaker => {
+                control.set_mode(&web, Mode::ScaleOut, START, "ana", "not yet").await.expect("set");
+            }
+            Meanwhile::Dispossessed => drop(Intents::new(pool.clone()).take_lease(START).await.expect("taken")),
+            Meanwhile::Slow => drop(clock.boot.fetch_add(SAID_FOR + 1, Ordering::Relaxed)),
+        }
+        open.send(()).expect("it waits");
+        let line = settled(&pool).await;
+        assert_eq!(fleet.was_asked("detach i-1"), why.is_none(), "{meanwhile:?}");
+        match (why, line.settled) {
+            (None, Some(Settled::Done { .. })) => {}
+            (Some(why), Some(Settled::Refused { why: said, by_cloud: false, .. })) => {
+                assert!(said.iter().any(|said| said.contains(why)), "{meanwhile:?}: {said:?}");
+            }
+            (_, other) => panic!("{meanwhile:?}: {other:?}"),
+        }
+        shutdown.cancel();
+        running.await.expect("it ends");
+    }
+}
+
+#[tokio::test]
+async fn whom_a_hook_holds_is_held_on_while_the_loop_runs() {
+    let fleet = Arc::new(Recording::default());
+    let Driven { mut service, .. } = Driven::new(&fleet).await;
+    service.every.hold = Duration::from_millis(10);
+    let (handle, shutdown) = (service.handle(), CancellationToken::new());
+    let running = tokio::spawn(service.run(shutdown.clone()));
+    let mut planned = planned();
+    (planned.source, planned.policy.hold_terminating) = (Some("recording"), true);
+    planned.plan.steps = Vec::new();
+    handle.offer(planned, Vec::new());
+    until(|| fleet.was_asked("hold h-1"), "nobody holds on").await;
+    shutdown.cancel();
+    running.await.expect("it ends");
+}
+
+#[tokio::test]
+async fn leases_nobody_holds_are_looked_for_while_the_loop_runs() {
+    let tags = [(UNTIL_TAG, "1"), (GROUP_TAG, "web"), (OWNER_TAG, "another")];
+    let left = Outside {
+        instance: id("s-1"),
+        state: RunState::Running,
+        group: None,
+        in_target_group: Some(false),
+        protected: false,
+        tags: tags.map(|(tag, value)| (tag.to_owned(), value.to_owned())).into(),
+    };
+    let fleet = Arc::new(Recording { tagged: vec![left], ..Recording::default() });
+    let Driven { mut service, .. } = Driven::new(&fleet).await;
+    service.every.reap = Duration::from_millis(10);
+    let (handle, shutdown) = (service.handle(), CancellationToken::new());
+    let running = tokio::spawn(service.run(shutdown.clone()));
+    until(|| handle.stranded().iter().any(|found| found.instance == id("s-1")), "nobody looks").await;
+    shutdown.cancel();
+    running.await.expect("it ends");
+}
+
+#[tokio::test]
+async fn what_cannot_be_tagged_is_not_adopted_by_a_policy_either() {
+    let fleet = Arc::new(Recording::default());
+    let Driven { service, sessions, .. } = Driven::new(&fleet).await;
+    let adopt = Step::Adopt { instances: vec!["h-1".to_owned()] };
+    for (refuses, origin) in [(true, Origin::Foreign), (false, Origin::Ours)] {
+        fleet.refuses_tags.store(refuses, Ordering::Relaxed);
+        service.lease_step(&id("web"), &adopt, "the policy adopts all").await;
+        let session = sessions.open_of(&id("h-1")).await.expect("it is measured all the same");
+        assert_eq!(session.origin, origin, "refused: {refuses}");
+        assert!(fleet.was_asked("tag h-1"), "its tags come first");
+    }
+}
