@@ -72,7 +72,7 @@ fn ways_to_scale_in_are_compared_with_the_providers_own_in_tables() {
 fn beside_a_provider_that_scales_in_the_floor_keeps_what_was_launched_ahead() {
     let (load, setting) = short(0.5);
     let regime = Regime { provider: Some(0.55), mode: Mode::ScaleOut, ..regime(&setting) };
-    let foresight = foresee(&load, &setting, live::begins(&load), &regime.forecast, 24, |_| {});
+    let foresight = foresee(&load, &setting, live::begins(&load), &regime.forecast, |_| {});
     let path = live::live(&load, &setting, &regime, Source::Given(&foresight), false, |_| {}).expect("a path");
     let done = |word: &str| path.decisions.iter().filter(|it| it.step == word && it.refused.is_empty()).count();
     assert!(done("launch") > 0 && done("floor") > 1, "{:?}", path.decisions);
@@ -92,7 +92,7 @@ fn beside_a_provider_that_scales_in_the_floor_keeps_what_was_launched_ahead() {
 fn backtest_and_live_planner_make_the_same_plans() {
     let (load, setting) = short(0.15);
     let regime = regime(&setting);
-    let foresight = foresee(&load, &setting, live::begins(&load), &regime.forecast, 24, |_| {});
+    let foresight = foresee(&load, &setting, live::begins(&load), &regime.forecast, |_| {});
     let given = live::live(&load, &setting, &regime, Source::Given(&foresight), true, |_| {}).expect("a path");
     // The live round, fed what the backtest measured, forecasts by itself.
     let mut round = GroupRound::new(regime.policy.clone(), regime.forecast.clone(), true, 0);
@@ -121,7 +121,7 @@ fn backtest_and_live_planner_make_the_same_plans() {
 fn the_capacity_path_of_the_circle_is_the_one_that_is_scored() {
     let (load, setting) = short(0.5);
     let regime = Regime { lease_seconds: 900, ..regime(&setting) };
-    let foresight = foresee(&load, &setting, live::begins(&load), &regime.forecast, 24, |_| {});
+    let foresight = foresee(&load, &setting, live::begins(&load), &regime.forecast, |_| {});
     let path = live::live(&load, &setting, &regime, Source::Given(&foresight), false, |_| {}).expect("a path");
     let (_, lived) = yardstick::ordered(load.scored(), &path.orders, &setting);
     let differ = lived.iter().zip(&path.serving).filter(|(lived, serving)| lived.serving != **serving).count();

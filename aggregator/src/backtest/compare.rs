@@ -112,13 +112,6 @@ pub fn regime(policy: Policy, candidates: &Candidates) -> Regime {
     }
 }
 
-/// Steps of every forecast that are kept: what the plan looks at, and what coverage is measured on.
-pub fn kept_steps(setting: &Setting, candidates: &Candidates) -> usize {
-    let step = forecast::Options::default().step_seconds;
-    let seconds = candidates.window_seconds.max(2 * 3_600) + setting.startup + 2 * step;
-    (seconds / step) as usize + 1
-}
-
 /// One live run that is to be made.
 struct Job {
     name: String,
@@ -222,7 +215,7 @@ pub fn compare(
         outcomes.push(outcome(name, Kind::Reactive, None, *target, score, lived));
     }
     let jobs = jobs(setting, candidates);
-    let foresights = foresights(load, setting, candidates, &jobs, tell);
+    let foresights = foresights(load, setting, &jobs, tell);
     let done = in_parallel(&jobs, |job| {
         let mut policy = live::policy(&Setting { target: job.target, ..setting.clone() }, job.confidence);
         policy.shadow_window_seconds = candidates.window_seconds;
@@ -250,17 +243,15 @@ pub fn compare(
 fn foresights(
     load: &Load,
     setting: &Setting,
-    candidates: &Candidates,
     jobs: &[Job],
     tell: &(dyn Fn(u64) + Sync),
 ) -> BTreeMap<Option<String>, Foresight> {
     let mut models: Vec<Option<String>> = jobs.iter().map(|job| job.model.clone()).collect();
     models.sort();
     models.dedup();
-    let kept = kept_steps(setting, candidates);
     let made = in_parallel(&models, |only| {
         let options = forecast::Options { only: only.clone(), ..forecast::Options::default() };
-        foresee(load, setting, live::begins(load), &options, kept, |done| tell(done * FORECAST_WORK))
+        foresee(load, setting, live::begins(load), &options, |done| tell(done * FORECAST_WORK))
     });
     models.iter().cloned().zip(made).collect()
 }

@@ -36,15 +36,9 @@ impl Foresight {
     }
 }
 
-/// Forecasts of every step from minute `from` on. Of each, the first `kept` steps are kept. `tell` hears of every minute.
-pub fn foresee(
-    load: &Load,
-    setting: &Setting,
-    from: usize,
-    options: &Options,
-    kept: usize,
-    mut tell: impl FnMut(u64),
-) -> Foresight {
+/// Forecasts of every step from minute `from` on, each whole: what the largest minute of a window may be is seen by all of it.
+/// `tell` hears of every minute.
+pub fn foresee(load: &Load, setting: &Setting, from: usize, options: &Options, mut tell: impl FnMut(u64)) -> Foresight {
     let mut round = GroupRound::new(Policy::new(GROUP), options.clone(), true, 0);
     let minute = |index: usize| recorded(load.at(index), load.demand(index, setting), CARRIERS, false);
     let minutes = |range: std::ops::Range<usize>| range.filter_map(minute).collect::<Vec<_>>();
@@ -55,19 +49,13 @@ pub fn foresee(
         if index == from || now % i64::from(options.step_seconds) == 0 {
             round.forecast(now);
             if let Some(own) = round.own_forecast(Metric::Cpu) {
-                foresight.by_step.entry(own.start).or_insert_with(|| Arc::new(first(&own, kept)));
+                foresight.by_step.entry(own.start).or_insert(own);
             }
         }
         round.take(&minutes(index..index + 1));
         tell(1);
     }
     foresight
-}
-
-/// The nearest steps of a forecast.
-fn first(forecast: &Forecast, kept: usize) -> Forecast {
-    let paths = forecast.paths.iter().map(|path| path.iter().take(kept).copied().collect()).collect();
-    Forecast { paths, ..forecast.clone() }
 }
 
 /// A minute as the rollup would have it.

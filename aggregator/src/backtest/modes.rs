@@ -46,9 +46,8 @@ pub fn compare(
     tell: &(dyn Fn(u64) + Sync),
 ) -> Result<Vec<Line>> {
     let provider = provider(setting, candidates);
-    let kept = compare::kept_steps(setting, candidates);
     let options = forecast::Options::default();
-    let foresight = foresee(load, setting, live::begins(load), &options, kept, |done| tell(done * FORECAST_WORK));
+    let foresight = foresee(load, setting, live::begins(load), &options, |done| tell(done * FORECAST_WORK));
     let lived = in_parallel(&RUNS, |(mode, beside, name)| {
         let mut policy = live::policy(setting, confidence(candidates));
         policy.shadow_window_seconds = candidates.window_seconds;

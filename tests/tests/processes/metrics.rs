@@ -160,7 +160,7 @@ async fn a_queue_is_of_its_group_and_what_cannot_be_told_is_named() -> anyhow::R
     let said: Vec<_> =
         told["rejected"].as_array().expect("rejected").iter().map(|line| line["reason"].as_str()).collect();
     for (said, wanted) in said.iter().zip([
-        "depth is no field of a sample, and no metric that is declared (queue, requests)",
+        "depth is no field of a sample, and no metric that is declared (errors, queue, requests)",
         "queue -1: a load is a number from 0 to 1e12",
         "queue: group nobody is not known here",
         "queue is told of group (metric.queue.of), and the line names an instance alone",

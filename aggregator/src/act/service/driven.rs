@@ -147,6 +147,8 @@ impl Driven {
         let sessions = sessions.expect("sessions");
         timeline.take("recording", &fleet.describe().await.expect("described"));
         timeline.set_read();
+        // Whoever is never heard of is gone for good.
+        timeline.agent_heard(&id("h-1"), true, clock.wall_micros());
         let moves = timeline.moves(clock.wall_micros());
         sessions.follow(&moves, clock.now()).await;
         timeline.apply(&moves);
