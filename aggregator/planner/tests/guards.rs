@@ -392,6 +392,12 @@ fn who_comes_back_keeps_the_zones_even_and_others_are_launched_as_long_as_they_c
     let both = [("s-1", "a"), ("s-2", "a"), ("s-3", "b"), ("s-4", "b")];
     assert_eq!(chosen(&needed(&[("a", 5), ("b", 5)], &both)), ("s-1 s-3 s-2 s-4".to_owned(), 0));
     assert_eq!(chosen(&needed(&[("a", 6), ("b", 4)], &both)), ("s-3 s-4 s-1".to_owned(), 1));
+    // Who warms up will be there as well, and is one of the four.
+    let warming = changed(needed(&[("a", 5), ("b", 5)], &both), |it| {
+        let (id, mode) = ("i-warming".to_owned(), InstanceMode::Warming);
+        it.inventory.instances.push(Instance { id, mode, since: NOW - 60, ..it.inventory.instances[0].clone() });
+    });
+    assert_eq!(chosen(&warming), ("s-3 s-1 s-4".to_owned(), 0));
     // A third of one zone would be one too many: AZRebalance would end somebody for it.
     let of_one = [("s-1", "a"), ("s-2", "a"), ("s-3", "a"), ("s-4", "b")];
     let lopsided = needed(&[("a", 5), ("b", 5)], &of_one);
