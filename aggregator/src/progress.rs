@@ -1,9 +1,10 @@
 //! How far what takes long has come, on standard error: on a terminal a bar with the time that is left, elsewhere a line now and then.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::Instant;
 
 /// Where nobody looks at a bar a line is written this often, and none of what ends before.
 const LINE_EVERY: Duration = Duration::from_secs(10);

@@ -68,7 +68,7 @@ pub(crate) fn plausible(facts: &Facts, refusals: &mut Vec<Refusal>) {
     }
     // A tenth of it left is too little to give any of it away.
     if let Some(percent) = facts.memory_percent
-        && !(100.0 - percent >= 10.0)
+        && (100.0 - percent < 10.0 || percent.is_nan())
     {
         refusals.push(Refusal::MemoryFull { percent });
     }

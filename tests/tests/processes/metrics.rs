@@ -89,7 +89,7 @@ async fn requests_that_rise_drive_capacity_while_the_processors_are_idle() -> an
     };
     // 4 × 100 / 200, and 4 × 10 % of 60 % is one.
     let calm = needs(2, 100.0).await?;
-    assert_eq!(vetoes(&calm), [json!({}); 0], "two errors a second are few: {calm}");
+    assert!(vetoes(&calm).is_empty(), "two errors a second are few: {calm}");
     assert_eq!((calm["binding"].as_str(), calm["serving"].as_u64()), (Some("requests"), Some(4)), "{calm}");
     foreshadow_tests::process::pause(Duration::from_secs(61)).await;
     // 4 × 610 / 200

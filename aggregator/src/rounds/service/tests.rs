@@ -191,7 +191,8 @@ impl Rounds {
 async fn what_its_source_its_agents_and_its_operator_say_holds_the_very_next_plan() {
     let mut rounds = Rounds::begun(&[]).await;
     let credits = CpuCredits { balance: 0.0, spent_per_hour: 60.0 };
-    let rows: [(Hold, fn(&mut Rounds, CpuCredits)); 7] = [
+    type Change = fn(&mut Rounds, CpuCredits);
+    let rows: [(Hold, Change); 7] = [
         (Hold::ForeignScaleIn, |it, _| it.shown.foreign_scale_in = true),
         (Hold::Untold, |it, _| it.shown.untold = true),
         (Hold::Deploying, |it, _| it.shown.deploying = true),
