@@ -253,12 +253,8 @@ fn carries(planned: &Planned, action: &Action) -> bool {
     let leaves = |id: &str| Way::of(action) == Some(Way::Out) && action.instances().iter().any(|it| it.as_str() == id);
     let instances = &planned.evidence.inventory.instances;
     let stay = instances.iter().filter(|it| it.mode == InstanceMode::Serving && !leaves(&it.id)).count();
-    let needs = &planned.plan.needs;
-    !needs.is_empty()
-        && needs.iter().all(|need| match (need.reactive, need.window, need.without_baseline) {
-            (Some(now), Some(window), Some(plain)) => stay >= now.max(window).max(plain) as usize,
-            _ => false,
-        })
+    let (needs, stay) = (&planned.plan.needs, u32::try_from(stay).unwrap_or_default());
+    !needs.is_empty() && needs.iter().all(|need| need.met_by(stay))
 }
 
 /// How many the latest plan needs, by whatever asks for most; `None` while it does not know.

@@ -36,8 +36,8 @@ const ALIKE: &[(&str, &str, &str, &str)] = &[
         "the cast gives zero for less",
     ),
     (
-        "src/plan/shadows.rs",
-        "met_without",
+        "src/plan/needs.rs",
+        "met_by",
         "unbounded: now . max (window) . max (plain)",
         "above the target a baseline asks for more, not less",
     ),

@@ -38,6 +38,13 @@ pub struct MetricNeeds {
 }
 
 impl MetricNeeds {
+    /// Whether so many that serve meet present demand, also as if idle instances used nothing, and the highest forecast over the
+    /// window. What is not known is not met.
+    pub fn met_by(&self, serving: u32) -> bool {
+        let known = self.reactive.zip(self.window).zip(self.without_baseline);
+        known.is_some_and(|((now, window), plain)| serving >= now.max(window).max(plain))
+    }
+
     const fn unknown(metric: Metric) -> Self {
         Self {
             metric,

@@ -140,11 +140,7 @@ fn own_word(policy: &Policy, instance: &Instance, shadow: &Shadow) -> Option<Dis
 
 /// Present demand and the highest forecast over the window are met by those that serve.
 fn met_without(needs: &[MetricNeeds], serving: u32) -> bool {
-    !needs.is_empty()
-        && needs.iter().all(|need| match (need.reactive, need.window, need.without_baseline) {
-            (Some(now), Some(window), Some(plain)) => serving >= now.max(window).max(plain),
-            _ => false,
-        })
+    !needs.is_empty() && needs.iter().all(|need| need.met_by(serving))
 }
 
 fn steps(

@@ -330,6 +330,22 @@ fn whatever_the_plan_was_made_from_the_checker_is_told() {
             |it, _| it.evidence.conditions.pulse = Some(planner::evidence::Pulse { cpu: 0.25, network: 0.95 }),
             &["CPU is at 25 % of what it was and the network at 95 %: something hangs"],
         ),
+        (
+            one(),
+            |it, _| it.evidence.conditions.memory_percent = Some(91.0),
+            &["memory is 91 % full on those that serve"],
+        ),
+        (
+            one(),
+            |it, _| {
+                // A group that is scaled by memory may use as much as it is told to.
+                it.evidence.conditions.memory_percent = Some(91.0);
+                let found = it.evidence.metrics[&Metric::Cpu].clone();
+                it.evidence.metrics.insert(Metric::Memory, found);
+                it.policy.targets.insert(Metric::Memory, 60.0);
+            },
+            &[],
+        ),
         (one(), |it, _| it.evidence.conditions.vetoes.values_mut().for_each(|highest| *highest = 5.1), VETO),
         (one(), |it, _| it.evidence.conditions.vetoes.clear(), VETO),
         (one(), |it, _| it.policy.veto_above.values_mut().for_each(|limit| *limit = 4.9), VETO),

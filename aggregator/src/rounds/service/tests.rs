@@ -15,7 +15,7 @@ use crate::store::Stored;
 /// A full hour.
 const START: i64 = 1_800_000_000;
 const SERVING: usize = 4;
-const AS_EVER: Used = Used { cpu: 40.0, packets: 2_000.0, stolen: 0.0 };
+const AS_EVER: Used = Used { cpu: 40.0, packets: 2_000.0, stolen: 0.0, memory: 50 };
 
 /// Seconds since the start, and how far the wall clock jumped beyond them.
 #[derive(Debug, Default)]
@@ -59,6 +59,8 @@ struct Used {
     cpu: f64,
     packets: f64,
     stolen: f64,
+    /// Percent.
+    memory: u64,
 }
 
 /// The rounds of production over one group of which everything is told here.
@@ -68,6 +70,7 @@ struct Rounds {
     group: Id,
     shown: GroupInventory,
     proven: bool,
+    complete: bool,
     _directory: tempfile::TempDir,
 }
 
@@ -135,7 +138,7 @@ impl Rounds {
         let service = Service::new(options, store, timeline, live, board, logs, sessions, act, clock.clone());
         let members = (0..SERVING).map(member).collect();
         let shown = GroupInventory { minimum: 1, maximum: 9, desired: 4, members, ..GroupInventory::default() };
-        Self { service, clock, group, shown, proven: true, _directory: directory }
+        Self { service, clock, group, shown, proven: true, complete: true, _directory: directory }
     }
 
     /// A minute passes in which those that serve use this much; gives what was decided at its end, and from what.
@@ -143,7 +146,7 @@ impl Rounds {
         self.clock.passed.fetch_add(60, Ordering::Relaxed);
         let (now, timeline) = (self.clock.wall_micros(), &self.service.timeline);
         let groups = BTreeMap::from([(self.group.clone(), self.shown.clone())]);
-        let inventory = Inventory { taken_micros: now, complete: true, groups, ..Inventory::default() };
+        let inventory = Inventory { taken_micros: now, complete: self.complete, groups, ..Inventory::default() };
         timeline.take("aws", &inventory);
         timeline.set_read();
         for member in &self.shown.members {
@@ -163,8 +166,8 @@ impl Rounds {
                 cpu_percent: Some(used.cpu),
                 cpu_busiest_percent: None,
                 cpu_steal_percent: Some(used.stolen),
-                memory_used_bytes: None,
-                memory_total_bytes: None,
+                memory_used_bytes: Some(used.memory),
+                memory_total_bytes: Some(100),
                 network: Some(network),
             };
             let stream = StreamId([1; 16]);
@@ -236,6 +239,32 @@ async fn cpu_that_falls_alone_and_processors_that_hosts_give_to_others_are_seen_
         last = rounds.minute(Used { stolen: 30.0, ..AS_EVER }).await;
     }
     assert!(!hung(&last) && last.plan.holds.contains(&Hold::Stolen { percent: 30.0 }), "{:?}", last.plan.holds);
+}
+
+#[tokio::test]
+async fn memory_that_fills_up_is_seen_in_the_samples_of_those_that_serve() {
+    let mut rounds = Rounds::begun(&[]).await;
+    assert_eq!(rounds.minute(AS_EVER).await.evidence.conditions.memory_percent, Some(50.0));
+    let full = rounds.minute(Used { memory: 95, ..AS_EVER }).await;
+    assert!(full.plan.holds.contains(&Hold::MemoryFull { percent: 95.0 }), "{:?}", full.plan.holds);
+    assert!(!rounds.holds(&Hold::MemoryFull { percent: 95.0 }).await);
+    // Shadows tell as well, and nobody is served of theirs.
+    for member in &mut rounds.shown.members {
+        member.lifecycle = Lifecycle::Standby;
+    }
+    assert_eq!(rounds.minute(Used { memory: 95, ..AS_EVER }).await.evidence.conditions.memory_percent, None);
+}
+
+#[tokio::test]
+async fn who_is_lost_and_about_to_be_replaced_by_the_provider_is_on_its_way() {
+    let mut rounds = Rounds::begun(&[]).await;
+    let expected = |decision: Decision| decision.evidence.inventory.expected;
+    assert_eq!(expected(rounds.minute(AS_EVER).await), 0);
+    rounds.shown.members.pop();
+    assert_eq!(expected(rounds.minute(AS_EVER).await), 1);
+    // A page that is missing may show somebody.
+    rounds.complete = false;
+    assert_eq!(expected(rounds.minute(AS_EVER).await), 0);
 }
 
 #[tokio::test]
