@@ -61,6 +61,7 @@ pub fn describe_metrics() {
     counter!("foreshadow_samples_retracted_total", "Samples that came after they were retracted, and were not stored");
     counter!("foreshadow_remote_write_values_total", "Values that Prometheus wrote, by what became of them");
     counter!("foreshadow_otlp_points_total", "Data points that came by OTLP, by what became of them");
+    counter!("foreshadow_line_protocol_values_total", "Fields that clients of InfluxDB wrote, by what became of them");
     counter!("foreshadow_slow_agents_total", "Streams that ended because the agent did not read its answers");
     counter!(
         "foreshadow_influxdb_dropped_total",

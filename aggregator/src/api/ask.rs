@@ -27,6 +27,10 @@ impl<S: Sync> FromRequestParts<S> for Asked {
 pub struct Known(BTreeMap<String, String>);
 
 impl Asked {
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(given, _)| given == name)
+    }
+
     /// Refuses every parameter that is not among `names`.
     pub fn only(self, names: &[&str]) -> Result<Known, Problem> {
         let mut known = BTreeMap::new();

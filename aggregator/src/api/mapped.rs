@@ -1,9 +1,12 @@
 //! What others measure is stored as samples of instances and values of declared metrics, or forgotten as if it had never come.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use flate2::read::MultiGzDecoder;
 use foreshadow_proto::convert::Id;
+use tokio::sync::Semaphore;
 
 use super::ApiState;
 use super::problem::Problem;
@@ -13,17 +16,27 @@ use crate::ingest::mapped::{Left, Taken, Tracks};
 use crate::readings::{Reading, Subject};
 use crate::store::Arrival;
 
+/// Requests that are unpacked and read at once: what is small on the wire may be thirty times as large in memory.
+const READ_AT_ONCE: usize = 2;
+
+pub(super) static READING: Semaphore = Semaphore::const_new(READ_AT_ONCE);
+
 /// What is known of those that send; absent where the configuration has no section for them.
 #[derive(Debug, Clone, Default)]
 pub struct Senders {
     pub remote_write: Option<Arc<Mutex<Tracks>>>,
     pub otlp: Option<Arc<Mutex<Tracks>>>,
+    pub line_protocol: Option<Arc<Mutex<Tracks>>>,
 }
 
 impl Senders {
     pub fn new(config: &config::Config) -> Self {
         let tracks = |mapped: &Option<Mapped>, way| mapped.clone().map(|it| Arc::new(Mutex::new(Tracks::new(it, way))));
-        Self { remote_write: tracks(&config.remote_write, "write"), otlp: tracks(&config.otlp, "otlp") }
+        Self {
+            remote_write: tracks(&config.remote_write, "write"),
+            otlp: tracks(&config.otlp, "otlp"),
+            line_protocol: tracks(&config.line_protocol, "influx"),
+        }
     }
 }
 
@@ -41,6 +54,31 @@ pub(super) struct Rest {
     pub left: BTreeMap<Left, u64>,
     /// Samples of instances that this caller may not speak for, and values of declared metrics that it may not tell.
     pub foreign: u64,
+}
+
+impl Rest {
+    /// What was not taken although it is mapped: how much, and in words. What no mapping is for is nobody's fault: who sends sends
+    /// much else.
+    pub fn said(&self, passed_over: &[Left]) -> Option<(u64, String)> {
+        let left = self.left.iter().filter(|(why, _)| !passed_over.contains(why));
+        let mut said: Vec<String> = left.clone().map(|(why, count)| format!("{count} {}", why.says())).collect();
+        if self.foreign > 0 {
+            said.push(format!("{} of instances or groups that this caller may not speak for", self.foreign));
+        }
+        let count = left.map(|(_, count)| *count).sum::<u64>() + self.foreign;
+        (count > 0).then(|| (count, said.join("; ")))
+    }
+}
+
+/// Unpacks what is bounded, whatever it says of itself.
+pub(super) fn unzipped(body: &[u8], most: usize) -> Result<Vec<u8>, String> {
+    let mut unpacked = Vec::new();
+    let read = MultiGzDecoder::new(body).take(most as u64 + 1).read_to_end(&mut unpacked);
+    read.map_err(|error| format!("the body is not gzip: {error}"))?;
+    if unpacked.len() > most {
+        return Err(format!("the body has more than {most} bytes unpacked: send smaller batches"));
+    }
+    Ok(unpacked)
 }
 
 /// Takes a request in; when this returns, what was taken is durable. `read` gets the time in µs.

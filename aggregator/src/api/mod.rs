@@ -7,6 +7,7 @@ mod behind;
 mod events;
 mod history;
 mod identity;
+mod influx;
 mod keda;
 mod mapped;
 mod openapi;
@@ -175,6 +176,9 @@ pub fn router(state: ApiState) -> Router {
         .route("/shadow/sessions/{instance}/release", post(steer::release))
         .route("/api/v1/write", post(remote::write))
         .route("/v1/metrics", post(otlp::by_http))
+        .route("/write", post(influx::write))
+        .route("/api/v2/write", post(influx::write_v2))
+        .route("/ping", get(influx::ping))
         .route(otlp::METHOD, post(otlp::by_grpc))
         .route("/groups/{group}/history", get(history::imported).post(history::import).delete(history::remove))
         .with_state(state.clone())

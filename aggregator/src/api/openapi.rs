@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::problem::Problem;
-use super::{behind, events, history, identity, otlp, overview, push, remote, rest, retract, steer, watch};
+use super::{behind, events, history, identity, influx, otlp, overview, push, remote, rest, retract, steer, watch};
 
 const JSON: &str = "application/json";
 /// As [`Problem`] is sent.
@@ -82,6 +82,9 @@ const PROBLEM_SCHEMA: &str = "#/components/schemas/Problem";
         push::push_metrics,
         remote::write,
         otlp::by_http,
+        influx::write,
+        influx::write_v2,
+        influx::ping,
         document,
     )
 )]

@@ -2,7 +2,7 @@
 //! what is left out is in the answer's `partial_success`. 400 (`INVALID_ARGUMENT`) for what never will be taken, 503 (`UNAVAILABLE`) for
 //! what is to be sent again.
 
-use std::io::Read as _;
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::Extension;
@@ -10,11 +10,9 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use flate2::read::MultiGzDecoder;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use prost::Message;
-use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
 use super::ApiState;
@@ -30,16 +28,12 @@ pub(super) const METHOD: &str = "/opentelemetry.proto.collector.metrics.v1.Metri
 /// Most of a request, packed and unpacked: a collector sends 8 192 values at once, below 2 MB.
 const PACKED_BYTES: usize = 4 * 1_024 * 1_024;
 const UNPACKED_BYTES: usize = 8 * 1_024 * 1_024;
-/// Requests that are unpacked and read at once: what is small on the wire may be thirty times as large in memory.
-const READ_AT_ONCE: usize = 2;
 /// A request comes within this time.
 const READ_WITHIN: Duration = Duration::from_secs(60);
 /// When to send again.
 const AGAIN_AFTER_SECONDS: i64 = 5;
 /// A gRPC message begins with whether it is packed, and its length.
 const FRAME_BYTES: usize = 5;
-
-static READING: Semaphore = Semaphore::const_new(READ_AT_ONCE);
 
 /// Why a request is not taken.
 #[derive(Debug)]
@@ -256,7 +250,7 @@ async fn take(
 ) -> Result<ExportResponse, Refused> {
     let Some(tracks) = state.senders.otlp.clone() else { return Err(Refused::NotConfigured) };
     let request = {
-        let _one_of_few = READING.acquire().await.map_err(|error| Refused::Later(error.to_string()))?;
+        let _one_of_few = mapped::READING.acquire().await.map_err(|error| Refused::Later(error.to_string()))?;
         read(body, packed, form).map_err(Refused::Never)?
     };
     let way = Way { tracks, counted: "foreshadow_otlp_points_total" };
@@ -267,36 +261,19 @@ async fn take(
 
 /// Unpacks and reads a request; bounded, whatever it says of itself.
 fn read(body: &[u8], packed: bool, form: Form) -> Result<ExportRequest, String> {
-    let mut unpacked = Vec::new();
-    let body = if packed {
-        let most = UNPACKED_BYTES as u64 + 1;
-        let read = MultiGzDecoder::new(body).take(most).read_to_end(&mut unpacked);
-        read.map_err(|error| format!("the body is not gzip: {error}"))?;
-        unpacked.as_slice()
-    } else {
-        body
-    };
-    if body.len() > UNPACKED_BYTES {
-        return Err(format!("the body has more than {UNPACKED_BYTES} bytes unpacked: send smaller batches"));
-    }
+    let body = if packed { Cow::Owned(mapped::unzipped(body, UNPACKED_BYTES)?) } else { Cow::Borrowed(body) };
     let what = "ExportMetricsServiceRequest";
     match form {
-        Form::Protobuf => ExportRequest::decode(body).map_err(|error| format!("the body is no {what}: {error}")),
-        Form::Json => serde_json::from_slice(body).map_err(|error| format!("the body is no {what} in JSON: {error}")),
+        Form::Protobuf => ExportRequest::decode(&*body).map_err(|error| format!("the body is no {what}: {error}")),
+        Form::Json => serde_json::from_slice(&body).map_err(|error| format!("the body is no {what} in JSON: {error}")),
     }
 }
 
-/// What was not taken although it is mapped. What no mapping is for is nobody's fault: a collector sends much else.
+/// What was not taken although it is mapped.
 fn partial(rest: &Rest) -> Option<PartialSuccess> {
-    let left = rest.left.iter().filter(|(why, _)| **why != Left::Unmapped);
-    let mut said: Vec<String> = left.clone().map(|(why, count)| format!("{count} {}", why.says())).collect();
-    if rest.foreign > 0 {
-        said.push(format!("{} of instances or groups that this caller may not speak for", rest.foreign));
-    }
-    let rejected = left.map(|(_, count)| *count).sum::<u64>() + rest.foreign;
-    (rejected > 0).then(|| PartialSuccess {
-        rejected_data_points: i64::try_from(rejected).unwrap_or(i64::MAX),
-        error_message: format!("data points left out: {}", said.join("; ")),
+    rest.said(&[Left::Unmapped]).map(|(count, said)| PartialSuccess {
+        rejected_data_points: i64::try_from(count).unwrap_or(i64::MAX),
+        error_message: format!("data points left out: {said}"),
     })
 }
 

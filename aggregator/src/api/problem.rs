@@ -60,6 +60,12 @@ impl Problem {
     pub fn detail(&self) -> &str {
         &self.detail
     }
+
+    /// The detail and every field at fault, for who reads one line.
+    pub fn in_words(&self) -> String {
+        let fields = self.errors.iter().map(|FieldProblem { field, problem }| format!("; {field}: {problem}"));
+        std::iter::once(self.detail.clone()).chain(fields).collect()
+    }
 }
 
 impl IntoResponse for Problem {

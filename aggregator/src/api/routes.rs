@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use tonic::Status;
 
 use super::ApiState;
+use super::influx;
 use super::problem::Problem;
 use crate::identity::{Caller, Presented, Role};
 
@@ -93,6 +94,10 @@ pub const TABLE: &[Route] = &[
     Route { method: "POST", path: "/shadow/metrics", roles: Roles::Samples },
     Route { method: "POST", path: "/api/v1/write", roles: Roles::Samples },
     Route { method: "POST", path: "/v1/metrics", roles: Roles::Samples },
+    Route { method: "POST", path: "/write", roles: Roles::Samples },
+    Route { method: "POST", path: "/api/v2/write", roles: Roles::Samples },
+    // What clients of InfluxDB ask before they write: it says that somebody is here.
+    Route { method: "GET", path: "/ping", roles: Roles::Anybody },
     Route { method: "POST", path: "/shadow/detached", roles: Roles::From(Role::Operator) },
     Route { method: "GET", path: "/shadow/sessions", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/shadow/stranded", roles: Roles::From(Role::Viewer) },
@@ -186,6 +191,7 @@ pub(super) async fn check(State(state): State<ApiState>, mut request: Request, n
     };
     let authorization = request.headers().get(header::AUTHORIZATION);
     let authorization = authorization.map(|value| value.to_str().unwrap_or_default().to_owned());
+    let authorization = if influx::WRITES.contains(&path.as_str()) { authorization.map(influx::bearer) } else { authorization };
     let presented = request.extensions().get::<Presented>().copied().unwrap_or_default();
     match state.callers.caller(presented, authorization.as_deref(), state.clock.wall_micros()).await {
         Ok(caller) if route.roles.allow(&caller) => {

@@ -1,4 +1,4 @@
-//! `[remote_write]` and `[otlp]`: what Prometheus and OpenTelemetry send, and what it is of ours.
+//! `[remote_write]`, `[otlp]` and `[line_protocol]`: what Prometheus, OpenTelemetry and clients of InfluxDB send, and what it is of ours.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Declared, Of, one_of};
 
-/// `[remote_write]` or `[otlp]`.
+/// `[remote_write]`, `[otlp]` or `[line_protocol]`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Mapped {
     /// The label that names the instance: the first of these that is there.
@@ -22,7 +22,7 @@ pub struct Mapped {
     pub metrics: BTreeMap<String, Mapping>,
 }
 
-/// `[remote_write.metric.NAME]`, `[otlp.metric.NAME]`: one of their metrics, or a part of one.
+/// `[remote_write.metric.NAME]` and those of the others: one of their metrics, or a part of one.
 #[derive(Debug, Clone, Serialize)]
 pub struct Mapping {
     /// What they call it.
@@ -84,6 +84,7 @@ pub enum Over {
 enum Exporter {
     Node,
     Hostmetrics,
+    Telegraf,
     None,
 }
 
@@ -114,6 +115,15 @@ const OPEN_TELEMETRY: Sender = Sender {
     exporter: Exporter::Hostmetrics,
     word: "hostmetrics",
     metrics: hostmetrics,
+};
+
+const INFLUX: Sender = Sender {
+    section: "line_protocol",
+    instance_labels: &["host"],
+    strip_port: false,
+    exporter: Exporter::Telegraf,
+    word: "telegraf",
+    metrics: telegraf,
 };
 
 impl Mapping {
@@ -204,6 +214,32 @@ fn hostmetrics() -> BTreeMap<String, Mapping> {
     ])
 }
 
+/// What Telegraf's inputs cpu, mem and net measure: `measurement.field`. A card that is called "all" has the counters of protocols.
+fn telegraf() -> BTreeMap<String, Mapping> {
+    let processors = |name, scale, offset, gives| Mapping {
+        labels: label("cpu", &["cpu-total"]),
+        scale,
+        offset,
+        ..Mapping::of(name, gives)
+    };
+    let traffic = |name, gives| Mapping {
+        without: label("interface", &["lo", "all"]),
+        counter: true,
+        over: Over::Sum,
+        ..Mapping::of(name, gives)
+    };
+    by_gives([
+        processors("cpu.usage_idle", -1.0, 100.0, Gives::CpuPercent),
+        processors("cpu.usage_steal", 1.0, 0.0, Gives::CpuStealPercent),
+        Mapping::of("mem.available", Gives::MemoryAvailableBytes),
+        Mapping::of("mem.total", Gives::MemoryTotalBytes),
+        traffic("net.bytes_recv", Gives::InBytes),
+        traffic("net.bytes_sent", Gives::OutBytes),
+        traffic("net.packets_recv", Gives::InPackets),
+        traffic("net.packets_sent", Gives::OutPackets),
+    ])
+}
+
 /// `[remote_write]`; `None` where the section is not there.
 pub(super) fn remote_write(
     reader: &mut Reader,
@@ -220,6 +256,15 @@ pub(super) fn otlp(
     declared: &BTreeMap<Metric, Declared>,
 ) -> Option<Mapped> {
     read(reader, root, declared, &OPEN_TELEMETRY)
+}
+
+/// `[line_protocol]`; `None` where the section is not there.
+pub(super) fn line_protocol(
+    reader: &mut Reader,
+    root: &mut Section<'_>,
+    declared: &BTreeMap<Metric, Declared>,
+) -> Option<Mapped> {
+    read(reader, root, declared, &INFLUX)
 }
 
 fn read(
@@ -419,6 +464,7 @@ mod tests {
             ("[remote_write]\n", "nothing is mapped: set exporter = \"node\", or [remote_write."),
             ("[otlp]\n", "nothing is mapped: set exporter = \"hostmetrics\", or [otlp.metric"),
             ("[otlp]\nexporter = \"node\"\n", "otlp.exporter: \"node\" is none of hostmetrics, none"),
+            ("[line_protocol]\n", "nothing is mapped: set exporter = \"telegraf\", or [line_protocol.metric"),
             (
                 "[otlp.metric.x]\ngives = \"cpu_percent\"\nlabels = { state = [] }\n",
                 "labels.state: must name at least one",

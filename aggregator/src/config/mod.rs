@@ -51,6 +51,7 @@ pub struct Config {
     pub metrics: BTreeMap<Metric, Declared>,
     pub remote_write: Option<Mapped>,
     pub otlp: Option<Mapped>,
+    pub line_protocol: Option<Mapped>,
     pub notify: Option<Notify>,
     pub traces: Option<Traces>,
     pub safety: Limits,
@@ -258,6 +259,7 @@ impl Config {
             config.metrics = metric::read(&mut reader, &mut root);
             config.remote_write = mapped::remote_write(&mut reader, &mut root, &config.metrics);
             config.otlp = mapped::otlp(&mut reader, &mut root, &config.metrics);
+            config.line_protocol = mapped::line_protocol(&mut reader, &mut root, &config.metrics);
             config.notify = notify::read(&mut reader, &mut root);
             config.traces = traces::read(&mut reader, &mut root);
             config.safety = safety::read(&mut reader, &mut root);

@@ -10,6 +10,7 @@ use foreshadow_proto::v1;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use super::influx;
 use crate::readings::Told;
 
 /// How lines are written.
@@ -158,36 +159,17 @@ const fn single(value: f64) -> f32 {
 }
 
 fn line_protocol(line: &str, now: i64) -> Result<Unchecked, String> {
-    let mut parts = split(line, ' ').into_iter().filter(|part| !part.is_empty());
-    let series = parts.next().ok_or("no measurement")?;
-    let fields = parts.next().ok_or("no fields")?;
-    let time = parts.next();
-    if parts.next().is_some() {
-        return Err("more than measurement, fields and time".to_owned());
-    }
-    let mut tags = split(&series, ',').into_iter().skip(1).map(|tag| pair(&tag, "tag"));
-    let (mut instance, mut group) = (None, None);
-    for tag in &mut tags {
-        let (key, value) = tag?;
-        match key.as_str() {
-            "instance" => instance = Some(value),
-            "group" => group = Some(value),
-            _ => {}
-        }
-    }
+    let line = influx::read(line)?.ok_or("no fields")?;
+    let tag = |name| line.tag_value(name).map(ToString::to_string);
+    let (instance, group) = (tag("instance"), tag("group"));
     if instance.is_none() && group.is_none() {
         return Err("tag instance is missing".to_owned());
     }
-    let wall_micros = match time {
-        None => now,
-        Some(nanos) => nanos.parse::<i64>().map_err(|_| format!("time {nanos:?} is no whole number of ns"))? / 1_000,
-    };
+    let wall_micros = line.timestamp.map_or(now, |nanos| nanos.div_euclid(1_000));
     let mut values = BTreeMap::new();
-    for field in split(&fields, ',') {
-        let (key, value) = pair(&field, "field")?;
-        let number = value.trim_end_matches(['i', 'u']);
-        let number: f64 = number.parse().map_err(|_| format!("field {key}: {value:?} is no number"))?;
-        values.insert(key, number);
+    for (key, value) in &line.field_set {
+        let number = influx::number(value).ok_or_else(|| format!("field {key}: {value} is no number"))?;
+        values.insert(key.to_string(), number);
     }
     let mut wire = v1::Sample {
         sequence: u64::try_from(wall_micros).unwrap_or_default(),
@@ -227,40 +209,6 @@ fn whole(key: &str, number: f64) -> Result<u64, String> {
     }
 }
 
-/// Splits at unescaped separators and takes the escapes off.
-fn split(text: &str, at: char) -> Vec<String> {
-    let (mut parts, mut part, mut escaped) = (Vec::new(), String::new(), false);
-    for character in text.chars() {
-        if escaped {
-            // Keep the escape for the next level of splitting, except at this one's separator.
-            if character != at {
-                part.push('\\');
-            }
-            part.push(character);
-            escaped = false;
-        } else if character == '\\' {
-            escaped = true;
-        } else if character == at {
-            parts.push(std::mem::take(&mut part));
-        } else {
-            part.push(character);
-        }
-    }
-    if escaped {
-        part.push('\\');
-    }
-    parts.push(part);
-    parts
-}
-
-fn pair(text: &str, what: &str) -> Result<(String, String), String> {
-    let mut parts = split(text, '=').into_iter();
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(key), Some(value), None) if !key.is_empty() && !value.is_empty() => Ok((key, value)),
-        _ => Err(format!("{what} {text:?} is not key=value")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -292,15 +240,16 @@ mod tests {
             (Format::NdJson, r#"{"instance":"i-1","at":1900000000,"cpu_percent":1}"#, "future"),
             (Format::NdJson, r#"{"instance":"i-1","at":1,"cpu_percent":1}"#, "clock_never_set"),
             (Format::LineProtocol, "foreshadow cpu_percent=1", "tag instance"),
-            (Format::LineProtocol, "foreshadow,instance=i-1", "no fields"),
-            (Format::LineProtocol, "foreshadow,instance=i-1 cpu_percent=NaN", "not_finite"),
+            (Format::LineProtocol, "foreshadow,instance=i-1", "No fields"),
+            (Format::LineProtocol, "foreshadow,instance=i-1 cpu_percent=NaN", "is not measurement"),
+            (Format::LineProtocol, "foreshadow,instance=i-1 cpu_percent=\"a lot\"", "is no number"),
             (Format::LineProtocol, "foreshadow,group=web cpu_percent=1", "instance is missing"),
             (Format::NdJson, r#"{"group":"web","at":1800000000,"cpu_percent":1}"#, "instance is missing"),
             (Format::NdJson, r#"{"group":"web","at":1800000000}"#, "instance is missing"),
             (Format::NdJson, r#"{"instance":"i-1","at":1800000000}"#, "empty"),
             (Format::NdJson, r#"{"group":"web","at":1800000000,"metrics":{"queue":"many"}}"#, "invalid type"),
             (Format::NdJson, r#"{"group":"web","at":1800000000,"metrics":{"queue":1e999}}"#, "number out of range"),
-            (Format::LineProtocol, "foreshadow,instance=i-1 cpu_percent=1 x", "time"),
+            (Format::LineProtocol, "foreshadow,instance=i-1 cpu_percent=1 x", "trailing content"),
         ] {
             let error = parse(format, line, NOW).expect_err(line);
             assert!(error.contains(part), "{line}: {error}");

@@ -88,7 +88,7 @@ impl Left {
             Self::Rejected => "out of range, too old, or of a time to come",
             Self::Full => "of more series than are followed",
             Self::Unusable => {
-                "of a kind that cannot be used: a histogram, a level sent as deltas, a delta without its start, or over 128 attributes"
+                "of a kind that cannot be used: a histogram, a level sent as deltas, a delta without its start, a word, or over 128 attributes"
             }
         }
     }

@@ -1,7 +1,8 @@
 //! From an agent's stream to the store: [`session`] decides, [`service`] does the IO, [`lines`]
-//! reads what is pushed by `POST /shadow/metrics`, [`remote`] what Prometheus writes, [`otlp`] what OpenTelemetry exports; [`mapped`]
-//! makes samples of the latter two.
+//! reads what is pushed by `POST /shadow/metrics`, [`remote`] what Prometheus writes, [`otlp`] what OpenTelemetry exports, [`influx`]
+//! what clients of InfluxDB write; [`mapped`] makes samples of the latter three.
 
+pub mod influx;
 pub mod lines;
 pub mod mapped;
 pub mod otlp;

@@ -35,7 +35,7 @@ async fn nothing_that_is_sent_fills_the_memory() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let aggregator = Aggregator::start(
         directory.path(),
-        "[remote_write]\nexporter = \"node\"\n[otlp]\nexporter = \"hostmetrics\"\n",
+        "[remote_write]\nexporter = \"node\"\n[otlp]\nexporter = \"hostmetrics\"\n[line_protocol]\nexporter = \"telegraf\"\n",
     )
     .await?;
     let url = aggregator.url.clone();
@@ -57,15 +57,17 @@ async fn nothing_that_is_sent_fills_the_memory() -> anyhow::Result<()> {
         // It may hang up in the middle of what is too long.
         ensure!(bomb.as_ref().is_ok_and(|answer| answer.status.is_client_error()) || bomb.is_err(), "{bomb:?}");
     }
-    // Metrics of OpenTelemetry that unpack to 256 MiB, and two million resources of two bytes each.
+    // Metrics of OpenTelemetry, and lines, that unpack to 256 MiB, and two million resources of two bytes each.
     let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     for _ in 0..256 {
         bomb.write_all(&[0; 1 << 20])?;
     }
     let (bomb, many) = (bomb.finish()?, [0x0a, 0x00].repeat(2 << 20));
     let otlp = [("content-type", "application/x-protobuf"), ("content-encoding", "gzip")];
-    let bomb = web::request(Method::POST, &format!("{url}/v1/metrics"), &otlp, bomb).await?;
-    ensure!(bomb.status == 400, "{bomb:?}");
+    for path in ["/v1/metrics", "/write"] {
+        let bomb = web::request(Method::POST, &format!("{url}{path}"), &otlp, bomb.clone()).await?;
+        ensure!(bomb.status == 400, "{bomb:?}");
+    }
     let many = web::request(Method::POST, &format!("{url}/v1/metrics"), &otlp[..1], many).await?;
     ensure!(many.status == 200, "{many:?}");
     // A gzip that nobody asked for, and a line without an end.

@@ -20,6 +20,7 @@ mod hands;
 mod host;
 mod identity;
 mod import;
+mod influx;
 mod influxdb;
 mod influxql;
 mod inventory;

@@ -1,0 +1,263 @@
+//! What clients of InfluxDB write: a field of a line is a metric called `measurement.field`, its tags are labels.
+//!
+//! Lines are read by InfluxData's own crate, as their server reads them.
+
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use influxdb_line_protocol::{Error, FieldValue, ParsedLine, parse_lines, split_lines};
+
+use super::mapped::{Counts, Left, Point, Series, Taken, Tracks};
+
+/// In what times are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    Nanoseconds,
+    Microseconds,
+    Milliseconds,
+    Seconds,
+    Minutes,
+    Hours,
+}
+
+/// The words of both versions, ns where none is said. <https://docs.influxdata.com/influxdb/v1/tools/api/#write-http-endpoint>
+const PRECISIONS: [(&str, Precision); 9] = [
+    ("ns", Precision::Nanoseconds),
+    ("n", Precision::Nanoseconds),
+    ("us", Precision::Microseconds),
+    ("u", Precision::Microseconds),
+    ("µ", Precision::Microseconds),
+    ("ms", Precision::Milliseconds),
+    ("s", Precision::Seconds),
+    ("m", Precision::Minutes),
+    ("h", Precision::Hours),
+];
+
+impl Precision {
+    pub fn from_word(word: &str) -> Option<Self> {
+        PRECISIONS.iter().find(|(known, _)| *known == word).map(|(_, precision)| *precision)
+    }
+
+    /// ms since the Unix epoch; `None` where no number holds that.
+    fn millis(self, at: i64) -> Option<i64> {
+        match self {
+            Self::Nanoseconds => Some(at.div_euclid(1_000_000)),
+            Self::Microseconds => Some(at.div_euclid(1_000)),
+            Self::Milliseconds => Some(at),
+            Self::Seconds => at.checked_mul(1_000),
+            Self::Minutes => at.checked_mul(60_000),
+            Self::Hours => at.checked_mul(3_600_000),
+        }
+    }
+}
+
+/// A line that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// From 1.
+    pub line: usize,
+    pub why: String,
+}
+
+/// Takes what can be read of a body, and says which lines cannot. `now` in µs since the epoch: the time of lines that have none.
+pub fn take(tracks: &mut Tracks, body: &str, precision: Precision, now: i64) -> (Taken, Vec<Fault>) {
+    let (mut lines, mut faults) = (Vec::new(), Vec::new());
+    for (index, text) in split_lines(body).enumerate() {
+        match read(text).and_then(|line| line.map(|line| timed(line, precision, now)).transpose()) {
+            Ok(line) => lines.extend(line),
+            Err(why) => faults.push(Fault { line: index + 1, why }),
+        }
+    }
+    let (mut fields, mut unmapped, mut unusable) = (Vec::new(), 0, 0);
+    for (at, line) in &lines {
+        for (key, value) in &line.field_set {
+            let name = format!("{}.{key}", line.series.measurement);
+            match number(value) {
+                _ if !tracks.knows(&name) => unmapped += 1,
+                None => unusable += 1,
+                Some(value) => fields.push(Field { name, line, at: *at, value }),
+            }
+        }
+    }
+    let mut taken = tracks.take(fields, now);
+    taken.leave(Left::Unmapped, unmapped);
+    taken.leave(Left::Unusable, unusable);
+    (taken, faults)
+}
+
+/// One line; `None` for a blank one and a comment.
+pub fn read(text: &str) -> Result<Option<ParsedLine<'_>>, String> {
+    parse_lines(text).next().transpose().map_err(|error| match error {
+        Error::GenericParsingError { .. } => "is not measurement,tag=value field=value time".to_owned(),
+        error => error.to_string(),
+    })
+}
+
+fn timed(line: ParsedLine<'_>, precision: Precision, now: i64) -> Result<(i64, ParsedLine<'_>), String> {
+    let at = match line.timestamp {
+        None => now.div_euclid(1_000),
+        Some(at) => precision.millis(at).ok_or_else(|| format!("the time {at} is too large: is the precision right?"))?,
+    };
+    Ok((at, line))
+}
+
+/// The number a field is.
+#[allow(clippy::cast_precision_loss, reason = "a measurement")]
+pub const fn number(value: &FieldValue<'_>) -> Option<f64> {
+    match value {
+        FieldValue::F64(value) => Some(*value),
+        FieldValue::I64(value) => Some(*value as f64),
+        FieldValue::U64(value) => Some(*value as f64),
+        FieldValue::String(_) | FieldValue::Boolean(_) => None,
+    }
+}
+
+/// One field of a line.
+struct Field<'a> {
+    name: String,
+    line: &'a ParsedLine<'a>,
+    /// ms since the Unix epoch.
+    at: i64,
+    value: f64,
+}
+
+impl Series for Field<'_> {
+    fn name(&self) -> Option<&str> {
+        Some(&self.name)
+    }
+
+    fn label(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.line.tag_value(name).map(|value| Cow::Borrowed(value.as_str()))
+    }
+
+    /// Its name and tags, which a client may write in any order.
+    fn identity(&self) -> u64 {
+        let tags = self.line.series.tag_set.iter().flatten();
+        let mut tags: Vec<(&str, &str)> = tags.map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        tags.sort_unstable();
+        let mut hash = DefaultHasher::new();
+        (&self.name, tags).hash(&mut hash);
+        hash.finish()
+    }
+
+    fn points(&self) -> impl Iterator<Item = Point> {
+        std::iter::once(Point { at: self.at, value: self.value, counts: Counts::FromBeginning(None) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::Config;
+
+    const NOW: i64 = 1_800_000_000_000_000;
+
+    fn tracks(more: &str) -> Tracks {
+        let text = format!("[line_protocol]\nexporter = \"telegraf\"\ngroup_label = \"service\"\n{more}");
+        Tracks::new(Config::parse("f.toml", &text).expect("right").line_protocol.expect("there"), "influx")
+    }
+
+    fn taken(tracks: &mut Tracks, body: &str) -> Taken {
+        let (taken, faults) = take(tracks, body, Precision::Seconds, NOW);
+        assert_eq!(faults, [], "{body}");
+        taken
+    }
+
+    /// What Telegraf writes of a host of which a quarter is idle, this many seconds after the beginning.
+    fn host(after: i64) -> String {
+        let (at, bytes) = (NOW / 1_000_000 - 600 + after, 1_000 * after);
+        format!(
+            "cpu,cpu=cpu-total,host=i-1,service=web usage_idle=25,usage_steal=2.5,usage_user=72.5 {at}\n\
+             cpu,cpu=cpu0,host=i-1,service=web usage_idle=99,usage_steal=0 {at}\n\
+             mem,host=i-1,service=web total=8000i,available=6000i,used=1500i {at}\n\
+             net,host=i-1,interface=eth0,service=web bytes_recv={bytes}i,bytes_sent={}i,packets_recv={after}u,packets_sent={after}i {at}\n\
+             net,interface=eth1,service=web,host=i-1 bytes_recv={bytes}i,bytes_sent=0i,packets_recv=0i,packets_sent=0i {at}\n\
+             net,host=i-1,interface=all,service=web icmp_inmsgs=3i {at}\n",
+            bytes / 2
+        )
+    }
+
+    #[test]
+    fn what_telegraf_measures_of_a_host_is_known() {
+        let mut tracks = tracks("");
+        let first = taken(&mut tracks, &host(0));
+        assert!(first.samples.is_empty(), "one reading of a counter says nothing, nor how long a level stands for");
+        let second = taken(&mut tracks, &host(10));
+        let samples: Vec<_> = second.samples.iter().map(|pushed| &pushed.sample).collect();
+        assert_eq!(samples.len(), 3, "processors, memory, network");
+        let cpu = samples.iter().find_map(|sample| Some((sample.cpu_percent?, sample.cpu_steal_percent?)));
+        assert_eq!(cpu, Some((75.0, 2.5)));
+        let memory = samples.iter().find_map(|sample| Some((sample.memory_used_bytes?, sample.memory_total_bytes?)));
+        assert_eq!(memory, Some((2_000, 8_000)));
+        let network = samples.iter().find_map(|sample| sample.network.clone()).expect("the network");
+        assert_eq!(
+            (network.in_bytes, network.out_bytes, network.in_packets, network.out_packets),
+            (2_000.0, 500.0, 1.0, 1.0),
+            "of all its cards"
+        );
+        assert!(samples.iter().all(|sample| sample.covers_millis == 10_000));
+        assert_eq!(second.claims.iter().map(|(it, of)| (it.as_str(), of.as_str())).collect::<Vec<_>>(), [("i-1", "web")]);
+        // What is used as Telegraf has it, what users take, each processor by itself, and messages of ICMP.
+        assert_eq!(second.left.into_iter().collect::<Vec<_>>(), [(Left::Unmapped, 5)]);
+        assert_eq!(taken(&mut tracks, &host(10)).samples, second.samples, "sent again it makes the same again");
+    }
+
+    #[test]
+    fn a_metric_of_ones_own_comes_as_a_field() {
+        let own = "[line_protocol.metric.\"jobs.waiting\"]\ngives = \"queue\"\nlabels = { state = \"ready\" }\n\
+            [metric.queue]\nof = \"group\"\n";
+        let mut tracks = tracks(own);
+        let jobs = |second: i64, waiting: &str| {
+            let at = NOW / 1_000_000 + second;
+            format!("jobs,service=my\\ web,state=ready,app=a waiting={waiting} {at}\njobs,app=a,state=ready,service=web waiting={waiting} {at}")
+        };
+        assert_eq!(taken(&mut tracks, &jobs(-20, "7")).told, [], "one reading of a level says not how long it stands");
+        let told = taken(&mut tracks, &jobs(-10, "12i"));
+        assert_eq!(told.left.into_iter().collect::<Vec<_>>(), [(Left::Unnamed, 1)], "no name of a group has a space");
+        let told: Vec<_> = told.told.iter().map(|it| (it.metric.as_str(), it.group.as_deref(), it.value)).collect();
+        assert_eq!(told, [("queue", Some("web"), 12.0)]);
+        let word = taken(&mut tracks, &jobs(0, "\"many, of them\""));
+        assert_eq!((word.told.len(), word.left[&Left::Unusable]), (0, 2));
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_named_and_the_others_count() {
+        let mut tracks = tracks("");
+        let at = NOW / 1_000_000;
+        let body = format!(
+            "# a comment\n\nmem,host=i-1 total=8000i,available=6000i {}\nmem,host=i-1 total=8000i,available= {at}\n\
+             mem,host=i-1\nmem,host=i-1,host=i-2 total=1i {at}\nmem,host=i-1 total=1i {}\nmem,host=i-1 total=8000i,available=6000i\n",
+            at - 10,
+            i64::MAX
+        );
+        // Without a time it is of now; without a group's name, unnamed.
+        let (taken, faults) = take(&mut tracks, &body, Precision::Seconds, NOW);
+        assert_eq!(taken.left.into_iter().collect::<Vec<_>>(), [(Left::Unnamed, 4)]);
+        let told: Vec<_> = faults.iter().map(|fault| (fault.line, fault.why.as_str())).collect();
+        assert_eq!(told[0].0, 4);
+        assert_eq!(told[1], (5, "No fields were provided"));
+        assert_eq!(told[2], (6, "Must not contain duplicate tags, but \"host\" was repeated"));
+        assert_eq!(told[3].0, 7);
+        assert!(told[3].1.contains("is the precision right?"), "{told:?}");
+        assert_eq!(told.len(), 4);
+    }
+
+    #[test]
+    fn times_are_read_in_any_precision() {
+        let ms = |word: &str, at: i64| Precision::from_word(word).expect(word).millis(at);
+        assert_eq!([ms("ns", 1_999_999), ms("n", -1), ms("us", 1_999), ms("u", 1_000)], [1, -1, 1, 1].map(Some));
+        assert_eq!([ms("µ", 1_000), ms("ms", 7), ms("s", 7), ms("m", 2)], [1, 7, 7_000, 120_000].map(Some));
+        assert_eq!([ms("h", 1), ms("h", i64::MAX)], [Some(3_600_000), None]);
+        assert_eq!(Precision::from_word("d"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in "[ -~\n\u{e9}]{0,300}") {
+            drop(take(&mut tracks(""), &body, Precision::Nanoseconds, NOW));
+            drop(take(&mut tracks(""), &format!("mem,host=i-1,service=web total={body}"), Precision::Hours, NOW));
+        }
+    }
+}
