@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{self, Control, Intents};
-use crate::api::{self, ApiState, Bound, Listen, Senders, ServeError};
+use crate::api::{self, ApiState, Bound, Listen, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, InfluxApi};
 use crate::decision::DecisionLog;
@@ -28,7 +28,8 @@ use crate::identity::{
     self, Access, Audit, Authority, AuthorityError, Callers, EnrolService, Enrolments, InstanceDocuments, Managed,
 };
 use crate::import::ImportLog;
-use crate::ingest::AgentService;
+use crate::ingest::keep::Senders;
+use crate::ingest::{AgentService, prometheus};
 use crate::leash::{self, CommonLimits, FileLimits, Leash, LeashError};
 use crate::live::Live;
 use crate::notify;
@@ -253,6 +254,13 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         parts.spawn(async move {
             read_letters(queue, hint, timeline, clock, stop).await;
             "the event queue"
+        });
+    }
+    if let Some((config, tracks)) = config.prometheus.clone().zip(state.senders.prometheus.clone()) {
+        let (asking, stop) = (prometheus::Service::new(config, tracks, state.keeper()), shutdown.clone());
+        parts.spawn(async move {
+            asking.run(stop).await;
+            "the questions to Prometheus"
         });
     }
     let stop = shutdown.clone();

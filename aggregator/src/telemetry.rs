@@ -60,6 +60,8 @@ pub fn describe_metrics() {
     );
     counter!("foreshadow_samples_retracted_total", "Samples that came after they were retracted, and were not stored");
     counter!("foreshadow_remote_write_values_total", "Values that Prometheus wrote, by what became of them");
+    counter!("foreshadow_prometheus_values_total", "Values that Prometheus was asked for, by what became of them");
+    counter!("foreshadow_prometheus_asked_total", "How often Prometheus was asked for what it scrapes, by outcome");
     counter!("foreshadow_otlp_points_total", "Data points that came by OTLP, by what became of them");
     counter!("foreshadow_line_protocol_values_total", "Fields that clients of InfluxDB wrote, by what became of them");
     counter!("foreshadow_slow_agents_total", "Streams that ended because the agent did not read its answers");

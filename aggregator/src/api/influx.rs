@@ -4,7 +4,7 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,10 +12,11 @@ use serde::Serialize;
 
 use super::ApiState;
 use super::ask::Asked;
-use super::mapped::{self, Rest, Way};
+use super::packed;
 use super::problem::Problem;
 use crate::identity::Caller;
 use crate::ingest::influx::{self, Fault, Precision};
+use crate::ingest::keep::{Rest, Way};
 use crate::ingest::mapped::Left;
 
 /// Where who calls may say who it is as clients of InfluxDB do.
@@ -61,7 +62,7 @@ pub(super) fn bearer(authorization: String) -> String {
         (status = 404, description = "no [line_protocol] is configured", body = Refusal),
         (status = 413, description = "larger than is taken at once", body = Refusal),
         (status = 503, description = "to be sent again", body = Refusal)))]
-pub async fn write(
+pub async fn write_v1(
     State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
@@ -147,8 +148,8 @@ async fn take(
     let body = body.map_err(|error| too_large(format!("the body (at most {most} bytes): {error}")))?;
     let mut faults = Vec::new();
     let rest = {
-        let _one_of_few = mapped::READING.acquire().await.map_err(|error| Problem::unavailable(&error))?;
-        let body = if packed { mapped::unzipped(&body, UNPACKED_BYTES).map_err(Problem::bad)? } else { body.into() };
+        let _one_of_few = packed::READING.acquire().await.map_err(|error| Problem::unavailable(&error))?;
+        let body = if packed { packed::unzipped(&body, UNPACKED_BYTES).map_err(Problem::bad)? } else { body.into() };
         let text = String::from_utf8(body).map_err(|error| Problem::bad(format!("the body is no UTF-8: {error}")))?;
         let way = Way { tracks, counted: "foreshadow_line_protocol_values_total" };
         let read = |tracks: &mut _, now| {
@@ -156,7 +157,7 @@ async fn take(
             faults = unread;
             taken
         };
-        mapped::take(state, caller, way, read).await?
+        state.keeper().take(caller, way, read).await.map_err(|error| Problem::unavailable(&error))?
     };
     said(&faults, &rest).map_or(Ok(()), |said| Err(Problem::bad(said)))
 }

@@ -9,10 +9,10 @@ mod history;
 mod identity;
 mod influx;
 mod keda;
-mod mapped;
 mod openapi;
 mod otlp;
 mod overview;
+mod packed;
 mod predict;
 mod problem;
 mod push;
@@ -44,6 +44,7 @@ use crate::events::EventLog;
 use crate::identity::{Audit, Callers, EnrolService};
 use crate::import::ImportLog;
 use crate::ingest::AgentService;
+use crate::ingest::keep::{Keeper, Senders};
 use crate::live::Live;
 use crate::observe::{Hint, Timeline};
 use crate::readings::Readings;
@@ -52,7 +53,6 @@ use crate::rounds::{Board, PlanLog, Revised};
 use crate::shadow::Sessions;
 use crate::store::SampleStore;
 
-pub use mapped::Senders;
 pub use server::{Bound, Listen, ServeError};
 
 /// Largest message of an agent: a full batch of the longest samples is 253 kB.
@@ -89,6 +89,14 @@ pub struct ApiState {
     /// What a reload did not take.
     pub refused: Refused,
     pub shutdown: CancellationToken,
+}
+
+impl ApiState {
+    /// Keeps what others measure.
+    pub fn keeper(&self) -> Keeper {
+        let (ingest, readings) = (self.ingest.clone(), self.readings.clone());
+        Keeper { ingest, readings, timeline: self.timeline.clone(), clock: self.clock.clone() }
+    }
 }
 
 /// All routes, with access checked in front of each.
@@ -176,7 +184,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/shadow/sessions/{instance}/release", post(steer::release))
         .route("/api/v1/write", post(remote::write))
         .route("/v1/metrics", post(otlp::by_http))
-        .route("/write", post(influx::write))
+        .route("/write", post(influx::write_v1))
         .route("/api/v2/write", post(influx::write_v2))
         .route("/ping", get(influx::ping))
         .route(otlp::METHOD, post(otlp::by_grpc))

@@ -82,7 +82,7 @@ const PROBLEM_SCHEMA: &str = "#/components/schemas/Problem";
         push::push_metrics,
         remote::write,
         otlp::by_http,
-        influx::write,
+        influx::write_v1,
         influx::write_v2,
         influx::ping,
         document,

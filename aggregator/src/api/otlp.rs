@@ -17,9 +17,10 @@ use tonic::{Code, Status};
 
 use super::ApiState;
 use super::ask::Asked;
-use super::mapped::{self, Rest, Way};
+use super::packed;
 use super::problem::Problem;
 use crate::identity::Caller;
+use crate::ingest::keep::{Rest, Way};
 use crate::ingest::mapped::Left;
 use crate::ingest::otlp::{self, ExportRequest, ExportResponse, PartialSuccess};
 
@@ -250,18 +251,18 @@ async fn take(
 ) -> Result<ExportResponse, Refused> {
     let Some(tracks) = state.senders.otlp.clone() else { return Err(Refused::NotConfigured) };
     let request = {
-        let _one_of_few = mapped::READING.acquire().await.map_err(|error| Refused::Later(error.to_string()))?;
+        let _one_of_few = packed::READING.acquire().await.map_err(|error| Refused::Later(error.to_string()))?;
         read(body, packed, form).map_err(Refused::Never)?
     };
     let way = Way { tracks, counted: "foreshadow_otlp_points_total" };
-    let rest = mapped::take(state, caller, way, move |tracks, now| otlp::take(tracks, &request, now)).await;
+    let rest = state.keeper().take(caller, way, move |tracks, now| otlp::take(tracks, &request, now)).await;
     rest.map(|rest| ExportResponse { partial_success: partial(&rest) })
-        .map_err(|problem| Refused::Later(problem.detail().to_owned()))
+        .map_err(|error| Refused::Later(error.to_string()))
 }
 
 /// Unpacks and reads a request; bounded, whatever it says of itself.
 fn read(body: &[u8], packed: bool, form: Form) -> Result<ExportRequest, String> {
-    let body = if packed { Cow::Owned(mapped::unzipped(body, UNPACKED_BYTES)?) } else { Cow::Borrowed(body) };
+    let body = if packed { Cow::Owned(packed::unzipped(body, UNPACKED_BYTES)?) } else { Cow::Borrowed(body) };
     let what = "ExportMetricsServiceRequest";
     match form {
         Form::Protobuf => ExportRequest::decode(&*body).map_err(|error| format!("the body is no {what}: {error}")),

@@ -10,9 +10,9 @@ use prost::Message as _;
 
 use super::ApiState;
 use super::ask::Asked;
-use super::mapped::{self, Way};
 use super::problem::Problem;
 use crate::identity::Caller;
+use crate::ingest::keep::Way;
 use crate::ingest::remote::WriteRequest;
 
 /// Most of a request, packed and unpacked: Prometheus sends 2 000 samples at once, about 100 kB.
@@ -46,10 +46,13 @@ pub async fn write(
     let body = axum::body::to_bytes(body, PACKED_BYTES).await;
     let body = body.map_err(|error| Problem::bad(format!("the body (at most {PACKED_BYTES} bytes): {error}")))?;
     let request = unpacked(&body)?;
-    mapped::take(state, caller, Way { tracks, counted: "foreshadow_remote_write_values_total" }, move |tracks, now| {
-        tracks.take(&request.timeseries, now)
-    })
-    .await?;
+    state
+        .keeper()
+        .take(caller, Way { tracks, counted: "foreshadow_remote_write_values_total" }, move |tracks, now| {
+            tracks.take(&request.timeseries, now)
+        })
+        .await
+        .map_err(|error| Problem::unavailable(&error))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -191,7 +191,8 @@ pub(super) async fn check(State(state): State<ApiState>, mut request: Request, n
     };
     let authorization = request.headers().get(header::AUTHORIZATION);
     let authorization = authorization.map(|value| value.to_str().unwrap_or_default().to_owned());
-    let authorization = if influx::WRITES.contains(&path.as_str()) { authorization.map(influx::bearer) } else { authorization };
+    let authorization =
+        if influx::WRITES.contains(&path.as_str()) { authorization.map(influx::bearer) } else { authorization };
     let presented = request.extensions().get::<Presented>().copied().unwrap_or_default();
     match state.callers.caller(presented, authorization.as_deref(), state.clock.wall_micros()).await {
         Ok(caller) if route.roles.allow(&caller) => {

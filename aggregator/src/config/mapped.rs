@@ -7,6 +7,7 @@ use foreshadow_proto::convert::Id;
 use planner::policy::Metric;
 use serde::Serialize;
 
+use super::prometheus::is_name;
 use super::{Declared, Of, one_of};
 
 /// `[remote_write]`, `[otlp]` or `[line_protocol]`.
@@ -106,6 +107,9 @@ const PROMETHEUS: Sender = Sender {
     word: "node",
     metrics: node,
 };
+
+/// Prometheus, asked.
+const ASKED: Sender = Sender { section: "prometheus", ..PROMETHEUS };
 
 const OPEN_TELEMETRY: Sender = Sender {
     section: "otlp",
@@ -273,10 +277,21 @@ fn read(
     declared: &BTreeMap<Metric, Declared>,
     sender: &Sender,
 ) -> Option<Mapped> {
-    let mut section = root.section(reader, sender.section);
-    if !section.is_present() {
-        return None;
-    }
+    let section = root.section(reader, sender.section);
+    section.is_present().then(|| mapped(reader, section, declared, sender))
+}
+
+/// What is mapped of a Prometheus that is asked; what else the section holds was read.
+pub(super) fn asked(reader: &mut Reader, section: Section<'_>, declared: &BTreeMap<Metric, Declared>) -> Mapped {
+    mapped(reader, section, declared, &ASKED)
+}
+
+fn mapped(
+    reader: &mut Reader,
+    mut section: Section<'_>,
+    declared: &BTreeMap<Metric, Declared>,
+    sender: &Sender,
+) -> Mapped {
     let mut read = Mapped {
         instance_labels: sender.instance_labels.iter().map(|label| (*label).to_owned()).collect(),
         strip_port: sender.strip_port,
@@ -303,8 +318,23 @@ fn read(
     }
     read.metrics.extend(own);
     pairs(reader, &section, &read.metrics, sender);
+    if sender.section == ASKED.section {
+        names(reader, &section, &read.metrics);
+    }
     section.finish(reader);
-    Some(read)
+    read
+}
+
+/// What is asked for has to be a question.
+fn names(reader: &mut Reader, section: &Section<'_>, metrics: &BTreeMap<String, Mapping>) {
+    for mapping in metrics.values() {
+        if !is_name(&mapping.name) {
+            section.fault(reader, "metric", format!("{:?} is no name of a metric: set name", mapping.name));
+        }
+        for label in mapping.labels.keys().chain(mapping.without.keys()).filter(|label| !is_name(label)) {
+            section.fault(reader, "metric", format!("{label:?} is no name of a label"));
+        }
+    }
 }
 
 /// One word, or a list of them.

@@ -12,6 +12,7 @@ mod inventory;
 mod mapped;
 mod metric;
 mod notify;
+mod prometheus;
 mod traces;
 mod window;
 
@@ -33,6 +34,7 @@ pub use instance_documents::InstanceDocuments;
 pub use mapped::{Gives, Mapped, Mapping, Over};
 pub use metric::{Declared, Of};
 pub use notify::Notify;
+pub use prometheus::Prometheus;
 pub use traces::Traces;
 
 pub use inventory::{Aws, Command, CommandReach, Inventory, Webhook};
@@ -52,6 +54,7 @@ pub struct Config {
     pub remote_write: Option<Mapped>,
     pub otlp: Option<Mapped>,
     pub line_protocol: Option<Mapped>,
+    pub prometheus: Option<Prometheus>,
     pub notify: Option<Notify>,
     pub traces: Option<Traces>,
     pub safety: Limits,
@@ -259,6 +262,7 @@ impl Config {
             config.metrics = metric::read(&mut reader, &mut root);
             config.remote_write = mapped::remote_write(&mut reader, &mut root, &config.metrics);
             config.otlp = mapped::otlp(&mut reader, &mut root, &config.metrics);
+            config.prometheus = prometheus::read(&mut reader, &mut root, &config.metrics);
             config.line_protocol = mapped::line_protocol(&mut reader, &mut root, &config.metrics);
             config.notify = notify::read(&mut reader, &mut root);
             config.traces = traces::read(&mut reader, &mut root);

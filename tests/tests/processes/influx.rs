@@ -107,7 +107,8 @@ async fn what_cannot_be_taken_is_told_in_the_words_of_either_version() -> anyhow
     assert_eq!((answer.status.as_u16(), &said["code"], &said["message"]), (400, &"invalid".into(), &said["error"]));
     assert!(said["message"].as_str().is_some_and(|said| said.starts_with("partial write: line 2: ")), "{said}");
     let url = format!("{}/shadow/metrics?instance=i-1&from=-5m", aggregator.url);
-    let samples = web::request(Method::GET, &url, &[("authorization", &operator.replace("Token", "Bearer"))], "").await?;
+    let samples =
+        web::request(Method::GET, &url, &[("authorization", &operator.replace("Token", "Bearer"))], "").await?;
     let used: Vec<_> = samples.lines()?.iter().map(|sample| sample["memory_used_bytes"].as_i64()).collect();
     assert_eq!(used, [Some(2_000)]);
     for (path, authorization, encoding, body, status, part) in [
@@ -118,7 +119,14 @@ async fn what_cannot_be_taken_is_told_in_the_words_of_either_version() -> anyhow
         ("/write", &operator, "gzip", "no", 400, "is not gzip"),
         ("/write", &operator, "", "", 204, ""),
         ("/write", "Token nobody", "", "", 401, "a bearer token is needed"),
-        ("/write", &operator.replace(tokens.of("operator"), tokens.of("viewer")), "", "", 403, "the role viewer may not"),
+        (
+            "/write",
+            &operator.replace(tokens.of("operator"), tokens.of("viewer")),
+            "",
+            "",
+            403,
+            "the role viewer may not",
+        ),
         // As a browser would send it by itself: counts nowhere else.
         ("/pause", &operator, "", "{}", 401, "a bearer token is needed"),
     ] {

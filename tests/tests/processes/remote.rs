@@ -1,6 +1,7 @@
-//! A real Prometheus that scrapes and sends: what it sends becomes samples of instances, durable, once, through an outage.
+//! A real Prometheus that scrapes, and writes or is asked: what it has becomes samples of instances, durable, once, through an outage.
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -59,37 +60,68 @@ async fn exporter() -> anyhow::Result<u16> {
     Ok(port)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_real_prometheus_writes_is_durable_and_there_once() -> anyhow::Result<()> {
-    let directory = tempfile::tempdir()?;
-    let tokens = Tokens::make(directory.path()).await?;
-    let config = format!(
-        "[identity]\ntokens = \"{}\"\n[remote_write]\nexporter = \"node\"\ngroup_label = \"job\"\n\
-         [remote_write.metric.http_requests_total]\ngives = \"requests\"\ncounter = true\n\
-         [metric.requests]\nof = \"instance\"\n[group.web.targets]\ncpu = 90\nrequests = 10\n",
-        tokens.file.display()
+/// How what it scrapes comes to us.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    Written,
+    Asked,
+}
+
+/// A Prometheus that scrapes `target` every second; `more` is what else its configuration has.
+fn prometheus(directory: &Path, own: u16, target: u16, more: &str) -> anyhow::Result<Process> {
+    let file = directory.join("prometheus.yml");
+    let scraped = format!(
+        "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: web\n    static_configs:\n      \
+         - targets: ['127.0.0.1:{target}']\n  - job_name: other\n    static_configs:\n      - targets: ['localhost:{target}']\n"
     );
-    let port = free_port()?;
-    let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
-    let (target, own) = (exporter().await?, free_port()?);
-    let file = directory.path().join("prometheus.yml");
-    let token = tokens.write("operator")?;
-    std::fs::write(
-        &file,
-        format!(
-            "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: web\n    static_configs:\n      \
-             - targets: ['127.0.0.1:{target}']\nremote_write:\n  - url: {}/api/v1/write\n    authorization:\n      \
-             credentials_file: {}\n    queue_config:\n      batch_send_deadline: 1s\n      max_backoff: 1s\n      max_samples_per_send: 3\n",
-            aggregator.url,
-            token.display()
-        ),
-    )?;
+    std::fs::write(&file, scraped + more)?;
     let mut command = Command::new("prometheus");
     command
         .arg(format!("--config.file={}", file.display()))
-        .arg(format!("--storage.tsdb.path={}", directory.path().join("tsdb").display()))
+        .arg(format!("--storage.tsdb.path={}", directory.join("tsdb").display()))
         .arg(format!("--web.listen-address=127.0.0.1:{own}"));
-    let prometheus = Process::start("prometheus", command, directory.path())?;
+    Process::start("prometheus", command, directory)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_real_prometheus_writes_is_durable_and_there_once() -> anyhow::Result<()> {
+    durable_and_there_once(Way::Written).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_real_prometheus_is_asked_for_is_durable_and_there_once() -> anyhow::Result<()> {
+    durable_and_there_once(Way::Asked).await
+}
+
+async fn durable_and_there_once(way: Way) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let tokens = Tokens::make(directory.path()).await?;
+    let (target, own, port) = (exporter().await?, free_port()?, free_port()?);
+    let (section, asked) = match way {
+        Way::Written => ("remote_write", String::new()),
+        Way::Asked => {
+            let url = format!("http://127.0.0.1:{own}");
+            ("prometheus", format!("url = \"{url}\"\ninterval_seconds = 1\nlabels = {{ job = \"web\" }}\n"))
+        }
+    };
+    let config = format!(
+        "[identity]\ntokens = \"{}\"\n[{section}]\n{asked}exporter = \"node\"\ngroup_label = \"job\"\n\
+         [{section}.metric.http_requests_total]\ngives = \"requests\"\ncounter = true\n\
+         [metric.requests]\nof = \"instance\"\n[group.web.targets]\ncpu = 90\nrequests = 10\n",
+        tokens.file.display()
+    );
+    let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
+    let more = match way {
+        Way::Written => format!(
+            "remote_write:\n  - url: {}/api/v1/write\n    authorization:\n      credentials_file: {}\n    queue_config:\n      \
+             batch_send_deadline: 1s\n      max_backoff: 1s\n      max_samples_per_send: 3\n    write_relabel_configs:\n      \
+             - source_labels: [job]\n        regex: web\n        action: keep\n",
+            aggregator.url,
+            tokens.write("operator")?.display()
+        ),
+        Way::Asked => String::new(),
+    };
+    let scraping = prometheus(directory.path(), own, target, &more)?;
     let bearer = format!("Bearer {}", tokens.of("viewer"));
     let get = async |path: &str| {
         web::request(Method::GET, &format!("{}{path}", aggregator.url), &[("authorization", &bearer)], "").await
@@ -155,6 +187,28 @@ async fn what_a_real_prometheus_writes_is_durable_and_there_once() -> anyhow::Re
     keys.sort_unstable();
     keys.dedup();
     assert_eq!(keys.len(), all, "none is there twice");
+    let get = async |path: &str| {
+        web::request(Method::GET, &format!("{}{path}", aggregator.url), &[("authorization", &bearer)], "").await
+    };
+    assert_eq!(get("/instances").await?.body.matches("localhost").count(), 0, "nobody asked for the other job");
+    if way == Way::Asked {
+        // Who does not answer is named, until they do.
+        let named = async |wanted: bool| {
+            eventually(&format!("a warning of Prometheus: {wanted}"), Duration::from_secs(60), async || {
+                Ok((get("/readyz").await?.body.contains("prometheus: ") == wanted).then_some(()))
+            })
+            .await
+        };
+        named(false).await?;
+        scraping.kill().await?;
+        named(true).await?;
+        let _scraping = prometheus(directory.path(), own, target, &more)?;
+        named(false).await?;
+        let metrics = get("/metrics").await?.body;
+        assert!(metrics.contains("foreshadow_prometheus_values_total{outcome=\"stored\"}"), "{metrics}");
+        assert!(metrics.contains("foreshadow_prometheus_asked_total{outcome=\"failed\"}"), "{metrics}");
+        return Ok(());
+    }
 
     // What never will be right is refused for good, and nobody writes without a token.
     let url = format!("{}/api/v1/write", aggregator.url);
@@ -177,6 +231,6 @@ async fn what_a_real_prometheus_writes_is_durable_and_there_once() -> anyhow::Re
     let metrics =
         web::request(Method::GET, &format!("{}/metrics", aggregator.url), &[("authorization", &bearer)], "").await?;
     assert!(metrics.body.contains("foreshadow_remote_write_values_total{outcome=\"stored\"}"), "{}", metrics.body);
-    drop(prometheus);
+    drop(scraping);
     Ok(())
 }

@@ -1,0 +1,257 @@
+//! Asks a Prometheus every few seconds for what it scraped, where it cannot write to us by itself.
+//!
+//! `name{…}[range]` gives the very samples it has, with their own times, and they go the way of what is written by remote write: there
+//! once, however often they are asked for. A scrape is seen when it is over, so that the last half minute is asked for again;
+//! after an outage, on either side, what was missed is asked for part by part, as far as an hour back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use http::{Request, Uri, header};
+use http_body_util::Full;
+use rustls::ClientConfig;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use super::keep::{Keeper, Way};
+use super::mapped::{Left, Tracks};
+use super::remote::{Label, TimeSeries, Value};
+use crate::config::{self, Mapping};
+use crate::exchange::{exchange, secret, trust};
+use crate::identity::{Caller, Role};
+
+/// Its name among what may have a problem.
+const NAME: &str = "prometheus";
+/// A scrape takes ten seconds unless told, and is seen when it is over, seconds.
+const LATE: i64 = 30;
+/// As far back as is asked for, seconds; what is older is imported.
+const BACK: i64 = 3_600;
+/// As much as is asked for at once, seconds.
+const PART: i64 = 300;
+/// One answer takes this long at most …
+const DEADLINE: Duration = Duration::from_secs(30);
+/// … and has so many bytes: 2 000 instances of 20 series, every 15 s.
+const LONGEST: usize = 64 * 1_024 * 1_024;
+
+/// Asks, and keeps what is answered.
+#[derive(Debug)]
+pub struct Service {
+    config: config::Prometheus,
+    tracks: Arc<Mutex<Tracks>>,
+    keeper: Keeper,
+    tls: OnceLock<Result<Arc<ClientConfig>, String>>,
+}
+
+impl Service {
+    pub const fn new(config: config::Prometheus, tracks: Arc<Mutex<Tracks>>, keeper: Keeper) -> Self {
+        Self { config, tracks, keeper, tls: OnceLock::new() }
+    }
+
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut known = self.keeper.clock.wall_seconds() - BACK;
+        let mut problem = None;
+        loop {
+            let asked = tokio::select! {
+                () = shutdown.cancelled() => return,
+                asked = self.catch_up(&mut known) => asked,
+            };
+            let said = asked.err().map(|error| format!("{error:#}"));
+            metrics::counter!("foreshadow_prometheus_asked_total", "outcome" => if said.is_none() { "answered" } else { "failed" })
+                .increment(1);
+            if said != problem {
+                match &said {
+                    Some(problem) => tracing::warn!(problem, "Prometheus is asked again"),
+                    None => tracing::info!("Prometheus answers"),
+                }
+                self.keeper.timeline.set_problem(NAME, said.clone());
+                problem = said;
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(self.config.interval_seconds.into())) => {}
+            }
+        }
+    }
+
+    /// Asks for all since `known`, and moves it as far as what was answered is durable.
+    async fn catch_up(&self, known: &mut i64) -> anyhow::Result<()> {
+        let now = self.keeper.clock.wall_seconds();
+        // A clock that went back has nothing to be asked for yet.
+        *known = (*known).clamp(now - BACK, now);
+        loop {
+            let until = now.min(*known + PART);
+            self.ask(*known - LATE, until).await?;
+            *known = until;
+            if until == now {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Asks for `(from, until]`; durable on return.
+    async fn ask(&self, from: i64, until: i64) -> anyhow::Result<()> {
+        let mut found = Vec::new();
+        let queries: BTreeSet<String> = self
+            .config
+            .mapped
+            .metrics
+            .values()
+            .map(|mapping| query(mapping, &self.config.labels, until - from))
+            .collect();
+        for query in queries {
+            let body = form_urlencoded::Serializer::new(String::new())
+                .extend_pairs([("query", query.as_str()), ("time", &until.to_string())])
+                .finish();
+            let answer = self.post(body).await?;
+            found.extend(read(&answer).with_context(|| query.clone())?);
+        }
+        ensure!(
+            !found.is_empty() || until - from > PART,
+            "{} has none of what is mapped: are the labels right, and the exporter?",
+            self.config.url
+        );
+        let way = Way { tracks: self.tracks.clone(), counted: "foreshadow_prometheus_values_total" };
+        let caller = Caller::named(NAME, Role::Operator);
+        let read = |tracks: &mut Tracks, now| {
+            let mut taken = tracks.take(&found, now);
+            // What was asked for before is known.
+            taken.left.remove(&Left::OutOfOrder);
+            taken
+        };
+        self.keeper.take(caller, way, read).await.context("what Prometheus answered")?;
+        Ok(())
+    }
+
+    async fn post(&self, body: String) -> anyhow::Result<Bytes> {
+        let url: Uri = format!("{}/api/v1/query", self.config.url.to_string().trim_end_matches('/')).parse()?;
+        let path = url.path_and_query().map_or("/", |path| path.as_str());
+        let mut request = Request::post(path)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Full::new(Bytes::from(body)))?;
+        if let Some(file) = &self.config.token_file {
+            let token = secret(file, "Bearer ").await.map_err(anyhow::Error::msg)?;
+            request.headers_mut().insert(header::AUTHORIZATION, token);
+        }
+        let trusted = || trust(self.config.ca_file.as_deref()).map(Arc::new).map_err(|error| format!("{error:#}"));
+        let tls = || self.tls.get_or_init(trusted).clone();
+        let answer = tokio::time::timeout(DEADLINE, exchange(&url, request, tls, LONGEST)).await;
+        let answer = answer.with_context(|| format!("{url} did not answer within {} s", DEADLINE.as_secs()))?;
+        let answer = answer.with_context(|| url.to_string())?;
+        if !answer.status.is_success() {
+            let said: Option<Answer> = serde_json::from_slice(&answer.body).ok();
+            bail!("{url}: {}: {}", answer.status, said.and_then(|said| said.error).unwrap_or_default());
+        }
+        Ok(answer.body)
+    }
+}
+
+/// The samples of one metric within so many seconds. Labels with one value alone are asked for; what else there is, is left out here.
+fn query(mapping: &Mapping, common: &BTreeMap<String, String>, seconds: i64) -> String {
+    let mut matchers: Vec<String> = common.iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect();
+    for (labels, operator) in [(&mapping.labels, "="), (&mapping.without, "!=")] {
+        for (name, values) in labels {
+            if let [value] = values.as_slice() {
+                matchers.push(format!("{name}{operator}{}", quoted(value)));
+            }
+        }
+    }
+    format!("{}{{{}}}[{seconds}s]", mapping.name, matchers.join(","))
+}
+
+/// A string of PromQL. <https://prometheus.io/docs/prometheus/latest/querying/basics/#string-literals>
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            character if character.is_control() => drop(write!(quoted, "\\u{:04x}", u32::from(character))),
+            character => quoted.push(character),
+        }
+    }
+    quoted + "\""
+}
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    status: String,
+    error: Option<String>,
+    data: Option<Data>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Data {
+    result: Vec<Ranged>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Ranged {
+    metric: BTreeMap<String, String>,
+    /// Seconds since the Unix epoch, and the value as text: it may be no number.
+    values: Vec<(f64, String)>,
+}
+
+fn read(answer: &[u8]) -> anyhow::Result<Vec<TimeSeries>> {
+    let answer: Answer = serde_json::from_slice(answer).context("the answer is not Prometheus's")?;
+    ensure!(answer.status == "success", "{}", answer.error.as_deref().unwrap_or("no reason was given"));
+    let ranged = answer.data.context("the answer has no data")?.result;
+    ranged.into_iter().map(series).collect()
+}
+
+fn series(ranged: Ranged) -> anyhow::Result<TimeSeries> {
+    let labels = ranged.metric.into_iter().map(|(name, value)| Label { name, value }).collect();
+    let samples = ranged.values.iter().map(|(at, text)| {
+        let value = text.parse().with_context(|| format!("the value {text:?} is no number"))?;
+        #[allow(clippy::cast_possible_truncation, reason = "ms since 1970")]
+        let timestamp = (at * 1_000.0).round() as i64;
+        anyhow::Ok(Value { value, timestamp })
+    });
+    Ok(TimeSeries { labels, samples: samples.collect::<anyhow::Result<_>>()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn what_is_asked_for_are_the_samples_of_what_is_mapped() {
+        let text = "[prometheus]\nurl = \"http://127.0.0.1:9090\"\nexporter = \"node\"\nlabels = { job = 'a\"b\\' }\n";
+        let config = Config::parse("f.toml", text).expect("right").prometheus.expect("there");
+        let queries: Vec<_> = config.mapped.metrics.values().map(|it| query(it, &config.labels, 45)).collect();
+        assert!(
+            queries.contains(&r#"node_cpu_seconds_total{job="a\"b\\",mode="idle"}[45s]"#.to_owned()),
+            "{queries:?}"
+        );
+        assert!(
+            queries.contains(&r#"node_network_receive_bytes_total{job="a\"b\\",device!="lo"}[45s]"#.to_owned()),
+            "{queries:?}"
+        );
+        assert_eq!(quoted("a\nb"), "\"a\\u000ab\"");
+    }
+
+    #[test]
+    fn an_answer_is_read_and_what_is_none_is_told() {
+        let told = |text: &str| read(text.as_bytes()).map_err(|error| format!("{error:#}"));
+        let read = told(
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"m","job":"web"},
+                "values":[[1800000000.123,"1.5"],[1800000015,"NaN"],[1800000030,"+Inf"]]}]}}"#,
+        );
+        let series = read.expect("read");
+        let values: Vec<_> = series[0].samples.iter().map(|sample| (sample.timestamp, sample.value)).collect();
+        assert_eq!(values[0], (1_800_000_000_123, 1.5));
+        assert!(values[1].1.is_nan() && values[2].1.is_infinite());
+        assert_eq!(series[0].labels.iter().map(|label| label.name.as_str()).collect::<Vec<_>>(), ["__name__", "job"]);
+        for (text, said) in [
+            (r#"{"status":"error","error":"parse error"}"#, "parse error"),
+            (r#"{"status":"success"}"#, "no data"),
+            ("<html>", "not Prometheus's"),
+            (r#"{"status":"success","data":{"result":[{"metric":{},"values":[[1,"x"]]}]}}"#, "\"x\" is no number"),
+        ] {
+            assert!(told(text).expect_err(text).contains(said), "{text}");
+        }
+    }
+}
