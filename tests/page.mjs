@@ -144,13 +144,18 @@ async function mode(page) {
   await go(page, '#/groups/web', '.plot svg .line.load');
   await page.getByRole('button', { name: 'Mode…' }).click();
   await page.getByRole('radio', { name: /scale-out/ }).check();
-  await page.locator('.week .chart svg .line').first().waitFor({ state: 'attached' });
-  assert.match(await text(page, '.week'), /What scale-out would have allowed, by [\d,]+ plans of the last 7 d/);
-  assert.match(await text(page, '.week'), /launch: \d+ times/);
-  assert.doesNotMatch(await text(page, '.week'), /detach into shadow:/, 'scale-out takes nothing away');
+  await page.locator('.plans .chart svg .line').first().waitFor({ state: 'attached' });
+  assert.match(await text(page, '.plans'), /What scale-out would have allowed, by [\d,]+ plans of the last 7 d/);
+  assert.match(await text(page, '.plans'), /launch: \d+ times/);
+  assert.doesNotMatch(await text(page, '.plans'), /detach into shadow:/, 'scale-out takes nothing away');
+  await page.locator('.again progress').waitFor();
   await page.getByRole('radio', { name: /^full/ }).check();
-  await page.waitForFunction(() => /What full would have allowed/.test(document.querySelector('.week').innerText));
-  assert.match(await text(page, '.week'), /detach into shadow: \d+ times/);
+  await page.waitForFunction(() => /What full would have allowed/.test(document.querySelector('.plans').innerText));
+  assert.match(await text(page, '.plans'), /detach into shadow: \d+ times/);
+  // The other one's is lived to its end first.
+  await page.locator('.again .chart svg .line').first().waitFor({ state: 'attached', timeout: 180000 });
+  assert.match(await text(page, '.again'), /The last 7 d in full, lived again/);
+  assert.match(await text(page, '.again'), /Instance-hours\s+[\d,]+\s*[\d,]+ as it was/i);
   await page.screenshot({ path: join(given.screenshots, 'mode.png') });
   await axe(page, 'the mode dialog');
   await page.getByRole('radio', { name: /scale-out/ }).check();

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{self, Control, Intents};
-use crate::api::{self, ApiState, Bound, Listen, ServeError};
+use crate::api::{self, ApiState, Bound, Listen, ServeError, Weeks};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, InfluxApi};
 use crate::decision::DecisionLog;
@@ -239,6 +239,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         readings,
         senders: Senders::new(&config),
         revised,
+        weeks: Weeks::default(),
         live: live.clone(),
         ingest,
         clock: clock.clone(),

@@ -37,6 +37,7 @@ fn regime(setting: &Setting) -> Regime {
         reach: Reach::Cloud,
         provider: None,
         mode: Mode::Full,
+        begins_with: None,
     }
 }
 

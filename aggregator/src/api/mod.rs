@@ -24,6 +24,7 @@ pub mod routes;
 mod server;
 mod steer;
 mod watch;
+mod week;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -54,6 +55,7 @@ use crate::shadow::Sessions;
 use crate::store::SampleStore;
 
 pub use server::{Bound, Listen, ServeError};
+pub use week::Weeks;
 
 /// Largest message of an agent: a full batch of the longest samples is 253 kB.
 const AGENT_BYTES: usize = 256 * 1_024;
@@ -80,6 +82,7 @@ pub struct ApiState {
     pub readings: Readings,
     pub senders: Senders,
     pub revised: Revised,
+    pub weeks: Weeks,
     pub live: Live,
     pub ingest: AgentService,
     pub clock: Arc<dyn Clock>,
@@ -145,6 +148,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/groups/{group}/minutes", get(rest::minutes))
         .route("/groups/{group}/course", get(behind::course))
         .route("/groups/{group}/models", get(behind::models))
+        .route("/groups/{group}/week", get(week::week))
         .route("/instances", get(behind::instances))
         .route("/instances/{instance}/retract", post(retract::retract))
         .route("/plans", get(rest::plans))

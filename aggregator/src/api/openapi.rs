@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::problem::Problem;
-use super::{behind, events, history, identity, influx, otlp, overview, push, remote, rest, retract, steer, watch};
+use super::{
+    behind, events, history, identity, influx, otlp, overview, push, remote, rest, retract, steer, watch, week,
+};
 
 const JSON: &str = "application/json";
 /// As [`Problem`] is sent.
@@ -32,6 +34,7 @@ const PROBLEM_SCHEMA: &str = "#/components/schemas/Problem";
         behind::instances,
         behind::course,
         behind::models,
+        week::week,
         rest::groups,
         rest::group,
         rest::minutes,

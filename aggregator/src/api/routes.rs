@@ -59,6 +59,8 @@ pub const TABLE: &[Route] = &[
     Route { method: "GET", path: "/groups/{group}/minutes", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/groups/{group}/course", roles: Roles::From(Role::Viewer) },
     Route { method: "GET", path: "/groups/{group}/models", roles: Roles::From(Role::Viewer) },
+    // It costs a processor for a while.
+    Route { method: "GET", path: "/groups/{group}/week", roles: Roles::From(Role::Operator) },
     Route { method: "GET", path: "/groups/{group}/history", roles: Roles::From(Role::Viewer) },
     // A past that is made up moves every forecast.
     Route { method: "POST", path: "/groups/{group}/history", roles: Roles::From(Role::Admin) },

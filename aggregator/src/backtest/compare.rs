@@ -109,6 +109,7 @@ pub fn regime(policy: Policy, candidates: &Candidates) -> Regime {
         reach,
         provider: None,
         mode: Mode::Full,
+        begins_with: None,
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Regime {
     /// Target of the provider's own target tracking, a share: it scales in as well.
     pub provider: Option<f64>,
     pub mode: Mode,
+    /// How many serve when the life begins; as many as the load needs unless told.
+    pub begins_with: Option<u32>,
 }
 
 /// One decision.
@@ -183,7 +185,12 @@ fn world(load: &Load, setting: &Setting, regime: &Regime, group: &Id, begin: usi
             baseline: on_grid(100.0 * setting.idle),
             spread: 0.0,
             tracking: regime.provider.map(|target| TargetTracking { target: 100.0 * target, scale_in: true }),
-            ..GroupConfig::new(GROUP, setting.minimum, setting.maximum, need(load.minutes[begin], setting))
+            ..GroupConfig::new(
+                GROUP,
+                setting.minimum,
+                setting.maximum,
+                regime.begins_with.unwrap_or_else(|| need(load.minutes[begin], setting)),
+            )
         }],
         launch_seconds: i64::from(setting.startup),
         attach_seconds: i64::from(setting.reattach),

@@ -24,6 +24,7 @@ pub mod report;
 mod setting;
 pub mod svg;
 mod table;
+pub mod week;
 mod worst;
 pub mod yardstick;
 

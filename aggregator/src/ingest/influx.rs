@@ -245,7 +245,10 @@ mod tests {
         let told: Vec<_> = faults.iter().map(|fault| (fault.line, fault.why.as_str())).collect();
         assert_eq!(told.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [4, 5, 6, 7]);
         assert!(told[0].1.contains("trailing content"), "{told:?}");
-        assert_eq!((told[1].1, told[2].1), ("is not measurement,tag=value field=value time", "No fields were provided"));
+        assert_eq!(
+            (told[1].1, told[2].1),
+            ("is not measurement,tag=value field=value time", "No fields were provided")
+        );
         assert!(told[3].1.contains("is the precision right?"), "{told:?}");
     }
 

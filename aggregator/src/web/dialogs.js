@@ -4,6 +4,7 @@ import { ask, path, setToken } from './api.js';
 import { badge, fill, h } from './dom.js';
 import { now, readAll, serverNow, whoAmI } from './live.js';
 import { lastWeek } from './reasons.js';
+import { livedWeek } from './week.js';
 import { MODES, MODE_SAYS } from './words.js';
 
 /// Something was done, or could not be.
@@ -121,16 +122,26 @@ export async function resume(group) {
   if (done) toast(`${done}: resumed.`);
 }
 
-/// How far Foreshadow may go in a group. Loosening shows first what the last week's plans would have done.
+/// How far Foreshadow may go in a group. Loosening shows first the last week lived again, and what its plans wanted.
 export async function changeMode(line) {
   const rank = mode => MODES.indexOf(mode);
-  const week = h('div', { class: 'week', 'aria-live': 'polite' });
-  let course = null, chart = null;
-  const choose = async mode => {
+  const week = h('div', { class: 'week plans', 'aria-live': 'polite' }), again = h('div', { class: 'week again' });
+  let course = null, chart = null, lived = null, chosen = line.mode;
+  const close = () => {
     chart?.close();
-    chart = null;
+    lived?.close();
+    chart = lived = null;
+  };
+  const choose = async mode => {
+    close();
+    chosen = mode;
+    fill(again);
     if (rank(mode) <= rank(line.mode)) return fill(week, rank(mode) < rank(line.mode) && h('p', {}, 'This tightens: it holds at once.'));
     if (!course) fill(week, h('p', { class: 'empty' }, 'Reading the plans of the last week…'));
+    const wanted = () => chosen === mode && again.isConnected;
+    livedWeek(line.name, mode, again, wanted).then(shown => {
+      if (shown) lived = shown;
+    });
     try {
       course ??= await ask(path(['groups', line.name, 'course'], { from: '-7d' }));
       const shown = lastWeek(course, line.mode, mode, serverNow());
@@ -149,7 +160,7 @@ export async function changeMode(line) {
     body: [
       h('fieldset', {}, h('legend', {}, 'How far Foreshadow may go'), allowed.map(choice)),
       allowed.length < MODES.length && h('p', { class: 'muted' }, `The configuration file allows ${line.at_most} at most.`),
-      week, reasonField(),
+      again, week, reasonField(),
     ],
     async work({ mode, reason }) {
       if (mode === line.mode) throw new Error(`${line.name} is in ${mode} already: choose another mode, or cancel.`);
@@ -158,7 +169,7 @@ export async function changeMode(line) {
       return mode;
     },
   });
-  chart?.close();
+  close();
   if (done) toast(`${line.name}: mode ${done}.`);
 }
 

@@ -56,6 +56,7 @@ pub const ASSETS: &[Asset] = &[
     script!("fleet.js"),
     script!("group.js"),
     script!("reasons.js"),
+    script!("week.js"),
     script!("shadows.js"),
     script!("events.js"),
     script!("instances.js"),

@@ -108,7 +108,7 @@ export function lastWeek(course, before, mode, now) {
       chart.node,
       found.held.size > 0 && h('p', { class: 'muted' }, 'Holds, by share of the time: ', [...found.held].sort((a, b) => b[1] - a[1]).slice(0, 6)
         .map(([word, seconds]) => `${holdWords(word)} ${percent(seconds / found.seconds)}`).join(', '), '.'),
-      h('p', { class: 'muted' }, 'These plans were made without being carried out, so each repeats what the one before wanted: they say when and how much, not what would have followed. foreshadow backtest carries them out on recorded load, with cost and risk.')),
+      h('p', { class: 'muted' }, 'These plans were made without being carried out, so each repeats what the one before wanted: they say when and how much, not what would have followed.')),
   };
 }
 

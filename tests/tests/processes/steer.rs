@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
+use foreshadow::clock::{Clock as _, SystemClock};
 use foreshadow_tests::process::{Aggregator, binary, eventually};
 use foreshadow_tests::web;
 use tokio::process::Command;
@@ -337,5 +338,81 @@ async fn a_shadow_that_observe_never_ends_is_told_and_released_at_its_limit() ->
     assert!(ended["reason"].as_str().is_some_and(|why| why.contains("at its hard limit, and in observe")), "{ended}");
     let metrics = web::get(&format!("{url}/metrics")).await?.body;
     assert!(metrics.contains("foreshadow_shadows_released_total{group=\"web\"} 1"), "{metrics}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_recorded_is_lived_again_in_a_looser_mode() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("inventory.toml");
+    let groups = "[group.web]\nminimum = 1\nmaximum = 20\ninstances = [\"i-1\"]\n[group.new]\nminimum = 1\nmaximum = 9\ninstances = [\"i-2\"]\n";
+    std::fs::write(&file, groups)?;
+    let config = format!("[inventory]\nfile = \"{}\"\ninterval_seconds = 5\n", file.display());
+    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    let url = &aggregator.url;
+    standing(url).await?;
+    // Twelve served all the time, and two to eleven were needed.
+    let until = SystemClock.wall_seconds().div_euclid(3_600) * 3_600;
+    let row = |at: i64| {
+        let turn = (at as f64 / 86_400.0 * std::f64::consts::TAU).sin();
+        format!(
+            "{},{:.2},12\n",
+            jiff::Timestamp::from_second(at).map(|at| at.to_string()).unwrap_or_default(),
+            (30.0 + 20.0 * turn) * (0.96 + 0.08 * ((at / 60 * 7_919) % 101) as f64 / 101.0)
+        )
+    };
+    let rows: String = (until - 4 * 86_400..until).step_by(60).map(row).collect();
+    let past = directory.path().join("past.csv");
+    std::fs::write(&past, format!("timestamp,utilisation,instances\n{rows}"))?;
+    let imported = foreshadow(url, &["import", "csv", &past.display().to_string(), "--group", "web"]).await?;
+    anyhow::ensure!(imported.status.success(), "{}", said(&imported));
+    let ask = async |of: &str| web::get(&format!("{url}/groups/{of}")).await;
+    for group in ["web", "new"] {
+        eventually("a first plan", Duration::from_secs(40), async || {
+            Ok(web::get_json(&format!("{url}/groups/{group}")).await?["plan"].is_object().then_some(()))
+        })
+        .await?;
+    }
+    let begun = ask("web/week?mode=full").await?;
+    assert_eq!((begun.status.as_u16(), begun.json()?["done"].as_f64()), (202, Some(0.0)), "{}", begun.body);
+    let other = ask("web/week?mode=scale-out").await?;
+    assert!(other.status == 409 && other.body.contains("the week of web in full"), "one at a time: {}", other.body);
+    let week = eventually("the week", Duration::from_secs(240), async || {
+        let answer = ask("web/week?mode=full").await?;
+        let told = answer.json()?;
+        match answer.status.as_u16() {
+            202 => anyhow::ensure!(told["done"].as_f64().is_some_and(|done| (0.0..=1.0).contains(&done)), "{told}"),
+            200 => return Ok(Some(told)),
+            other => anyhow::bail!("{other}: {told}"),
+        }
+        Ok(None)
+    })
+    .await?;
+    assert_eq!((&week["mode"], &week["until"], &week["bridged"]), (&"full".into(), &until.into(), &0.into()), "{week}");
+    let of = |way: &str, figure: &str| week[way][figure].as_f64().unwrap_or(f64::NAN);
+    assert!(
+        (of("was", "instance_hours") - 864.0).abs() < 1.0 && of("was", "above_target") == 0.0,
+        "three days of twelve: {week}"
+    );
+    assert!(of("would", "instance_hours") < 864.0 && of("would", "above_90") < 1.0, "{week}");
+    assert!(week["steps"]["detach"].as_u64() > Some(0) && week["served"][0] == 12, "{week}");
+    for (of, status, part) in [
+        ("web/week", 400, "must be scale-out or full"),
+        ("web/week?mode=observe", 400, "must be scale-out or full"),
+        ("nobody/week?mode=full", 404, "nobody"),
+        ("new/week?mode=full", 422, "nothing was recorded yet"),
+    ] {
+        let answer = eventually(of, Duration::from_secs(60), async || {
+            let answer = ask(of).await?;
+            Ok((!matches!(answer.status.as_u16(), 202 | 409)).then_some(answer))
+        })
+        .await?;
+        assert!(
+            answer.status.as_u16() == status && answer.body.contains(part),
+            "{of}: {} {}",
+            answer.status,
+            answer.body
+        );
+    }
     Ok(())
 }

@@ -1,0 +1,219 @@
+//! `GET /groups/{group}/week`: the last week lived again in another mode, before that is allowed. It takes some twenty seconds of one
+//! processor, of the lowest priority: one at a time, asked for until it is there.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use foreshadow_proto::convert::Id;
+use planner::policy::{Metric, Mode};
+use serde::Serialize;
+
+use super::ApiState;
+use super::ask::{Asked, wrong};
+use super::problem::Problem;
+use super::rest::known_group;
+use crate::backtest::Setting;
+use crate::backtest::week::{BACK, Question, Week, lived};
+use crate::rounds::GroupReport;
+
+/// What was lived says the same for so long, seconds.
+const HOLDS_FOR: i64 = 3_600;
+/// Whoever serves samples and plans comes first.
+const NICENESS: i32 = 19;
+const MILLIONTHS: f64 = 1e6;
+
+/// The week that is lived, or was last. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Weeks(Arc<Mutex<Option<Living>>>);
+
+#[derive(Debug)]
+struct Living {
+    group: Id,
+    mode: Mode,
+    /// Seconds since the Unix epoch.
+    begun: i64,
+    /// Millionths.
+    done: Arc<AtomicU64>,
+    found: Arc<OnceLock<Result<Week, String>>>,
+    thread: JoinHandle<()>,
+}
+
+/// It is not there yet.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Underway {
+    /// Share that is done, 0 to 1.
+    done: f64,
+}
+
+/// What one finds who asks.
+enum Standing {
+    Found(Box<Result<Week, String>>),
+    Underway(f64),
+    /// Another is being lived.
+    Busy {
+        group: Id,
+        mode: Mode,
+    },
+    Nothing,
+}
+
+impl Weeks {
+    fn standing(&self, group: &Id, mode: Mode, now: i64) -> Standing {
+        let living = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(living) = living.as_ref() else { return Standing::Nothing };
+        let same = living.group == *group && living.mode == mode;
+        match (living.found.get(), living.thread.is_finished()) {
+            (Some(found), _) if same && (0..HOLDS_FOR).contains(&(now - living.begun)) => {
+                Standing::Found(Box::new(found.clone()))
+            }
+            (None, true) if same => Standing::Found(Box::new(Err("it ended badly: see the log".to_owned()))),
+            (None, false) if same => Standing::Underway(living.done.load(Ordering::Relaxed) as f64 / MILLIONTHS),
+            (None, false) => Standing::Busy { group: living.group.clone(), mode: living.mode },
+            _ => Standing::Nothing,
+        }
+    }
+
+    fn begin(
+        &self,
+        group: Id,
+        question: Question,
+        minutes: Vec<crate::store::Minute>,
+        now: i64,
+    ) -> std::io::Result<()> {
+        let (done, found) = (Arc::new(AtomicU64::new(0)), Arc::new(OnceLock::new()));
+        let (told, kept, mode) = (done.clone(), found.clone(), question.mode);
+        let mut living = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let thread = std::thread::Builder::new().name("week".to_owned()).spawn(move || {
+            // On Linux it is this thread's alone.
+            _ = rustix::process::nice(NICENESS);
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
+            let tell = |share: f64| told.store((share.clamp(0.0, 1.0) * MILLIONTHS) as u64, Ordering::Relaxed);
+            let week = lived(&minutes, &question, tell);
+            drop(kept.set(week.map_err(|error| format!("{error:#}"))));
+        })?;
+        *living = Some(Living { group, mode, begun: now, done, found, thread });
+        Ok(())
+    }
+}
+
+/// The last week as it was, and as it would have been in another mode.
+#[utoipa::path(get, path = "/groups/{group}/week", params(("group" = String, Path),
+    ("mode" = String, Query, description = "scale-out or full")),
+    responses((status = 200, description = "the week", body = Week),
+        (status = 202, description = "it is being lived: ask again", body = Underway),
+        (status = 400, description = "a parameter is wrong", body = Problem),
+        (status = 404, description = "not known", body = Problem),
+        (status = 409, description = "another week is being lived: ask again", body = Problem),
+        (status = 422, description = "there is too little of a past, or no load that can be lived again", body = Problem)))]
+pub async fn week(State(state): State<ApiState>, Path(name): Path<String>, asked: Asked) -> Result<Response, Problem> {
+    let asked = asked.only(&["mode"])?;
+    let group = known_group(&state, &name)?;
+    let mode = match asked.text("mode") {
+        Some("scale-out") => Mode::ScaleOut,
+        Some("full") => Mode::Full,
+        _ => return Err(wrong("mode", "must be scale-out or full")),
+    };
+    let now = state.clock.wall_seconds();
+    let underway = |done: f64| Ok((StatusCode::ACCEPTED, Json(Underway { done })).into_response());
+    match state.weeks.standing(&group, mode, now) {
+        Standing::Found(week) => {
+            return week.map(|week| Json(week).into_response()).map_err(too_little);
+        }
+        Standing::Underway(done) => return underway(done),
+        Standing::Busy { group, mode } => {
+            let why = format!("the week of {group} in {mode} is being lived: ask again");
+            return Err(Problem::new(StatusCode::CONFLICT, why));
+        }
+        Standing::Nothing => {}
+    }
+    let report = state.board.report(&group).ok_or_else(|| too_little("it was not planned yet".to_owned()))?;
+    let leases = state.sessions.config().await;
+    let lease_seconds = leases.groups.get(&group).copied().unwrap_or(leases.default_seconds);
+    let question = question(&report, mode, lease_seconds)?;
+    // The simulated group of the demo has a clock of its own.
+    let clock = report.plan.as_deref().and_then(|plan| plan["made_at"].as_i64()).unwrap_or(now);
+    let minutes = state.store.minutes(&group, Metric::Cpu.as_str(), clock - BACK, clock).await;
+    let minutes = minutes.map_err(|error| Problem::unavailable(&error))?;
+    state.weeks.begin(group, question, minutes, now).map_err(|error| Problem::unavailable(&error))?;
+    underway(0.0)
+}
+
+fn too_little(why: String) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why)
+}
+
+/// The group as it is, by its CPU.
+fn question(report: &GroupReport, mode: Mode, lease_seconds: u32) -> Result<Question, Problem> {
+    let cpu = report.metrics.get(Metric::Cpu.as_str());
+    let cpu = cpu.ok_or_else(|| {
+        too_little("a week is lived again by CPU alone, and the group is not scaled by it".to_owned())
+    })?;
+    let target = cpu.target / 100.0;
+    let setting = Setting {
+        idle: (cpu.baseline.points / 100.0).clamp(0.0, 0.9 * target),
+        target,
+        score_target: target,
+        startup: report.leads.0,
+        reattach: report.leads.1,
+        minimum: report.bounds.0.max(1),
+        maximum: report.bounds.1,
+        ..Setting::default()
+    };
+    Ok(Question { mode, setting, confidence: report.confidence, lease_seconds })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_week_is_lived_at_a_time_and_said_again_for_an_hour() {
+        let weeks = Weeks::default();
+        let (web, other) = (Id::new("group", "web").expect("an id"), Id::new("group", "other").expect("an id"));
+        let of = |group: &Id, mode, now| match weeks.standing(group, mode, now) {
+            Standing::Found(week) => {
+                if week.is_ok() {
+                    "found"
+                } else {
+                    "failed"
+                }
+            }
+            Standing::Underway(_) => "underway",
+            Standing::Busy { .. } => "busy",
+            Standing::Nothing => "nothing",
+        };
+        assert_eq!(of(&web, Mode::Full, 0), "nothing");
+        let (ends, waits) = std::sync::mpsc::channel::<()>();
+        let living = |found: Arc<OnceLock<_>>, thread| Living {
+            group: web.clone(),
+            mode: Mode::Full,
+            begun: 100,
+            done: Arc::default(),
+            found,
+            thread,
+        };
+        let hangs = std::thread::spawn(move || _ = waits.recv());
+        let found = Arc::new(OnceLock::new());
+        *weeks.0.lock().expect("whole") = Some(living(found.clone(), hangs));
+        assert_eq!(of(&web, Mode::Full, 100), "underway");
+        assert_eq!([of(&web, Mode::ScaleOut, 100), of(&other, Mode::Full, 100)], ["busy"; 2]);
+        found.set(Err("too little".to_owned())).expect("once");
+        assert_eq!(
+            [of(&web, Mode::Full, 101), of(&web, Mode::Full, 3_700), of(&other, Mode::Full, 101)],
+            ["failed", "nothing", "nothing"]
+        );
+        drop(ends);
+        // One that panicked said nothing.
+        let ended = std::thread::spawn(|| {});
+        while !ended.is_finished() {
+            std::thread::yield_now();
+        }
+        *weeks.0.lock().expect("whole") = Some(living(Arc::default(), ended));
+        assert_eq!([of(&web, Mode::Full, 101), of(&other, Mode::Full, 101)], ["failed", "nothing"]);
+    }
+}

@@ -1,0 +1,66 @@
+// The last week lived again in another mode: what would have followed, beside what happened.
+
+import { ask, path } from './api.js';
+import { Chart } from './chart.js';
+import { figure, fill, h } from './dom.js';
+import { hold, number, plural, span, step } from './words.js';
+
+const AGAIN = 1000;
+
+/// Asks until the week is there and shows how far it is in `place`. Gives the chart, which is to be closed, or null; `wanted` says
+/// whether anybody still looks.
+export async function livedWeek(group, mode, place, wanted) {
+  const bar = h('progress', { max: 1, 'aria-label': `The last week in ${mode}: how far it is` });
+  const left = h('p', { class: 'muted' });
+  fill(place, h('section', {}, h('h3', {}, `The last week in ${mode}, lived again`), bar, left));
+  const begun = performance.now();
+  for (;;) {
+    try {
+      const week = await ask(path(['groups', group, 'week'], { mode }));
+      if (!wanted()) return null;
+      if (!('done' in week)) return show(week, place);
+      bar.value = week.done;
+      const seconds = (performance.now() - begun) / 1000;
+      fill(left, week.done > 0.03 && seconds > 3 ? `about ${span(Math.ceil(seconds * (1 - week.done) / week.done))} left` : 'The planner lives through what was recorded…');
+    } catch (error) {
+      if (!wanted()) return null;
+      if (error.status !== 409) {
+        fill(place, h('p', { class: 'said' }, `The last week cannot be lived again: ${error.message}.`));
+        return null;
+      }
+      // Somebody else's comes first.
+      fill(left, error.message);
+    }
+    await new Promise(later => setTimeout(later, AGAIN));
+    if (!wanted()) return null;
+  }
+}
+
+const share = value => `${number(value, value && value < 10 ? 2 : 0)} %`;
+
+function show(week, place) {
+  const { was, would } = week;
+  const times = week.need.map((_, index) => week.from + index * week.column_seconds);
+  const line = (name, kind, values) => ({ name, kind, values: values.map(value => value ?? NaN), times, shape: 'stairs', gap: Infinity });
+  const chart = new Chart({ label: `Serving in ${week.mode}, and as it was`, height: 170 });
+  const saved = was.instance_hours - would.instance_hours;
+  const steps = Object.entries(week.steps).filter(([, instances]) => instances);
+  fill(place, h('section', { 'aria-label': 'The last week lived again' },
+    h('h3', {}, `The last ${span(week.until - week.from)} in ${week.mode}, lived again`),
+    h('dl', { class: 'figures' },
+      figure('Instance-hours', number(would.instance_hours), `${number(was.instance_hours)} as it was: ${number(Math.abs(saved))} ${saved >= 0 ? 'saved' : 'more'}`),
+      figure('Above the target', share(would.above_target), `of the minutes; ${share(was.above_target)} as it was`),
+      figure('Above 90 %', share(would.above_90), `of the minutes; ${share(was.above_90)} as it was`),
+      week.mode === 'full' && figure('In shadow', number(week.shadow_hours), 'of the instance-hours')),
+    chart.node,
+    h('p', {}, steps.length ? `Instances: ${steps.map(([name, instances]) => `${step(name).does} ${number(instances)}`).join(', ')}.` : 'Nothing would have been done.'),
+    Object.keys(week.holds).length > 0 && h('p', { class: 'muted' }, 'Kept by holds: ', Object.entries(week.holds).sort((a, b) => b[1] - a[1]).slice(0, 5)
+      .map(([word, minutes]) => `${hold(word)} ${span(60 * minutes)}`).join(', '), '.'),
+    h('p', { class: 'muted' }, 'The recorded load under today’s settings, with the checks and the pace of production; by CPU alone, and with lead times as measured. ',
+      week.mode === 'scale-out' && 'Beside it a provider scales in by target tracking at the same target. ',
+      week.bridged > 0 && `${plural(week.bridged, 'minute')} that nobody measured ${week.bridged === 1 ? 'is' : 'are'} a straight line.`)));
+  chart.draw({ from: week.from, to: week.until, now: week.until, lines: [
+    line('as it was', 'serve dashed', week.served), line(`in ${week.mode}`, 'serve', week.would_serve), line('needed', 'load', week.need),
+    ...week.mode === 'full' ? [line('in shadow', 'shadow', week.shadows)] : []] });
+  return chart;
+}
