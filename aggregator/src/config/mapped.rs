@@ -84,6 +84,7 @@ pub enum Over {
 #[serde(rename_all = "snake_case")]
 enum Exporter {
     Node,
+    Collectd,
     Hostmetrics,
     Telegraf,
     None,
@@ -94,18 +95,38 @@ struct Sender {
     section: &'static str,
     instance_labels: &'static [&'static str],
     strip_port: bool,
-    exporter: Exporter,
-    word: &'static str,
-    metrics: fn() -> BTreeMap<String, Mapping>,
+    /// Whose metrics are known, the usual one first.
+    exporters: &'static [Exporter],
+}
+
+impl Exporter {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Collectd => "collectd",
+            Self::Hostmetrics => "hostmetrics",
+            Self::Telegraf => "telegraf",
+            Self::None => "none",
+        }
+    }
+
+    /// What it measures.
+    fn metrics(self) -> BTreeMap<String, Mapping> {
+        match self {
+            Self::Node => node(),
+            Self::Collectd => collectd(),
+            Self::Hostmetrics => hostmetrics(),
+            Self::Telegraf => telegraf(),
+            Self::None => BTreeMap::new(),
+        }
+    }
 }
 
 const PROMETHEUS: Sender = Sender {
     section: "remote_write",
     instance_labels: &["instance"],
     strip_port: true,
-    exporter: Exporter::Node,
-    word: "node",
-    metrics: node,
+    exporters: &[Exporter::Node, Exporter::Collectd],
 };
 
 /// Prometheus, asked.
@@ -116,18 +137,14 @@ const OPEN_TELEMETRY: Sender = Sender {
     // The collector's detector of EC2 gives the instance's id; one that knows no cloud may give the host's name alone.
     instance_labels: &["host.id", "host.name"],
     strip_port: false,
-    exporter: Exporter::Hostmetrics,
-    word: "hostmetrics",
-    metrics: hostmetrics,
+    exporters: &[Exporter::Hostmetrics],
 };
 
 const INFLUX: Sender = Sender {
     section: "line_protocol",
     instance_labels: &["host"],
     strip_port: false,
-    exporter: Exporter::Telegraf,
-    word: "telegraf",
-    metrics: telegraf,
+    exporters: &[Exporter::Telegraf],
 };
 
 impl Mapping {
@@ -181,6 +198,37 @@ fn node() -> BTreeMap<String, Mapping> {
         traffic("node_network_transmit_bytes_total", Gives::OutBytes),
         traffic("node_network_receive_packets_total", Gives::InPackets),
         traffic("node_network_transmit_packets_total", Gives::OutPackets),
+    ])
+}
+
+/// What collectd's plugins cpu (of all processors, in percent), memory and interface measure, as its write_prometheus names it.
+fn collectd() -> BTreeMap<String, Mapping> {
+    let processors = |state, scale, offset, gives| Mapping {
+        labels: label("cpu", &[state]),
+        scale,
+        offset,
+        ..Mapping::of("collectd_cpu_percent", gives)
+    };
+    let memory = |states: &[&str], gives| Mapping {
+        labels: label("memory", states),
+        over: Over::Sum,
+        ..Mapping::of("collectd_memory", gives)
+    };
+    let traffic = |name, gives| Mapping {
+        without: label("interface", &["lo"]),
+        counter: true,
+        over: Over::Sum,
+        ..Mapping::of(name, gives)
+    };
+    by_gives([
+        processors("idle", -1.0, 100.0, Gives::CpuPercent),
+        processors("steal", 1.0, 0.0, Gives::CpuStealPercent),
+        memory(&["used"], Gives::MemoryUsedBytes),
+        memory(&["used", "free", "buffered", "cached", "slab_recl", "slab_unrecl"], Gives::MemoryTotalBytes),
+        traffic("collectd_interface_if_octets_rx_total", Gives::InBytes),
+        traffic("collectd_interface_if_octets_tx_total", Gives::OutBytes),
+        traffic("collectd_interface_if_packets_rx_total", Gives::InPackets),
+        traffic("collectd_interface_if_packets_tx_total", Gives::OutPackets),
     ])
 }
 
@@ -302,7 +350,8 @@ fn mapped(
     section.set(reader, "instance_label", &mut read.instance_labels, named);
     section.set(reader, "strip_port", &mut read.strip_port, want::boolean);
     let mut exporter = Exporter::None;
-    section.set(reader, "exporter", &mut exporter, |value| one_of(value, [sender.exporter, Exporter::None]));
+    let known = sender.exporters.iter().copied().chain([Exporter::None]);
+    section.set(reader, "exporter", &mut exporter, |value| one_of(value, known.clone()));
     // What would name the group of a value, where nothing does.
     let unlabelled = read.group_label.is_none().then(|| format!("{}.group_label", sender.section));
     let mut own = BTreeMap::new();
@@ -311,11 +360,9 @@ fn mapped(
             own.insert(name, mapping);
         }
     }
-    if exporter == sender.exporter {
-        read.metrics = (sender.metrics)();
-        // What the file says of one of ours takes the place of what the exporter is known for.
-        read.metrics.retain(|_, known| own.values().all(|mapping| !known.gives.says_the_same(mapping.gives)));
-    }
+    read.metrics = exporter.metrics();
+    // What the file says of one of ours takes the place of what the exporter is known for.
+    read.metrics.retain(|_, known| own.values().all(|mapping| !known.gives.says_the_same(mapping.gives)));
     read.metrics.extend(own);
     pairs(reader, &section, &read.metrics, sender);
     if sender.section == ASKED.section {
@@ -411,7 +458,7 @@ fn pairs(reader: &mut Reader, section: &Section<'_>, metrics: &BTreeMap<String, 
     let given: Vec<Gives> = metrics.values().map(|mapping| mapping.gives).collect();
     let has = |gives: Gives| given.contains(&gives);
     if given.is_empty() {
-        let Sender { section: called, word, .. } = sender;
+        let (called, word) = (sender.section, sender.exporters.first().map_or("none", |exporter| exporter.word()));
         let problem = format!("nothing is mapped: set exporter = {word:?}, or [{called}.metric.NAME] gives");
         section.fault(reader, "metric", problem);
     }

@@ -412,9 +412,10 @@ fn shadow(reader: &mut Reader, root: &mut Section<'_>) -> Shadow {
 }
 
 /// One of a few words.
-fn one_of<T: Serialize + Copy, const N: usize>(value: &toml_edit::Value, words: [T; N]) -> Result<T, String> {
+fn one_of<T: Serialize + Copy>(value: &toml_edit::Value, words: impl IntoIterator<Item = T>) -> Result<T, String> {
     let text = want::text(value)?;
-    let named = words.map(|word| (word, serde_json::to_value(word).unwrap_or_default()));
+    let named = words.into_iter().map(|word| (word, serde_json::to_value(word).unwrap_or_default()));
+    let named: Vec<(T, serde_json::Value)> = named.collect();
     let found = named.iter().find(|(_, name)| name.as_str() == Some(&text)).map(|(word, _)| *word);
     let known: Vec<&str> = named.iter().filter_map(|(_, name)| name.as_str()).collect();
     found.ok_or_else(|| format!("{text:?} is none of {}", known.join(", ")))

@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(cpu, Some((75.0, 2.5)));
         let memory = samples.iter().find_map(|sample| Some((sample.memory_used_bytes?, sample.memory_total_bytes?)));
         assert_eq!(memory, Some((2_000, 8_000)));
-        let network = samples.iter().find_map(|sample| sample.network.clone()).expect("the network");
+        let network = samples.iter().find_map(|sample| sample.network).expect("the network");
         assert_eq!(
             (network.in_bytes, network.out_bytes, network.in_packets, network.out_packets),
             (2_000.0, 500.0, 1.0, 1.0),

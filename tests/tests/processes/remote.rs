@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use foreshadow::clock::{Clock as _, SystemClock};
 use foreshadow_tests::process::{Aggregator, Process, eventually, free_port};
@@ -232,5 +232,43 @@ async fn durable_and_there_once(way: Way) -> anyhow::Result<()> {
         web::request(Method::GET, &format!("{}/metrics", aggregator.url), &[("authorization", &bearer)], "").await?;
     assert!(metrics.body.contains("foreshadow_remote_write_values_total{outcome=\"stored\"}"), "{}", metrics.body);
     drop(scraping);
+    Ok(())
+}
+
+/// A real collectd measures this host, a real Prometheus scrapes it and is asked: what we say is what the kernel says.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_real_collectd_measures_is_known() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let (target, own, path) = (free_port()?, free_port()?, directory.path().display());
+    let file = directory.path().join("collectd.conf");
+    let plugins = "LoadPlugin cpu\nLoadPlugin memory\nLoadPlugin interface\nLoadPlugin write_prometheus\n\
+        <Plugin cpu>\n  ReportByCpu false\n  ValuesPercentage true\n</Plugin>\n";
+    let listens = format!("<Plugin write_prometheus>\n  Host \"127.0.0.1\"\n  Port \"{target}\"\n</Plugin>\n");
+    let named = format!("Hostname \"i-1\"\nInterval 1\nBaseDir \"{path}\"\nPIDFile \"{path}/collectd.pid\"\n");
+    std::fs::write(&file, format!("{named}{plugins}{listens}"))?;
+    let mut command = Command::new("/usr/sbin/collectd");
+    command.args(["-f", "-C"]).arg(&file);
+    let _collectd = Process::start("collectd", command, directory.path())?;
+    let _prometheus = prometheus(directory.path(), own, target, "    honor_labels: true\n")?;
+    let config = format!(
+        "[prometheus]\nurl = \"http://127.0.0.1:{own}\"\nexporter = \"collectd\"\ninterval_seconds = 1\n\
+         labels = {{ job = \"other\" }}\ngroup_label = \"job\"\n"
+    );
+    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    let samples = eventually("samples of all three kinds", Duration::from_secs(60), async || {
+        let samples = web::get(&format!("{}/shadow/metrics?instance=i-1&from=-10m", aggregator.url)).await?.lines()?;
+        let of = |field: &str| samples.iter().filter(|sample| !sample[field].is_null()).count();
+        let least = of("cpu_percent").min(of("memory_used_bytes")).min(of("network"));
+        Ok((least >= 3).then_some(samples))
+    })
+    .await?;
+    let meminfo = std::fs::read_to_string("/proc/meminfo")?;
+    let kilobytes = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
+    let total: f64 = kilobytes.context("MemTotal")?.parse::<f64>()? * 1_024.0;
+    for sample in samples.iter().filter(|sample| sample["memory_total_bytes"].is_number()) {
+        let (used, found) = (sample["memory_used_bytes"].as_f64(), sample["memory_total_bytes"].as_f64());
+        let (used, found) = (used.context("used")?, found.context("total")?);
+        ensure!((found / total - 1.0).abs() < 0.01 && used > 0.01 * total && used < total, "{total}: {sample}");
+    }
     Ok(())
 }
