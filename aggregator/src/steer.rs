@@ -203,7 +203,7 @@ pub async fn groups(ask: &Ask) -> anyhow::Result<()> {
 pub async fn instances(arguments: &InstancesArguments) -> anyhow::Result<()> {
     let group = arguments.group.as_ref().map(|group| format!("?group={}", escaped(group.as_str())));
     let answer = arguments.ask.client.get(&format!("/instances{}", group.unwrap_or_default())).await?;
-    show(&answer, arguments.ask.json, |found| members(found, SystemClock.wall_seconds()))
+    show(&answer, arguments.ask.json, |found| members(found, arguments.group.as_ref(), SystemClock.wall_seconds()))
 }
 
 /// Says what a group needs at a time, and how sure that is.
@@ -381,8 +381,11 @@ fn group_lines(groups: &[Value]) -> String {
     table(["group", "mode", "serving", "need now", "need ahead", "reporting", "holds"], rows)
 }
 
-fn members(members: &[Value], now: i64) -> String {
+fn members(members: &[Value], of: Option<&Id>, now: i64) -> String {
     if members.is_empty() {
+        if let Some(group) = of {
+            return format!("{group} has no instance now\n");
+        }
         return "no instance is known yet: one is by its inventory (docs/fleets.md) or by its agent, after the first \
                 round (10 s)\n"
             .to_owned();
@@ -585,6 +588,7 @@ mod tests {
                 json!({"instance": "i-3", "group": "web", "mode": "warming", "since_micros": 1_800_000_000_000_000_i64,
                     "spool": {"newest_micros": null, "waiting": 0}}),
             ],
+            None,
             1_800_000_060,
         );
         assert_eq!(
@@ -594,7 +598,9 @@ mod tests {
              i-2       web    shadow   2027-01-15T08:00:00Z  -          -              60 s, 7 wait  1.0.0, away\n\
              i-3       web    warming  2027-01-15T08:00:00Z  -          -              -             -\n"
         );
-        assert!(members(&[], 0).contains("docs/fleets.md"));
+        assert!(members(&[], None, 0).contains("docs/fleets.md"));
+        let web = Id::new("group", "web").expect("an id");
+        assert_eq!(members(&[], Some(&web), 0), "web has no instance now\n");
     }
 
     #[test]

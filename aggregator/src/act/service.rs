@@ -25,13 +25,13 @@ use super::overdue::{self, Overdue};
 use super::reaper::{self, Reaper};
 use super::traced::{self, Traced};
 use super::verdicts::{self, Planned};
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::decision::DecisionLog;
 use crate::fleet::{Called, Fleet, Found, Reach, Token};
 use crate::leash::Leash;
 use crate::observe::{Hint, Timeline};
 use crate::rounds::invariants::Invariant;
-use crate::shadow::{Sessions, ShadowSession};
+use crate::shadow::{BACK_FOR, Sessions, ShadowSession};
 use crate::store::StoreId;
 use crate::traces::{Span, Stage, Traces};
 
@@ -138,8 +138,11 @@ impl Service {
         let (mut open, mut done, mut leads) = (Vec::new(), Vec::new(), intents.leads(now).await?);
         let lines = intents.since(now - DETACHED_REMEMBERED).await?;
         let mut traced = Traced::new(traces.clone());
-        for (instance, reason) in ours(&lines, &sessions.sessions().await) {
+        for (instance, (reason, doubted)) in ours(&lines, &sessions.sessions().await, now) {
             sessions.mark_ours(std::slice::from_ref(&instance), &reason).await;
+            if let Some(wall) = doubted {
+                sessions.doubt(&[instance], Now { wall, ..clock.now() }).await;
+            }
         }
         for line in lines {
             match (line.settled, line.settled_at) {
@@ -595,28 +598,35 @@ fn begun_twice(open: &[(Intent, bool)]) -> BTreeSet<&Id> {
 }
 
 /// Whom the journal names as detached by us, with the reason: by the latest that was done to it, and unless its session
-/// has ended since. Whoever detaches such a one again is somebody else.
-fn ours(lines: &[Line], sessions: &[ShadowSession]) -> BTreeMap<Id, String> {
-    let mut ours: BTreeMap<Id, (String, i64)> = BTreeMap::new();
-    for Line { intent, reason, settled, .. } in lines {
+/// has ended since. Whoever detaches such a one again is somebody else. With the reason since when that is in doubt, if it is: for
+/// no longer than without a restart.
+fn ours(lines: &[Line], sessions: &[ShadowSession], now: i64) -> BTreeMap<Id, (String, Option<i64>)> {
+    let mut ours: BTreeMap<Id, (String, i64, Option<i64>)> = BTreeMap::new();
+    for Line { intent, reason, settled, settled_at, .. } in lines {
         let named = || intent.action.instances().iter().cloned().collect::<BTreeSet<Id>>();
-        let (mut taken, mut given) = (BTreeSet::new(), BTreeSet::new());
+        let (mut taken, mut given, mut doubted) = (BTreeSet::new(), BTreeSet::new(), None);
         match settled {
             // It may be done, or be done yet.
-            None | Some(Settled::Refused { in_doubt: true, .. }) if intent.action.takes_out() => taken = named(),
+            None if intent.action.takes_out() => taken = named(),
+            Some(Settled::Refused { in_doubt: true, .. }) if intent.action.takes_out() => {
+                doubted = *settled_at;
+                if doubted.is_some_and(|at| now - at < BACK_FOR) {
+                    taken = named();
+                }
+            }
             Some(Settled::Done { instances }) if intent.action.takes_out() => taken.extend(instances.iter().cloned()),
             Some(Settled::Done { instances }) => given.extend(instances.iter().cloned()),
             _ => {}
         }
         ours.retain(|instance, _| !given.contains(instance));
-        ours.extend(taken.into_iter().map(|instance| (instance, (reason.clone(), intent.written_at))));
+        ours.extend(taken.into_iter().map(|instance| (instance, (reason.clone(), intent.written_at, doubted))));
     }
     let over = |instance: &Id, written_at: i64| {
         let session = sessions.iter().rev().find(|session| session.instance == *instance);
         session.is_some_and(|session| session.ended.is_some() && session.started >= written_at)
     };
-    ours.retain(|instance, (_, written_at)| !over(instance, *written_at));
-    ours.into_iter().map(|(instance, (reason, _))| (instance, reason)).collect()
+    ours.retain(|instance, (_, written_at, _)| !over(instance, *written_at));
+    ours.into_iter().map(|(instance, (reason, _, doubted))| (instance, (reason, doubted))).collect()
 }
 
 #[cfg(test)]
@@ -708,10 +718,13 @@ pub(crate) mod tests {
         let done = |names: &[&str]| Some(Settled::Done { instances: names.iter().map(|name| id(name)).collect() });
         let refused = |in_doubt| Some(Settled::Refused { why: vec!["no".to_owned()], by_cloud: true, in_doubt });
         let said = |lines: &[Line], sessions: &[ShadowSession]| -> Vec<String> {
-            ours(lines, sessions).into_keys().map(|instance| instance.to_string()).collect()
+            ours(lines, sessions, 1_000).into_keys().map(|instance| instance.to_string()).collect()
         };
         assert_eq!(said(&[line(detach(), 100, None)], &[]), ["i-1", "i-2"], "it may be done");
-        assert_eq!(said(&[line(detach(), 100, refused(true))], &[]), ["i-1", "i-2"]);
+        let doubtful = |settled_at| [Line { settled_at: Some(settled_at), ..line(detach(), 100, refused(true)) }];
+        assert_eq!(said(&doubtful(401), &[]), ["i-1", "i-2"]);
+        assert_eq!(ours(&doubtful(401), &[], 1_000).into_values().next(), Some(("not needed".to_owned(), Some(401))));
+        assert_eq!(said(&doubtful(400), &[]), [""; 0], "ten minutes later whoever detaches it is somebody else");
         assert_eq!(said(&[line(detach(), 100, refused(false))], &[]), [""; 0]);
         assert_eq!(said(&[line(detach(), 100, done(&["i-1"]))], &[]), ["i-1"], "the other half was left in its group");
         let attached = line(Action::Attach { instances: both() }, 200, done(&["i-1"]));

@@ -30,8 +30,8 @@ struct Mark {
 }
 
 /// A description may go back in time: an instance that we detached and that shows up in its group once
-/// more is believed to be back when it stays for this long, seconds.
-const BACK_FOR: i64 = 600;
+/// more is believed to be back when it stays for this long, seconds; as long a call that nobody answered may still come.
+pub(crate) const BACK_FOR: i64 = 600;
 
 /// What a moment changed.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -7,7 +7,10 @@ import { time } from './words.js';
 
 const SAYS = {
   pause: 'paused', resume: 'resumed', set_mode: 'set the mode of', take_over: 'took over', put_shadow_config: 'set how long shadows are measured', enter_event: 'entered an event', delete_event: 'took back',
-  adopt_shadow: 'adopted', extend_shadow: 'extended the lease of', release_shadow: 'released',
+  adopt_shadow: 'adopted', extend_shadow: 'extended the lease of', release_shadow: 'released', take_stranded: 'took on a stranded shadow', below_last_week: 'gave leave to go below last week',
+  accept_limits: 'accepted looser limits', import_history: 'imported a past', remove_history: 'took an imported past back', retract_samples: 'retracted samples of',
+  create_token: 'made a token', create_join_token: 'made a join token', revoke_token: 'revoked a token', revoke_certificates: 'revoked the certificate of', release_certificates: 'released the certificate of',
+  enrol: 'let in', refuse_second_claim: 'refused a second claim to',
 };
 
 /// A detail is a name, or an object of fields; times in it are told as times.

@@ -30,6 +30,8 @@ pub const TARGET: f64 = 60.0;
 /// The end of a life, in which demand is to be met again, seconds.
 const LAST: i64 = 3_600;
 
+/// A call of ours that nobody answered is reckoned with for ten minutes after it is given up.
+const DOUBTED: i64 = 1_200;
 /// How long agents are silent, seconds.
 const SILENT: i64 = 600;
 
@@ -155,6 +157,15 @@ impl Trouble {
                 .collect()
         });
         let Some(victim) = serving.get((self.random.next() as usize) % serving.len().max(1)).cloned() else { return };
+        // Whom we asked to detach, and were not answered, may be detached by us still: whose doing it was nobody could say.
+        let doubted = world.journal().any(|(intent, settled)| {
+            let doubtful = matches!(settled, None | Some(Settled::Refused { in_doubt: true, .. }));
+            let named = intent.action.instances().iter().any(|instance| instance.as_str() == victim);
+            doubtful && named && intent.action.takes_out() && now - intent.written_at <= DOUBTED
+        });
+        if doubted {
+            return;
+        }
         // The console may lose the answer as well: what counts is where the instance is.
         let detached = world.fleet.with(|cloud| {
             drop(cloud.detach(now, GROUP, std::slice::from_ref(&victim), true));
@@ -163,7 +174,7 @@ impl Trouble {
         });
         if detached {
             self.by_hand += 1;
-            witness.foreign(&victim);
+            witness.foreign(&victim, now);
         }
     }
 
