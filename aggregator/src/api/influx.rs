@@ -12,20 +12,18 @@ use serde::Serialize;
 
 use super::ApiState;
 use super::ask::Asked;
-use super::packed;
+use super::packed::{self, Unzipped};
 use super::problem::Problem;
 use crate::identity::Caller;
-use crate::ingest::influx::{self, Fault, Precision};
+use crate::ingest::influx::{self, Faults, MOST_FIELDS, Precision};
 use crate::ingest::keep::{Rest, Way};
-use crate::ingest::mapped::Left;
+use crate::ingest::mapped::{Left, Taken};
 
 /// Where who calls may say who it is as clients of InfluxDB do.
 pub(super) const WRITES: [&str; 2] = ["/write", "/api/v2/write"];
 /// Most of a request, packed and unpacked: clients write 5 000 lines at once, about a megabyte.
 const PACKED_BYTES: usize = 4 * 1_024 * 1_024;
 const UNPACKED_BYTES: usize = 8 * 1_024 * 1_024;
-/// Lines that are told of one by one; of the others the number.
-const FAULTS_TOLD: usize = 5;
 
 /// An error as clients of either version read it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -146,28 +144,40 @@ async fn take(
     let most = if packed { PACKED_BYTES } else { UNPACKED_BYTES };
     let body = axum::body::to_bytes(body, most).await;
     let body = body.map_err(|error| too_large(format!("the body (at most {most} bytes): {error}")))?;
-    let mut faults = Vec::new();
+    let mut faults = Ok(Faults::default());
     let rest = {
         let _one_of_few = packed::READING.acquire().await.map_err(|error| Problem::unavailable(&error))?;
-        let body = if packed { packed::unzipped(&body, UNPACKED_BYTES).map_err(Problem::bad)? } else { body.into() };
+        let body = match packed {
+            false => body.into(),
+            true => packed::unzipped(&body, UNPACKED_BYTES).map_err(|error| match error {
+                Unzipped::TooLong(_) => too_large(error.to_string()),
+                Unzipped::NoGzip(_) => Problem::bad(error.to_string()),
+            })?,
+        };
         let text = String::from_utf8(body).map_err(|error| Problem::bad(format!("the body is no UTF-8: {error}")))?;
         let way = Way { tracks, counted: "foreshadow_line_protocol_values_total" };
-        let read = |tracks: &mut _, now| {
-            let (taken, unread) = influx::take(tracks, &text, precision, now);
-            faults = unread;
-            taken
+        let read = |tracks: &mut _, now| match influx::take(tracks, &text, precision, now) {
+            Ok((taken, unread)) => {
+                faults = Ok(unread);
+                taken
+            }
+            Err(too_many) => {
+                faults = Err(too_many);
+                Taken::default()
+            }
         };
         state.keeper().take(caller, way, read).await.map_err(|error| Problem::unavailable(&error))?
     };
+    let faults =
+        faults.map_err(|_| too_large(format!("more than {MOST_FIELDS} mapped fields: write smaller batches")))?;
     said(&faults, &rest).map_or(Ok(()), |said| Err(Problem::bad(said)))
 }
 
 /// What was not taken. What is known already is sent again by whoever got no answer, and is no fault.
-fn said(faults: &[Fault], rest: &Rest) -> Option<String> {
-    let mut said: Vec<String> =
-        faults.iter().take(FAULTS_TOLD).map(|fault| format!("line {}: {}", fault.line, fault.why)).collect();
-    if faults.len() > FAULTS_TOLD {
-        said.push(format!("{} more lines", faults.len() - FAULTS_TOLD));
+fn said(faults: &Faults, rest: &Rest) -> Option<String> {
+    let mut said: Vec<String> = faults.first.iter().map(|(line, why)| format!("line {line}: {why}")).collect();
+    if faults.count > said.len() {
+        said.push(format!("{} more lines", faults.count - said.len()));
     }
     said.extend(rest.said(&[Left::Unmapped, Left::OutOfOrder]).map(|(_, left)| format!("fields left out: {left}")));
     (!said.is_empty()).then(|| format!("partial write: {}; what else there is was taken", said.join("; ")))

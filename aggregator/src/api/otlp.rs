@@ -262,7 +262,8 @@ async fn take(
 
 /// Unpacks and reads a request; bounded, whatever it says of itself.
 fn read(body: &[u8], packed: bool, form: Form) -> Result<ExportRequest, String> {
-    let body = if packed { Cow::Owned(packed::unzipped(body, UNPACKED_BYTES)?) } else { Cow::Borrowed(body) };
+    let unzipped = || packed::unzipped(body, UNPACKED_BYTES).map_err(|error| error.to_string());
+    let body = if packed { Cow::Owned(unzipped()?) } else { Cow::Borrowed(body) };
     let what = "ExportMetricsServiceRequest";
     match form {
         Form::Protobuf => ExportRequest::decode(&*body).map_err(|error| format!("the body is no {what}: {error}")),

@@ -1,6 +1,7 @@
 //! `GET /groups/{group}/week`: the last week lived again in another mode, before that is allowed. It takes some twenty seconds of one
 //! processor, of the lowest priority: one at a time, asked for until it is there.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -20,6 +21,7 @@ use super::rest::known_group;
 use crate::backtest::Setting;
 use crate::backtest::week::{BACK, Question, Week, lived};
 use crate::rounds::GroupReport;
+use crate::store::Minute;
 
 /// What was lived says the same for so long, seconds.
 const HOLDS_FOR: i64 = 3_600;
@@ -27,14 +29,12 @@ const HOLDS_FOR: i64 = 3_600;
 const NICENESS: i32 = 19;
 const MILLIONTHS: f64 = 1e6;
 
-/// The week that is lived, or was last. Cheap to clone.
+/// The week that is lived, and those that were lived lately. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Weeks(Arc<Mutex<Option<Living>>>);
+pub struct Weeks(Arc<Mutex<BTreeMap<(Id, Mode), Living>>>);
 
 #[derive(Debug)]
 struct Living {
-    group: Id,
-    mode: Mode,
     /// Seconds since the Unix epoch.
     begun: i64,
     /// Millionths.
@@ -62,32 +62,36 @@ enum Standing {
     Nothing,
 }
 
-impl Weeks {
-    fn standing(&self, group: &Id, mode: Mode, now: i64) -> Standing {
-        let living = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(living) = living.as_ref() else { return Standing::Nothing };
-        let same = living.group == *group && living.mode == mode;
-        match (living.found.get(), living.thread.is_finished()) {
-            (Some(found), _) if same && (0..HOLDS_FOR).contains(&(now - living.begun)) => {
-                Standing::Found(Box::new(found.clone()))
+impl Standing {
+    fn answer(self) -> Result<Response, Problem> {
+        match self {
+            Self::Found(week) => week.map(|week| Json(week).into_response()).map_err(too_little),
+            Self::Underway(done) => Ok((StatusCode::ACCEPTED, Json(Underway { done })).into_response()),
+            Self::Busy { group, mode } => {
+                let why = format!("the week of {group} in {mode} is being lived: ask again");
+                Err(Problem::new(StatusCode::CONFLICT, why))
             }
-            (None, true) if same => Standing::Found(Box::new(Err("it ended badly: see the log".to_owned()))),
-            (None, false) if same => Standing::Underway(living.done.load(Ordering::Relaxed) as f64 / MILLIONTHS),
-            (None, false) => Standing::Busy { group: living.group.clone(), mode: living.mode },
-            _ => Standing::Nothing,
+            Self::Nothing => Err(too_little("nobody has begun it".to_owned())),
         }
     }
+}
 
-    fn begin(
-        &self,
-        group: Id,
-        question: Question,
-        minutes: Vec<crate::store::Minute>,
-        now: i64,
-    ) -> std::io::Result<()> {
+impl Weeks {
+    fn standing(&self, group: &Id, mode: Mode, now: i64) -> Standing {
+        standing(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), group, mode, now)
+    }
+
+    /// Begins, unless somebody else has meanwhile; gives how it stands then.
+    fn begin(&self, group: &Id, question: Question, minutes: Vec<Minute>, now: i64) -> std::io::Result<Standing> {
+        let mut weeks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mode = question.mode;
+        if let stands @ (Standing::Found(_) | Standing::Underway(_) | Standing::Busy { .. }) =
+            standing(&mut weeks, group, mode, now)
+        {
+            return Ok(stands);
+        }
         let (done, found) = (Arc::new(AtomicU64::new(0)), Arc::new(OnceLock::new()));
-        let (told, kept, mode) = (done.clone(), found.clone(), question.mode);
-        let mut living = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (told, kept) = (done.clone(), found.clone());
         let thread = std::thread::Builder::new().name("week".to_owned()).spawn(move || {
             // On Linux it is this thread's alone.
             _ = rustix::process::nice(NICENESS);
@@ -96,9 +100,25 @@ impl Weeks {
             let week = lived(&minutes, &question, tell);
             drop(kept.set(week.map_err(|error| format!("{error:#}"))));
         })?;
-        *living = Some(Living { group, mode, begun: now, done, found, thread });
-        Ok(())
+        weeks.insert((group.clone(), mode), Living { begun: now, done, found, thread });
+        Ok(Standing::Underway(0.0))
     }
+}
+
+fn standing(weeks: &mut BTreeMap<(Id, Mode), Living>, group: &Id, mode: Mode, now: i64) -> Standing {
+    // Whoever was lived an hour ago is lived anew.
+    weeks.retain(|_, it| !it.thread.is_finished() || (0..HOLDS_FOR).contains(&(now - it.begun)));
+    if let Some(living) = weeks.get(&(group.clone(), mode)) {
+        return match living.found.get() {
+            Some(found) => Standing::Found(Box::new(found.clone())),
+            None if living.thread.is_finished() => {
+                Standing::Found(Box::new(Err("it ended badly: see the log".to_owned())))
+            }
+            None => Standing::Underway(living.done.load(Ordering::Relaxed) as f64 / MILLIONTHS),
+        };
+    }
+    let other = weeks.iter().find(|(_, it)| !it.thread.is_finished());
+    other.map_or(Standing::Nothing, |((group, mode), _)| Standing::Busy { group: group.clone(), mode: *mode })
 }
 
 /// The last week as it was, and as it would have been in another mode.
@@ -119,17 +139,9 @@ pub async fn week(State(state): State<ApiState>, Path(name): Path<String>, asked
         _ => return Err(wrong("mode", "must be scale-out or full")),
     };
     let now = state.clock.wall_seconds();
-    let underway = |done: f64| Ok((StatusCode::ACCEPTED, Json(Underway { done })).into_response());
-    match state.weeks.standing(&group, mode, now) {
-        Standing::Found(week) => {
-            return week.map(|week| Json(week).into_response()).map_err(too_little);
-        }
-        Standing::Underway(done) => return underway(done),
-        Standing::Busy { group, mode } => {
-            let why = format!("the week of {group} in {mode} is being lived: ask again");
-            return Err(Problem::new(StatusCode::CONFLICT, why));
-        }
-        Standing::Nothing => {}
+    let stands = state.weeks.standing(&group, mode, now);
+    if !matches!(stands, Standing::Nothing) {
+        return stands.answer();
     }
     let report = state.board.report(&group).ok_or_else(|| too_little("it was not planned yet".to_owned()))?;
     let leases = state.sessions.config().await;
@@ -139,8 +151,8 @@ pub async fn week(State(state): State<ApiState>, Path(name): Path<String>, asked
     let clock = report.plan.as_deref().and_then(|plan| plan["made_at"].as_i64()).unwrap_or(now);
     let minutes = state.store.minutes(&group, Metric::Cpu.as_str(), clock - BACK, clock).await;
     let minutes = minutes.map_err(|error| Problem::unavailable(&error))?;
-    state.weeks.begin(group, question, minutes, now).map_err(|error| Problem::unavailable(&error))?;
-    underway(0.0)
+    let stands = state.weeks.begin(&group, question, minutes, now).map_err(|error| Problem::unavailable(&error))?;
+    stands.answer()
 }
 
 fn too_little(why: String) -> Problem {
@@ -161,7 +173,7 @@ fn question(report: &GroupReport, mode: Mode, lease_seconds: u32) -> Result<Ques
         startup: report.leads.0,
         reattach: report.leads.1,
         minimum: report.bounds.0.max(1),
-        maximum: report.bounds.1,
+        maximum: report.bounds.1.max(report.bounds.0).max(1),
         ..Setting::default()
     };
     Ok(Question { mode, setting, confidence: report.confidence, lease_seconds })
@@ -189,31 +201,28 @@ mod tests {
         };
         assert_eq!(of(&web, Mode::Full, 0), "nothing");
         let (ends, waits) = std::sync::mpsc::channel::<()>();
-        let living = |found: Arc<OnceLock<_>>, thread| Living {
-            group: web.clone(),
-            mode: Mode::Full,
-            begun: 100,
-            done: Arc::default(),
-            found,
-            thread,
-        };
+        let living = |found: Arc<OnceLock<_>>, thread| Living { begun: 100, done: Arc::default(), found, thread };
+        let put = |mode, living| drop(weeks.0.lock().expect("whole").insert((web.clone(), mode), living));
         let hangs = std::thread::spawn(move || _ = waits.recv());
         let found = Arc::new(OnceLock::new());
-        *weeks.0.lock().expect("whole") = Some(living(found.clone(), hangs));
+        put(Mode::Full, living(found.clone(), hangs));
         assert_eq!(of(&web, Mode::Full, 100), "underway");
         assert_eq!([of(&web, Mode::ScaleOut, 100), of(&other, Mode::Full, 100)], ["busy"; 2]);
         found.set(Err("too little".to_owned())).expect("once");
-        assert_eq!(
-            [of(&web, Mode::Full, 101), of(&web, Mode::Full, 3_700), of(&other, Mode::Full, 101)],
-            ["failed", "nothing", "nothing"]
-        );
+        assert_eq!(of(&web, Mode::Full, 101), "failed");
         drop(ends);
-        // One that panicked said nothing.
+        while !weeks.0.lock().expect("whole").values().all(|it| it.thread.is_finished()) {
+            std::thread::yield_now();
+        }
+        // Another may be lived, and what was found is kept beside it.
         let ended = std::thread::spawn(|| {});
         while !ended.is_finished() {
             std::thread::yield_now();
         }
-        *weeks.0.lock().expect("whole") = Some(living(Arc::default(), ended));
-        assert_eq!([of(&web, Mode::Full, 101), of(&other, Mode::Full, 101)], ["failed", "nothing"]);
+        put(Mode::ScaleOut, living(Arc::default(), ended));
+        assert_eq!([of(&web, Mode::Full, 3_699), of(&other, Mode::Full, 3_699)], ["failed", "nothing"]);
+        // One that panicked said nothing, and is lived anew like any other.
+        assert_eq!([of(&web, Mode::ScaleOut, 3_699), of(&web, Mode::ScaleOut, 3_700)], ["failed", "nothing"]);
+        assert_eq!(of(&web, Mode::Full, 3_700), "nothing");
     }
 }

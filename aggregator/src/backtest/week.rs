@@ -56,7 +56,7 @@ pub struct Week {
     /// Seconds since the Unix epoch.
     from: i64,
     until: i64,
-    /// Minutes that nobody measured, bridged by straight lines.
+    /// Minutes of it that nobody measured: bridged by straight lines, and as it was on average where that counts.
     bridged: usize,
     was: Came,
     would: Came,
@@ -143,8 +143,8 @@ fn week(minutes: &[Minute], load: &Load, setting: &Setting, mode: Mode, path: Pa
         mode,
         from,
         until,
-        bridged: load.bridged,
-        was: was(recorded.values().copied(), setting),
+        bridged: lived.len() - recorded.len().min(lived.len()),
+        was: was(recorded.values().copied(), lived.len(), setting),
         would: Came {
             above_target: score.above_target,
             above_90: score.above_90,
@@ -161,8 +161,8 @@ fn week(minutes: &[Minute], load: &Load, setting: &Setting, mode: Mode, path: Pa
     }
 }
 
-/// As it was measured, whoever scaled.
-fn was<'a>(minutes: impl Iterator<Item = &'a Minute>, setting: &Setting) -> Came {
+/// As it was measured, whoever scaled, over `all` minutes: where nobody measured, it was what it was on average.
+fn was<'a>(minutes: impl Iterator<Item = &'a Minute>, all: usize, setting: &Setting) -> Came {
     let (mut count, mut hot, mut slow, mut hours) = (0.0, 0.0, 0.0, 0.0);
     for minute in minutes {
         let used = minute.gross_mean / minute.weight.max(1e-9) / 100.0;
@@ -172,7 +172,7 @@ fn was<'a>(minutes: impl Iterator<Item = &'a Minute>, setting: &Setting) -> Came
         hours += f64::from(minute.serving) / 60.0;
     }
     let share = |of: f64| 100.0 * of / f64::max(count, 1.0);
-    Came { above_target: share(hot), above_90: share(slow), instance_hours: hours }
+    Came { above_target: share(hot), above_90: share(slow), instance_hours: hours * all as f64 / f64::max(count, 1.0) }
 }
 
 #[cfg(test)]
@@ -218,6 +218,16 @@ mod tests {
         let out = lived(&past(48), &question(Mode::ScaleOut), |_| {}).expect("a past");
         assert_eq!((out.steps.get("detach"), out.shadow_hours), (None, 0.0));
         assert!(out.would.instance_hours < out.was.instance_hours, "{out:?}");
+    }
+
+    #[test]
+    fn minutes_that_nobody_measured_cost_what_the_others_do() {
+        let mut minutes = past(96);
+        let hole = START + 80 * 3_600..START + 86 * 3_600;
+        minutes.retain(|minute| !hole.contains(&minute.start));
+        let week = lived(&minutes, &question(Mode::Full), |_| {}).expect("a past");
+        assert_eq!((week.was.instance_hours.round(), week.bridged), (864.0, 360), "not a sixth of a day for nothing");
+        assert_eq!(week.served.iter().filter(|served| served.is_none()).count(), 72);
     }
 
     #[test]

@@ -135,6 +135,9 @@ fn aws(reader: &mut Reader, inventory: &mut Section<'_>) -> Option<Aws> {
 pub(super) fn secure_url(value: &toml_edit::Value) -> Result<Uri, String> {
     let text = want::text(value)?;
     let url: Uri = text.parse().map_err(|error| format!("{text:?}: {error}"))?;
+    if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err("holds a name or a password, which would stand in every log: secrets come from files".to_owned());
+    }
     match url.scheme_str() {
         Some("https") => Ok(url),
         Some("http") if is_loopback(&url) => Ok(url),

@@ -7,7 +7,7 @@ use foreshadow_proto::convert::Id;
 use planner::policy::Metric;
 use serde::Serialize;
 
-use super::prometheus::is_name;
+use super::prometheus::{is_label, is_name};
 use super::{Declared, Of, one_of};
 
 /// `[remote_write]`, `[otlp]` or `[line_protocol]`.
@@ -378,7 +378,7 @@ fn names(reader: &mut Reader, section: &Section<'_>, metrics: &BTreeMap<String, 
         if !is_name(&mapping.name) {
             section.fault(reader, "metric", format!("{:?} is no name of a metric: set name", mapping.name));
         }
-        for label in mapping.labels.keys().chain(mapping.without.keys()).filter(|label| !is_name(label)) {
+        for label in mapping.labels.keys().chain(mapping.without.keys()).filter(|label| !is_label(label)) {
             section.fault(reader, "metric", format!("{label:?} is no name of a label"));
         }
     }

@@ -43,13 +43,16 @@ pub(super) fn read(
         return None;
     }
     let url = section.get(reader, "url", secure_url);
+    if url.as_ref().is_some_and(|url: &Uri| url.query().is_some()) {
+        section.fault(reader, "url", "has a query: give labels and token_file instead");
+    }
     if url.is_none() && !section.has("url") {
         section.fault(reader, "url", "is missing: where it listens, as https://prometheus.example:9090");
     }
     let mut interval_seconds = INTERVAL_SECONDS;
     section.set(reader, "interval_seconds", &mut interval_seconds, want::count(1..=300));
     let labels = section.map(reader, "labels", |name, value| {
-        if is_name(name) { want::text(value) } else { Err("is no name of a label".to_owned()) }
+        if is_label(name) { want::text(value) } else { Err("is no name of a label".to_owned()) }
     });
     let labels = labels.unwrap_or_default().into_iter().collect();
     let token_file = section.get(reader, "token_file", path);
@@ -65,6 +68,11 @@ pub(super) fn is_name(text: &str) -> bool {
     first && letters.all(|it| it.is_ascii_alphanumeric() || matches!(it, '_' | ':'))
 }
 
+/// A label's name has no colon.
+pub(super) fn is_label(text: &str) -> bool {
+    is_name(text) && !text.contains(':')
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Config;
@@ -75,6 +83,12 @@ mod tests {
             ("exporter = \"node\"\n", "prometheus.url: is missing"),
             ("url = \"http://192.0.2.1:9090\"\nexporter = \"node\"\n", "must start with https://"),
             ("url = \"http://127.0.0.1:9090\"\n", "nothing is mapped: set exporter"),
+            ("url = \"https://me:secret@prometheus.example\"\nexporter = \"node\"\n", "holds a name or a password"),
+            ("url = \"https://prometheus.example?token=x\"\nexporter = \"node\"\n", "has a query"),
+            (
+                "url = \"http://127.0.0.1:9090\"\nexporter = \"node\"\nlabels = { \"a:b\" = \"c\" }\n",
+                "is no name of a label",
+            ),
             ("url = \"http://127.0.0.1:9090\"\nexporter = \"node\"\ninterval_seconds = 0\n", "interval_seconds"),
             (
                 "url = \"http://127.0.0.1:9090\"\nexporter = \"node\"\nlabels = { \"a b\" = \"c\" }\n",

@@ -3,11 +3,27 @@
 //! Lines are read by InfluxData's own crate, as their server reads them.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use influxdb_line_protocol::{Error, FieldValue, ParsedLine, parse_lines, split_lines};
 
 use super::mapped::{Counts, Left, Point, Series, Taken, Tracks};
+
+/// No line is longer …
+const LINE_BYTES: usize = 64 * 1_024;
+/// … nor has more tags.
+const MOST_TAGS: usize = 128;
+/// Fields of one request that are mapped: 5 000 lines have some 50 000.
+pub const MOST_FIELDS: usize = 200_000;
+/// Lines that are told of one by one, and how much of each.
+const FAULTS_TOLD: usize = 5;
+const LONGEST_WHY: usize = 160;
+
+/// A request has more than is taken at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMany;
 
 /// In what times are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,46 +67,79 @@ impl Precision {
     }
 }
 
-/// A line that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// From 1.
-    pub line: usize,
-    pub why: String,
+/// Lines that cannot be read: the first of them, and how many there are.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Its number from 1, and why.
+    pub first: Vec<(usize, String)>,
+    pub count: usize,
+}
+
+impl Faults {
+    fn add(&mut self, line: usize, why: &str) {
+        self.count += 1;
+        if self.first.len() < FAULTS_TOLD {
+            self.first.push((line, why.chars().take(LONGEST_WHY).collect()));
+        }
+    }
 }
 
 /// Takes what can be read of a body, and says which lines cannot. `now` in µs since the epoch: the time of lines that have none.
-pub fn take(tracks: &mut Tracks, body: &str, precision: Precision, now: i64) -> (Taken, Vec<Fault>) {
-    let (mut lines, mut faults) = (Vec::new(), Vec::new());
+///
+/// # Errors
+/// More than [`MOST_FIELDS`] of its fields are mapped: nothing of it is taken.
+pub fn take(tracks: &mut Tracks, body: &str, precision: Precision, now: i64) -> Result<(Taken, Faults), TooMany> {
+    let (mut fields, mut faults, mut unmapped, mut unusable) = (Vec::new(), Faults::default(), 0, 0);
+    let mut names: BTreeMap<String, Arc<str>> = BTreeMap::new();
+    let mut name = String::new();
     for (index, text) in split_lines(body).enumerate() {
-        match read(text).and_then(|line| line.map(|line| timed(line, precision, now)).transpose()) {
-            Ok(line) => lines.extend(line),
-            Err(why) => faults.push(Fault { line: index + 1, why }),
-        }
-    }
-    let (mut fields, mut unmapped, mut unusable) = (Vec::new(), 0, 0);
-    for (at, line) in &lines {
+        let line = match read(text).and_then(|line| line.map(|line| timed(line, precision, now)).transpose()) {
+            Ok(None) => continue,
+            Ok(Some(line)) => line,
+            Err(why) => {
+                faults.add(index + 1, &why);
+                continue;
+            }
+        };
+        let (at, line) = line;
+        let mut tags = None;
         for (key, value) in &line.field_set {
-            let name = format!("{}.{key}", line.series.measurement);
+            name.clear();
+            name.extend([line.series.measurement.as_str(), ".", key.as_str()]);
             match number(value) {
                 _ if !tracks.knows(&name) => unmapped += 1,
                 None => unusable += 1,
-                Some(value) => fields.push(Field { name, line, at: *at, value }),
+                Some(_) if fields.len() >= MOST_FIELDS => return Err(TooMany),
+                Some(value) => {
+                    let tags = tags.get_or_insert_with(|| Arc::new(Tags::of(&line))).clone();
+                    let known = names.get(&name).cloned();
+                    let name =
+                        known.unwrap_or_else(|| names.entry(name.clone()).or_insert(name.as_str().into()).clone());
+                    fields.push(Field { name, tags, at, value });
+                }
             }
         }
     }
     let mut taken = tracks.take(fields, now);
     taken.leave(Left::Unmapped, unmapped);
     taken.leave(Left::Unusable, unusable);
-    (taken, faults)
+    Ok((taken, faults))
 }
 
 /// One line; `None` for a blank one and a comment.
+///
+/// # Errors
+/// Say what is wrong, at whatever length the line has.
 pub fn read(text: &str) -> Result<Option<ParsedLine<'_>>, String> {
-    parse_lines(text).next().transpose().map_err(|error| match error {
+    if text.len() > LINE_BYTES {
+        return Err(format!("has {} bytes; {LINE_BYTES} at most", text.len()));
+    }
+    let line = parse_lines(text).next().transpose().map_err(|error| match error {
         Error::GenericParsingError { .. } => "is not measurement,tag=value field=value time".to_owned(),
         error => error.to_string(),
-    })
+    })?;
+    let tags = line.as_ref().and_then(|line| line.series.tag_set.as_ref()).map_or(0, |tags| tags.len());
+    if tags > MOST_TAGS { Err(format!("has {tags} tags; {MOST_TAGS} at most")) } else { Ok(line) }
 }
 
 fn timed(line: ParsedLine<'_>, precision: Precision, now: i64) -> Result<(i64, ParsedLine<'_>), String> {
@@ -114,31 +163,45 @@ pub const fn number(value: &FieldValue<'_>) -> Option<f64> {
     }
 }
 
+/// What names the fields of a line, once for all of them.
+struct Tags {
+    /// In order: a client may write them in any.
+    sorted: Vec<(String, String)>,
+    hash: u64,
+}
+
+impl Tags {
+    fn of(line: &ParsedLine<'_>) -> Self {
+        let tags = line.series.tag_set.iter().flatten();
+        let mut sorted: Vec<_> = tags.map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        sorted.sort_unstable();
+        let mut hash = DefaultHasher::new();
+        sorted.hash(&mut hash);
+        Self { sorted, hash: hash.finish() }
+    }
+}
+
 /// One field of a line.
-struct Field<'a, 'text> {
-    name: String,
-    line: &'a ParsedLine<'text>,
+struct Field {
+    name: Arc<str>,
+    tags: Arc<Tags>,
     /// ms since the Unix epoch.
     at: i64,
     value: f64,
 }
 
-impl Series for Field<'_, '_> {
+impl Series for Field {
     fn name(&self) -> Option<&str> {
         Some(&self.name)
     }
 
     fn label(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.line.tag_value(name).map(|value| Cow::Borrowed(value.as_str()))
+        self.tags.sorted.iter().find(|(key, _)| key == name).map(|(_, value)| Cow::Borrowed(value.as_str()))
     }
 
-    /// Its name and tags, which a client may write in any order.
     fn identity(&self) -> u64 {
-        let tags = self.line.series.tag_set.iter().flatten();
-        let mut tags: Vec<(&str, &str)> = tags.map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        tags.sort_unstable();
         let mut hash = DefaultHasher::new();
-        (&self.name, tags).hash(&mut hash);
+        (&*self.name, self.tags.hash).hash(&mut hash);
         hash.finish()
     }
 
@@ -162,8 +225,8 @@ mod tests {
     }
 
     fn taken(tracks: &mut Tracks, body: &str) -> Taken {
-        let (taken, faults) = take(tracks, body, Precision::Seconds, NOW);
-        assert_eq!(faults, [], "{body}");
+        let (taken, faults) = take(tracks, body, Precision::Seconds, NOW).expect("not too many");
+        assert_eq!(faults, Faults::default(), "{body}");
         taken
     }
 
@@ -240,9 +303,9 @@ mod tests {
             i64::MAX
         );
         // Without a time it is of now; without a group's name, unnamed.
-        let (taken, faults) = take(&mut tracks, &body, Precision::Seconds, NOW);
+        let (taken, faults) = take(&mut tracks, &body, Precision::Seconds, NOW).expect("not too many");
         assert_eq!(taken.left.into_iter().collect::<Vec<_>>(), [(Left::Unnamed, 4)]);
-        let told: Vec<_> = faults.iter().map(|fault| (fault.line, fault.why.as_str())).collect();
+        let told: Vec<_> = faults.first.iter().map(|(line, why)| (*line, why.as_str())).collect();
         assert_eq!(told.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [4, 5, 6, 7]);
         assert!(told[0].1.contains("trailing content"), "{told:?}");
         assert_eq!(
@@ -250,6 +313,28 @@ mod tests {
             ("is not measurement,tag=value field=value time", "No fields were provided")
         );
         assert!(told[3].1.contains("is the precision right?"), "{told:?}");
+    }
+
+    #[test]
+    fn what_is_sent_is_bounded_line_by_line_and_altogether() {
+        let mut tracks = tracks("");
+        let mut faults = |body: &str| {
+            let (taken, faults) = take(&mut tracks, body, Precision::Seconds, NOW).expect("not too many");
+            (taken.left.values().sum::<u64>(), faults)
+        };
+        let tags = |count: usize| format!("mem{} total=1\n", ",a=b".repeat(count));
+        assert_eq!(faults(&tags(MOST_TAGS)), (1, Faults::default()), "unnamed, and read");
+        let (_, found) = faults(&tags(MOST_TAGS + 1));
+        assert_eq!(found.first, [(1, "has 129 tags; 128 at most".to_owned())]);
+        let (_, found) = faults(&format!("mem total=1,{}\n", "x".repeat(LINE_BYTES)));
+        assert!(found.first[0].1.ends_with("65536 at most"), "{found:?}");
+        let (_, found) = faults(&"x\n".repeat(1_000));
+        assert_eq!((found.count, found.first.len()), (1_000, FAULTS_TOLD));
+        let (_, found) = faults(&format!("mem total=1 1 {}\n", "y".repeat(10_000)));
+        assert_eq!(found.first[0].1.chars().count(), LONGEST_WHY, "{found:?}");
+        let many = "mem,host=i-1,service=web total=1\n".repeat(MOST_FIELDS + 1);
+        assert!(take(&mut tracks, &many, Precision::Seconds, NOW).is_err());
+        assert_eq!(tracks.followed(), 0, "nothing of it");
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::observe::Timeline;
 use crate::readings::{Reading, Readings, Subject};
 use crate::store::Arrival;
 
+/// An instance of which a sample is older is not there by it: who sends after an outage begins with what is old.
+const PRESENT_MICROS: i64 = 180_000_000;
+
 /// What is known of those that send; absent where the configuration has no section for them.
 #[derive(Debug, Clone, Default)]
 pub struct Senders {
@@ -144,11 +147,15 @@ impl Keeper {
         foreign += told.foreign;
         for ((instance, _), arrival) in arrivals {
             let now = self.clock.wall_micros();
-            if let Some(group) = taken.claims.get(&instance) {
-                self.timeline.claims(&instance, group, now);
+            let newest = arrival.samples.iter().map(|sample| sample.wall_micros).max().unwrap_or_default();
+            // What comes late says what was, and not that it is there now.
+            if now - newest < PRESENT_MICROS {
+                if let Some(group) = taken.claims.get(&instance) {
+                    self.timeline.claims(&instance, group, now);
+                }
+                self.timeline.pushed(&instance, now);
+                self.timeline.agent_proven(&instance, proven, now);
             }
-            self.timeline.pushed(&instance, now);
-            self.timeline.agent_proven(&instance, proven, now);
             self.ingest.store(arrival).await.map_err(|error| undo(&error))?;
         }
         taken.leave(Left::Rejected, told.rejected);
@@ -176,7 +183,9 @@ impl Keeper {
             let known = match &reading.subject {
                 Subject::Group(group) => self.timeline.knows(group),
                 Subject::Instance(instance) => {
-                    self.claim(caller, taken, instance, now);
+                    if now - told.at_micros < PRESENT_MICROS {
+                        self.claim(caller, taken, instance, now);
+                    }
                     self.timeline.placement(instance).is_some() || taken.claims.contains_key(instance)
                 }
             };

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::keep::{Keeper, Way};
-use super::mapped::{Left, Tracks};
+use super::mapped::{GONE_MILLIS, Left, Tracks};
 use super::remote::{Label, TimeSeries, Value};
 use crate::config::{self, Mapping};
 use crate::exchange::{exchange, secret, trust};
@@ -26,16 +26,30 @@ use crate::identity::{Caller, Role};
 
 /// Its name among what may have a problem.
 const NAME: &str = "prometheus";
-/// A scrape takes ten seconds unless told, and is seen when it is over, seconds.
-const LATE: i64 = 30;
+/// A scrape takes ten seconds unless told, and is seen when it is over; and clocks differ, seconds.
+const LATE: i64 = 60;
 /// As far back as is asked for, seconds; what is older is imported.
 const BACK: i64 = 3_600;
-/// As much as is asked for at once, seconds.
-const PART: i64 = 300;
+/// As much as is asked for at once, seconds. What is older than this is forgotten between two parts: so much of the one before is
+/// asked for again, for a counter says nothing without its last value.
+const PART: i64 = GONE_MILLIS / 1_000;
+/// Nothing was found for so long: something is wrong, seconds. A scrape is a minute apart unless told.
+const NOTHING: i64 = 300;
+/// What it says of an error is told this far, letters.
+const LONGEST_SAID: usize = 300;
 /// One answer takes this long at most …
 const DEADLINE: Duration = Duration::from_secs(30);
-/// … and has so many bytes: 2 000 instances of 20 series, every 15 s.
+/// … and all of one part have so many bytes: 2 000 instances of 20 series, every 15 s.
 const LONGEST: usize = 64 * 1_024 * 1_024;
+
+/// How far it is known, seconds since the Unix epoch.
+#[derive(Debug)]
+struct Far {
+    /// What was scraped until then is durable.
+    known: i64,
+    /// When something was found last.
+    found: i64,
+}
 
 /// Asks, and keeps what is answered.
 #[derive(Debug)]
@@ -52,14 +66,18 @@ impl Service {
     }
 
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut known = self.keeper.clock.wall_seconds() - BACK;
+        let begun = self.keeper.clock.wall_seconds();
+        let mut far = Far { known: begun - BACK, found: begun };
         let mut problem = None;
         loop {
             let asked = tokio::select! {
                 () = shutdown.cancelled() => return,
-                asked = self.catch_up(&mut known) => asked,
+                asked = self.catch_up(&mut far) => asked,
             };
-            let said = asked.err().map(|error| format!("{error:#}"));
+            let said = match asked {
+                Ok(left) => left,
+                Err(error) => Some(format!("{error:#}")),
+            };
             metrics::counter!("foreshadow_prometheus_asked_total", "outcome" => if said.is_none() { "answered" } else { "failed" })
                 .increment(1);
             if said != problem {
@@ -77,24 +95,37 @@ impl Service {
         }
     }
 
-    /// Asks for all since `known`, and moves it as far as what was answered is durable.
-    async fn catch_up(&self, known: &mut i64) -> anyhow::Result<()> {
+    /// Asks for all since it was known, and moves that as far as what was answered is durable. Gives what was left out, in words.
+    async fn catch_up(&self, far: &mut Far) -> anyhow::Result<Option<String>> {
         let now = self.keeper.clock.wall_seconds();
         // A clock that went back has nothing to be asked for yet.
-        *known = (*known).clamp(now - BACK, now);
+        far.known = far.known.clamp(now - BACK, now);
+        far.found = far.found.min(now);
+        let mut left = None;
         loop {
-            let until = now.min(*known + PART);
-            self.ask(*known - LATE, until).await?;
-            *known = until;
+            let until = now.min(far.known + PART);
+            let again = if until < now { PART } else { LATE.max((now - far.known).min(PART)) };
+            let (found, rest) = self.ask(far.known - again, until).await?;
+            far.known = until;
+            if found {
+                far.found = now;
+            }
+            left = rest.or(left);
             if until == now {
-                return Ok(());
+                break;
             }
         }
+        ensure!(
+            now - far.found < NOTHING,
+            "{} has had none of what is mapped for {NOTHING} s: are the labels right, and the exporter?",
+            self.config.url
+        );
+        Ok(left.map(|left| format!("of what {} has is left out: {left}", self.config.url)))
     }
 
-    /// Asks for `(from, until]`; durable on return.
-    async fn ask(&self, from: i64, until: i64) -> anyhow::Result<()> {
-        let mut found = Vec::new();
+    /// Asks for `(from, until]`; durable on return. Gives whether anything was found, and in words what was left out.
+    async fn ask(&self, from: i64, until: i64) -> anyhow::Result<(bool, Option<String>)> {
+        let (mut found, mut room) = (Vec::new(), LONGEST);
         let queries: BTreeSet<String> = self
             .config
             .mapped
@@ -106,14 +137,12 @@ impl Service {
             let body = form_urlencoded::Serializer::new(String::new())
                 .extend_pairs([("query", query.as_str()), ("time", &until.to_string())])
                 .finish();
-            let answer = self.post(body).await?;
-            found.extend(read(&answer).with_context(|| query.clone())?);
+            let answer = self.post(body, room).await?;
+            room = room.saturating_sub(answer.len());
+            // Megabytes of numbers: nobody else waits for them.
+            let series = tokio::task::spawn_blocking(move || read(&answer)).await?;
+            found.extend(series.with_context(|| query.clone())?);
         }
-        ensure!(
-            !found.is_empty() || until - from > PART,
-            "{} has none of what is mapped: are the labels right, and the exporter?",
-            self.config.url
-        );
         let way = Way { tracks: self.tracks.clone(), counted: "foreshadow_prometheus_values_total" };
         let caller = Caller::named(NAME, Role::Operator);
         let read = |tracks: &mut Tracks, now| {
@@ -122,11 +151,12 @@ impl Service {
             taken.left.remove(&Left::OutOfOrder);
             taken
         };
-        self.keeper.take(caller, way, read).await.context("what Prometheus answered")?;
-        Ok(())
+        let rest = self.keeper.take(caller, way, read).await.context("what Prometheus answered")?;
+        Ok((!found.is_empty(), rest.said(&[Left::Unmapped]).map(|(_, said)| said)))
     }
 
-    async fn post(&self, body: String) -> anyhow::Result<Bytes> {
+    /// An answer of at most so many bytes.
+    async fn post(&self, body: String, longest: usize) -> anyhow::Result<Bytes> {
         let url: Uri = format!("{}/api/v1/query", self.config.url.to_string().trim_end_matches('/')).parse()?;
         let path = url.path_and_query().map_or("/", |path| path.as_str());
         let mut request = Request::post(path)
@@ -138,12 +168,12 @@ impl Service {
         }
         let trusted = || trust(self.config.ca_file.as_deref()).map(Arc::new).map_err(|error| format!("{error:#}"));
         let tls = || self.tls.get_or_init(trusted).clone();
-        let answer = tokio::time::timeout(DEADLINE, exchange(&url, request, tls, LONGEST)).await;
+        let answer = tokio::time::timeout(DEADLINE, exchange(&url, request, tls, longest)).await;
         let answer = answer.with_context(|| format!("{url} did not answer within {} s", DEADLINE.as_secs()))?;
         let answer = answer.with_context(|| url.to_string())?;
         if !answer.status.is_success() {
             let said: Option<Answer> = serde_json::from_slice(&answer.body).ok();
-            bail!("{url}: {}: {}", answer.status, said.and_then(|said| said.error).unwrap_or_default());
+            bail!("{url}: {}: {}", answer.status, short(said.and_then(|said| said.error).as_deref()));
         }
         Ok(answer.body)
     }
@@ -196,9 +226,13 @@ struct Ranged {
 
 fn read(answer: &[u8]) -> anyhow::Result<Vec<TimeSeries>> {
     let answer: Answer = serde_json::from_slice(answer).context("the answer is not Prometheus's")?;
-    ensure!(answer.status == "success", "{}", answer.error.as_deref().unwrap_or("no reason was given"));
+    ensure!(answer.status == "success", "{}", short(answer.error.as_deref()));
     let ranged = answer.data.context("the answer has no data")?.result;
     ranged.into_iter().map(series).collect()
+}
+
+fn short(said: Option<&str>) -> String {
+    said.unwrap_or("no reason was given").chars().take(LONGEST_SAID).collect()
 }
 
 fn series(ranged: Ranged) -> anyhow::Result<TimeSeries> {

@@ -126,7 +126,7 @@ export async function resume(group) {
 export async function changeMode(line) {
   const rank = mode => MODES.indexOf(mode);
   const week = h('div', { class: 'week plans', 'aria-live': 'polite' }), again = h('div', { class: 'week again' });
-  let course = null, chart = null, lived = null, chosen = line.mode;
+  let course = null, chart = null, lived = null, turn = 0;
   const close = () => {
     chart?.close();
     lived?.close();
@@ -134,11 +134,11 @@ export async function changeMode(line) {
   };
   const choose = async mode => {
     close();
-    chosen = mode;
+    const mine = ++turn;
     fill(again);
     if (rank(mode) <= rank(line.mode)) return fill(week, rank(mode) < rank(line.mode) && h('p', {}, 'This tightens: it holds at once.'));
     if (!course) fill(week, h('p', { class: 'empty' }, 'Reading the plans of the last week…'));
-    const wanted = () => chosen === mode && again.isConnected;
+    const wanted = () => turn === mine && again.isConnected;
     livedWeek(line.name, mode, again, wanted).then(shown => {
       if (shown) lived = shown;
     });

@@ -13,15 +13,17 @@ export async function livedWeek(group, mode, place, wanted) {
   const bar = h('progress', { max: 1, 'aria-label': `The last week in ${mode}: how far it is` });
   const left = h('p', { class: 'muted' });
   fill(place, h('section', {}, h('h3', {}, `The last week in ${mode}, lived again`), bar, left));
-  const begun = performance.now();
+  // Somebody else may have begun it, or have one lived first: how fast it goes is known from the first share on.
+  let first = null;
   for (;;) {
     try {
       const week = await ask(path(['groups', group, 'week'], { mode }));
       if (!wanted()) return null;
       if (!('done' in week)) return show(week, place);
       bar.value = week.done;
-      const seconds = (performance.now() - begun) / 1000;
-      fill(left, week.done > 0.03 && seconds > 3 ? `about ${span(Math.ceil(seconds * (1 - week.done) / week.done))} left` : 'The planner lives through what was recorded…');
+      first ??= { at: performance.now(), done: week.done };
+      const seconds = (performance.now() - first.at) / 1000, more = week.done - first.done;
+      fill(left, more > 0.03 && seconds > 3 ? `about ${span(Math.ceil(seconds * (1 - week.done) / more))} left` : 'The planner lives through what was recorded…');
     } catch (error) {
       if (!wanted()) return null;
       if (error.status !== 409) {
@@ -56,9 +58,9 @@ function show(week, place) {
     h('p', {}, steps.length ? `Instances: ${steps.map(([name, instances]) => `${step(name).does} ${number(instances)}`).join(', ')}.` : 'Nothing would have been done.'),
     Object.keys(week.holds).length > 0 && h('p', { class: 'muted' }, 'Kept by holds: ', Object.entries(week.holds).sort((a, b) => b[1] - a[1]).slice(0, 5)
       .map(([word, minutes]) => `${hold(word)} ${span(60 * minutes)}`).join(', '), '.'),
-    h('p', { class: 'muted' }, 'The recorded load under today’s settings, with the checks and the pace of production; by CPU alone, and with lead times as measured. ',
+    h('p', { class: 'muted' }, 'The recorded load under today’s target, bounds, confidence and lead times, with the checks and the pace of production as they come; by CPU alone. ',
       week.mode === 'scale-out' && 'Beside it a provider scales in by target tracking at the same target. ',
-      week.bridged > 0 && `${plural(week.bridged, 'minute')} that nobody measured ${week.bridged === 1 ? 'is' : 'are'} a straight line.`)));
+      week.bridged > 0 && `${plural(week.bridged, 'minute')} that nobody measured ${week.bridged === 1 ? 'is a' : 'are'} straight line${week.bridged === 1 ? '' : 's'}.`)));
   chart.draw({ from: week.from, to: week.until, now: week.until, lines: [
     line('as it was', 'serve dashed', week.served), line(`in ${week.mode}`, 'serve', week.would_serve), line('needed', 'load', week.need),
     ...week.mode === 'full' ? [line('in shadow', 'shadow', week.shadows)] : []] });

@@ -64,9 +64,15 @@ async fn nothing_that_is_sent_fills_the_memory() -> anyhow::Result<()> {
     }
     let (bomb, many) = (bomb.finish()?, [0x0a, 0x00].repeat(2 << 20));
     let otlp = [("content-type", "application/x-protobuf"), ("content-encoding", "gzip")];
-    for path in ["/v1/metrics", "/write"] {
+    for (path, status) in [("/v1/metrics", 400), ("/write", 413)] {
         let bomb = web::request(Method::POST, &format!("{url}{path}"), &otlp, bomb.clone()).await?;
-        ensure!(bomb.status == 400, "{bomb:?}");
+        ensure!(bomb.status == status, "{bomb:?}");
+    }
+    // Lines by the million that are nothing, that nobody mapped, and that have more tags than anybody reads.
+    let tags = format!("mem{} total=1", ",a=b".repeat(1 << 20));
+    for line in ["x\n".repeat(4 << 20), "a b=1\n".repeat(1 << 20), "mem total=1\n".repeat(600_000), tags] {
+        let many = web::request(Method::POST, &format!("{url}/write"), &[], line).await?;
+        ensure!(many.body.len() < 4_096 && many.status.as_u16() < 500, "{many:?}");
     }
     let many = web::request(Method::POST, &format!("{url}/v1/metrics"), &otlp[..1], many).await?;
     ensure!(many.status == 200, "{many:?}");
