@@ -36,7 +36,7 @@ use crate::notify;
 use crate::observe::{Observer, Patience, Timeline, read_letters};
 use crate::readings::Readings;
 use crate::reload::{self, Reload, Source};
-use crate::rounds::{self, Board, GroupPolicy, PlanLog, Revised};
+use crate::rounds::{self, Board, GroupPolicy, PlanLog, PulseLog, Revised};
 use crate::shadow::{Sessions, ShadowConfig, ShadowError};
 use crate::store::{self, Embedded, SampleStore, StoreError, WithInfluxDb};
 use crate::telemetry;
@@ -195,6 +195,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         live.clone(),
         board.clone(),
         rounds::Logs {
+            pulses: PulseLog::new(pool.clone()),
             plans: plans.clone(),
             events: events.clone(),
             revised: revised.clone(),

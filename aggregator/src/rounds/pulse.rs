@@ -11,6 +11,8 @@ use super::slices::{InstanceSlices, SLICES_PER_MINUTE, Signal};
 const EACH: i64 = 300;
 /// … and so many are kept: six hours.
 const KEPT: usize = 72;
+/// So long is remembered, seconds.
+pub(super) const REMEMBERED: i64 = EACH * KEPT as i64;
 /// So many must be known before anything is said: half an hour.
 const LEAST: usize = 6;
 /// The latest are not part of what was, seconds: a fall would hide in its own beginning.
@@ -52,6 +54,21 @@ pub struct Pulse {
 }
 
 impl Pulse {
+    /// Of stretches that are over, in order: start (s) and mean.
+    pub fn of(over: Vec<(i64, Use)>) -> Self {
+        Self { over: over.into(), running: None }
+    }
+
+    /// The newest stretch that is over.
+    pub fn newest(&self) -> Option<(i64, Use)> {
+        self.over.back().copied()
+    }
+
+    /// What a restart leaves of it: the stretch that ran is lost.
+    pub fn restarted(&mut self) {
+        self.running = None;
+    }
+
     /// Takes a reading in and says how it stands to what was; `None` until that is known.
     pub fn take(&mut self, now: i64, reading: Option<Use>) -> Option<evidence::Pulse> {
         let reading = reading?;
@@ -68,8 +85,7 @@ impl Pulse {
             }
         }
         // A clock that jumped leaves nothing that can be compared.
-        let oldest = now - EACH * i64::try_from(KEPT).unwrap_or_default();
-        self.over.retain(|(since, _)| (oldest..=now).contains(since));
+        self.over.retain(|(since, _)| (now - REMEMBERED..=now).contains(since));
         let before = before?;
         Some(evidence::Pulse { cpu: reading.cpu / before.cpu, network: reading.packets / before.packets })
     }

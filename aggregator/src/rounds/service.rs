@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::gauges::Gauges;
 use super::minutes::{self, Serving};
 use super::pulse::{Pulse, Use};
+use super::pulses::PulseLog;
 use super::slices::{InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal};
 use super::tally::{Made, Tally};
 use super::{Board, GroupRound, Measurements, PlanLog, Revised, idle, invariants, inventory};
@@ -105,6 +106,7 @@ impl GroupPolicy {
 #[derive(Debug, Clone)]
 pub struct Logs {
     pub plans: PlanLog,
+    pub pulses: PulseLog,
     pub events: EventLog,
     pub revised: Revised,
     pub readings: Readings,
@@ -119,6 +121,7 @@ pub struct Service {
     live: Live,
     board: Board,
     plans: PlanLog,
+    pulses: PulseLog,
     revised: Revised,
     readings: Readings,
     /// What was told of declared metrics lately, as of the beginning of this round; absent where it could not be read.
@@ -182,7 +185,7 @@ impl Service {
         act: act::Handle,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let Logs { plans, events, revised, readings } = logs;
+        let Logs { plans, pulses, events, revised, readings } = logs;
         let last_round = clock.now();
         let steps = i64::try_from(options.forecast.horizon_steps).unwrap_or_default();
         let horizon = steps * i64::from(options.forecast.step_seconds);
@@ -194,6 +197,7 @@ impl Service {
             live,
             board,
             plans,
+            pulses,
             revised,
             readings,
             told: None,
@@ -244,6 +248,9 @@ impl Service {
                     let now = self.clock.wall_seconds();
                     if let Err(error) = self.plans.expire(now).await {
                         tracing::warn!(%error, "old plans cannot be dropped");
+                    }
+                    if let Err(error) = self.pulses.expire(now).await {
+                        tracing::warn!(%error, "what those that served used cannot be expired");
                     }
                     if let Err(error) = self.act.decisions().expire(now).await {
                         tracing::warn!(%error, "old decisions cannot be dropped");
@@ -463,7 +470,7 @@ impl Service {
             closed,
             last_plan: None,
             recorded: None,
-            pulse: Pulse::default(),
+            pulse: self.pulses.read(group, now).await?,
             learned: self.clock.boot_seconds(),
             generation,
         })
@@ -541,7 +548,13 @@ impl Service {
         let (mut measured, measured_over) = self.measure(&policy, group, snapshot, now).await;
         let used = self.used(snapshot, now);
         if let Some(state) = self.groups.get_mut(group) {
+            let known = state.pulse.newest();
             measured.conditions.pulse = state.pulse.take(now, used);
+            if let Some(over) = state.pulse.newest().filter(|newest| known != Some(*newest))
+                && let Err(error) = self.pulses.write(group, over).await
+            {
+                tracing::warn!(%group, %error, "what those that serve use is not written down");
+            }
         }
         let (act, clock) = (self.act.clone(), self.clock.clone());
         // Fitting models takes CPU; a panic in one group must not end the others.

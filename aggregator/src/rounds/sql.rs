@@ -1,4 +1,4 @@
-//! Statements of the plan log; each runs on SQLite and PostgreSQL alike.
+//! Statements of the plan log and of what those that serve used; each runs on SQLite and PostgreSQL alike.
 
 pub(crate) const PLAN_WRITE: &str = "INSERT INTO plan (group_name, generation, made_at, body) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (group_name, generation) DO NOTHING";
@@ -13,6 +13,12 @@ pub(crate) const PLAN_LAST: &str =
     "SELECT generation, made_at FROM plan WHERE group_name = $1 ORDER BY generation DESC LIMIT 1";
 pub(crate) const PLAN_EXPIRE: &str = "DELETE FROM plan WHERE made_at < $1";
 
+pub(crate) const PULSE_WRITE: &str = "INSERT INTO pulse (group_name, since, cpu, packets) VALUES ($1, $2, $3, $4) \
+    ON CONFLICT (group_name, since) DO UPDATE SET cpu = excluded.cpu, packets = excluded.packets";
+pub(crate) const PULSE_READ: &str =
+    "SELECT since, cpu, packets FROM pulse WHERE group_name = $1 AND since >= $2 ORDER BY since";
+pub(crate) const PULSE_EXPIRE: &str = "DELETE FROM pulse WHERE since < $1";
+
 pub(crate) const ALL: &[(&str, &str)] = &[
     ("PLAN_WRITE", PLAN_WRITE),
     ("PLAN_READ", PLAN_READ),
@@ -21,4 +27,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("PLAN_SPAN", PLAN_SPAN),
     ("PLAN_LAST", PLAN_LAST),
     ("PLAN_EXPIRE", PLAN_EXPIRE),
+    ("PULSE_WRITE", PULSE_WRITE),
+    ("PULSE_READ", PULSE_READ),
+    ("PULSE_EXPIRE", PULSE_EXPIRE),
 ];

@@ -397,7 +397,7 @@ impl World {
     fn restart(&mut self, now: i64) -> Vec<Effect> {
         self.crashes += 1;
         self.started = self.faults.clocks(now).boot;
-        self.pulse = Pulse::default();
+        self.pulse.restarted();
         self.executor =
             Executor::new(StoreId(self.options.installation), self.executor.epoch() + 1, self.options.limits);
         let (mut open, mut done) = (Vec::new(), Vec::new());
