@@ -345,7 +345,8 @@ fn cpu_that_falls_alone_takes_nobody_away() {
     assert_eq!((detached(&hung).len(), hung.holds.clone()), (0, vec![Hold::Hung { cpu: 0.7, network: 1.0 }]));
     // A hang behind a rush: less than half is done for what comes in.
     assert_eq!(made(&policy(), &with(0.9, 1.8)).holds, [Hold::Hung { cpu: 0.9, network: 1.8 }]);
-    for (cpu, network) in [(0.71, 1.4), (0.5, 0.79), (0.1, 0.1), (0.9, 1.79), (1.0, 3.0)] {
+    assert_eq!(made(&policy(), &with(1.2, 2.4)).holds, [Hold::Hung { cpu: 1.2, network: 2.4 }]);
+    for (cpu, network) in [(0.71, 1.4), (0.5, 0.79), (0.1, 0.1), (0.1, 0.3), (0.9, 1.79), (1.2, 2.0)] {
         assert_eq!(detached(&made(&policy(), &with(cpu, network))).len(), 6, "{cpu} {network}");
     }
 }

@@ -15,7 +15,7 @@ const INVENTORY_FRESH_SECONDS: u32 = 120;
 const FALLEN: f64 = 0.7;
 /// … and alone, where the network stands this much of what it was above it.
 const APART: f64 = 0.3;
-/// And where it fell at all, no more of it than this is used for what the network carries.
+/// Or has not risen with the network: no more of it than this is used for what comes in.
 const WORK: f64 = 0.5;
 /// One in so many that serve and runs out of CPU credits is enough.
 const SHORT_ONE_IN: u32 = 10;
@@ -58,7 +58,7 @@ fn of_group(now: i64, policy: &Policy, evidence: &Evidence) -> Vec<Hold> {
         (conditions.untold, Hold::Untold),
         (conditions.common_cause, Hold::CommonCause),
         (conditions.launches_failing, Hold::LaunchesFailing),
-        (cpu <= FALLEN && network - cpu >= APART || cpu < 1.0 && cpu <= WORK * network, Hold::Hung { cpu, network }),
+        (network - cpu >= APART && (cpu <= FALLEN || cpu <= WORK * network), Hold::Hung { cpu, network }),
         (percent >= STOLEN_PERCENT, Hold::Stolen { percent }),
         (memory > FULL_PERCENT, Hold::MemoryFull { percent: memory }),
         (short > 0 && short >= serving.div_ceil(SHORT_ONE_IN), Hold::OutOfCredits { instances: short }),
