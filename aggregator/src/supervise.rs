@@ -699,3 +699,39 @@ fn policy(group: &Id, read: &config::Group) -> GroupPolicy {
     policy.hold_terminating = read.hold_terminating.unwrap_or_default();
     configured
 }
+
+#[cfg(test)]
+mod tests {
+    use planner::policy::{Adopt, AtLimit, ShadowBy};
+
+    use super::*;
+
+    /// Every limit of the file is one of the plan: what is left out on the way would never be missed.
+    #[test]
+    fn what_the_file_says_of_a_group_is_its_policy() {
+        let text = "[group.web]\nminimum = 2\nmaximum = 40\nconfidence = 0.95\nlaunch_lead_seconds = 240\n\
+            reattach_lead_seconds = 45\nlate_cost_per_hour = 7.0\nchange_cost = 3.0\nlaunches_per_hour = 9\n\
+            spend_per_hour = 12.5\nshadows_at_most = 4\nsilent_at_limit = \"terminate\"\nadopt = \"all\"\n\
+            shadow_by = \"standby\"\nhold_terminating = true\nhistory = [\"blue\"]\n\
+            [group.web.targets]\ncpu = 55\nnetwork_in = 50\n[group.web.reactive_targets]\ncpu = 45\n\
+            [group.web.weights]\n\"m5.xlarge\" = 2.0\n[group.web.bandwidth_bits]\n\"m5.xlarge\" = 750e6\n\
+            [metric.errors]\nof = \"group\"\n[group.web.veto_above]\nerrors = 5\n\
+            [group.web.window.day]\ndays = [\"mon\"]\nfrom = \"08:00\"\nto = \"18:00\"\ntime_zone = \"Europe/Berlin\"\nminimum = 6\n";
+        let config = Config::parse("f.toml", text).expect("right");
+        let web = Id::new("group", "web").expect("an id");
+        let GroupPolicy { policy, minimum, maximum, windows, history } = policy(&web, &config.groups[&web]);
+        assert_eq!((minimum, maximum), (leash::Bound::of(Some(2)), leash::Bound::of(Some(40))));
+        assert_eq!((windows.len(), history), (1, vec![Id::new("group", "blue").expect("an id")]));
+        let errors = Metric::declare("errors").expect("a name");
+        assert_eq!(policy.targets, BTreeMap::from([(Metric::Cpu, 55.0), (Metric::NetworkIn, 50.0)]));
+        assert_eq!(policy.reactive_targets, BTreeMap::from([(Metric::Cpu, 45.0)]));
+        assert_eq!(policy.veto_above, BTreeMap::from([(errors, 5.0)]));
+        assert_eq!((policy.confidence, policy.change_cost, policy.late_cost_per_hour), (0.95, 3.0, 7.0));
+        assert_eq!((policy.launch_lead_seconds, policy.reattach_lead_seconds), (240, 45));
+        assert_eq!((policy.launches_per_hour, policy.spend_per_hour, policy.shadows_at_most), (9, Some(12.5), Some(4)));
+        assert_eq!((policy.silent_at_limit, policy.adopt), (AtLimit::Terminate, Adopt::All));
+        assert_eq!((policy.shadow_by, policy.hold_terminating), (ShadowBy::Standby, true));
+        assert_eq!(policy.weights.get("m5.xlarge"), Some(&2.0));
+        assert_eq!(policy.bandwidth_bits.get("m5.xlarge"), Some(&750e6));
+    }
+}

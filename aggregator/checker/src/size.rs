@@ -77,10 +77,10 @@ pub(crate) fn plausible(facts: &Facts, refusals: &mut Vec<Refusal>) {
             refusals.push(Refusal::Vetoed { metric: veto.metric.clone() });
         }
     }
-    // The network stands three tenths of what it was above CPU, which lost three tenths or stands at less than half of it.
+    // The network stands three tenths of what it was above CPU, which lost three tenths or stands at half of it or less; or nobody can
+    // tell.
     if let Some(pulse) = facts.pulse
-        && 10.0 * (pulse.network - pulse.cpu) >= 3.0
-        && (10.0 * pulse.cpu <= 7.0 || pulse.network >= 2.0 * pulse.cpu)
+        && !(10.0 * (pulse.network - pulse.cpu) < 3.0 || 10.0 * pulse.cpu > 7.0 && pulse.network < 2.0 * pulse.cpu)
     {
         refusals.push(Refusal::Hung { cpu: pulse.cpu, network: pulse.network });
     }

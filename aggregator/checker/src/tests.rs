@@ -578,6 +578,7 @@ fn cpu_that_falls_alone_takes_nobody_away() {
     only(&terminate(&["s-0"]), &with(0.2, 0.6), &Refusal::Hung { cpu: 0.2, network: 0.6 });
     only(&detach(1), &with(0.9, 1.8), &Refusal::Hung { cpu: 0.9, network: 1.8 });
     only(&detach(1), &with(1.2, 2.4), &Refusal::Hung { cpu: 1.2, network: 2.4 });
+    assert_eq!(check(&detach(1), &with(f64::NAN, 1.0), &Limits::default()).len(), 1);
     for (cpu, network) in [(0.71, 1.4), (0.5, 0.79), (0.1, 0.1), (0.1, 0.3), (0.9, 1.79), (1.2, 2.0)] {
         assert_eq!(check(&detach(1), &with(cpu, network), &Limits::default()), [], "{cpu} {network}");
     }

@@ -28,7 +28,7 @@ pub struct Handle(Arc<Shared>);
 /// A plan to be carried out.
 #[derive(Debug)]
 pub(super) struct Offered {
-    pub planned: Planned,
+    pub planned: Arc<Planned>,
     /// Its decision's, to be told when something is begun.
     pub decision: Vec<Span>,
 }
@@ -44,6 +44,8 @@ pub(super) struct Shared {
     pub installation: StoreId,
     pub fleets: Vec<Arc<dyn Fleet>>,
     pub plans: mpsc::Sender<Offered>,
+    /// The latest plan of each group: judged by until a call is made.
+    pub newest: Mutex<BTreeMap<String, Arc<Planned>>>,
     pub traces: Traces,
     /// By source: who is stranded there, by the latest look.
     pub stranded: Mutex<BTreeMap<&'static str, Vec<Stranded>>>,
@@ -167,9 +169,18 @@ impl Handle {
     /// Hands a plan over to be carried out as far as its group's mode permits. It is never waited for. `decision` is told when
     /// something of it is begun.
     pub fn offer(&self, planned: Planned, decision: Vec<Span>) {
+        let planned = Arc::new(planned);
+        let mut newest = self.0.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.insert(planned.plan.group.clone(), planned.clone());
+        drop(newest);
         if let Err(error) = self.0.plans.try_send(Offered { planned, decision }) {
             tracing::warn!(%error, "a plan is dropped: too many wait");
         }
+    }
+
+    /// The latest plan of a group, whether it is carried out yet or not.
+    pub(super) fn newest(&self, group: &Id) -> Option<Arc<Planned>> {
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).get(group.as_str()).cloned()
     }
 
     /// The tags of a shadow of ours follow its lease: they are what a reaper of another time goes by, and

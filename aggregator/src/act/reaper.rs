@@ -380,6 +380,7 @@ mod tests {
             ..Cloud::default()
         };
         let control = Control::open(pool, BTreeMap::new(), now).await.expect("opened");
+        let (sessions_of, sessions_of_clock) = (sessions.clone(), clock.clone());
         let reaper = Reaper::new("us".to_owned(), sessions, timeline.clone(), clock, control, BTreeSet::new());
         let names = |stranded: Option<Vec<Stranded>>| -> Vec<String> {
             stranded.expect("looked").iter().map(|it| it.instance.to_string()).collect()
@@ -400,5 +401,12 @@ mod tests {
         );
         let here = Id::new("instance", "i-here").expect("an id");
         assert_eq!(timeline.member_of(&here).map(|group| group.to_string()).as_deref(), Some("web"), "adopted");
+        // Once it is seen outside it is a shadow of ours again, which the plan ends.
+        let now = sessions_of_clock.now();
+        timeline.agent_heard(&here, true, now.wall * 1_000_000);
+        let moves = timeline.moves(now.wall * 1_000_000);
+        timeline.apply(&moves);
+        sessions_of.follow(&moves, now).await;
+        assert_eq!(sessions_of.open_of(&here).await.map(|it| it.origin), Some(Origin::Ours), "{moves:?}");
     }
 }

@@ -31,7 +31,7 @@ use crate::fleet::{Called, Fleet, Found, Reach, Token};
 use crate::leash::Leash;
 use crate::observe::{Hint, Timeline};
 use crate::rounds::invariants::Invariant;
-use crate::shadow::{BACK_FOR, Sessions, ShadowSession};
+use crate::shadow::{BACK_FOR, Origin, Sessions, ShadowSession};
 use crate::store::StoreId;
 use crate::traces::{Span, Stage, Traces};
 
@@ -86,7 +86,7 @@ struct About {
 /// The plan of a group that is being carried out.
 #[derive(Debug)]
 struct Current {
-    planned: Planned,
+    planned: Arc<Planned>,
     next: usize,
     /// Told when the first of its steps is begun.
     decision: Vec<Span>,
@@ -173,6 +173,7 @@ impl Service {
             installation,
             fleets,
             plans: sender,
+            newest: Mutex::default(),
             traces,
             stranded: Mutex::default(),
         });
@@ -511,16 +512,20 @@ impl Service {
             let still = async {
                 let owns = handle.owns().await;
                 let standing = handle.control().standing(&intent.group);
-                verdicts::still(&intent.action, &standing, owns, clock.now().boot - said_at, SAID_FOR)
+                verdicts::still(&intent.action, &standing, owns, clock.now().boot - said_at, SAID_FOR)?;
+                let newest = handle.newest(&intent.group);
+                let said = newest.map(|newest| verdicts::latest_word(&intent, &newest)).unwrap_or_default();
+                if said.is_empty() { Ok(()) } else { Err(said.join("; ")) }
             };
             // What cannot be told after a crash is not done.
             let sent = handle.intents().sent(&intent.token, clock.wall_seconds()).await;
+            let token = intent.token.clone();
             let outcome = match fleet {
                 _ if sent.is_err() => Called::Withheld { why: "that it is sent cannot be written down".to_owned() },
                 Some(fleet) => call::carry_out(&*fleet, &intent, &handle.owner(), until, still).await,
                 None => Called::Withheld { why: "no source that can act knows the group".to_owned() },
             };
-            Done::Event(Event::Called { token: intent.token, outcome })
+            Done::Event(Event::Called { token, outcome })
         });
     }
 
@@ -609,9 +614,14 @@ fn ours(lines: &[Line], sessions: &[ShadowSession], now: i64) -> BTreeMap<Id, (S
             // It may be done, or be done yet.
             None if intent.action.takes_out() => taken = named(),
             Some(Settled::Refused { in_doubt: true, .. }) if intent.action.takes_out() => {
-                doubted = *settled_at;
-                if doubted.is_some_and(|at| now - at < BACK_FOR) {
-                    taken = named();
+                // Whoever stands in a session of ours since then did leave by it.
+                let left = |instance: &Id| {
+                    let open = sessions.iter().find(|it| it.ended.is_none() && it.instance == *instance);
+                    open.is_some_and(|it| it.origin == Origin::Ours && it.started >= intent.written_at)
+                };
+                taken = named().into_iter().filter(left).collect();
+                if taken.is_empty() && settled_at.is_some_and(|at| now - at < BACK_FOR) {
+                    (taken, doubted) = (named(), *settled_at);
                 }
             }
             Some(Settled::Done { instances }) if intent.action.takes_out() => taken.extend(instances.iter().cloned()),
@@ -644,7 +654,8 @@ pub(crate) mod tests {
     use crate::fleet::Action;
     use crate::leash::{CommonLimits, FileLimits};
     use crate::observe::Patience;
-    use crate::shadow::{Origin, ShadowConfig};
+    use crate::rounds::GroupPolicy;
+    use crate::shadow::ShadowConfig;
     use crate::store::{Embedded, Options, SampleStore as _};
 
     /// A store of this directory.
@@ -656,10 +667,14 @@ pub(crate) mod tests {
 
     /// Nothing is written in the file, and nothing was said yet.
     pub async fn leash(pool: &SqlitePool, now: i64) -> Leash {
+        leash_of(pool, now, BTreeMap::new()).await
+    }
+
+    pub async fn leash_of(pool: &SqlitePool, now: i64, groups: BTreeMap<Id, GroupPolicy>) -> Leash {
         let control = Control::open(pool.clone(), BTreeMap::new(), now).await.expect("modes");
         let (shadow, safety) = (ShadowConfig::default(), checker::Limits::default());
         let common = CommonLimits { drain_seconds: 300, warm_up_seconds: 0, shadow, safety, reach: BTreeMap::new() };
-        let file = FileLimits { groups: BTreeMap::new(), common };
+        let file = FileLimits { groups, common };
         Leash::open(pool.clone(), control, file, now).await.expect("limits")
     }
 
@@ -725,6 +740,11 @@ pub(crate) mod tests {
         assert_eq!(said(&doubtful(401), &[]), ["i-1", "i-2"]);
         assert_eq!(ours(&doubtful(401), &[], 1_000).into_values().next(), Some(("not needed".to_owned(), Some(401))));
         assert_eq!(said(&doubtful(400), &[]), [""; 0], "ten minutes later whoever detaches it is somebody else");
+        let stands = [session("i-2", 110, None)];
+        assert_eq!(
+            ours(&doubtful(400), &stands, 1_000).into_iter().next(),
+            Some((id("i-2"), ("not needed".to_owned(), None)))
+        );
         assert_eq!(said(&[line(detach(), 100, refused(false))], &[]), [""; 0]);
         assert_eq!(said(&[line(detach(), 100, done(&["i-1"]))], &[]), ["i-1"], "the other half was left in its group");
         let attached = line(Action::Attach { instances: both() }, 200, done(&["i-1"]));

@@ -196,18 +196,8 @@ pub fn last_word(
     if standing.mode < least_mode(&intent.action) {
         refusals.push(format!("the mode is {} by now", standing.mode));
     }
-    // It is the latest plan that judges: what it holds for and the checker cannot see.
-    let takes_away =
-        !(intent.action.brings_back() || matches!(intent.action, Action::Launch { .. } | Action::Floor { .. }));
-    let (generation, latest) = (intent.generation, planned.plan.generation);
-    let held = planned.plan.holds.iter().find(|hold| forbids(hold));
-    if let Some(hold) = held.filter(|_| takes_away && latest != generation) {
-        refusals.push(format!("plan {latest}, newer than the {generation} of this step, holds: {hold}"));
-    }
-    // What was not needed may be by now: no hold says so.
-    if takes_away && latest != generation && !carries(planned, &intent.action) {
-        refusals.push(format!("plan {latest}, newer than the {generation} of this step, may need them"));
-    }
+    refusals.extend(latest_word(intent, planned));
+    let (takes_away, generation, latest) = (takes_away(&intent.action), intent.generation, planned.plan.generation);
     let deployed = fresh.group.deploying || fresh.group.version != planned.version;
     if (intent.action.brings_back() && deployed) || (takes_away && fresh.group.deploying) {
         refusals.push("a deploy changed the group meanwhile".to_owned());
@@ -235,6 +225,25 @@ pub fn last_word(
     let refreshed = refreshed(planned, fresh, now);
     refusals.extend(self::refusals(&refreshed, &change_of(&intent.action), executor.limits(), &around));
     refusals
+}
+
+/// What the latest plan says against taking away what an older one did not need: what it holds for and the checker cannot see. Asked
+/// once more when nothing but the call is left.
+pub fn latest_word(intent: &Intent, planned: &Planned) -> Vec<String> {
+    let (generation, latest) = (intent.generation, planned.plan.generation);
+    if !takes_away(&intent.action) || latest == generation {
+        return Vec::new();
+    }
+    let newer = format!("plan {latest}, newer than the {generation} of this step,");
+    let held = planned.plan.holds.iter().find(|hold| forbids(hold));
+    let held = held.map(|hold| format!("{newer} holds: {hold}"));
+    // What was not needed may be by now: no hold says so.
+    let needed = (!carries(planned, &intent.action)).then(|| format!("{newer} may need them"));
+    held.into_iter().chain(needed).collect()
+}
+
+fn takes_away(action: &Action) -> bool {
+    !(action.brings_back() || matches!(action, Action::Launch { .. } | Action::Floor { .. }))
 }
 
 /// Whether what a plan holds for forbids to take anybody away, whoever decided it. The others say how many may go, or that what

@@ -148,13 +148,15 @@ impl Keeper {
         for ((instance, _), arrival) in arrivals {
             let now = self.clock.wall_micros();
             let newest = arrival.samples.iter().map(|sample| sample.wall_micros).max().unwrap_or_default();
-            // What comes late says what was, and not that it is there now.
+            // What comes late says what was, and not that it is there now; unproven it is whenever it comes.
             if now - newest < PRESENT_MICROS {
                 if let Some(group) = taken.claims.get(&instance) {
                     self.timeline.claims(&instance, group, now);
                 }
                 self.timeline.pushed(&instance, now);
                 self.timeline.agent_proven(&instance, proven, now);
+            } else if !proven {
+                self.timeline.agent_proven(&instance, false, now);
             }
             self.ingest.store(arrival).await.map_err(|error| undo(&error))?;
         }

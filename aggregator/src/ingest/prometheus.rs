@@ -1,7 +1,7 @@
 //! Asks a Prometheus every few seconds for what it scraped, where it cannot write to us by itself.
 //!
 //! `name{…}[range]` gives the very samples it has, with their own times, and they go the way of what is written by remote write: there
-//! once, however often they are asked for. A scrape is seen when it is over, so that the last half minute is asked for again;
+//! once, however often they are asked for. A scrape is seen when it is over, so that the last minute is asked for again;
 //! after an outage, on either side, what was missed is asked for part by part, as far as an hour back.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use bytes::Bytes;
 use http::{Request, Uri, header};
 use http_body_util::Full;
@@ -21,7 +21,7 @@ use super::keep::{Keeper, Way};
 use super::mapped::{GONE_MILLIS, Left, Tracks};
 use super::remote::{Label, TimeSeries, Value};
 use crate::config::{self, Mapping};
-use crate::exchange::{exchange, secret, trust};
+use crate::exchange::{ExchangeError, exchange, secret, trust};
 use crate::identity::{Caller, Role};
 
 /// Its name among what may have a problem.
@@ -50,6 +50,11 @@ struct Far {
     /// When something was found last.
     found: i64,
 }
+
+/// An answer has more bytes than are read at once.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the answer has more than the {0} bytes that are left for it: fewer series, or shorter outages")]
+struct TooLong(usize);
 
 /// Asks, and keeps what is answered.
 #[derive(Debug)]
@@ -80,7 +85,9 @@ impl Service {
             };
             metrics::counter!("foreshadow_prometheus_asked_total", "outcome" => if said.is_none() { "answered" } else { "failed" })
                 .increment(1);
-            if said != problem {
+            // Not again for another number of the same.
+            let bare = |said: &Option<String>| said.as_ref().map(|it| it.replace(|at: char| at.is_ascii_digit(), ""));
+            if bare(&said) != bare(&problem) {
                 match &said {
                     Some(problem) => tracing::warn!(problem, "Prometheus is asked again"),
                     None => tracing::info!("Prometheus answers"),
@@ -105,7 +112,15 @@ impl Service {
         loop {
             let until = now.min(far.known + PART);
             let again = if until < now { PART } else { LATE.max((now - far.known).min(PART)) };
-            let (found, rest) = self.ask(far.known - again, until).await?;
+            let asked = self.ask(far.known - again, until).await;
+            // What cannot be had of the past does not keep the present from being known.
+            let (found, rest) = match asked {
+                Err(error) if until < now && error.is::<TooLong>() => {
+                    tracing::warn!(from = far.known, until, "left out: {error:#}");
+                    (false, None)
+                }
+                asked => asked?,
+            };
             far.known = until;
             if found {
                 far.found = now;
@@ -170,6 +185,10 @@ impl Service {
         let tls = || self.tls.get_or_init(trusted).clone();
         let answer = tokio::time::timeout(DEADLINE, exchange(&url, request, tls, longest)).await;
         let answer = answer.with_context(|| format!("{url} did not answer within {} s", DEADLINE.as_secs()))?;
+        let answer = answer.map_err(|error| match error {
+            ExchangeError::Broken(why) if why.contains("length limit") => anyhow!(TooLong(longest)),
+            error => anyhow!(error),
+        });
         let answer = answer.with_context(|| url.to_string())?;
         if !answer.status.is_success() {
             let said: Option<Answer> = serde_json::from_slice(&answer.body).ok();

@@ -956,6 +956,29 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_drains_for_as_long_as_its_load_balancer_lets_connections_end() {
+        let timeline = timeline();
+        let with = |names: &[&str], at: i64| {
+            let mut told = inventory(names, at);
+            told.groups.values_mut().for_each(|group| group.deregistration_seconds = Some(60));
+            told
+        };
+        timeline.take("file", &with(&["i-1", "i-2"], NOW));
+        timeline.set_read();
+        timeline.agent_heard(&id("i-2"), true, NOW);
+        settle(&timeline, NOW);
+        timeline.take("file", &with(&["i-1"], NOW + 1));
+        settle(&timeline, NOW + 1);
+        let mode = |at: i64| {
+            timeline.agent_heard(&id("i-2"), true, at);
+            settle(&timeline, at);
+            timeline.placement(&id("i-2")).map(|placed| placed.mode)
+        };
+        assert_eq!(mode(NOW + 59_000_000), Some(InstanceMode::Draining));
+        assert_eq!(mode(NOW + 62_000_000), Some(InstanceMode::Shadow));
+    }
+
+    #[test]
     fn an_instance_that_left_keeps_the_type_its_source_gave() {
         let timeline = timeline();
         timeline.take("file", &inventory(&["i-1", "i-2"], NOW));

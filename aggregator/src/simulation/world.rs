@@ -463,7 +463,7 @@ impl World {
         }
         let after = Aftermath::of(intent, settled);
         self.book.unmark(&after.inside);
-        self.book.doubt(&after.in_doubt, self.faults.clocks(intent.written_at));
+        self.book.doubt(&after.in_doubt, self.faults.clocks(now));
         for instance in &after.ended {
             drop(self.book.close(instance, "terminated", self.faults.clocks(intent.written_at)));
         }

@@ -144,11 +144,12 @@ export async function changeMode(line) {
     });
     try {
       course ??= await ask(path(['groups', line.name, 'course'], { from: '-7d' }));
+      if (!wanted()) return;
       const shown = lastWeek(course, line.mode, mode, serverNow());
       chart = shown.chart;
       fill(week, shown.node);
     } catch (error) {
-      fill(week, h('p', { class: 'said bad' }, `The plans of the last week cannot be read: ${error.message}`));
+      if (wanted()) fill(week, h('p', { class: 'said bad' }, `The plans of the last week cannot be read: ${error.message}`));
     }
   };
   const choice = mode => h('label', { class: 'choice' },

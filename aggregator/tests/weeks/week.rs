@@ -30,7 +30,7 @@ pub const TARGET: f64 = 60.0;
 /// The end of a life, in which demand is to be met again, seconds.
 const LAST: i64 = 3_600;
 
-/// A call of ours that nobody answered is reckoned with for ten minutes after it is given up.
+/// A call of ours that nobody answered is reckoned with for ten minutes after it is given up, which is done within as many.
 const DOUBTED: i64 = 1_200;
 /// How long agents are silent, seconds.
 const SILENT: i64 = 600;
@@ -161,7 +161,7 @@ impl Trouble {
         let doubted = world.journal().any(|(intent, settled)| {
             let doubtful = matches!(settled, None | Some(Settled::Refused { in_doubt: true, .. }));
             let named = intent.action.instances().iter().any(|instance| instance.as_str() == victim);
-            doubtful && named && intent.action.takes_out() && now - intent.written_at <= DOUBTED
+            doubtful && named && intent.action.takes_out() && (settled.is_none() || now - intent.written_at <= DOUBTED)
         });
         if doubted {
             return;

@@ -206,6 +206,9 @@ enum Meanwhile {
     Weaker,
     Dispossessed,
     Slow,
+    /// A newer plan holds, or needs them.
+    Holds,
+    Needs,
 }
 
 #[tokio::test]
@@ -216,6 +219,8 @@ async fn what_changes_while_the_tags_are_set_is_asked_for_once_more_right_before
         (Meanwhile::Weaker, Some("the mode is scale-out by now")),
         (Meanwhile::Dispossessed, Some("another owner has taken the group over")),
         (Meanwhile::Slow, Some("what was described is 46 s old by now")),
+        (Meanwhile::Holds, Some("plan 2, newer than the 1 of this step, holds: ")),
+        (Meanwhile::Needs, Some("plan 2, newer than the 1 of this step, may need them")),
     ] {
         let (reached, tagging) = oneshot::channel();
         let (open, opened) = oneshot::channel();
@@ -227,6 +232,8 @@ async fn what_changes_while_the_tags_are_set_is_asked_for_once_more_right_before
         planned.source = Some("recording");
         let step = Step::Detach { instances: vec!["i-1".to_owned()] };
         planned.plan.steps = vec![PlannedStep { step, reason: "not needed".to_owned(), permitted: true }];
+        let mut newer = planned.clone();
+        (newer.plan.generation, newer.plan.steps) = (2, Vec::new());
         handle.offer(planned, Vec::new());
         tokio::time::timeout(PATIENCE, tagging).await.expect("its lease is tagged").expect("told");
         let web = id("web");
@@ -238,6 +245,14 @@ async fn what_changes_while_the_tags_are_set_is_asked_for_once_more_right_before
             }
             Meanwhile::Dispossessed => drop(Intents::new(pool.clone()).take_lease(START).await.expect("taken")),
             Meanwhile::Slow => drop(clock.boot.fetch_add(SAID_FOR + 1, Ordering::Relaxed)),
+            Meanwhile::Holds => {
+                newer.plan.holds = vec![planner::hold::Hold::Deploying];
+                handle.offer(newer, Vec::new());
+            }
+            Meanwhile::Needs => {
+                newer.plan.needs[0].reactive = Some(10);
+                handle.offer(newer, Vec::new());
+            }
         }
         open.send(()).expect("it waits");
         let line = settled(&pool).await;

@@ -10,6 +10,7 @@ use planner::evidence::Pick;
 
 use super::AwsFleet;
 use super::fault::Fault;
+use super::launch::counts_in_units;
 use super::version::{plain, version};
 use super::zones::evens_zones;
 use crate::fleet::{FleetError, GroupInventory, Inventory, Lifecycle, MINIMUM_TAG, Member, OWNER_TAG};
@@ -265,6 +266,13 @@ pub(super) fn own_minimum(group: &AutoScalingGroup) -> Option<u32> {
 }
 
 fn group_inventory(group: &AutoScalingGroup, problems: &mut Vec<String>) -> GroupInventory {
+    let units = counts_in_units(group);
+    if units {
+        let name = group.auto_scaling_group_name.as_deref().unwrap_or_default();
+        problems.push(format!(
+            "{name} counts in units (WeightedCapacity), not in instances: it is observed and never changed"
+        ));
+    }
     let members = group.instances.as_deref().unwrap_or_default().iter().filter_map(|instance| match member(instance) {
         Ok(member) => Some(member),
         Err(problem) => {
@@ -277,7 +285,8 @@ fn group_inventory(group: &AutoScalingGroup, problems: &mut Vec<String>) -> Grou
         minimum: own_minimum(group).unwrap_or(size(group.min_size)),
         floor: Some(size(group.min_size)),
         maximum: size(group.max_size),
-        desired: size(group.desired_capacity),
+        // In units it says nothing of who is on their way.
+        desired: if units { 0 } else { size(group.desired_capacity) },
         members: members.collect(),
         zones: zones.filter_map(|zone| Id::new("zone", zone).ok()).collect(),
         evens_zones: evens_zones(group),

@@ -196,11 +196,27 @@ impl AwsFleet {
     /// The group as it is right before a change.
     pub(super) async fn present(&self, group: &Id) -> Result<AutoScalingGroup, Called> {
         match self.group(group).await {
+            Ok(Some(state)) if counts_in_units(&state) => {
+                let why = format!(
+                    "{group} counts in units (WeightedCapacity), not in instances: nothing is changed in such a group \
+                     (docs/aws.md)"
+                );
+                Err(Called::Refused { why })
+            }
             Ok(Some(state)) => Ok(state),
             Ok(None) => Err(Called::Refused { why: format!("no Auto Scaling group is called {group}") }),
             Err(fault) => Err(fault.before("autoscaling:DescribeAutoScalingGroups")),
         }
     }
+}
+
+/// Its sizes are not numbers of instances: an override of its instance types has a weight other than 1.
+/// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-mixed-instances-groups-instance-weighting.html>
+pub(super) fn counts_in_units(group: &AutoScalingGroup) -> bool {
+    let template = group.mixed_instances_policy.as_ref().and_then(|policy| policy.launch_template.as_ref());
+    let overrides = template.and_then(|template| template.overrides.as_deref()).unwrap_or_default();
+    let weighted = |text: &String| text.trim() != "1";
+    overrides.iter().any(|it| it.weighted_capacity.as_ref().is_some_and(weighted))
 }
 
 /// The zones to try: none to name where there is but one, else the one with the fewest members first.

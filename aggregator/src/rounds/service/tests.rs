@@ -2,10 +2,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use foreshadow_proto::convert::{NetworkRates, Sample, StreamId};
+use serde_json::json;
 
 use super::*;
-use crate::act::Intents;
-use crate::act::service::tests::{kept_in, leash};
+use crate::act::service::tests::{kept_in, leash_of};
+use crate::act::{Intents, Kind};
 use crate::decision::{Decision, DecisionLog};
 use crate::fleet::{CpuCredits, Fleet, FleetError, GroupInventory, Inventory, Lifecycle, Member};
 use crate::observe::{Hint, Patience};
@@ -105,13 +106,30 @@ impl Rounds {
             lower_bound: false,
         });
         store.put_minutes(&minutes.collect::<Vec<_>>()).await.expect("stored");
+        // On every day of the week at least three.
+        let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+        let always =
+            json!({"days": days, "from": "00:00", "to": "24:00", "time_zone": "UTC", "minimum": 3, "maximum": null});
+        let mut bounded = GroupPolicy::new(&group);
+        bounded.windows = vec![serde_json::from_value(always).expect("a window")];
+        bounded.policy.spend_per_hour = Some(70.0);
         let timeline = Timeline::new(Patience { warm_up: 0, drain: 0, silent: 300_000_000 }, 1_000, 1_000);
         let config = ShadowConfig::default();
         let sessions = Sessions::open(pool.clone(), timeline.clone(), config, clock.now()).await.expect("sessions");
+        let intents = Intents::new(pool.clone());
+        for lead in 0..5 {
+            let served = Id::new("instance", &format!("past-{lead}")).expect("an id");
+            for (kind, seconds) in [(Kind::Launch, 222), (Kind::Reattach, 33)] {
+                intents
+                    .write_lead(&group, &served, kind, seconds, START - 600 - i64::from(seconds))
+                    .await
+                    .expect("written");
+            }
+        }
         let acting = act::Service::open(
             store.id(),
-            leash(&pool, START).await,
-            Intents::new(pool.clone()),
+            leash_of(&pool, START, [(group.clone(), bounded)].into()).await,
+            intents,
             DecisionLog::new(pool.clone()),
             vec![Arc::new(Cloud) as Arc<dyn Fleet>],
             sessions.clone(),
@@ -242,6 +260,17 @@ async fn cpu_that_falls_alone_and_processors_that_hosts_give_to_others_are_seen_
         last = rounds.minute(Used { stolen: 30.0, ..AS_EVER }).await;
     }
     assert!(!hung(&last) && last.plan.holds.contains(&Hold::Stolen { percent: 30.0 }), "{:?}", last.plan.holds);
+}
+
+#[tokio::test]
+async fn what_the_file_says_of_a_group_and_what_was_measured_of_it_is_what_it_is_planned_by() {
+    let mut rounds = Rounds::begun(&[]).await;
+    let Decision { policy, .. } = rounds.minute(AS_EVER).await;
+    assert!(policy.windows.iter().any(|window| window.minimum == Some(3)), "{:?}", policy.windows);
+    assert_eq!(policy.spend_per_hour, Some(70.0));
+    assert_eq!((policy.launch_lead_seconds, policy.reattach_lead_seconds), (222, 33), "as measured");
+    let tally = rounds.service.tally.fleet(0);
+    assert_eq!((tally.groups, tally.groups_that_want_in), (1, 0), "counted among all that may want in at once");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use foreshadow::fleet::{Action, Called, Fleet as _, Found, Reach};
 use foreshadow_tests::proxy::Fault;
 
-use super::world::{World, actions, done, ids, none, refusal};
+use super::world::{World, actions, done, id, ids, none, refusal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_leave_and_come_back_in_batches_of_twenty_and_end_by_id() -> anyhow::Result<()> {
@@ -173,5 +173,44 @@ async fn what_the_local_aws_would_let_pass_is_refused_before_it_is_sent() -> any
     assert!(refusal(&above).contains("raise MaxSize"), "{above:?}");
     let sent = world.proxy.take_changes();
     assert_eq!(actions(&sent), ["LaunchInstances"], "the call this cloud does not have, and nothing else");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_counts_in_units_is_observed_and_never_changed() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    world.cloud.template_group("plain", 1, &["us-east-1a"]).await?;
+    for (name, weight) in [("old", "1"), ("web", "2")] {
+        let group = [
+            ("Action", "CreateAutoScalingGroup"),
+            ("AutoScalingGroupName", name),
+            ("MixedInstancesPolicy.LaunchTemplate.LaunchTemplateSpecification.LaunchTemplateName", "plain"),
+            ("MixedInstancesPolicy.LaunchTemplate.Overrides.member.1.InstanceType", "m5.large"),
+            ("MixedInstancesPolicy.LaunchTemplate.Overrides.member.1.WeightedCapacity", weight),
+            ("MinSize", "1"),
+            ("MaxSize", "20"),
+            ("DesiredCapacity", "4"),
+            ("AvailabilityZones.member.1", "us-east-1a"),
+        ];
+        world.cloud.call("autoscaling", &group).await?;
+    }
+    let inventory = world.fleet.describe().await?;
+    let told: Vec<_> = inventory.problems.iter().filter(|problem| problem.contains("WeightedCapacity")).collect();
+    assert!(told.len() == 1 && told[0].starts_with("web counts in units"), "{:?}", inventory.problems);
+    let members = world.cloud.members("web").await?;
+    assert_eq!(inventory.groups[&id("web")].lacking(), 0, "units are no instances that are on their way");
+    world.proxy.take_changes();
+    for action in [
+        Action::launch(1, 5),
+        Action::Detach { instances: ids(&members[..1]) },
+        Action::EnterStandby { instances: ids(&members[..1]) },
+        Action::Floor { from: 1, to: 2 },
+    ] {
+        let refused = world.call("web", &action, 0).await;
+        assert!(refusal(&refused).contains("counts in units (WeightedCapacity)"), "{action:?}: {refused:?}");
+    }
+    assert!(world.proxy.take_changes().is_empty());
+    let ones = world.cloud.members("old").await?;
+    assert_eq!(world.call("old", &Action::Detach { instances: ids(&ones[..1]) }, 1).await, done(&ones[..1]));
     Ok(())
 }

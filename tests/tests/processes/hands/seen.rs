@@ -226,3 +226,38 @@ async fn only_endpoints_on_this_machine_are_loopback() -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_refresh_that_runs_is_a_deploy_and_one_that_is_over_none() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    world.cloud.template_group("web", 1, &["us-east-1a"]).await?;
+    // The local AWS does not have the call: this is what the documentation says of its answer.
+    let answer = |status: &str| {
+        let refresh = format!(
+            "<member><InstanceRefreshId>r-1</InstanceRefreshId><AutoScalingGroupName>web</AutoScalingGroupName>\
+             <Status>{status}</Status></member>"
+        );
+        let body = format!(
+            "<DescribeInstanceRefreshesResponse xmlns=\"http://autoscaling.amazonaws.com/doc/2011-01-01/\">\
+             <DescribeInstanceRefreshesResult><InstanceRefreshes>{refresh}</InstanceRefreshes>\
+             </DescribeInstanceRefreshesResult></DescribeInstanceRefreshesResponse>"
+        );
+        Fault::Answer { status: 200, body }
+    };
+    for (status, deploying) in [
+        ("Pending", true),
+        ("InProgress", true),
+        ("Cancelling", true),
+        ("RollbackInProgress", true),
+        ("Baking", true),
+        ("Successful", false),
+        ("Failed", false),
+        ("Cancelled", false),
+    ] {
+        world.proxy.next("DescribeInstanceRefreshes", [answer(status)]);
+        let inventory = world.fleet.describe_some(&[id("web")]).await?;
+        let web = &inventory.groups[&id("web")];
+        assert_eq!((web.deploying, web.untold), (deploying, false), "{status}: {:?}", inventory.problems);
+    }
+    Ok(())
+}
