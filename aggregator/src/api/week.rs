@@ -50,6 +50,9 @@ struct Living {
 pub struct Underway {
     /// Share that is done, 0 to 1.
     done: f64,
+    /// Another is lived first: of which group, in which mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behind: Option<String>,
 }
 
 /// What one finds who asks.
@@ -68,10 +71,10 @@ impl Standing {
     fn answer(self) -> Result<Response, Problem> {
         match self {
             Self::Found(week) => week.map(|week| Json(week).into_response()).map_err(too_little),
-            Self::Underway(done) => Ok((StatusCode::ACCEPTED, Json(Underway { done })).into_response()),
+            Self::Underway(done) => Ok((StatusCode::ACCEPTED, Json(Underway { done, behind: None })).into_response()),
             Self::Busy { group, mode } => {
-                let why = format!("the week of {group} in {mode} is being lived: ask again");
-                Err(Problem::new(StatusCode::CONFLICT, why))
+                let behind = Some(format!("{group} in {mode}"));
+                Ok((StatusCode::ACCEPTED, Json(Underway { done: 0.0, behind })).into_response())
             }
             Self::Nothing => Err(too_little("nobody has begun it".to_owned())),
         }
@@ -128,10 +131,9 @@ fn standing(weeks: &mut BTreeMap<(Id, Mode), Living>, group: &Id, mode: Mode, no
 #[utoipa::path(get, path = "/groups/{group}/week", params(("group" = String, Path),
     ("mode" = String, Query, description = "scale-out or full")),
     responses((status = 200, description = "the week", body = Week),
-        (status = 202, description = "it is being lived: ask again", body = Underway),
+        (status = 202, description = "it is being lived, or waits for another: ask again", body = Underway),
         (status = 400, description = "a parameter is wrong", body = Problem),
         (status = 404, description = "not known", body = Problem),
-        (status = 409, description = "another week is being lived: ask again", body = Problem),
         (status = 422, description = "there is too little of a past, or no load that can be lived again", body = Problem)))]
 pub async fn week(State(state): State<ApiState>, Path(name): Path<String>, asked: Asked) -> Result<Response, Problem> {
     let asked = asked.only(&["mode"])?;

@@ -21,17 +21,20 @@ export async function livedWeek(group, mode, place, wanted) {
       if (!wanted()) return null;
       if (!('done' in week)) return show(week, place);
       bar.value = week.done;
+      if (week.behind) {
+        // Somebody else's comes first.
+        fill(left, `The week of ${week.behind} is lived first…`);
+        await new Promise(later => setTimeout(later, AGAIN));
+        if (!wanted()) return null;
+        continue;
+      }
       first ??= { at: performance.now(), done: week.done };
       const seconds = (performance.now() - first.at) / 1000, more = week.done - first.done;
       fill(left, more > 0.03 && seconds > 3 ? `about ${span(Math.ceil(seconds * (1 - week.done) / more))} left` : 'The planner lives through what was recorded…');
     } catch (error) {
       if (!wanted()) return null;
-      if (error.status !== 409) {
-        fill(place, h('p', { class: 'said' }, `The last week cannot be lived again: ${error.message}.`));
-        return null;
-      }
-      // Somebody else's comes first.
-      fill(left, error.message);
+      fill(place, h('p', { class: 'said' }, `The last week cannot be lived again: ${error.message}.`));
+      return null;
     }
     await new Promise(later => setTimeout(later, AGAIN));
     if (!wanted()) return null;

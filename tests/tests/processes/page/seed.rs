@@ -211,7 +211,8 @@ pub async fn history(directory: &Path, now: i64) -> anyhow::Result<()> {
             .await?;
     }
     for (name, starts, length, ramp, intensity, repeat) in [
-        ("Evening show", now.div_euclid(86_400) * 86_400 - 6 * 86_400 + 19 * 3_600, 5_400_i64, 900_i64, 1.4, "daily"),
+        // Some hours ago, whatever the time of day: the page shows the latest six.
+        ("Evening show", (now - 3 * 3_600).div_euclid(3_600) * 3_600 - 6 * 86_400, 5_400_i64, 900_i64, 1.4, "daily"),
         ("Release <i>day</i>", now + 2 * 86_400, 7_200, 0, 1.8, "none"),
     ] {
         sqlx::query(statement("EVENT_WRITE")?)
