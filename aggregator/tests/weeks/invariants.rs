@@ -235,6 +235,7 @@ impl Witness {
             Call::SetMinimum => {
                 let least = world.fleet.with(|cloud| cloud.truth().groups.get(GROUP).map_or(0, |group| group.min));
                 let there = self.there.iter().map(|(_, count)| *count).max().unwrap_or_default();
+                let there = there + self.by_hand.len() as u32;
                 assert!((4..=there.max(4)).contains(&least), "a floor of {least} with {there} there: {}", case());
             }
             other => panic!("nobody asked for {other:?}: {}", case()),
