@@ -111,6 +111,17 @@ async fn what_cannot_be_taken_is_told_in_the_words_of_either_version() -> anyhow
         web::request(Method::GET, &url, &[("authorization", &operator.replace("Token", "Bearer"))], "").await?;
     let used: Vec<_> = samples.lines()?.iter().map(|sample| sample["memory_used_bytes"].as_i64()).collect();
     assert_eq!(used, [Some(2_000)]);
+    // What comes late says what was, and makes nobody present.
+    let late = |at: i64| format!("mem,host=i-late,service=web total=8000i,available=6000i {at}\n");
+    let answer = post("/write?precision=s", &operator, "", (late(second - 400) + &late(second - 390)).into()).await?;
+    assert_eq!(answer.status, 204, "{}", answer.body);
+    let ask = async |path: &str| {
+        let bearer = operator.replace("Token", "Bearer");
+        web::request(Method::GET, &format!("{}{path}", aggregator.url), &[("authorization", &bearer)], "").await
+    };
+    assert_eq!(ask("/shadow/metrics?instance=i-late&from=-10m").await?.lines()?.len(), 1);
+    let present = ask("/instances").await?.body;
+    assert!(present.contains("\"i-1\"") && !present.contains("i-late"), "{present}");
     for (path, authorization, encoding, body, status, part) in [
         ("/write?u=me&p=secret", operator.as_str(), "", "", 400, "would stand in every log"),
         ("/write?precision=d", &operator, "", "", 400, "is none of ns, us, ms, s, m, h"),

@@ -274,6 +274,34 @@ async fn what_the_file_says_of_a_group_and_what_was_measured_of_it_is_what_it_is
 }
 
 #[tokio::test]
+async fn groups_that_want_in_together_and_what_everybody_costs_are_conditions_of_a_plan() {
+    let mut rounds = Rounds::begun(&[]).await;
+    let mut plan = rounds.minute(AS_EVER).await.plan;
+    let mut snapshot = rounds.service.timeline.group(&rounds.group).expect("known");
+    let common =
+        |rounds: &Rounds| rounds.service.conditions(&rounds.group, &snapshot, None, &Outlook::default()).common_cause;
+    assert!(!common(&rounds), "it is alone");
+    plan.wants_in = 1;
+    for other in ["b", "c"] {
+        rounds.service.tally.count(&Id::new("group", other).expect("an id"), &plan);
+    }
+    assert!(common(&rounds), "two of three");
+    // Who stands outside costs as well; one more costs as much as the dearest; without one price nothing is known.
+    for (member, kind) in snapshot.members.iter_mut().zip(["large", "large", "xlarge", "xlarge"]) {
+        member.instance_type = Some(kind.to_owned());
+    }
+    snapshot.members[3].mode = observe::InstanceMode::Shadow;
+    let mut prices = BTreeMap::from([("large".to_owned(), 1.0), ("xlarge".to_owned(), 2.0), ("huge".to_owned(), 9.0)]);
+    assert_eq!(cost(&snapshot, &prices), Some((6.0, 2.0)));
+    snapshot.members[3].mode = observe::InstanceMode::Gone;
+    assert_eq!(cost(&snapshot, &prices), Some((4.0, 2.0)));
+    prices.remove("large");
+    assert_eq!(cost(&snapshot, &prices), None);
+    snapshot.members.clear();
+    assert_eq!(cost(&snapshot, &prices), Some((0.0, 9.0)));
+}
+
+#[tokio::test]
 async fn memory_that_fills_up_is_seen_in_the_samples_of_those_that_serve() {
     let mut rounds = Rounds::begun(&[]).await;
     assert_eq!(rounds.minute(AS_EVER).await.evidence.conditions.memory_percent, Some(50.0));
