@@ -6,7 +6,7 @@
 //! of them is decided like everything else, by the plan and past the checker. Whoever reports nothing is
 //! silent, and a silent shadow is released or ended as its group's policy says.
 //!
-//! The others are stranded: of a group that no source has, or of another installation. No plan is made for them, and nobody
+//! The others are stranded: of a group that no source has, of another installation, or taken out by who knows whom. No plan is made for them, and nobody
 //! can say whether a load balancer sends to them, so they are never ended here. They are an alarm until somebody takes them over or
 //! ends them; those of ours are released when the longest lease is over.
 
@@ -20,12 +20,15 @@ use serde::Serialize;
 use super::call;
 use super::control::{Control, Standing};
 use crate::clock::Clock;
-use crate::fleet::{Fleet, GROUP_TAG, OWNER_TAG, Outside, RunState, UNTIL_TAG};
+use crate::fleet::{Fleet, GROUP_TAG, OWNER_TAG, Outside, RunState, Tags, UNTIL_TAG};
 use crate::observe::{InstanceMode, Timeline};
 use crate::shadow::{Origin, Sessions, ShadowSession};
 
 /// A lease must have been over for this long, seconds: the aggregator that holds it may be slow.
 const GRACE_SECONDS: i64 = 900;
+
+/// What stands in the tag of a lease instead of its end, when whoever carries it was perhaps not detached by us.
+const IN_DOUBT: &str = "in doubt";
 
 /// An instance that carries a lease which is over, and that no plan will ever end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -42,6 +45,17 @@ pub struct Stranded {
 }
 
 impl Stranded {
+    /// It carries tags of ours and was perhaps taken out by hand.
+    fn in_doubt(outside: &Outside, owner: &str) -> Self {
+        Self {
+            instance: outside.instance.clone(),
+            group: outside.tags.get(GROUP_TAG).cloned(),
+            owner: Some(owner.to_owned()),
+            until: outside.tags.get(UNTIL_TAG).and_then(|until| until.parse().ok()),
+            why: "a call of ours to detach it was given up unanswered, and it left by that or by hand".to_owned(),
+        }
+    }
+
     /// In words, with what to do.
     pub fn warning(&self) -> String {
         let instance = &self.instance;
@@ -160,9 +174,15 @@ impl Reaper {
                 }
                 continue;
             }
+            let last = held.iter().rev().find(|session| session.instance == outside.instance);
             match classify(&outside, &self.owner, now) {
                 Tagged::Nothing => {}
                 Tagged::Stranded(found) => stranded.push(found),
+                // Tags of a call that was given up, on whoever left then or later: by it, or by hand.
+                Tagged::Orphan { group, .. } if last.is_some_and(|session| session.origin == Origin::Foreign) => {
+                    self.say_in_doubt(fleet, &outside.instance, &group).await;
+                    stranded.push(Stranded::in_doubt(&outside, &self.owner));
+                }
                 Tagged::Orphan { group, .. } if self.timeline.source_of(&group) == Some(fleet.name()) => {
                     tracing::warn!(instance = %outside.instance, %group, "a lease nobody holds: adopted");
                     let found = std::slice::from_ref(&outside.instance);
@@ -187,6 +207,17 @@ impl Reaper {
             }
         }
         Some(stranded)
+    }
+
+    /// Writes on it what its session says for a week alone.
+    async fn say_in_doubt(&self, fleet: &dyn Fleet, instance: &Id, group: &Id) {
+        if !may_tag(&self.control.standing(group)) {
+            return;
+        }
+        let tags = Tags::from([(UNTIL_TAG, Some(IN_DOUBT.to_owned()))]);
+        if let Err(error) = fleet.tag(std::slice::from_ref(instance), &tags).await {
+            tracing::warn!(%error, %instance, %group, "that nobody knows who detached it cannot be tagged");
+        }
     }
 
     /// Takes the tags off what nobody will ever come back for; false when they could not be.
@@ -216,9 +247,12 @@ pub(crate) fn lost_its_lease(outside: &Outside, owner: &str) -> bool {
 
 /// A lease of ours that ran out on an instance that is in a group: it was never detached, or came back.
 fn left_over(outside: &Outside, owner: &str, now: i64) -> bool {
-    let until = outside.tags.get(UNTIL_TAG).and_then(|until| until.parse::<i64>().ok());
-    let over = until.is_some_and(|until| until.saturating_add(GRACE_SECONDS) < now);
-    over && outside.group.is_some() && outside.tags.get(OWNER_TAG).is_some_and(|found| found == owner)
+    let until = outside.tags.get(UNTIL_TAG);
+    let ended = until.and_then(|until| until.parse::<i64>().ok());
+    let over = ended.is_some_and(|until| until.saturating_add(GRACE_SECONDS) < now);
+    (over || until.is_some_and(|until| until == IN_DOUBT))
+        && outside.group.is_some()
+        && outside.tags.get(OWNER_TAG).is_some_and(|found| found == owner)
 }
 
 /// What it is, and beyond doubt: whatever is not alone, or not long over, is nothing to look after.
@@ -226,6 +260,9 @@ fn classify(outside: &Outside, owner: &str, now: i64) -> Tagged {
     let tag = |name: &str| outside.tags.get(name).map(String::as_str);
     let alone = outside.group.is_none() && outside.state == RunState::Running;
     let Some(until) = tag(UNTIL_TAG).filter(|_| alone) else { return Tagged::Nothing };
+    if until == IN_DOUBT && tag(OWNER_TAG) == Some(owner) {
+        return Tagged::Stranded(Stranded::in_doubt(outside, owner));
+    }
     let until: Option<i64> = until.parse().ok();
     if until.is_some_and(|until| until.saturating_add(GRACE_SECONDS) >= now) {
         return Tagged::Nothing;
@@ -257,7 +294,7 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
-    use crate::fleet::{FleetError, GroupInventory, Inventory, Tags};
+    use crate::fleet::{FleetError, GroupInventory, Inventory};
     use crate::observe::Patience;
     use crate::shadow::ShadowConfig;
 
@@ -330,13 +367,27 @@ mod tests {
         assert!(!left_over(&inside(&recent, "us"), "us", NOW), "the call may still come");
         assert!(!left_over(&inside(&over, "them"), "us", NOW));
         assert!(!left_over(&outside(&over, "us"), "us", NOW), "it stands outside: an orphan");
+        assert!(left_over(&inside(IN_DOUBT, "us"), "us", NOW), "it is back: there is nothing to doubt");
+        assert!(!left_over(&inside(IN_DOUBT, "them"), "us", NOW));
     }
 
-    /// A cloud with tagged instances; keeps who was untagged.
+    /// A cloud with instances, and what was written on whom.
     #[derive(Debug, Default)]
     struct Cloud {
-        tagged: Vec<Outside>,
-        untagged: Mutex<Vec<Id>>,
+        shown: Mutex<Vec<Outside>>,
+        written: Mutex<Vec<(Id, Tags)>>,
+    }
+
+    impl Cloud {
+        fn of(shown: Vec<Outside>) -> Self {
+            Self { shown: Mutex::new(shown), ..Self::default() }
+        }
+
+        /// On whom was written, in order, and the end of the lease that was.
+        fn written(&self) -> Vec<(String, Option<String>)> {
+            let written = std::mem::take(&mut *self.written.lock().expect("not poisoned"));
+            written.into_iter().map(|(instance, tags)| (instance.to_string(), tags[UNTIL_TAG].clone())).collect()
+        }
     }
 
     #[async_trait]
@@ -349,64 +400,152 @@ mod tests {
             "aws"
         }
 
-        async fn tagged(&self, _: &str) -> Result<Vec<Outside>, FleetError> {
-            Ok(self.tagged.clone())
+        async fn outside(&self, _: &Id, instances: &[Id]) -> Result<Vec<Outside>, FleetError> {
+            let shown = self.shown.lock().expect("not poisoned");
+            Ok(shown.iter().filter(|it| instances.contains(&it.instance)).cloned().collect())
+        }
+
+        async fn tagged(&self, tag: &str) -> Result<Vec<Outside>, FleetError> {
+            let shown = self.shown.lock().expect("not poisoned");
+            Ok(shown.iter().filter(|it| it.tags.contains_key(tag)).cloned().collect())
         }
 
         async fn tag(&self, instances: &[Id], tags: &Tags) -> Result<(), FleetError> {
-            assert!(tags.values().all(Option::is_none), "{tags:?}");
-            self.untagged.lock().expect("not poisoned").extend(instances.iter().cloned());
+            let written = instances.iter().map(|instance| (instance.clone(), tags.clone()));
+            self.written.lock().expect("not poisoned").extend(written);
+            for shown in self.shown.lock().expect("not poisoned").iter_mut() {
+                for (tag, value) in tags.iter().filter(|_| instances.contains(&shown.instance)) {
+                    match value {
+                        Some(value) => shown.tags.insert((*tag).to_owned(), value.clone()),
+                        None => shown.tags.remove(*tag),
+                    };
+                }
+            }
             Ok(())
         }
     }
 
-    #[tokio::test]
-    async fn orphans_of_a_group_that_is_no_more_are_told_and_released_at_last_and_anothers_are_left_alone() {
+    /// Sessions, a timeline that has the group `web` with these members, and modes: in `full`, if it is said.
+    async fn kept(full: bool) -> (Sessions, Timeline, Control) {
         let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.expect("a database");
         sqlx::migrate!().run(&pool).await.expect("migrated");
-        let clock = Arc::new(SystemClock);
-        let now = clock.wall_seconds();
+        let clock = SystemClock;
         let timeline = Timeline::new(Patience { warm_up: 0, drain: 0, silent: 0 }, 1_000, 1_000);
         let sessions =
             Sessions::open(pool.clone(), timeline.clone(), ShadowConfig::default(), clock.now()).await.expect("opened");
-        let (over, long_over) = ((now - 3_600).to_string(), (now - 86_401).to_string());
-        let cloud = Cloud {
-            tagged: vec![
-                outside("i-here", &over, "us", "web"),
-                outside("i-gone", &over, "us", "gone"),
-                outside("i-old", &long_over, "us", "gone"),
-                outside("i-theirs", &long_over, "them", "web"),
-            ],
-            ..Cloud::default()
+        let control = Control::open(pool, BTreeMap::new(), clock.wall_seconds()).await.expect("opened");
+        if full {
+            let web = Id::new("group", "web").expect("an id");
+            control.set_mode(&web, Mode::Full, clock.wall_seconds(), "us", "a test").await.expect("set");
+        }
+        (sessions, timeline, control)
+    }
+
+    fn shows_web(timeline: &Timeline) {
+        let web = (Id::new("group", "web").expect("an id"), GroupInventory::default());
+        let groups = BTreeMap::from([web]);
+        timeline.take("aws", &Inventory { complete: true, groups, ..Inventory::default() });
+        timeline.set_read();
+    }
+
+    /// It is seen outside its group `web`, as somebody's detachment shows it.
+    async fn leaves(name: &str, sessions: &Sessions, timeline: &Timeline) {
+        let (instance, now) = (Id::new("instance", name).expect("an id"), SystemClock.now());
+        timeline.orphan(&instance, &Id::new("group", "web").expect("an id"), now.wall * 1_000_000);
+        timeline.agent_heard(&instance, true, now.wall * 1_000_000);
+        let moves = timeline.moves(now.wall * 1_000_000);
+        timeline.apply(&moves);
+        sessions.follow(&moves, now).await;
+    }
+
+    #[tokio::test]
+    async fn sessions_of_ours_end_with_their_machines_and_lost_leases_are_tagged_again() {
+        let (sessions, timeline, control) = kept(true).await;
+        let clock = Arc::new(SystemClock);
+        shows_web(&timeline);
+        let ids = ["i-whole", "i-bare", "i-ended", "i-moving"].map(|name| Id::new("instance", name).expect("an id"));
+        sessions.mark_ours(&ids, "not needed").await;
+        for instance in &ids {
+            leaves(instance.as_str(), &sessions, &timeline).await;
+        }
+        let later = (clock.wall_seconds() + 600).to_string();
+        let bare = |name: &str| Outside { tags: BTreeMap::new(), ..outside(name, &later, "us", "web") };
+        let cloud = Cloud::of(vec![
+            outside("i-whole", &later, "us", "web"),
+            bare("i-bare"),
+            Outside { state: RunState::Ended, ..bare("i-ended") },
+            bare("i-moving"),
+        ]);
+        let moving = BTreeSet::from([ids[3].clone()]);
+        let reaper = Reaper::new("us".to_owned(), sessions.clone(), timeline, clock, control, moving);
+        assert_eq!(reaper.look(&cloud).await, Some(Vec::new()));
+        let until = sessions.open_of(&ids[1]).await.expect("open").until.to_string();
+        assert_eq!(cloud.written(), [("i-bare".to_owned(), Some(until))], "what is being changed is left alone");
+        let mut open = Vec::new();
+        for instance in &ids {
+            open.extend(sessions.open_of(instance).await.map(|it| it.instance.to_string()));
+        }
+        assert_eq!(open, ["i-whole", "i-bare", "i-moving"]);
+        let ended = sessions.sessions().await.into_iter().find(|it| it.ended.is_some()).expect("one has ended");
+        assert!(ended.reason.contains("somebody else ended it"), "{}", ended.reason);
+    }
+
+    #[tokio::test]
+    async fn whom_perhaps_somebody_else_detached_is_never_adopted_by_tags_of_ours() {
+        let (sessions, timeline, control) = kept(true).await;
+        let clock = Arc::new(SystemClock);
+        shows_web(&timeline);
+        let doubted = Id::new("instance", "i-doubted").expect("an id");
+        sessions.mark_ours(std::slice::from_ref(&doubted), "not needed").await;
+        sessions.doubt(std::slice::from_ref(&doubted), clock.now()).await;
+        leaves("i-doubted", &sessions, &timeline).await;
+        assert_eq!(sessions.open_of(&doubted).await.map(|it| it.origin), Some(Origin::Foreign));
+        let over = (clock.wall_seconds() - 901).to_string();
+        let cloud = Cloud::of(vec![outside("i-doubted", &over, "us", "web")]);
+        let reaper = |sessions: &Sessions| {
+            let (timeline, control) = (timeline.clone(), control.clone());
+            Reaper::new("us".to_owned(), sessions.clone(), timeline, clock.clone(), control, BTreeSet::new())
         };
-        let control = Control::open(pool, BTreeMap::new(), now).await.expect("opened");
-        let (sessions_of, sessions_of_clock) = (sessions.clone(), clock.clone());
-        let reaper = Reaper::new("us".to_owned(), sessions, timeline.clone(), clock, control, BTreeSet::new());
+        assert_eq!(reaper(&sessions).look(&cloud).await, Some(Vec::new()), "its session is open: it is measured");
+        sessions.release(&doubted, "its lease is over", clock.now()).await.expect("released");
+        let told = reaper(&sessions).look(&cloud).await.expect("looked");
+        assert!(told.len() == 1 && told[0].warning().contains("by that or by hand"), "{told:?}");
+        assert_eq!(cloud.written(), [("i-doubted".to_owned(), Some(IN_DOUBT.to_owned()))]);
+        // Its session is forgotten after a week, and what is written on it is not.
+        let (forgot, ..) = kept(true).await;
+        let told = reaper(&forgot).look(&cloud).await.expect("looked");
+        assert!(told.len() == 1 && told[0].until.is_none(), "{told:?}");
+        assert_eq!((cloud.written(), forgot.open_of(&doubted).await), (Vec::new(), None));
+        leaves("i-doubted", &forgot, &timeline).await;
+        assert_ne!(forgot.open_of(&doubted).await.map(|it| it.origin), Some(Origin::Ours));
+    }
+
+    #[tokio::test]
+    async fn orphans_of_a_group_that_is_no_more_are_told_and_released_at_last_and_anothers_are_left_alone() {
+        let (sessions, timeline, control) = kept(false).await;
+        let clock = Arc::new(SystemClock);
+        let now = clock.wall_seconds();
+        let (over, long_over) = ((now - 3_600).to_string(), (now - 86_401).to_string());
+        let cloud = Cloud::of(vec![
+            outside("i-here", &over, "us", "web"),
+            outside("i-gone", &over, "us", "gone"),
+            outside("i-old", &long_over, "us", "gone"),
+            outside("i-theirs", &long_over, "them", "web"),
+        ]);
+        let reaper = Reaper::new("us".to_owned(), sessions.clone(), timeline.clone(), clock, control, BTreeSet::new());
         let names = |stranded: Option<Vec<Stranded>>| -> Vec<String> {
             stranded.expect("looked").iter().map(|it| it.instance.to_string()).collect()
         };
         assert_eq!(names(reaper.look(&cloud).await), ["i-theirs"], "nobody knows yet which groups there are");
-        assert!(cloud.untagged.lock().expect("not poisoned").is_empty());
+        assert_eq!(cloud.written(), []);
 
-        let web = (Id::new("group", "web").expect("an id"), GroupInventory::default());
-        let inventory = Inventory { complete: true, groups: BTreeMap::from([web]), ..Inventory::default() };
-        timeline.take("aws", &inventory);
-        timeline.set_read();
+        shows_web(&timeline);
         assert_eq!(names(reaper.look(&cloud).await), ["i-gone", "i-theirs"]);
-        let untagged = cloud.untagged.lock().expect("not poisoned").clone();
-        assert_eq!(
-            untagged.iter().map(Id::as_str).collect::<Vec<_>>(),
-            ["i-old"],
-            "released, and theirs is not touched"
-        );
+        assert_eq!(cloud.written(), [("i-old".to_owned(), None)], "released, and theirs is not touched");
         let here = Id::new("instance", "i-here").expect("an id");
         assert_eq!(timeline.member_of(&here).map(|group| group.to_string()).as_deref(), Some("web"), "adopted");
         // Once it is seen outside it is a shadow of ours again, which the plan ends.
-        let now = sessions_of_clock.now();
-        timeline.agent_heard(&here, true, now.wall * 1_000_000);
-        let moves = timeline.moves(now.wall * 1_000_000);
-        timeline.apply(&moves);
-        sessions_of.follow(&moves, now).await;
-        assert_eq!(sessions_of.open_of(&here).await.map(|it| it.origin), Some(Origin::Ours), "{moves:?}");
+        leaves("i-here", &sessions, &timeline).await;
+        assert_eq!(sessions.open_of(&here).await.map(|it| it.origin), Some(Origin::Ours));
     }
 }

@@ -25,13 +25,13 @@ use super::overdue::{self, Overdue};
 use super::reaper::{self, Reaper};
 use super::traced::{self, Traced};
 use super::verdicts::{self, Planned};
-use crate::clock::{Clock, Now};
+use crate::clock::Clock;
 use crate::decision::DecisionLog;
 use crate::fleet::{Called, Fleet, Found, Reach, Token};
 use crate::leash::Leash;
 use crate::observe::{Hint, Timeline};
 use crate::rounds::invariants::Invariant;
-use crate::shadow::{BACK_FOR, Origin, Sessions, ShadowSession};
+use crate::shadow::{Origin, Sessions, ShadowSession};
 use crate::store::StoreId;
 use crate::traces::{Span, Stage, Traces};
 
@@ -138,11 +138,8 @@ impl Service {
         let (mut open, mut done, mut leads) = (Vec::new(), Vec::new(), intents.leads(now).await?);
         let lines = intents.since(now - DETACHED_REMEMBERED).await?;
         let mut traced = Traced::new(traces.clone());
-        for (instance, (reason, doubted)) in ours(&lines, &sessions.sessions().await, now) {
-            sessions.mark_ours(std::slice::from_ref(&instance), &reason).await;
-            if let Some(wall) = doubted {
-                sessions.doubt(&[instance], Now { wall, ..clock.now() }).await;
-            }
+        for (instance, reason) in ours(&lines, &sessions.sessions().await) {
+            sessions.mark_ours(&[instance], &reason).await;
         }
         for line in lines {
             match (line.settled, line.settled_at) {
@@ -603,40 +600,36 @@ fn begun_twice(open: &[(Intent, bool)]) -> BTreeSet<&Id> {
 }
 
 /// Whom the journal names as detached by us, with the reason: by the latest that was done to it, and unless its session
-/// has ended since. Whoever detaches such a one again is somebody else. With the reason since when that is in doubt, if it is: for
-/// no longer than without a restart.
-fn ours(lines: &[Line], sessions: &[ShadowSession], now: i64) -> BTreeMap<Id, (String, Option<i64>)> {
-    let mut ours: BTreeMap<Id, (String, i64, Option<i64>)> = BTreeMap::new();
-    for Line { intent, reason, settled, settled_at, .. } in lines {
-        let named = || intent.action.instances().iter().cloned().collect::<BTreeSet<Id>>();
-        let (mut taken, mut given, mut doubted) = (BTreeSet::new(), BTreeSet::new(), None);
+/// has ended since. Whoever detaches such a one again is somebody else. A call that was given up in doubt makes nobody ours who
+/// had not left by then.
+fn ours(lines: &[Line], sessions: &[ShadowSession]) -> BTreeMap<Id, String> {
+    let mut ours: BTreeMap<Id, (String, i64)> = BTreeMap::new();
+    for Line { intent, reason, settled, .. } in lines {
+        let named = || intent.action.instances().iter().cloned();
+        let (mut taken, mut given) = (BTreeSet::new(), BTreeSet::new());
         match settled {
             // It may be done, or be done yet.
-            None if intent.action.takes_out() => taken = named(),
+            None if intent.action.takes_out() => taken = named().collect(),
             Some(Settled::Refused { in_doubt: true, .. }) if intent.action.takes_out() => {
-                // Whoever stands in a session of ours since then did leave by it.
                 let left = |instance: &Id| {
                     let open = sessions.iter().find(|it| it.ended.is_none() && it.instance == *instance);
                     open.is_some_and(|it| it.origin == Origin::Ours && it.started >= intent.written_at)
                 };
-                taken = named().into_iter().filter(left).collect();
-                if taken.is_empty() && settled_at.is_some_and(|at| now - at < BACK_FOR) {
-                    (taken, doubted) = (named(), *settled_at);
-                }
+                taken = named().filter(left).collect();
             }
             Some(Settled::Done { instances }) if intent.action.takes_out() => taken.extend(instances.iter().cloned()),
             Some(Settled::Done { instances }) => given.extend(instances.iter().cloned()),
             _ => {}
         }
         ours.retain(|instance, _| !given.contains(instance));
-        ours.extend(taken.into_iter().map(|instance| (instance, (reason.clone(), intent.written_at, doubted))));
+        ours.extend(taken.into_iter().map(|instance| (instance, (reason.clone(), intent.written_at))));
     }
     let over = |instance: &Id, written_at: i64| {
         let session = sessions.iter().rev().find(|session| session.instance == *instance);
         session.is_some_and(|session| session.ended.is_some() && session.started >= written_at)
     };
-    ours.retain(|instance, (_, written_at, _)| !over(instance, *written_at));
-    ours.into_iter().map(|(instance, (reason, _, doubted))| (instance, (reason, doubted))).collect()
+    ours.retain(|instance, (_, written_at)| !over(instance, *written_at));
+    ours.into_iter().map(|(instance, (reason, _))| (instance, reason)).collect()
 }
 
 #[cfg(test)]
@@ -733,18 +726,12 @@ pub(crate) mod tests {
         let done = |names: &[&str]| Some(Settled::Done { instances: names.iter().map(|name| id(name)).collect() });
         let refused = |in_doubt| Some(Settled::Refused { why: vec!["no".to_owned()], by_cloud: true, in_doubt });
         let said = |lines: &[Line], sessions: &[ShadowSession]| -> Vec<String> {
-            ours(lines, sessions, 1_000).into_keys().map(|instance| instance.to_string()).collect()
+            ours(lines, sessions).into_keys().map(|instance| instance.to_string()).collect()
         };
         assert_eq!(said(&[line(detach(), 100, None)], &[]), ["i-1", "i-2"], "it may be done");
-        let doubtful = |settled_at| [Line { settled_at: Some(settled_at), ..line(detach(), 100, refused(true)) }];
-        assert_eq!(said(&doubtful(401), &[]), ["i-1", "i-2"]);
-        assert_eq!(ours(&doubtful(401), &[], 1_000).into_values().next(), Some(("not needed".to_owned(), Some(401))));
-        assert_eq!(said(&doubtful(400), &[]), [""; 0], "ten minutes later whoever detaches it is somebody else");
-        let stands = [session("i-2", 110, None)];
-        assert_eq!(
-            ours(&doubtful(400), &stands, 1_000).into_iter().next(),
-            Some((id("i-2"), ("not needed".to_owned(), None)))
-        );
+        let doubtful = [line(detach(), 100, refused(true))];
+        assert_eq!(said(&doubtful, &[]), [""; 0], "by a late call or by hand: who could say");
+        assert_eq!(said(&doubtful, &[session("i-2", 110, None)]), ["i-2"], "it had left by then");
         assert_eq!(said(&[line(detach(), 100, refused(false))], &[]), [""; 0]);
         assert_eq!(said(&[line(detach(), 100, done(&["i-1"]))], &[]), ["i-1"], "the other half was left in its group");
         let attached = line(Action::Attach { instances: both() }, 200, done(&["i-1"]));

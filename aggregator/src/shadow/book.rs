@@ -27,11 +27,17 @@ struct Mark {
     reason: String,
     /// Since when it is seen in its group again, without a call of ours.
     back: Option<i64>,
+    /// The call was given up: nobody answered it, and nothing of it was to be seen.
+    in_doubt: bool,
 }
 
 /// A description may go back in time: an instance that we detached and that shows up in its group once
 /// more is believed to be back when it stays for this long, seconds; as long a call that nobody answered may still come.
-pub(crate) const BACK_FOR: i64 = 600;
+const BACK_FOR: i64 = 600;
+
+/// Why a session is foreign although we asked for it: the call may have come late, or somebody did the same by hand, and who
+/// did it nobody can tell. Any doubt means no change.
+const IN_DOUBT: &str = "detached: by a call of ours that nobody answered and that was given up, or by hand";
 
 /// What a moment changed.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -74,15 +80,18 @@ impl Book {
 
     /// A Detach of ours names these instances: when they leave, the session is ours.
     pub fn mark_ours(&mut self, instances: &[Id], reason: &str) {
-        let mark = |instance: &Id| (instance.clone(), Mark { reason: reason.to_owned(), back: None });
+        let mark = |instance: &Id| (instance.clone(), Mark { reason: reason.to_owned(), back: None, in_doubt: false });
         self.detached.extend(instances.iter().map(mark));
     }
 
-    /// A call of ours that detaches these may still come, or may never have been: as long as a description may be wrong
-    /// about them, they are ours when they leave.
+    /// A call of ours that detaches these was given up and may still come, or may never have been. Whoever leaves from now
+    /// on may have been taken out by somebody else: it is foreign, and its session says why.
     pub fn doubt(&mut self, instances: &[Id], now: Now) {
-        for (_, mark) in self.detached.iter_mut().filter(|(instance, _)| instances.contains(instance)) {
+        let left = |instance: &Id| self.open(instance).is_some();
+        let there: Vec<&Id> = instances.iter().filter(|instance| !left(instance)).collect();
+        for (_, mark) in self.detached.iter_mut().filter(|(instance, _)| there.contains(instance)) {
             mark.back.get_or_insert(now.wall);
+            mark.in_doubt = true;
         }
     }
 
@@ -126,10 +135,16 @@ impl Book {
         if self.open(&change.instance).is_some() {
             return;
         }
-        let ours = self.detached.get_mut(&change.instance).map(|mark| {
+        let mark = self.detached.get_mut(&change.instance);
+        let in_doubt = mark.as_ref().is_some_and(|mark| mark.in_doubt);
+        let ours = mark.filter(|mark| !mark.in_doubt).map(|mark| {
             mark.back = None;
             mark.reason.clone()
         });
+        let foreign = || match in_doubt {
+            true => IN_DOUBT.to_owned(),
+            false => with_cause(change.word.unwrap_or("detached"), change.why.as_deref()),
+        };
         let instance_type = change.instance_type.clone();
         let seconds = i64::from(self.config.seconds(&change.to.group, instance_type.as_deref()));
         let price = instance_type.as_deref().and_then(|name| self.config.prices_per_hour.get(name));
@@ -146,7 +161,7 @@ impl Book {
             boot_until: now.boot + seconds,
             hard_limit: now.wall + i64::from(self.config.maximum_seconds),
             ended: None,
-            reason: ours.unwrap_or_else(|| with_cause(change.word.unwrap_or("detached"), change.why.as_deref())),
+            reason: ours.unwrap_or_else(foreign),
         };
         self.last += 1;
         self.sessions.push(session.clone());
@@ -404,16 +419,24 @@ mod tests {
     }
 
     #[test]
-    fn what_may_still_be_detached_is_ours_for_ten_minutes() {
+    fn who_leaves_while_a_call_of_ours_is_in_doubt_is_foreign_and_says_why() {
         let mut book = book();
-        book.mark_ours(&[id("i-1"), id("i-2")], "not needed");
-        book.doubt(&[id("i-1"), id("i-2"), id("i-3")], START);
+        book.mark_ours(&["i-1", "i-2", "i-3"].map(id), "not needed");
+        book.follow(&[moved("i-3", InstanceMode::Draining)], START);
+        book.doubt(&["i-1", "i-2", "i-3", "i-4"].map(id), START);
         book.follow(&[moved("i-1", InstanceMode::Draining)], later(300));
         book.follow(&[], later(600));
-        book.follow(&["i-2", "i-3"].map(|name| moved(name, InstanceMode::Draining)), later(700));
-        let origin = |name: &str| book.open(&id(name)).map(|it| it.origin);
-        assert_eq!(origin("i-1"), Some(Origin::Ours), "the call came late");
-        assert_eq!((origin("i-2"), origin("i-3")), (Some(Origin::Foreign), Some(Origin::Foreign)));
+        book.follow(&["i-2", "i-4"].map(|name| moved(name, InstanceMode::Draining)), later(700));
+        let shown = |name: &str| book.open(&id(name)).map(|it| (it.origin, it.reason.as_str()));
+        assert_eq!(shown("i-1"), Some((Origin::Foreign, IN_DOUBT)), "by a late call or by hand: who could say");
+        assert_eq!(shown("i-2"), Some((Origin::Foreign, "detached")), "no call comes this late");
+        assert_eq!(shown("i-4"), Some((Origin::Foreign, "detached")));
+        assert_eq!(shown("i-3"), Some((Origin::Ours, "not needed")), "it left before the call was given up");
+        book.mark_ours(&[id("i-5")], "not needed");
+        book.doubt(&[id("i-5")], later(700));
+        book.mark_ours(&[id("i-5")], "not needed still");
+        book.follow(&[moved("i-5", InstanceMode::Draining)], later(710));
+        assert_eq!(book.open(&id("i-5")).map(|it| it.origin), Some(Origin::Ours), "asked for once more");
     }
 
     #[test]

@@ -13,7 +13,6 @@ pub(crate) mod sql;
 use foreshadow_proto::convert::Id;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use book::BACK_FOR;
 pub use book::{Book, Changed, SessionError};
 pub use config::{ConfigProblem, ShadowConfig};
 pub use sessions::{Sessions, ShadowError};

@@ -126,7 +126,7 @@ impl Sessions {
         self.book.write().await.mark_ours(instances, reason);
     }
 
-    /// A Detach of ours may have been done to these after all, or may yet be.
+    /// A Detach of ours was given up, and may have been done to these after all, or may yet be: whoever leaves is foreign.
     pub async fn doubt(&self, instances: &[Id], now: Now) {
         self.book.write().await.doubt(instances, now);
     }

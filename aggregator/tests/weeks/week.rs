@@ -29,9 +29,6 @@ pub const LEASE: i64 = 1_800;
 pub const TARGET: f64 = 60.0;
 /// The end of a life, in which demand is to be met again, seconds.
 const LAST: i64 = 3_600;
-
-/// A call of ours that nobody answered is reckoned with for ten minutes after it is given up, which is done within as many.
-const DOUBTED: i64 = 1_200;
 /// How long agents are silent, seconds.
 const SILENT: i64 = 600;
 
@@ -157,13 +154,12 @@ impl Trouble {
                 .collect()
         });
         let Some(victim) = serving.get((self.random.next() as usize) % serving.len().max(1)).cloned() else { return };
-        // Whom we asked to detach, and were not answered, may be detached by us still: whose doing it was nobody could say.
-        let doubted = world.journal().any(|(intent, settled)| {
-            let doubtful = matches!(settled, None | Some(Settled::Refused { in_doubt: true, .. }));
+        // Whom a call of ours names at this very moment: that both asked for the same nobody could tell.
+        let asked = world.journal().any(|(intent, settled)| {
             let named = intent.action.instances().iter().any(|instance| instance.as_str() == victim);
-            doubtful && named && intent.action.takes_out() && (settled.is_none() || now - intent.written_at <= DOUBTED)
+            settled.is_none() && named && intent.action.takes_out()
         });
-        if doubted {
+        if asked {
             return;
         }
         // The console may lose the answer as well: what counts is where the instance is.

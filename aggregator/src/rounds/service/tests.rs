@@ -70,6 +70,8 @@ struct Rounds {
     clock: Arc<Hand>,
     group: Id,
     shown: GroupInventory,
+    /// Who stands outside the group by now and is heard still, with the packets it gets and sends a second.
+    outside: Option<(Id, f64)>,
     proven: bool,
     complete: bool,
     _directory: tempfile::TempDir,
@@ -157,7 +159,7 @@ impl Rounds {
         let service = Service::new(options, store, timeline, live, board, logs, sessions, act, clock.clone());
         let members = (0..SERVING).map(member).collect();
         let shown = GroupInventory { minimum: 1, maximum: 9, desired: 4, members, ..GroupInventory::default() };
-        Self { service, clock, group, shown, proven: true, complete: true, _directory: directory }
+        Self { service, clock, group, shown, outside: None, proven: true, complete: true, _directory: directory }
     }
 
     /// A minute passes in which those that serve use this much; gives what was decided at its end, and from what.
@@ -168,13 +170,15 @@ impl Rounds {
         let inventory = Inventory { taken_micros: now, complete: self.complete, groups, ..Inventory::default() };
         timeline.take("aws", &inventory);
         timeline.set_read();
-        for member in &self.shown.members {
-            timeline.agent_heard(&member.instance, true, now);
-            timeline.agent_proven(&member.instance, self.proven, now);
+        let serving = self.shown.members.iter().map(|member| (member.instance.clone(), used.packets));
+        let heard: Vec<(Id, f64)> = serving.chain(self.outside.clone()).collect();
+        for (instance, _) in &heard {
+            timeline.agent_heard(instance, true, now);
+            timeline.agent_proven(instance, self.proven, now);
         }
         timeline.apply(&timeline.moves(now));
-        for Member { instance, .. } in self.shown.members.clone() {
-            let each = used.packets / 2.0;
+        for (instance, packets) in heard {
+            let each = packets / 2.0;
             let network =
                 NetworkRates { in_bytes: 0.0, out_bytes: 0.0, in_packets: each, out_packets: each, errors: 0.0 };
             let sample = Sample {
@@ -313,6 +317,21 @@ async fn memory_that_fills_up_is_seen_in_the_samples_of_those_that_serve() {
         member.lifecycle = Lifecycle::Standby;
     }
     assert_eq!(rounds.minute(Used { memory: 95, ..AS_EVER }).await.evidence.conditions.memory_percent, None);
+}
+
+#[tokio::test]
+async fn who_left_and_is_talked_to_drains_on_and_stands_in_shadow_when_it_is_quiet() {
+    use observe::InstanceMode::{Draining, Shadow};
+    let mut rounds = Rounds::begun(&[]).await;
+    rounds.minute(AS_EVER).await;
+    let left = rounds.shown.members.pop().expect("a member").instance;
+    let rows = [(2_000.0, Draining), (2_000.0, Draining), (2_000.0, Draining), (3.0, Draining), (3.0, Shadow)];
+    for (minute, (packets, mode)) in rows.into_iter().enumerate() {
+        rounds.outside = Some((left.clone(), packets));
+        rounds.minute(AS_EVER).await;
+        let placed = rounds.service.timeline.placement(&left).map(|placed| placed.mode);
+        assert_eq!(placed, Some(mode), "minute {minute}: it waits for nothing else, its group drains no time at all");
+    }
 }
 
 #[tokio::test]
