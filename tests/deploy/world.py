@@ -164,6 +164,11 @@ def furnish(directory: Path):
         (directory / name).write_bytes((REPOSITORY / "aggregator/neural/shipped" / name).read_bytes())
 
 
+def of_this_year(text: str) -> str:
+    """Examples name days; an event more than a year ago is refused, and documents are read for years."""
+    return re.sub(r"\b2026-(03-06|11-27)T", rf"{datetime.date.today().year}-\1T", text)
+
+
 def script(kind: str, documents: dict) -> str:
     """The world, and in it each document: its blocks in one shell, one after the other, each announced by its place."""
     lines = [
@@ -177,6 +182,6 @@ def script(kind: str, documents: dict) -> str:
         lines.append(f"echo '@@ {name}' >&2")
         # What defines functions comes first: a runbook begins with what is needed first.
         ordered = sorted(blocks, key=lambda block: "() {" not in block.text)
-        body = "\n".join(f"echo '@@ {name}:{block.line}' >&2\n{block.text}" for block in ordered)
+        body = "\n".join(f"echo '@@ {name}:{block.line}' >&2\n{of_this_year(block.text)}" for block in ordered)
         lines.append(f"timeout 400 bash -e <<'THE DOCUMENT ENDS' || {{ echo '@@ failed' >&2; exit 1; }}\n{body}\nTHE DOCUMENT ENDS")
     return "\n".join(lines)

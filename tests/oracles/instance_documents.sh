@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Signed instance identity documents as EC2 makes them (BER with indefinite lengths), and wrong ones of every kind, by OpenSSL:
-#     bash tests/oracles/instance_documents.sh > aggregator/src/identity/instance_documents.json
+# (the tests look at them in January 2027, whenever they were made)
+#     faketime 2026-12-01 bash tests/oracles/instance_documents.sh > aggregator/src/identity/instance_documents.json
 set -euo pipefail
 there=$(mktemp -d)
 trap 'rm -r "$there"' EXIT

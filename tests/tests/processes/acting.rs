@@ -2,7 +2,6 @@
 //! an imported history, safety windows as short as a cloud on loopback may have them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +15,8 @@ use http::Method;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
+
+use super::history::steady;
 
 const SIZE: u32 = 12;
 /// Points an idle instance uses.
@@ -70,47 +71,6 @@ struct World {
     port: u16,
 }
 
-fn now() -> i64 {
-    use foreshadow_agent::clock::{Clock as _, HostClock};
-    HostClock.wall_micros() / 1_000_000
-}
-
-/// From 0 to 1, the same for the same number; the finaliser of SplitMix64.
-fn noise(number: i64) -> f64 {
-    let mut mixed = (number as u64).wrapping_add(0x9E37_79B9_7F4A_7C15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((mixed ^ (mixed >> 31)) >> 40) as f64 / f64::from(1_u32 << 24)
-}
-
-/// Three days at a steady low load with a little noise.
-async fn history(directory: &Path) -> anyhow::Result<()> {
-    let file = directory.join("data/foreshadow.db");
-    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display())).await?;
-    let insert = foreshadow::sql::statements().find(|(name, _)| *name == "MINUTE_WRITE").context("the statement")?.1;
-    let mut transaction = pool.begin().await?;
-    for minute in (now() / 60 - 3 * 1_440)..(now() / 60) {
-        // Noise that holds for a whole step and that no model can learn: the forecast is made of the
-        // highest minute of each step, and LOW has to lie in the middle of what it holds for possible.
-        let gross = LOW * (0.9 + 0.2 * noise(minute / 5));
-        sqlx::query(insert)
-            .bind("web")
-            .bind("cpu")
-            .bind(minute * 60)
-            .bind(gross)
-            .bind(gross)
-            .bind(f64::from(SIZE))
-            .bind(i64::from(SIZE))
-            .bind(i64::from(SIZE))
-            .bind(0_i64)
-            .execute(&mut *transaction)
-            .await?;
-    }
-    transaction.commit().await?;
-    pool.close().await;
-    Ok(())
-}
-
 impl World {
     async fn start(shadow_by: &'static str) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
@@ -140,7 +100,7 @@ impl World {
         world.serve().await?;
         let first = world.aggregator.take().context("it runs")?;
         assert!(first.process.terminate().await?.success());
-        history(world.directory.path()).await?;
+        steady(world.directory.path(), "web", LOW, SIZE as usize).await?;
         world.serve().await?;
         Ok(world)
     }

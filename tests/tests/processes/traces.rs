@@ -14,7 +14,7 @@ use http::Method;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::stops::{SIZE, World};
+use super::machines::{SIZE, Setup, World};
 
 const WITHIN: Duration = Duration::from_secs(120);
 
@@ -189,14 +189,14 @@ async fn a_launch_is_one_trace_from_its_samples_to_its_call() -> anyhow::Result<
 async fn a_collector_that_hangs_slows_nothing_and_a_restart_goes_on_with_the_trace() -> anyhow::Result<()> {
     let port = free_port()?;
     let hanging = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
-    let mut world = World::start_with(&config(port, "sampled = 1.0\n"), &[]).await?;
+    let mut world = World::start_with(Setup { more: &config(port, "sampled = 1.0\n"), ..Setup::default() }).await?;
     let count = async |name: &str| {
         let metrics = web::get(&world.url("/metrics")).await?.body;
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Ok::<u64, anyhow::Error>(line.map_or(Ok(0), str::parse)?)
     };
     world.carry(SIZE + 1)?;
-    world.settled_at(SIZE + 1).await?;
+    world.settled_at("web", SIZE + 1).await?;
     let rounds = count("foreshadow_rounds_total").await?;
     let begun = tokio::time::Instant::now();
     let dropped = "foreshadow_trace_spans_total{outcome=\"dropped\"}";
@@ -208,27 +208,27 @@ async fn a_collector_that_hangs_slows_nothing_and_a_restart_goes_on_with_the_tra
     let made = count("foreshadow_rounds_total").await? - rounds;
     assert!(made + 2 >= begun.elapsed().as_secs() / 10, "{made} rounds in {:?}", begun.elapsed());
     assert_eq!(count("foreshadow_trace_spans_total{outcome=\"sent\"}").await?, 0);
-    let first = world.intents().await?.first().cloned().context("an intent")?;
+    let first = world.intents("web").await?.first().cloned().context("an intent")?;
     let took = first["settled_at"].as_i64().zip(first["written_at"].as_i64()).map(|(end, begin)| end - begin);
     assert!(took.is_some_and(|seconds| seconds <= 10), "{first:#}");
 
     world.kill().await?;
     drop(hanging);
     let collector = Collector::start(world.directory.path(), port).await?;
-    world.hold("launch", "after")?;
+    world.hold("web", "launch after")?;
     world.serve().await?;
     world.carry(SIZE + 2)?;
-    world.held("launch").await?;
-    let open = world.intents().await?.into_iter().find(|it| it["settled"].is_null()).context("an open intent")?;
+    world.held("web").await?;
+    let open = world.intents("web").await?.into_iter().find(|it| it["settled"].is_null()).context("an open intent")?;
     let of_it = |span: &&Value| span["attributes"]["foreshadow.generation"] == open["generation"];
     eventually("its decision is told before it is settled", WITHIN, async || {
         Ok(collector.spans()?.iter().filter(of_it).any(|span| span["name"] == "decision").then_some(()))
     })
     .await?;
     world.kill().await?;
-    world.release()?;
+    world.release("web")?;
     world.serve().await?;
-    world.settled_at(SIZE + 2).await?;
+    world.settled_at("web", SIZE + 2).await?;
     let trace = collector.trace_with("intent").await?;
     is_whole(&trace)?;
     let (decision, intent) = (named(&trace, "decision")?, named(&trace, "intent")?);

@@ -57,8 +57,8 @@ async fn write_minutes(
 ) -> anyhow::Result<()> {
     let insert = statement("MINUTE_WRITE")?;
     for minute in (now / 60 - days * 1_440)..(now / 60) {
-        // An hour in which nobody measured, once.
-        if minute.rem_euclid(9 * 1_440) < 60 {
+        // An hour in which nobody measured, four days ago: beside what a test looks at, at any time of day.
+        if (5_760..5_820).contains(&(now / 60 - minute)) {
             continue;
         }
         let (gross, serving) = (scale * demand(minute), i64::from(served(minute)));
