@@ -291,7 +291,7 @@ impl Executor {
             launch_again_at: self.ledger.launch_again_at(group, now),
             launched_last_hour: self.ledger.launched_last_hour(group, now),
             expected: self.ledger.expected(group, &seen.members, now),
-            detachable: allowance(Way::Out),
+            detachable: if self.ledger.keeps_in(group, now) { 0 } else { allowance(Way::Out) },
             terminable: allowance(Way::End),
             arrived,
             kept_out: self.ledger.kept_out(now),

@@ -178,8 +178,8 @@ impl Handle {
         }
     }
 
-    /// The latest plan of a group, whether it is carried out yet or not.
-    pub(super) fn newest(&self, group: &Id) -> Option<Arc<Planned>> {
+    /// The latest plan of a group that was handed over, whether it is carried out yet or not.
+    pub(crate) fn newest(&self, group: &Id) -> Option<Arc<Planned>> {
         self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).get(group.as_str()).cloned()
     }
 

@@ -17,7 +17,8 @@ use crate::fleet::Action;
 /// A launch that is not to be seen after this has failed, seconds (Cluster Autoscaler's
 /// `max-node-provision-time`).
 const LAUNCH_FAILED_AFTER: i64 = 900;
-/// First and longest wait after a launch failed, seconds (Cluster Autoscaler's node group back-off).
+/// First and longest wait after a launch failed, or after the cloud would let nobody go, seconds (Cluster Autoscaler's node group
+/// back-off).
 const BACK_OFF: (i64, i64) = (300, 1_800);
 /// So often a shadow is tried to be brought back at once: a description may not show yet that its lease was taken off.
 const TRIED_AT_ONCE: u32 = 5;
@@ -66,6 +67,8 @@ struct Entry {
 struct GroupLedger {
     /// When and how often in a row launches failed.
     failed: Option<(i64, u32)>,
+    /// When and how often in a row the cloud refused to let somebody out of it.
+    kept: Option<(i64, u32)>,
     /// The number serving, every ten minutes.
     served: VecDeque<(i64, u32)>,
     /// Members as they were last seen; `None` before the first inventory.
@@ -131,6 +134,9 @@ impl Ledger {
                 if action.brings_back() {
                     self.kept_out.retain(|instance, _| !instances.contains(instance));
                 }
+                if action.takes_out() {
+                    group.kept = None;
+                }
                 self.entries.push_back(Entry {
                     at,
                     group: intent.group.clone(),
@@ -156,7 +162,11 @@ impl Ledger {
                 in_doubt: true,
             }),
             // A checker's or a lease's refusal is no failure of the cloud: the call was never made.
-            (Settled::Refused { by_cloud: true, .. }, Action::Launch { .. }) => group.fail(at),
+            (Settled::Refused { by_cloud: true, .. }, Action::Launch { .. }) => group.failed = again(group.failed, at),
+            // What it refused it would refuse again the next moment: its tags are not set and taken off every round.
+            (Settled::Refused { by_cloud: true, .. }, action) if action.takes_out() => {
+                group.kept = again(group.kept, at)
+            }
             (Settled::Refused { .. }, action) if action.brings_back() => self.keep_out(action.instances(), at),
             (Settled::Refused { .. }, _) => {}
         }
@@ -222,7 +232,7 @@ impl Ledger {
                         entry.awaited.clear();
                         entry.awaited_size = None;
                         if !entry.in_doubt {
-                            state.fail(now);
+                            state.failed = again(state.failed, now);
                         }
                     }
                 }
@@ -328,8 +338,12 @@ impl Ledger {
 
     /// When the next launch of a group is tried after one failed, seconds since the epoch; `None` when nothing is waited for.
     pub fn launch_again_at(&self, group: &Id, now: i64) -> Option<i64> {
-        let (at, times) = self.groups.get(group)?.failed?;
-        Some(at + back_off(times)).filter(|again| now < *again)
+        waited_until(self.groups.get(group)?.failed, now)
+    }
+
+    /// The cloud would let nobody out of a group lately, and is not asked again yet.
+    pub fn keeps_in(&self, group: &Id, now: i64) -> bool {
+        self.groups.get(group).is_some_and(|state| waited_until(state.kept, now).is_some())
     }
 
     fn of(&self, group: &Id) -> impl Iterator<Item = &Entry> {
@@ -377,16 +391,18 @@ impl GroupLedger {
     fn shown(&self) -> BTreeSet<Id> {
         self.members.clone().unwrap_or_default()
     }
-
-    fn fail(&mut self, at: i64) {
-        let row = self.failed.filter(|(last, _)| at - last < FORGIVEN_AFTER);
-        let times = row.map_or(0, |(_, times)| times);
-        self.failed = Some((at, times.saturating_add(1)));
-    }
 }
 
-fn back_off(times: u32) -> i64 {
-    doubled(BACK_OFF, times)
+/// Once more in a row, unless the last time is long ago.
+fn again(before: Option<(i64, u32)>, at: i64) -> Option<(i64, u32)> {
+    let row = before.filter(|(last, _)| at - last < FORGIVEN_AFTER);
+    Some((at, row.map_or(0, |(_, times)| times).saturating_add(1)))
+}
+
+/// When it is tried again, seconds since the epoch; `None` when nothing is waited for.
+fn waited_until(failed: Option<(i64, u32)>, now: i64) -> Option<i64> {
+    let (at, times) = failed?;
+    Some(at + doubled(BACK_OFF, times)).filter(|again| now < *again)
 }
 
 /// The first wait, doubled with every time after the first, up to the longest.

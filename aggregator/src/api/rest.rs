@@ -17,6 +17,7 @@ use super::ask::{Asked, Known, wrong};
 use super::problem::Problem;
 use crate::act::{Judged, Kind, Lead, Standing, Stranded, Verdict, overdue_warnings};
 use crate::decision::{Decision, Kept};
+use crate::fleet::{HeardBy, Notice};
 use crate::identity::{AuditEntry, Caller, Role};
 use crate::leash::{LimitsShown, loopback_warning};
 use crate::observe::MemberSnapshot;
@@ -411,23 +412,25 @@ pub struct Detached {
     instance: Option<String>,
 }
 
-/// A hint: the group, or everything where none is known, is described at once. Nothing in it is believed.
+/// A hint: the group, or everything where none is known, is described at once. Nothing in it is believed. An instance that was heard
+/// of within a quarter of an hour, by whatever way, is the same move: it asks for nothing more.
 #[utoipa::path(post, path = "/shadow/detached", request_body = Detached,
     responses((status = 202, description = "taken as a hint", body = Value), (status = 400, description = "a parameter or a field is wrong", body = Problem)))]
 pub async fn detached(State(state): State<ApiState>, body: Bytes) -> Result<Response, Problem> {
-    let hint: Detached = json_body(&body)?;
-    for (field, value) in [("group", &hint.group), ("instance", &hint.instance)] {
-        if let Some(value) = value {
-            Id::new(field, value).map_err(|error| wrong(field, &error.to_string()))?;
+    let Detached { group, instance } = json_body(&body)?;
+    let id = |field, value: Option<String>| {
+        value.map(|value| Id::new(field, &value).map_err(|error| wrong(field, &error.to_string()))).transpose()
+    };
+    let (group, instance) = (id("group", group)?, id("instance", instance)?);
+    tracing::info!(?group, ?instance, "a detachment is hinted at");
+    let group = group.or_else(|| state.timeline.member_of(instance.as_ref()?));
+    match (group.filter(|group| state.timeline.group(group).is_some()), instance) {
+        (Some(group), Some(instance)) => {
+            let notice = Notice { group, instance, activity: None, heard_by: HeardBy::Caller, why: None };
+            state.hint.notice(&notice, state.clock.wall_seconds());
         }
-    }
-    tracing::info!(group = hint.group, instance = hint.instance, "a detachment is hinted at");
-    let group = hint.group.as_deref().and_then(|group| Id::new("group", group).ok());
-    let instance = hint.instance.as_deref().and_then(|instance| Id::new("instance", instance).ok());
-    let group = group.or_else(|| state.timeline.member_of(&instance?));
-    match group {
-        Some(group) if state.timeline.group(&group).is_some() => state.hint.group(&group),
-        _ => state.hint.give(),
+        (Some(group), None) => state.hint.group(&group),
+        (None, _) => state.hint.give(),
     }
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": true }))).into_response())
 }

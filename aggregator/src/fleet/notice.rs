@@ -29,6 +29,8 @@ pub enum HeardBy {
     Activities,
     /// The instance's agent.
     Agent,
+    /// Somebody by `POST /shadow/detached`.
+    Caller,
 }
 
 impl HeardBy {
@@ -38,6 +40,7 @@ impl HeardBy {
             Self::Trail => "trail",
             Self::Activities => "activities",
             Self::Agent => "agent",
+            Self::Caller => "caller",
         }
     }
 }

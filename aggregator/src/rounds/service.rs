@@ -400,8 +400,10 @@ impl Service {
                 Err(error) => tracing::error!(%group, %error, "a decision cannot be written down"),
             }
         }
-        // A change that was begun before a restart waits for a plan to be judged by, and while it is open no plan has a step.
-        let offered = planned.evidence.conditions.changing || planned.plan.steps.iter().any(|step| step.permitted);
+        // A change that was begun before a restart waits for a plan to be judged by, and while it is open no plan has a step. Whom
+        // a hook holds is held on by the latest plan, although that may want nothing.
+        let waits = planned.evidence.conditions.changing || planned.policy.hold_terminating;
+        let offered = waits || planned.plan.steps.iter().any(|step| step.permitted);
         let decision = self.tell(&group, &planned, &timed, offered);
         if offered {
             self.act.offer(planned, decision);

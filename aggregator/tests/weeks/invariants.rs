@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use foreshadow::act::Intent;
-use foreshadow::fleet::{GROUP_TAG, OWNER_TAG, UNTIL_TAG};
+use foreshadow::act::{Intent, Settled};
+use foreshadow::fleet::{Action, GROUP_TAG, OWNER_TAG, UNTIL_TAG};
 use foreshadow::shadow::Origin;
 use foreshadow::simulation::World;
 use planner::policy::Mode;
@@ -20,6 +20,20 @@ const DESCRIBED_WITHIN: i64 = 180;
 const LAG: i64 = 50;
 /// Tags that were lost are made good within this, seconds: calls that do it fail as all others do.
 const BARE_FOR: i64 = 6_000;
+
+/// After the cloud refused a launch none is begun for five minutes, by the clock that the process had; one that is repeated with its
+/// token was begun before.
+fn backs_off(world: &World, token: &str, case: &impl Fn() -> String) {
+    const LEAST: i64 = 300;
+    let launches = || world.journal().filter(|(intent, _)| matches!(intent.action, Action::Launch { .. }));
+    let Some((begun, _)) = launches().find(|(intent, _)| intent.token.as_str() == token) else { return };
+    for (before, settled) in launches().filter(|(it, _)| it.generation < begun.generation) {
+        let refused = matches!(settled, Some(Settled::Refused { by_cloud: true, in_doubt: false, .. }));
+        let waited = begun.written_at - before.written_at;
+        // A clock that was set back says nothing of how long it is ago.
+        assert!(!refused || !(0..LEAST).contains(&waited), "{waited} s after a launch was refused: {}", case());
+    }
+}
 
 /// Follows every change the cloud was asked for.
 #[derive(Debug)]
@@ -173,6 +187,7 @@ impl Witness {
                 let times = self.tokens.entry(token).or_default();
                 *times += usize::from(applied);
                 assert!(*times <= 1, "launched twice: {}", case());
+                backs_off(world, mutation.token.as_deref().unwrap_or_default(), &case);
             }
             Call::Attach | Call::ExitStandby => {
                 for id in &mutation.ids {

@@ -13,6 +13,7 @@ use foreshadow_tests::metadata::Metadata;
 use foreshadow_tests::process::{Aggregator, Process, binary, eventually, free_port, tool};
 use foreshadow_tests::proxy::{Fault, Proxy};
 use foreshadow_tests::web;
+use http::Method;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -431,5 +432,45 @@ async fn an_agent_tells_where_its_cloud_wants_it_and_only_the_inventory_is_belie
     assert_eq!((&session["instance"], &session["origin"]), (&json!(instances[0]), &json!("foreign")));
     assert!(agent.terminate().await?.success());
     assert!(aggregator.process.terminate().await?.success());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_says_that_one_was_detached_is_heard_at_once_and_once() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let cloud = Cloud::start(directory.path()).await?;
+    let instances = cloud.group("web", 2).await?;
+    let proxy = Proxy::start(&cloud.url).await?;
+    let mut environment = cloud.environment();
+    environment[0].1 = &proxy.url;
+    let config = format!("{HARDLY_EVER}[inventory.aws]\ngroups = [\"web\"]\n");
+    let aggregator = Aggregator::start_on(directory.path(), &config, free_port()?, &environment).await?;
+    let url = aggregator.url.clone();
+    let fleet = agents(&url, &instances)?;
+    all_serve(&url, 2).await?;
+    let says = async || {
+        let body = json!({"group": "web", "instance": instances[0]}).to_string();
+        let answer = web::request(Method::POST, &format!("{url}/shadow/detached"), &[], body).await?;
+        ensure!(answer.status == 202, "{} {}", answer.status, answer.body);
+        Ok(())
+    };
+    cloud.detach("web", &instances[0]).await?;
+    says().await?;
+    let opened = async || Ok(sessions(&url).await?.into_iter().find(|it| it["instance"] == instances[0].as_str()));
+    let session = eventually("a session opens", NOTICED_WITHIN, opened).await?;
+    assert_eq!(session["origin"], "foreign");
+    let described = || proxy.calls().iter().filter(|call| call.action == "DescribeAutoScalingGroups").count();
+    let before = described();
+    for _ in 0..3 {
+        says().await?;
+    }
+    // The group itself may be named alone, and that is another question.
+    let answer = web::request(Method::POST, &format!("{url}/shadow/detached"), &[], r#"{"group": "web"}"#).await?;
+    ensure!(answer.status == 202, "{}", answer.body);
+    eventually("the group is described for that", NOTICED_WITHIN, async || Ok((described() > before).then_some(())))
+        .await?;
+    assert_eq!((described(), sessions(&url).await?.len()), (before + 1, 1), "who was heard of asks for nothing more");
+    assert!(aggregator.process.terminate().await?.success());
+    drop(fleet);
     Ok(())
 }

@@ -313,3 +313,25 @@ fn what_had_come_before_a_restart_is_not_expected_again_when_it_was_replaced_sin
     // Of two launches, nobody counts for both.
     assert_eq!(restored(&[(2, 4, &[]), (1, 5, &[])], &["i-3", "i-4"]), 3);
 }
+
+#[test]
+fn a_cloud_that_lets_nobody_out_is_asked_again_after_five_minutes_then_ten() {
+    let mut ledger = Ledger::default();
+    let refused = |by_cloud| Settled::Refused { why: vec!["AZRebalance would".to_owned()], by_cloud, in_doubt: false };
+    let detach = || intent(Action::Detach { instances: ids(&["i-1"]) });
+    let asks = |ledger: &Ledger, after: i64| !ledger.keeps_in(&id("web"), NOW + after);
+    ledger.settled(&detach(), &refused(false), NOW);
+    assert!(asks(&ledger, 0), "our own checker said no: the next plan may be another");
+    ledger.settled(&detach(), &refused(true), NOW);
+    assert_eq!([299, 300].map(|after| asks(&ledger, after)), [false, true]);
+    assert!(!ledger.keeps_in(&id("other"), NOW));
+    ledger.settled(&detach(), &refused(true), NOW + 400);
+    assert_eq!([999, 1_000].map(|after| asks(&ledger, after)), [false, true]);
+    done(&mut ledger, Action::Detach { instances: ids(&["i-1"]) }, &["i-1"], NOW + 1_000);
+    ledger.settled(&detach(), &refused(true), NOW + 1_100);
+    assert_eq!(
+        [1_399, 1_400].map(|after| asks(&ledger, after)),
+        [false, true],
+        "one went in between: from the beginning"
+    );
+}

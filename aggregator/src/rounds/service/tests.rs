@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::*;
 use crate::act::service::tests::{kept_in, leash_of};
-use crate::act::{Intents, Kind};
+use crate::act::{Intent, Intents, Kind, Settled};
 use crate::decision::{Decision, DecisionLog};
-use crate::fleet::{CpuCredits, Fleet, FleetError, GroupInventory, Inventory, Lifecycle, Member};
+use crate::fleet::{Action, CpuCredits, Fleet, FleetError, GroupInventory, Inventory, Lifecycle, Member, Token};
 use crate::observe::{Hint, Patience};
 use crate::shadow::ShadowConfig;
 use crate::store::Stored;
@@ -92,6 +92,15 @@ fn member(number: usize) -> Member {
 impl Rounds {
     /// Of a group with such a past: start of a minute and its highest demand.
     async fn begun(past: &[(i64, f64)]) -> Self {
+        Self::begun_after(past, &[], |_| {}).await
+    }
+
+    /// The same, with what was done to the group a minute before, and with more in what the file says of it.
+    async fn begun_after(
+        past: &[(i64, f64)],
+        done: &[(Action, Option<Settled>)],
+        says: impl FnOnce(&mut GroupPolicy),
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let (clock, group) = (Arc::new(Hand::default()), Id::new("group", "web").expect("an id"));
         let store = kept_in(directory.path(), clock.clone()).await;
@@ -115,6 +124,7 @@ impl Rounds {
         let mut bounded = GroupPolicy::new(&group);
         bounded.windows = vec![serde_json::from_value(always).expect("a window")];
         bounded.policy.spend_per_hour = Some(70.0);
+        says(&mut bounded);
         let timeline = Timeline::new(Patience { warm_up: 0, drain: 0, silent: 300_000_000 }, 1_000, 1_000);
         let config = ShadowConfig::default();
         let sessions = Sessions::open(pool.clone(), timeline.clone(), config, clock.now()).await.expect("sessions");
@@ -126,6 +136,18 @@ impl Rounds {
                     .write_lead(&group, &served, kind, seconds, START - 600 - i64::from(seconds))
                     .await
                     .expect("written");
+            }
+        }
+        for (step, (action, settled)) in (0..).zip(done) {
+            let token = Token::new(store.id(), &group, 1, step);
+            let (written_at, valid_until) = (START - 60, START);
+            let action = action.clone();
+            let intent =
+                Intent { token, group: group.clone(), generation: 1, step, epoch: 1, action, written_at, valid_until };
+            intents.write(&intent, "as it was then").await.expect("written");
+            intents.sent(&intent.token, written_at).await.expect("written");
+            if let Some(settled) = settled {
+                intents.settle(&intent.token, settled, written_at).await.expect("written");
             }
         }
         let acting = act::Service::open(
@@ -275,6 +297,90 @@ async fn what_the_file_says_of_a_group_and_what_was_measured_of_it_is_what_it_is
     assert_eq!((policy.launch_lead_seconds, policy.reattach_lead_seconds), (222, 33), "as measured");
     let tally = rounds.service.tally.fleet(0);
     assert_eq!((tally.groups, tally.groups_that_want_in), (1, 0), "counted among all that may want in at once");
+}
+
+#[tokio::test]
+async fn nobody_is_taken_away_in_the_first_ten_minutes() {
+    let mut rounds = Rounds::begun(&[]).await;
+    let warms_up = |decision: &Decision| decision.plan.holds.iter().any(|hold| matches!(hold, Hold::WarmUp { .. }));
+    for minute in 1..=9 {
+        let decision = rounds.minute(AS_EVER).await;
+        assert!(warms_up(&decision), "minute {minute}: {:?}", decision.plan.holds);
+        assert_eq!(decision.evidence.conditions.started_seconds_ago, 60 * minute, "the checker goes by it");
+    }
+    assert!(!warms_up(&rounds.minute(AS_EVER).await));
+}
+
+#[tokio::test]
+async fn what_was_done_lately_is_a_condition_of_every_plan() {
+    let conditions = async |done: &[(Action, Option<Settled>)]| {
+        let mut rounds = Rounds::begun_after(&[], done, |_| {}).await;
+        rounds.minute(AS_EVER).await.evidence.conditions
+    };
+    let web = |name: &str| Id::new("instance", name).expect("an id");
+    let (detach, end) =
+        (|| Action::Detach { instances: vec![web("i-9")] }, || Action::Terminate { instances: vec![web("i-9")] });
+    let done = || Some(Settled::Done { instances: vec![web("i-9")] });
+    let refused = || Some(Settled::Refused { why: vec!["no".to_owned()], by_cloud: true, in_doubt: false });
+    let calm = conditions(&[]).await;
+    assert_eq!((calm.detachable, calm.terminable, calm.launched_last_hour), (Some(1), Some(1), 0), "one always may");
+    assert!(!calm.launches_failing && calm.launch_again_at.is_none() && !calm.changing);
+
+    let failed = conditions(&[(Action::launch(2, 6), refused())]).await;
+    assert_eq!((failed.launches_failing, failed.launch_again_at), (true, Some(START + 240)), "five minutes after it");
+    let launched = conditions(&[(Action::launch(2, 6), done())]).await;
+    assert_eq!((launched.launched_last_hour, launched.launches_failing), (2, false));
+    let open = conditions(&[(detach(), None)]).await;
+    assert!(open.changing, "what became of it is to be found out first");
+    for (gone, left) in [(detach(), (Some(0), Some(1))), (end(), (Some(1), Some(0)))] {
+        let after = conditions(&[(gone.clone(), done())]).await;
+        assert_eq!((after.detachable, after.terminable), left, "{gone:?}: one in a quarter of an hour");
+    }
+    let kept = conditions(&[(detach(), refused())]).await;
+    assert_eq!(kept.detachable, Some(0), "the cloud lets nobody out");
+}
+
+#[tokio::test]
+async fn what_everybody_costs_is_known_where_every_price_is() {
+    let mut rounds = Rounds::begun(&[]).await;
+    for (number, member) in rounds.shown.members.iter_mut().enumerate() {
+        member.instance_type = Some(Id::new("type", ["large", "xlarge"][number % 2]).expect("an id"));
+    }
+    let told =
+        |decision: Decision| (decision.evidence.conditions.cost_per_hour, decision.evidence.conditions.price_per_hour);
+    assert_eq!(told(rounds.minute(AS_EVER).await), (None, None));
+    let prices = BTreeMap::from([("large".to_owned(), 1.0), ("xlarge".to_owned(), 2.0), ("other".to_owned(), 9.0)]);
+    let config = ShadowConfig { prices_per_hour: prices, ..ShadowConfig::default() };
+    rounds.service.sessions.put_config(config).await.expect("kept");
+    let decision = rounds.minute(AS_EVER).await;
+    let known = BTreeMap::from([("large".to_owned(), 1.0), ("xlarge".to_owned(), 2.0)]);
+    assert_eq!(decision.evidence.inventory.prices, known, "of the types that are there");
+    assert_eq!(told(decision), (Some(6.0), Some(2.0)));
+}
+
+#[tokio::test]
+async fn a_plan_that_wants_nothing_is_handed_over_where_a_hook_holds_somebody_on() {
+    for holds in [false, true] {
+        let mut rounds = Rounds::begun_after(&[], &[], |said| said.policy.hold_terminating = holds).await;
+        let plan = rounds.minute(AS_EVER).await.plan;
+        assert!(plan.steps.iter().all(|step| !step.permitted), "{:?}", plan.steps);
+        let handed_over = rounds.service.act.newest(&rounds.group);
+        assert_eq!(handed_over.map(|planned| planned.plan.generation), holds.then_some(plan.generation));
+    }
+}
+
+#[tokio::test]
+async fn what_load_without_traffic_would_be_is_told_by_those_that_serve() {
+    let mut rounds = Rounds::begun(&[]).await;
+    let mut last = None;
+    for minute in 0..12 {
+        let packets = 1_000.0 + 100.0 * f64::from(minute);
+        last = Some(rounds.minute(Used { cpu: 6.0 + 0.02 * packets, packets, ..AS_EVER }).await);
+    }
+    let baseline = &last.expect("a plan").evidence.metrics[&Metric::Cpu].baseline;
+    let intercept = baseline.from_regression.expect("traffic varied");
+    assert!((intercept - 6.0).abs() < 0.5, "{intercept}");
+    assert_eq!((baseline.from_shadows, baseline.shadows), (None, 0), "nobody stands in shadow");
 }
 
 #[tokio::test]
