@@ -451,6 +451,64 @@ proptest! {
         prop_assert!(stay >= tracking.min(case.serving));
     }
 
+    /// As many go as the provider's evening out of zones lets go at once, and never others: AWS's own rule, tried over every choice.
+    #[test]
+    fn as_many_go_as_leave_zones_even_enough(
+        zones in prop::collection::vec((0_u32..6, 0_u32..6, 0_u32..2, any::<bool>()), 1..4), used in 0.0_f64..60.0,
+    ) {
+        let mut members = Vec::new();
+        for (zone, (free, protected, warming, _)) in zones.iter().enumerate() {
+            let serving = (0..free + protected).map(|number| (InstanceMode::Serving, number < *protected));
+            for (mode, protected) in serving.chain((0..*warming).map(|_| (InstanceMode::Warming, false))) {
+                let id = format!("i-{}", members.len());
+                let since = NOW - 60 - (members.len() * 7 % 5) as i64;
+                let (zone, shadow) = (Some(zone.to_string()), None);
+                members.push(Instance { id, instance_type: None, zone, mode, since, protected, shadow });
+            }
+        }
+        let there: Vec<u32> = zones.iter().map(|(free, protected, warming, _)| free + protected + warming).collect();
+        let free: Vec<u32> = zones.iter().map(|(free, ..)| *free).collect();
+        let serving: u32 = zones.iter().map(|(free, protected, ..)| free + protected).sum();
+        let case = Case {
+            serving, warming: 0, shadows: 0, readings: vec![Some(used); serving as usize], target: 60.0, baseline: 0.0,
+            forecast: Some((used * f64::from(serving), 1.0)), minimum: 0, conditions: calm(),
+        };
+        let mut evidence = case.evidence();
+        evidence.inventory.instances = members;
+        // A zone in which nobody is counts where the group names it.
+        let named = |zone: &usize| zones[*zone].3;
+        evidence.inventory.zones = (0..zones.len()).filter(named).map(|zone| zone.to_string()).collect();
+        let left_of = |went: &[u32]| -> Vec<u32> {
+            let known = (0..zones.len()).filter(|zone| named(zone) || there[*zone] > 0);
+            known.map(|zone| there[zone] - went[zone]).collect()
+        };
+        let spread = |left: &[u32]| left.iter().max().copied().unwrap_or(0) - left.iter().min().copied().unwrap_or(0);
+        let was = spread(&left_of(&vec![0; zones.len()]));
+        let stays_even = |went: &[u32]| { let would_be = spread(&left_of(went)); would_be <= 1 || would_be <= was };
+
+        let planned = |evidence: &Evidence| plan(NOW, &case.policy(), evidence, &Memory::default()).0;
+        let wanted = detached(&planned(&evidence)).len() as u32;
+        evidence.inventory.evens_zones = true;
+        let plan = planned(&evidence);
+        let gone = detached(&plan);
+        // Also of whom a pace or a call lets go first.
+        let mut went = vec![0; zones.len()];
+        for id in &gone {
+            let who = evidence.inventory.instances.iter().find(|it| it.id == *id).expect("known");
+            prop_assert!(!who.protected && who.mode == InstanceMode::Serving);
+            went[who.zone.as_ref().expect("told").parse::<usize>().expect("a number")] += 1;
+            prop_assert!(stays_even(&went), "{went:?} of {there:?}");
+        }
+        let choices = free.iter().fold(vec![Vec::new()], |choices: Vec<Vec<u32>>, free| {
+            choices.iter().flat_map(|so_far| (0..=*free).map(|own| [&so_far[..], &[own]].concat())).collect()
+        });
+        let allowed = choices.iter().filter(|went| stays_even(went)).map(|went| went.iter().sum::<u32>());
+        let most = allowed.filter(|size| *size <= wanted).max().unwrap_or(0);
+        prop_assert_eq!(gone.len() as u32, most, "of {} in {:?}", wanted, there);
+        let said: u32 = plan.not_taken.iter().filter(|left| left.reason.contains("even them out")).map(|it| it.instances).sum();
+        prop_assert_eq!(said, wanted - most);
+    }
+
     /// Pure: the same evidence gives the same plan, and the memory counts on.
     #[test]
     fn the_same_evidence_gives_the_same_plan(case in case(), generation in 0_u64..1_000) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::needs::{MetricNeeds, capacity_of, spare_capacity};
 use super::spare::price_of;
+use super::zones::Zones;
 use super::{Direction, NotTaken, Outcome, PlannedStep, Step, count};
 use crate::demand::InstanceMode;
 use crate::evidence::{Evidence, Instance, Inventory, Pick};
@@ -35,8 +36,10 @@ pub(super) fn scale_in(
         .filter(|instance| instance.mode == InstanceMode::Serving && !instance.protected)
         .collect();
     let (take, mut own) = floored(now, policy, evidence, needs, allowed, candidates.len());
-    let mut gone = chosen(&evidence.inventory, candidates, take, &mut Room::of_all(now, policy, evidence));
-    worthwhile(policy, evidence, take, &mut gone, &mut own);
+    let Chosen { instances: mut gone, uneven } =
+        chosen(&evidence.inventory, candidates, take, &mut Room::of_all(now, policy, evidence));
+    let zones_alone = gone.is_empty();
+    worthwhile(policy, evidence, take - uneven, &mut gone, &mut own);
     // A baseline in doubt is zero already: it asks for more, it forbids nothing.
     let against: Vec<Hold> =
         standing.iter().filter(|hold| !matches!(hold, Hold::BaselineInDoubt { .. })).cloned().collect();
@@ -50,9 +53,12 @@ pub(super) fn scale_in(
         );
         let step = Step::Detach { instances: gone };
         let step = PlannedStep { step, reason, permitted: policy.mode >= Mode::Full };
-        return (Outcome { steps: vec![step], not_taken: Vec::new(), holds: own }, wants_in);
+        let kept =
+            NotTaken { direction: Direction::ScaleIn, instances: uneven, reason: UNEVEN.to_owned(), holds: Vec::new() };
+        let not_taken = (uneven > 0).then_some(kept).into_iter().collect();
+        return (Outcome { steps: vec![step], not_taken, holds: own }, wants_in);
     }
-    let possible = serving.saturating_sub(reactive);
+    let mut possible = serving.saturating_sub(reactive);
     let reason = if possible == 0 {
         "present demand needs every serving instance".to_owned()
     } else if against.is_empty() && allowed == 0 {
@@ -60,6 +66,9 @@ pub(super) fn scale_in(
         let raised = events.into_iter().collect::<Vec<_>>().join(", ");
         let raised = if raised.is_empty() { raised } else { format!(", raised by {raised},") };
         format!("the forecast{raised} needs them within the shadow window, or its trust is too low")
+    } else if against.is_empty() && zones_alone && uneven > 0 {
+        possible = uneven;
+        UNEVEN.to_owned()
     } else {
         format!("{possible} could go by present demand alone")
     };
@@ -178,9 +187,19 @@ fn paced(policy: &Policy, evidence: &Evidence, gone: &mut Vec<String>, holds: &m
 /// How a group picks that does not say how.
 const USUAL: [Pick; 2] = [Pick::OldVersion, Pick::Oldest];
 
-/// The zone with most first, so that zones stay even, then by the group's own termination policy. Who carries more than
-/// may go is passed over.
-fn chosen(inventory: &Inventory, mut candidates: Vec<&Instance>, take: u32, room: &mut Room<'_>) -> Vec<String> {
+/// Why some stay of whom all else says that they may go.
+const UNEVEN: &str = "zones would become uneven, and the provider would launch again to even them out";
+
+/// Who goes, in their order.
+struct Chosen {
+    instances: Vec<String>,
+    /// How many more would, but for their zones.
+    uneven: u32,
+}
+
+/// Of the zone in which most serve first, so that zones stay even, then by the group's own termination policy. Who carries
+/// more than may go is passed over.
+fn chosen(inventory: &Inventory, mut candidates: Vec<&Instance>, take: u32, room: &mut Room<'_>) -> Chosen {
     let picks = if inventory.termination.is_empty() { &USUAL[..] } else { &inventory.termination };
     // Whether a goes before b.
     let by = |pick: &Pick, a: &Instance, b: &Instance| match pick {
@@ -191,20 +210,27 @@ fn chosen(inventory: &Inventory, mut candidates: Vec<&Instance>, take: u32, room
         Pick::Oldest => a.since.cmp(&b.since),
         Pick::Newest => b.since.cmp(&a.since),
     };
-    let mut chosen = Vec::new();
-    let most = usize::try_from(take).unwrap_or(usize::MAX);
-    while chosen.len() < most {
+    let mut zones = Zones::of(inventory);
+    // The provider refuses or undoes what makes zones more uneven than they are, or than one apart. Whoever follows one of these
+    // is of a zone with as few: the fullest has nobody left who may go.
+    let widest = if inventory.evens_zones { zones.spread().max(1) } else { usize::MAX };
+    let mut chosen = Chosen { instances: Vec::new(), uneven: 0 };
+    for _ in 0..take {
         candidates.retain(|candidate| room.is_for(candidate));
-        let zone_size = |zone: &Option<String>| candidates.iter().filter(|other| &other.zone == zone).count();
         let first = candidates.iter().enumerate().min_by(|(_, a), (_, b)| {
-            let by_zone = zone_size(&b.zone).cmp(&zone_size(&a.zone));
+            let by_zone = zones.there(b).cmp(&zones.there(a));
             let by_policy = || picks.iter().fold(Ordering::Equal, |order, pick| order.then_with(|| by(pick, a, b)));
             by_zone.then_with(by_policy).then_with(|| a.id.cmp(&b.id))
         });
         let Some(index) = first.map(|(index, _)| index) else { break };
         let first = candidates.remove(index);
         room.without(first);
-        chosen.push(first.id.clone());
+        zones.remove(first);
+        if zones.spread() > widest {
+            chosen.uneven += 1;
+        } else {
+            chosen.instances.push(first.id.clone());
+        }
     }
     chosen
 }

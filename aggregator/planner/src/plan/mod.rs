@@ -3,7 +3,7 @@
 //! The plan of a group in `observe` is the very plan `full` would carry out; the mode only decides
 //! whether it may be. Read on in the order of the work: [`needs`] counts instances, [`standing`]
 //! collects what holds, [`out`] adds, [`floor`] keeps what the provider would take, [`inward`] detaches, [`shadows`] decides what becomes of those
-//! that stand in shadow, [`spare`] what one of them is worth.
+//! that stand in shadow, [`spare`] what one of them is worth, [`zones`] who serves where.
 
 mod floor;
 mod inward;
@@ -12,6 +12,7 @@ mod out;
 mod shadows;
 mod spare;
 mod standing;
+mod zones;
 
 use serde::{Deserialize, Serialize};
 

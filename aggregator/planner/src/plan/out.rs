@@ -2,9 +2,9 @@
 //! launched.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use super::needs::MetricNeeds;
+use super::zones::Zones;
 use super::{Direction, NotTaken, Outcome, PlannedStep, Step, count};
 use crate::demand::InstanceMode;
 use crate::evidence::{Evidence, Instance, Shadow};
@@ -160,26 +160,19 @@ struct Back {
 /// warmest.
 fn fit_shadows(evidence: &Evidence, most: u32) -> Back {
     let inventory = &evidence.inventory;
-    let mut zones: BTreeMap<Option<&str>, usize> =
-        inventory.zones.iter().map(|zone| (Some(zone.as_str()), 0)).collect();
-    for instance in &inventory.instances {
-        if matches!(instance.mode, InstanceMode::Serving | InstanceMode::Warming) {
-            *zones.entry(instance.zone.as_deref()).or_default() += 1;
-        }
-    }
+    let mut zones = Zones::of(inventory);
     let fit = |instance: &&Instance| {
         instance.mode == InstanceMode::Shadow && instance.shadow.as_ref().is_some_and(Shadow::is_fit)
     };
     let mut shadows: Vec<&Instance> = inventory.instances.iter().filter(fit).collect();
     let mut back = Back { instances: Vec::new(), uneven: Vec::new() };
     for _ in 0..most {
-        let there = |shadow: &Instance| zones.get(&shadow.zone.as_deref()).copied().unwrap_or_default();
-        let next = shadows.iter().enumerate().min_by_key(|(_, it)| (there(it), Reverse(it.since), &it.id));
+        let next = shadows.iter().enumerate().min_by_key(|(_, it)| (zones.there(it), Reverse(it.since), &it.id));
         let Some(index) = next.map(|(index, _)| index) else { break };
         let next = shadows.remove(index);
-        let before = spread(&zones);
-        *zones.entry(next.zone.as_deref()).or_default() += 1;
-        let after = spread(&zones);
+        let before = zones.spread();
+        zones.add(next);
+        let after = zones.spread();
         // Whoever follows is of a zone with as many, or more.
         if !back.uneven.is_empty() || inventory.evens_zones && after > before.max(1) {
             back.uneven.push(next.id.clone());
@@ -188,12 +181,6 @@ fn fit_shadows(evidence: &Evidence, most: u32) -> Back {
         }
     }
     back
-}
-
-/// How many more the fullest zone has than the emptiest. AZRebalance leaves one alone.
-fn spread(zones: &BTreeMap<Option<&str>, usize>) -> usize {
-    let known = || zones.iter().filter(|(zone, _)| zone.is_some()).map(|(_, there)| *there);
-    known().max().unwrap_or_default() - known().min().unwrap_or_default()
 }
 
 fn reason(now: i64, policy: &Policy, needs: &[MetricNeeds]) -> String {
