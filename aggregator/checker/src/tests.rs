@@ -732,3 +732,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_share_is_a_share_on_loopback_as_well() {
+    for fleet_share in [-0.1, 1.1, f64::INFINITY] {
+        let limits = Limits { fleet_share, ..Limits::default() };
+        let fields: Vec<_> = limits.problems(true).iter().map(|problem| problem.field).collect();
+        assert_eq!(fields, ["fleet_share"], "{fleet_share}");
+    }
+    for fleet_share in [0.0, 1.0] {
+        assert_eq!(Limits { fleet_share, ..Limits::default() }.problems(true), [], "{fleet_share}");
+    }
+}
+
+#[test]
+fn who_takes_away_is_judged_as_one_who_does() {
+    let instances = || ids(&["s-0"]);
+    for change in [
+        Change::Detach { instances: instances() },
+        Change::Leave { instances: instances() },
+        Change::Terminate { instances: instances() },
+        Change::Floor { from: 5, to: 4 },
+    ] {
+        assert!(change.takes_away(), "{change:?}");
+    }
+    for change in [
+        Change::Launch { count: 1 },
+        Change::Reattach { instances: instances() },
+        Change::Floor { from: 5, to: 5 },
+        Change::Floor { from: 5, to: 6 },
+    ] {
+        assert!(!change.takes_away(), "{change:?}");
+    }
+}

@@ -112,10 +112,10 @@ pub fn bounded(previous: &Baseline, measured: &Measured, target: f64, hours: f64
     let serving = clean(&measured.serving);
     // Of ten that serve one may lie: the lowest one in ten is not asked.
     let honest = serving.get(serving.len() / 10..).unwrap_or_default();
-    let Some(lowest) = quantile(&serving, 0.05).and_then(|lowest| Some(honest.first()?.max(lowest))) else {
+    let Some(lowest) = honest.first() else {
         return (evidence(0.0), Some(Doubt::NoServing));
     };
-    let cap = lowest.min(target / 2.0).max(0.0);
+    let cap = lowest.min(target / 2.0);
     let most = previous.points + POINTS_PER_HOUR * hours.clamp(0.0, 1.0);
     // Downwards it may go at once: a lower b only buys.
     (evidence(wanted.min(cap).min(most).max(0.0)), None)
@@ -150,7 +150,7 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
 }
 
 fn clean(values: &[f64]) -> Vec<f64> {
-    let mut values: Vec<f64> = values.iter().copied().filter(|v| v.is_finite() && (0.0..=100.0).contains(v)).collect();
+    let mut values: Vec<f64> = values.iter().copied().filter(|v| (0.0..=100.0).contains(v)).collect();
     values.sort_by(f64::total_cmp);
     values
 }
@@ -238,5 +238,127 @@ mod tests {
         assert!((regression(&varied).expect("a line") - 7.0).abs() < 1e-9);
         let flat: Vec<_> = (1..=60).map(|x| (100.0 + f64::from(x % 2), 50.0)).collect();
         assert_eq!(regression(&flat), None);
+    }
+
+    fn shadows_of_eight(regression: Option<f64>) -> Measured {
+        Measured { shadows: vec![8.0; 3], regression, serving: vec![50.0; 20], ..Measured::default() }
+    }
+
+    #[test]
+    fn what_agrees_takes_the_lower_of_both() {
+        for (intercept, b) in [(5.0, 5.0), (6.0, 6.0), (11.0, 8.0)] {
+            let (baseline, doubt) = after_long(&shadows_of_eight(Some(intercept)));
+            assert_eq!((baseline.points, doubt), (b, None), "{intercept}");
+        }
+        for intercept in [4.9, 11.1] {
+            assert_eq!(after_long(&shadows_of_eight(Some(intercept))).1, Some(Doubt::Disagreement), "{intercept}");
+        }
+    }
+
+    #[test]
+    fn an_intercept_that_cannot_be_is_none() {
+        for impossible in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.1] {
+            let (baseline, doubt) = after_long(&shadows_of_eight(Some(impossible)));
+            assert_eq!((baseline.points, baseline.from_regression, doubt), (8.0, None, None), "{impossible}");
+        }
+    }
+
+    #[test]
+    fn readings_that_cannot_be_are_left_out() {
+        let impossible = [f64::NAN, f64::INFINITY, -50.0, 150.0];
+        let shadows = [vec![8.0; 3], impossible.to_vec()].concat();
+        let serving = [vec![50.0; 20], impossible.to_vec()].concat();
+        let (baseline, _) = after_long(&Measured { shadows, serving, ..Measured::default() });
+        assert_eq!((baseline.points, baseline.shadows), (8.0, 3));
+        for (edge, b) in [(0.0, 0.0), (100.0, 30.0)] {
+            let measured = Measured { shadows: vec![edge; 3], serving: vec![100.0; 20], ..Measured::default() };
+            let (baseline, _) = after_long(&measured);
+            assert_eq!((baseline.points, baseline.shadows), (b, 3), "{edge}");
+        }
+        let told = impossible.map(|points| (Some("m5.large"), points, 10));
+        assert_eq!(of_types(&told), []);
+    }
+
+    #[test]
+    fn a_type_whose_idle_use_is_no_number_is_not_the_least() {
+        for points in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let of_type = OfType { instance_type: "m5.large".to_owned(), points, spread: 0.0, shadows: 1, readings: 1 };
+            let measured = Measured { of_types: vec![of_type], ..shadows_of_eight(None) };
+            assert_eq!(after_long(&measured).0.points, 8.0, "{points}");
+        }
+    }
+
+    #[test]
+    fn nothing_measured_is_no_doubt_and_nobody_serving_is() {
+        assert_eq!(after_long(&Measured::default()), (Baseline::default(), None));
+        let alone = Measured { regression: Some(8.0), serving: vec![50.0; 20], ..Measured::default() };
+        assert_eq!((after_long(&alone).0.points, after_long(&alone).1), (0.0, Some(Doubt::TooFewShadows)));
+        let idle = Measured { serving: vec![f64::NAN], ..shadows_of_eight(None) };
+        assert_eq!((after_long(&idle).0.points, after_long(&idle).1), (0.0, Some(Doubt::NoServing)));
+    }
+
+    #[test]
+    fn one_in_ten_of_those_that_serve_sets_no_cap_and_two_do() {
+        let liars = |liars: usize| {
+            let serving = [vec![1.0; liars], vec![50.0; 10 - liars]].concat();
+            after_long(&Measured { shadows: vec![8.0; 3], serving, ..Measured::default() }).0.points
+        };
+        assert_eq!((liars(1), liars(2)), (8.0, 1.0));
+    }
+
+    #[test]
+    fn a_long_silence_is_an_hour_and_a_clock_that_went_back_takes_nothing() {
+        let previous = Baseline { points: 5.0, ..Baseline::default() };
+        for (hours, b) in [(24.0, 6.0), (1.0, 6.0), (0.0, 5.0), (-3.0, 5.0)] {
+            assert_eq!(bounded(&previous, &shadows_of_eight(None), 60.0, hours).0.points, b, "{hours}");
+        }
+        let below = Baseline { points: -5.0, ..Baseline::default() };
+        assert_eq!(bounded(&below, &shadows_of_eight(None), 60.0, 1.0).0.points, 0.0, "never below zero");
+    }
+
+    /// Sixty minutes of traffic from 1 to 60.
+    fn line(use_of: impl Fn(f64) -> f64) -> Vec<(f64, f64)> {
+        (1..=60).map(|x| (f64::from(x), use_of(f64::from(x)))).collect()
+    }
+
+    #[test]
+    fn a_line_needs_thirty_points_that_are_numbers() {
+        let mut points = line(|x| 7.0 + 0.5 * x);
+        points.truncate(29);
+        points.extend([(f64::NAN, 30.0), (30.0, f64::NAN), (f64::INFINITY, 30.0), (30.0, f64::INFINITY)]);
+        assert_eq!(regression(&points), None);
+        points.push((30.0, 22.0));
+        assert!((regression(&points).expect("a line") - 7.0).abs() < 1e-9);
+        // Half of them infinite would put the line anywhere.
+        points.extend([(f64::INFINITY, 30.0); 30]);
+        points.extend([(30.0, f64::NEG_INFINITY); 30]);
+        assert!((regression(&points).expect("a line") - 7.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn there_is_no_line_without_traffic_nor_along_flat_traffic() {
+        // A burst now and then, and nothing in between.
+        let bursts: Vec<_> = (1..=60).map(|x| if x % 3 == 0 { x } else { 0 }).map(f64::from).collect();
+        assert_eq!(regression(&bursts.iter().map(|x| (*x, 7.0 + 0.5 * x)).collect::<Vec<_>>()), None);
+        let flat = line(|x| x % 10.0).into_iter().map(|(_, x)| (100.0 + x, 7.0 + 0.5 * (100.0 + x)));
+        assert_eq!(regression(&flat.collect::<Vec<_>>()), None);
+    }
+
+    #[test]
+    fn a_line_that_falls_or_begins_below_zero_is_none() {
+        assert_eq!(regression(&line(|x| 90.0 - 0.5 * x)), None);
+        assert_eq!(regression(&line(|x| 0.5 * x - 5.0)), None);
+    }
+
+    #[test]
+    fn minutes_of_the_same_traffic_say_nothing_of_the_slope() {
+        // Two loads, and use that sank meanwhile: among minutes of one load it falls by infinitely much per traffic.
+        let points: Vec<_> = (0..60)
+            .map(|minute| {
+                let (x, sank) = (if minute < 30 { 10.0 } else { 20.0 }, f64::from(minute % 30) / 15.0 - 1.0);
+                (x, 7.0 + 0.5 * x - sank)
+            })
+            .collect();
+        assert!((regression(&points).expect("a line") - 7.0).abs() < 0.5, "{:?}", regression(&points));
     }
 }

@@ -23,9 +23,9 @@ pub fn need_without_baseline(gross: f64, target: f64, mean_weight: f64) -> u32 {
 }
 
 /// Rounds up, but not for a rounding error: 6.000000001 instances are six.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the range of u32")]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast stops at the range of u32")]
 pub(crate) fn ceiling(instances: f64) -> u32 {
-    (instances - 1e-6).ceil().clamp(0.0, f64::from(u32::MAX)) as u32
+    (instances - 1e-6).ceil() as u32
 }
 
 #[cfg(test)]
@@ -48,5 +48,26 @@ mod tests {
         assert_eq!(need(10.0, 50.0, 60.0, 1.0), u32::MAX);
         assert_eq!(need(0.0, 50.0, 0.0, 1.0), 0);
         assert_eq!(need(600.0000001, 60.0, 0.0, 1.0), 10);
+    }
+
+    #[test]
+    fn no_demand_asks_for_nobody_whatever_one_carries() {
+        for carries_nothing in [50.0, 60.0, f64::NAN] {
+            for demand in [0.0, -10.0, f64::NAN, f64::INFINITY] {
+                assert_eq!(need(demand, 50.0, carries_nothing, 1.0), 0, "{demand}");
+            }
+        }
+        assert_eq!(need(f64::INFINITY, 50.0, 0.0, 1.0), 0, "what is no number is no demand");
+    }
+
+    #[test]
+    fn what_one_carries_that_is_no_number_is_nothing() {
+        assert_eq!(need(10.0, 50.0, f64::NAN, 1.0), u32::MAX);
+        assert_eq!(need(10.0, 50.0, 0.0, f64::NAN), u32::MAX);
+    }
+
+    #[test]
+    fn more_than_can_be_counted_is_the_most() {
+        assert_eq!((ceiling(1e30), ceiling(-3.0), ceiling(0.2)), (u32::MAX, 0, 1));
     }
 }

@@ -73,7 +73,7 @@ pub fn measure(readings: &[Reading]) -> Option<Demand> {
             saturated |= utilisation >= SATURATED_POINTS;
         }
     }
-    if reporting == 0 || reporting_weight <= 0.0 {
+    if reporting_weight <= 0.0 {
         return None;
     }
     let incomplete = reporting_weight < COMPLETE_SHARE * weight;
@@ -97,7 +97,7 @@ pub fn sum(parts: &[Reading]) -> Option<Demand> {
             gross += amount;
         }
     }
-    if reporting == 0 || reporting_weight <= 0.0 {
+    if reporting_weight <= 0.0 {
         return None;
     }
     let incomplete = reporting_weight < COMPLETE_SHARE * weight;
@@ -195,5 +195,33 @@ mod tests {
         for value in [f64::NAN, -0.5, f64::INFINITY, 2e12] {
             assert_eq!(whole(value, 3, 3.0), None, "{value}");
         }
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_reported() {
+        let mut readings = vec![serving(Some(60.0)); 19];
+        for absent in [f64::NAN, f64::INFINITY] {
+            readings.truncate(19);
+            readings.push(serving(Some(absent)));
+            let demand = measure(&readings).expect("19 of 20 report");
+            assert!((demand.gross - 1_200.0).abs() < 1e-9 && demand.reporting == 19, "{demand:?}");
+        }
+    }
+
+    #[test]
+    fn nine_tenths_are_enough_and_less_is_a_lower_bound() {
+        let told = |reporting: usize, ask: fn(&[Reading]) -> Option<Demand>| {
+            let readings = [vec![serving(Some(50.0)); reporting], vec![serving(None); 10 - reporting]].concat();
+            ask(&readings).expect("most report").is_lower_bound()
+        };
+        for ask in [measure, sum] {
+            assert_eq!((told(9, ask), told(8, ask)), (false, true));
+        }
+    }
+
+    #[test]
+    fn one_at_ninety_eight_may_want_more() {
+        let saturated = |points| measure(&[serving(Some(points)), serving(Some(1.0))]).expect("both report").saturated;
+        assert_eq!((saturated(97.9), saturated(98.0)), (false, true));
     }
 }

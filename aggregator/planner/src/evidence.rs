@@ -343,3 +343,163 @@ pub struct Conditions {
     /// What one more would cost at most, per hour.
     pub price_per_hour: Option<f64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(instance_type: Option<&str>, mode: InstanceMode) -> Instance {
+        Instance {
+            id: "i-1".to_owned(),
+            instance_type: instance_type.map(str::to_owned),
+            zone: None,
+            mode,
+            since: 0,
+            protected: false,
+            shadow: None,
+        }
+    }
+
+    /// Four steps of five minutes from 1000 on, at two levels.
+    fn rising() -> Forecast {
+        Forecast {
+            start: 1_000,
+            step_seconds: 300,
+            levels: vec![0.5, 0.9],
+            paths: vec![vec![10.0, 40.0, 30.0, 20.0], vec![20.0, 80.0, 60.0, 40.0]],
+            ..Forecast::default()
+        }
+    }
+
+    fn event(name: &str, from: i64, until: i64) -> ForecastEvent {
+        ForecastEvent { name: name.to_owned(), from, until }
+    }
+
+    #[test]
+    fn what_is_stolen_is_a_share_and_what_cannot_be_is_all_of_it() {
+        for (told, stolen) in [
+            (12.5, 12.5),
+            (-5.0, 0.0),
+            (130.0, 100.0),
+            (f64::NAN, 100.0),
+            (f64::INFINITY, 100.0),
+            (f64::NEG_INFINITY, 100.0),
+        ] {
+            let inventory = Inventory { stolen: BTreeMap::from([("i-1".to_owned(), told)]), ..Inventory::default() };
+            assert_eq!((inventory.stolen_from("i-1"), inventory.stolen_from("i-2")), (stolen, 0.0), "{told}");
+        }
+    }
+
+    #[test]
+    fn types_that_are_there_and_have_no_price_are_named_once() {
+        let serving = |kind| instance(kind, InstanceMode::Serving);
+        let inventory = Inventory {
+            instances: vec![
+                serving(Some("m5.large")),
+                serving(Some("c5.large")),
+                serving(Some("c5.large")),
+                serving(None),
+                instance(Some("r5.large"), InstanceMode::Gone),
+            ],
+            prices: BTreeMap::from([("m5.large".to_owned(), 0.1)]),
+            ..Inventory::default()
+        };
+        assert_eq!(inventory.unpriced(), ["a type that is not told", "c5.large"]);
+    }
+
+    #[test]
+    fn only_ours_with_nothing_against_it_is_fit() {
+        let fit = |origin, unfit| {
+            let shadow = Shadow {
+                origin,
+                until: 0,
+                lease_over: false,
+                hard_limit: 0,
+                unfit,
+                sample_age_seconds: None,
+                quiet_seconds: 0,
+                price_per_hour: None,
+                in_group: false,
+                ending: false,
+            };
+            shadow.is_fit()
+        };
+        assert!(fit(Origin::Ours, vec![]));
+        assert!(!fit(Origin::Foreign, vec![]));
+        for why in
+            [Unfit::Silent, Unfit::NotReady, Unfit::OldVersion, Unfit::UnknownVersion, Unfit::Deploying, Unfit::Refused]
+        {
+            assert!(!fit(Origin::Ours, vec![why]), "{why:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_answers_for_its_own_time_and_the_first_for_what_was_before() {
+        let forecast = rising();
+        for (at, step) in
+            [(0, Some(0)), (1_000, Some(0)), (1_299, Some(0)), (1_300, Some(1)), (2_199, Some(3)), (2_200, None)]
+        {
+            assert_eq!(forecast.step_of(at), step, "{at}");
+        }
+        assert_eq!(Forecast { step_seconds: 0, ..rising() }.step_of(1_000), None);
+    }
+
+    #[test]
+    fn demand_is_linear_between_levels_and_flat_outside() {
+        let forecast = rising();
+        for (quantile, demand) in [(0.1, 10.0), (0.5, 10.0), (0.7, 15.0), (0.9, 20.0), (0.99, 20.0)] {
+            let told = forecast.demand(0, quantile).expect("a step");
+            assert!((told - demand).abs() < 1e-9, "{quantile}: {told}");
+        }
+        assert_eq!(forecast.demand(4, 0.5), None);
+        for nothing in [f64::NAN, f64::INFINITY] {
+            assert_eq!(Forecast { paths: vec![vec![nothing]; 2], ..rising() }.demand(0, 0.5), None);
+        }
+    }
+
+    #[test]
+    fn the_highest_of_a_window_is_the_first_of_the_steps_it_overlaps() {
+        let forecast = rising();
+        assert_eq!(forecast.highest(1_000, 2_200, 0.5), Some((1, 40.0)));
+        assert_eq!(forecast.highest(1_000, 1_300, 0.5), Some((0, 10.0)), "its end is not in it");
+        assert_eq!(forecast.highest(1_000, 1_301, 0.5), Some((1, 40.0)));
+        assert_eq!(forecast.highest(1_600, 2_200, 0.5), Some((2, 30.0)));
+        assert_eq!(forecast.highest(1_300, 1_300, 0.5), Some((1, 40.0)), "a moment is the step that holds it");
+        assert_eq!(forecast.highest(1_000, 2_201, 0.5), None, "beyond the forecast");
+        let level = Forecast { paths: vec![vec![40.0; 4]; 2], ..rising() };
+        assert_eq!(level.highest(1_000, 2_200, 0.5), Some((0, 40.0)));
+    }
+
+    #[test]
+    fn events_belong_to_the_steps_they_overlap_each_once() {
+        let events = vec![
+            event("sale", 1_300, 1_600),
+            event("sale", 1_400, 1_500),
+            event("before", 1_000, 1_300),
+            event("after", 1_600, 1_900),
+            event("long", 1_299, 1_601),
+        ];
+        let forecast = Forecast { events, ..rising() };
+        assert_eq!(forecast.events_of(1), ["long", "sale"]);
+        assert_eq!(forecast.events_of(3), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_plan_cannot_look_at_is_cut_behind_the_step_that_holds_it() {
+        let seen = |step_seconds, shadow_window_seconds, launch_lead_seconds, events| {
+            let forecast = Forecast { step_seconds, events, ..rising() };
+            let found = MetricEvidence { forecast: Some(forecast), ..MetricEvidence::default() };
+            let evidence = Evidence { metrics: BTreeMap::from([(Metric::Cpu, found)]), ..Evidence::default() };
+            let policy = Policy { shadow_window_seconds, launch_lead_seconds, ..Policy::new("web") };
+            let mut seen = evidence.within_sight(1_000, &policy);
+            seen.metrics.remove(&Metric::Cpu).and_then(|found| found.forecast).expect("a forecast")
+        };
+        let of_events = vec![event("seen", 1_599, 9_000), event("beyond", 1_600, 9_000)];
+        let cut = seen(300, 400, 100, of_events);
+        assert_eq!(cut.paths, [vec![10.0, 40.0], vec![20.0, 80.0]]);
+        assert_eq!(cut.events, [event("seen", 1_599, 9_000)]);
+        // Of long steps the one after is looked at as well.
+        assert_eq!(seen(3_600, 400, 100, Vec::new()).steps(), 2);
+        assert_eq!(seen(300, 900, 300, Vec::new()), rising(), "all of it is in sight");
+    }
+}

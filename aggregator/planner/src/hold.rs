@@ -414,3 +414,113 @@ impl fmt::Display for Hold {
 fn of_window(window: &Option<String>) -> String {
     window.as_ref().map_or_else(String::new, |name| format!(", by the window {name}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each.
+    fn every() -> Vec<Hold> {
+        let metric = Metric::Cpu;
+        vec![
+            Hold::NoEvidence { metric },
+            Hold::StaleSamples { metric, age_seconds: 300, fresh_seconds: 120 },
+            Hold::Incomplete { metric, reporting: 5, serving: 10 },
+            Hold::Saturated { metric },
+            Hold::StaleInventory { age_seconds: 300 },
+            Hold::PartialInventory,
+            Hold::NoForecast { metric },
+            Hold::LowTrust { metric, trust: 0.1, minimum: 0.2 },
+            Hold::ShortHorizon { metric },
+            Hold::WarmUp { seconds_left: 60 },
+            Hold::Surprise { metric, demand: 10.0, expected_at_least: 50.0 },
+            Hold::BaselineInDoubt { metric, doubt: Doubt::Disagreement },
+            Hold::WithoutBaseline { metric, need: 5 },
+            Hold::Paused,
+            Hold::NotOwner,
+            Hold::Deploying,
+            Hold::ForeignScaleIn,
+            Hold::Untold,
+            Hold::ClockJump,
+            Hold::CommonCause,
+            Hold::LaunchesFailing,
+            Hold::BackOff { next_try: 0, seconds_left: 60 },
+            Hold::Hung { cpu: 0.1, network: 1.0 },
+            Hold::Stolen { percent: 20.0 },
+            Hold::OutOfCredits { instances: 1 },
+            Hold::MemoryFull { percent: 95.0 },
+            Hold::Vetoed { metric, value: 5.0, limit: 1.0 },
+            Hold::VetoUntold { metric },
+            Hold::NeverReady { instances: 1, after_seconds: 900 },
+            Hold::UnauthenticatedEvidence,
+            Hold::ClaimedGroup,
+            Hold::AtMinimum { minimum: 2, window: None },
+            Hold::AtMaximum { maximum: 20, wanted: 25, window: None },
+            Hold::LaunchCapped { wanted: 9, allowed: 4 },
+            Hold::Protected { instances: 1 },
+            Hold::Warming { instances: 1 },
+            Hold::Changing,
+            Hold::Paced { allowed: 1 },
+            Hold::BudgetSpent { budget: Budget::Shadows { at_most: 3 } },
+            Hold::Unpriced { types: Vec::new() },
+            Hold::CarriesTooMuch { instances: 1 },
+            Hold::SmallChange { saves: 0.1, costs: 0.2 },
+            Hold::ShadowDisagrees { shadows: 1, why: Disagreement::Silent },
+        ]
+    }
+
+    #[test]
+    fn what_doubts_the_evidence_stops_an_older_step_and_what_only_limits_us_does_not() {
+        let (doubts, limits): (Vec<Hold>, Vec<Hold>) = every().into_iter().partition(Hold::doubts_evidence);
+        let words = |holds: &[Hold]| holds.iter().map(Hold::word).collect::<Vec<_>>();
+        let said = [
+            "NoEvidence",
+            "StaleSamples",
+            "Incomplete",
+            "Saturated",
+            "StaleInventory",
+            "PartialInventory",
+            "NoForecast",
+            "LowTrust",
+            "ShortHorizon",
+            "WarmUp",
+            "Surprise",
+            "Paused",
+            "Deploying",
+            "ClockJump",
+            "CommonCause",
+            "Hung",
+            "Stolen",
+            "OutOfCredits",
+            "MemoryFull",
+            "Vetoed",
+            "VetoUntold",
+            "NeverReady",
+            "UnauthenticatedEvidence",
+        ];
+        assert_eq!(words(&doubts), said);
+        let said = [
+            "BaselineInDoubt",
+            "WithoutBaseline",
+            "NotOwner",
+            "ForeignScaleIn",
+            "Untold",
+            "LaunchesFailing",
+            "BackOff",
+            "ClaimedGroup",
+            "AtMinimum",
+            "AtMaximum",
+            "LaunchCapped",
+            "Protected",
+            "Warming",
+            "Changing",
+            "Paced",
+            "BudgetSpent",
+            "Unpriced",
+            "CarriesTooMuch",
+            "SmallChange",
+            "ShadowDisagrees",
+        ];
+        assert_eq!(words(&limits), said);
+    }
+}

@@ -178,4 +178,17 @@ mod tests {
         assert!(names.known("one_more").is_none() && names.declare("m1").is_ok(), "known ones go on");
         assert_eq!(names.all().len(), MOST_NAMES);
     }
+
+    #[test]
+    fn each_is_what_it_measures() {
+        let own = Metric::declare("own_of_metric").expect("a name");
+        let network = |metric: Metric| metric.is_network();
+        assert_eq!(Metric::ALL.map(network), [false, false, true, true]);
+        assert_eq!(Metric::ALL.map(Metric::is_custom), [false; 4]);
+        assert!(own.is_custom() && !own.is_network());
+        assert_eq!((Metric::Cpu.targets(), own.targets()), (1.0..=95.0, 0.001..=1e9));
+        for metric in Metric::ALL {
+            assert_eq!(metric.as_str().parse(), Ok(metric));
+        }
+    }
 }

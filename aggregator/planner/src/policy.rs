@@ -277,4 +277,121 @@ mod tests {
     fn modes_are_ordered_by_power() {
         assert!(Mode::Observe < Mode::ScaleOut && Mode::ScaleOut < Mode::Full);
     }
+
+    fn wrong(change: impl FnOnce(&mut Policy)) -> Vec<&'static str> {
+        let mut policy = Policy::new("web");
+        change(&mut policy);
+        policy.problems().into_iter().map(|problem| problem.field).collect()
+    }
+
+    #[test]
+    fn what_can_be_is_no_problem_up_to_its_ends() {
+        assert_eq!(wrong(|it| it.minimum = it.maximum), [""; 0]);
+        for confidence in [0.5, 0.99] {
+            assert_eq!(wrong(|it| it.confidence = confidence), [""; 0], "{confidence}");
+        }
+        for trust in [0.0, 1.0] {
+            assert_eq!(wrong(|it| it.minimum_trust = trust), [""; 0], "{trust}");
+        }
+        assert_eq!(wrong(|it| it.change_cost = 0.5), [""; 0]);
+        assert_eq!(wrong(|it| it.weights.extend([("m5.large".to_owned(), 2.0)])), [""; 0]);
+        for lower in [1.0, 60.0] {
+            assert_eq!(wrong(|it| it.reactive_targets.extend([(Metric::Cpu, lower)])), [""; 0], "{lower}");
+        }
+        let known = wrong(|it| {
+            it.targets.insert(Metric::NetworkIn, 50.0);
+            it.bandwidth_bits.insert("m5.large".to_owned(), 1e10);
+        });
+        assert_eq!(known, [""; 0]);
+        let errors = Metric::declare("errors_of_policy").expect("a name");
+        assert_eq!(wrong(|it| it.veto_above.extend([(errors, 0.0)])), [""; 0]);
+        assert_eq!(wrong(|it| it.targets.extend([(errors, 250.0)])), [""; 0], "no share of an instance");
+    }
+
+    #[test]
+    fn what_cannot_be_is_named_alone() {
+        assert_eq!(wrong(|it| it.minimum = it.maximum + 1), ["minimum"]);
+        for confidence in [0.49, 0.995, f64::NAN] {
+            assert_eq!(wrong(|it| it.confidence = confidence), ["confidence"], "{confidence}");
+        }
+        for trust in [-0.1, 1.1, f64::NAN] {
+            assert_eq!(wrong(|it| it.minimum_trust = trust), ["minimum_trust"], "{trust}");
+        }
+        for cost in [-1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(wrong(|it| it.change_cost = cost), ["change_cost"], "{cost}");
+        }
+        for weight in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let fields = wrong(|it| {
+                it.weights.insert("m5.large".to_owned(), weight);
+                it.weights.insert("c5.large".to_owned(), 1.0);
+            });
+            assert_eq!(fields, ["weights"], "{weight}");
+        }
+        for target in [0.5, 96.0, f64::NAN] {
+            assert_eq!(wrong(|it| it.targets.extend([(Metric::Memory, target)])), ["targets"], "{target}");
+        }
+        assert_eq!(wrong(|it| it.targets.extend([(Metric::NetworkIn, 50.0)])), ["bandwidth_bits"]);
+        for (metric, lower) in [(Metric::Cpu, 0.5), (Metric::Cpu, 60.1), (Metric::Memory, 50.0)] {
+            assert_eq!(wrong(|it| it.reactive_targets.extend([(metric, lower)])), ["reactive_targets"], "{lower}");
+        }
+        let errors = Metric::declare("errors_of_policy").expect("a name");
+        for (metric, limit) in [(Metric::Cpu, 5.0), (errors, -1.0), (errors, f64::NAN), (errors, f64::INFINITY)] {
+            assert_eq!(wrong(|it| it.veto_above.extend([(metric, limit)])), ["veto_above"], "{limit}");
+        }
+    }
+
+    #[test]
+    fn the_unit_of_a_target_is_told_where_it_has_one() {
+        let rate = Metric::declare("rate_of_policy").expect("a name");
+        for (metric, percent) in [(Metric::Cpu, true), (rate, false)] {
+            let mut policy = Policy::new("web");
+            policy.targets = BTreeMap::from([(metric, -1.0)]);
+            let problems = policy.problems();
+            assert_eq!(problems.len(), 1, "{metric}");
+            assert_eq!(problems.iter().any(|it| it.problem.ends_with(" %")), percent, "{metric}");
+        }
+    }
+
+    #[test]
+    fn scale_in_is_never_less_sure_than_nineteen_in_twenty() {
+        for (confidence, sure) in [(0.5, 0.95), (0.95, 0.95), (0.99, 0.99)] {
+            let policy = Policy { confidence, ..Policy::new("web") };
+            assert_eq!(policy.scale_in_quantile(), sure);
+        }
+    }
+
+    #[test]
+    fn the_target_of_present_demand_is_the_lower_one() {
+        let mut policy = Policy::new("web");
+        assert_eq!(policy.reactive_target(Metric::Cpu, 60.0), 60.0);
+        policy.reactive_targets.insert(Metric::Cpu, 50.0);
+        // A plan may be asked for another target than the policy's.
+        assert_eq!(
+            (policy.reactive_target(Metric::Cpu, 60.0), policy.reactive_target(Metric::Cpu, 40.0)),
+            (50.0, 40.0)
+        );
+    }
+
+    #[test]
+    fn on_its_way_is_a_quarter_of_an_hour_or_twice_the_lead() {
+        for (lead, seconds) in [(60, 900), (450, 900), (600, 1_200), (u32::MAX, u32::MAX)] {
+            let policy = Policy { launch_lead_seconds: lead, ..Policy::new("web") };
+            assert_eq!(policy.on_its_way_seconds(), seconds);
+        }
+    }
+
+    #[test]
+    fn weight_is_bandwidth_for_the_network_and_capacity_otherwise() {
+        let mut policy = Policy::new("web");
+        policy.weights.insert("m5.large".to_owned(), 2.0);
+        policy.bandwidth_bits = BTreeMap::from([("m5.large".to_owned(), 5e9), ("m5.2xlarge".to_owned(), 10e9)]);
+        for metric in [Metric::NetworkIn, Metric::NetworkOut] {
+            assert_eq!(policy.weight(metric, Some("m5.large")), Some(0.5));
+            assert_eq!(policy.weight(metric, Some("c5.large")), None, "not known");
+        }
+        for metric in [Metric::Cpu, Metric::Memory] {
+            assert_eq!(policy.weight(metric, Some("m5.large")), Some(2.0));
+            assert_eq!(policy.weight(metric, None), Some(1.0));
+        }
+    }
 }

@@ -81,4 +81,12 @@ mod tests {
             prop_assert_eq!(step(n, r, f, f64::NAN), Sizes { out: r.saturating_sub(n), inward: 0 });
         }
     }
+
+    #[test]
+    fn more_than_all_trust_is_all_of_it_and_less_than_none_is_none() {
+        assert_eq!(step(10, 4, 20, 2.0), Sizes { out: 10, inward: 0 });
+        assert_eq!(step(10, 2, 2, 2.0), Sizes { out: 0, inward: 8 });
+        assert_eq!(step(10, 10, 4, -1.0), Sizes { out: 0, inward: 0 });
+        assert_eq!(step(10, 2, 2, -1.0), Sizes { out: 0, inward: 0 });
+    }
 }

@@ -519,3 +519,46 @@ fn a_spare_is_worth_what_would_be_missing_without_it() {
     let plan = made(&policy(), &worthy(Vec::new(), NOW));
     assert!(plan.steps[0].reason.contains("could not come back, or not for longer: needed with"), "{plan:?}");
 }
+
+#[test]
+fn trust_and_baseline_are_told_as_they_are_reckoned_with() {
+    for (trust, told) in [(1.5, 1.0), (-0.5, 0.0), (0.4, 0.4)] {
+        let evidence = changed(mixed(0, 400.0), |it| cpu(it).forecast.as_mut().expect("one").trust = trust);
+        assert_eq!(made(&policy(), &evidence).needs[0].trust, told, "{trust}");
+    }
+    // One below zero would say that an instance carries more than all of its target.
+    for (points, told) in [(-10.0, 0.0), (10.0, 10.0), (31.0, 0.0)] {
+        let evidence = changed(mixed(0, 400.0), |it| cpu(it).baseline.points = points);
+        assert_eq!(made(&policy(), &evidence).needs[0].baseline, told, "{points}");
+    }
+}
+
+#[test]
+fn nobody_to_take_is_not_in_the_record_and_somebody_is() {
+    let record = |gross| {
+        let plan = made(&policy(), &mixed(0, gross));
+        let json = serde_json::to_value(&plan).expect("json");
+        (plan.wants_in, json.get("wants_in").and_then(serde_json::Value::as_u64))
+    };
+    assert_eq!(record(600.0), (0, None));
+    let (wanted, told) = record(300.0);
+    assert!(wanted > 0 && told == Some(u64::from(wanted)), "{wanted} {told:?}");
+}
+
+#[test]
+fn levels_that_cannot_be_make_no_spare_worth_less_than_nothing() {
+    let of = |levels: &[f64], demands: &[f64]| {
+        let evidence = changed(mixed(0, 400.0), |it| {
+            let forecast = cpu(it).forecast.as_mut().expect("one");
+            forecast.levels = levels.to_vec();
+            forecast.paths = demands.iter().map(|demand| vec![*demand; 288]).collect();
+        });
+        worth(NOW, &policy(), &evidence, 11, Some(0.1))
+    };
+    for (level, probability) in [(-1.0, 1.0), (0.5, 0.5), (2.0, 0.0)] {
+        assert_eq!(of(&[level], &[900.0]).probability, probability, "{level}");
+    }
+    // Levels that cross: where it is not needed, nothing of it is missing.
+    let crossed = of(&[0.05, 0.4, 0.6, 0.95], &[900.0, 0.0, 0.0, 900.0]).shortfall;
+    assert!(crossed > 0.0 && crossed < 1.0, "{crossed}");
+}

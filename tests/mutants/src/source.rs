@@ -8,7 +8,8 @@ use syn::visit_mut::{self, VisitMut};
 use syn::{BinOp, Expr, Item, Pat, Stmt, parse_quote};
 
 /// Methods whose closure says yes or no.
-const ASKS: [&str; 5] = ["filter", "is_some_and", "is_none_or", "any", "all"];
+const ASKS: [&str; 9] =
+    ["filter", "is_some_and", "is_none_or", "any", "all", "retain", "find", "position", "partition"];
 /// Enums whose values are reasons against.
 const REASONS: [&str; 3] = ["Refusal", "Hold", "Disagreement"];
 /// Lists of reasons against.
@@ -79,14 +80,19 @@ impl Mutator<'_> {
         parse_quote!(crate::__mutant(#number))
     }
 
+    /// Nothing more of a comparison: it is taken out wherever it stands.
     fn never(&mut self, condition: &mut Expr, original: &Expr) {
-        let awake = self.awake(original.span(), "never", original);
-        *condition = parse_quote!(((#condition) && !#awake));
+        if !compares(original) {
+            let awake = self.awake(original.span(), "never", original);
+            *condition = parse_quote!(((#condition) && !#awake));
+        }
     }
 
     fn always(&mut self, condition: &mut Expr, original: &Expr) {
-        let awake = self.awake(original.span(), "always", original);
-        *condition = parse_quote!(((#condition) || #awake));
+        if !compares(original) {
+            let awake = self.awake(original.span(), "always", original);
+            *condition = parse_quote!(((#condition) || #awake));
+        }
     }
 
     /// A condition that may hold `let`: its operands are dropped one by one, and all of it at once.
@@ -156,6 +162,31 @@ impl Mutator<'_> {
             // Cloned: behind a reference it is what the method itself would have seen.
             return Some(parse_quote!((if #awake { (#receiver).clone() } else { #whole })));
         }
+        if name == "clamp"
+            && let (Some(least), Some(most)) = (call.args.first(), call.args.last())
+        {
+            let (no_floor, no_ceiling) = (
+                self.awake(original.span(), "no floor", &original),
+                self.awake(original.span(), "no ceiling", &original),
+            );
+            let (receiver, whole) = (&call.receiver, &*call);
+            return Some(parse_quote!((if #no_floor { (#receiver).min(#most) }
+                else if #no_ceiling { (#receiver).max(#least) } else { #whole })));
+        }
+        if name == "contains"
+            && let Expr::Paren(range) = &*call.receiver
+            && let Expr::Range(range) = &*range.expr
+        {
+            let (mut below, mut above) = (range.clone(), range.clone());
+            (below.start, above.end, above.limits) = (None, None, syn::RangeLimits::HalfOpen(Default::default()));
+            let (no_floor, no_ceiling) = (
+                self.awake(original.span(), "no floor", &original),
+                self.awake(original.span(), "no ceiling", &original),
+            );
+            let (asked, whole) = (&call.args, &*call);
+            return Some(parse_quote!((if #no_floor { (#below).contains(#asked) }
+                else if #no_ceiling { (#above).contains(#asked) } else { #whole })));
+        }
         None
     }
 
@@ -218,6 +249,31 @@ impl VisitMut for Mutator<'_> {
         self.visit_expr_mut(&mut arm.body);
     }
 
+    /// A `matches!` in full: what is plainly yes or no is the other, kind by kind.
+    fn visit_expr_match_mut(&mut self, of: &mut syn::ExprMatch) {
+        let mut arms = Vec::new();
+        for mut arm in std::mem::take(&mut of.arms) {
+            let Some(plain) = plain_word(&arm) else {
+                self.visit_arm_mut(&mut arm);
+                arms.push(arm);
+                continue;
+            };
+            let change = if plain { "not matched" } else { "matched" };
+            let patterns = match &arm.pat {
+                Pat::Or(many) => many.cases.iter().collect(),
+                one => vec![one],
+            };
+            for pattern in patterns {
+                let awake = self.awake(pattern.span(), change, pattern);
+                let other = !plain;
+                arms.push(parse_quote!(#pattern if #awake => #other,));
+            }
+            arms.push(arm);
+        }
+        of.arms = arms;
+        self.visit_expr_mut(&mut of.expr);
+    }
+
     fn visit_stmt_mut(&mut self, statement: &mut Stmt) {
         let original = statement.clone();
         visit_mut::visit_stmt_mut(self, statement);
@@ -247,8 +303,15 @@ impl VisitMut for Mutator<'_> {
                 None
             }
             Expr::Binary(both) => {
+                let original = Expr::Binary(both.clone());
                 self.binary(both);
-                None
+                compares(&original).then(|| {
+                    let (never, always) = (
+                        self.awake(original.span(), "never", &original),
+                        self.awake(original.span(), "always", &original),
+                    );
+                    parse_quote!((((#both) && !#never) || #always))
+                })
             }
             Expr::MethodCall(call) => self.method(call),
             Expr::Macro(call) => self.matches(call),
@@ -289,6 +352,28 @@ fn has_let(condition: &Expr) -> bool {
         Expr::Let(_) => true,
         Expr::Binary(both) => has_let(&both.left) || has_let(&both.right),
         _ => false,
+    }
+}
+
+fn compares(expr: &Expr) -> bool {
+    matches!(expr, Expr::Binary(both) if matches!(
+        both.op,
+        BinOp::Lt(_) | BinOp::Le(_) | BinOp::Gt(_) | BinOp::Ge(_) | BinOp::Eq(_) | BinOp::Ne(_)
+    ))
+}
+
+/// What an arm says that says yes or no, whatever it is given.
+fn plain_word(arm: &syn::Arm) -> Option<bool> {
+    let body = match &*arm.body {
+        Expr::Block(block) => match &*block.block.stmts {
+            [Stmt::Expr(only, None)] => only,
+            _ => return None,
+        },
+        other => other,
+    };
+    match (&arm.guard, body) {
+        (None, Expr::Lit(syn::ExprLit { lit: syn::Lit::Bool(plain), .. })) => Some(plain.value),
+        _ => None,
     }
 }
 

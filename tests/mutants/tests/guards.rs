@@ -54,6 +54,12 @@ const ALIKE: &[(&str, &str, &str, &str)] = &[
         "not needed at any level, nothing of it is missing at any, and nothing times nothing is nothing",
     ),
     (
+        "src/plan/spare.rs",
+        "by_metric",
+        "no floor: (1.0 - above) . clamp (0.0 , 1.0)",
+        "of several metrics the most is taken, beginning with nothing: less than nothing is never that",
+    ),
+    (
         "src/plan/standing.rs",
         "stolen",
         "always: count > 0.0",
@@ -80,7 +86,7 @@ fn every_guard_has_a_test_that_fails_without_it() -> anyhow::Result<()> {
     let lab = Lab::build(&root, &Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants"))?;
     let verdicts = lab.run()?;
     // Nothing would be proven if nothing were found to take out.
-    assert!(verdicts.len() > 200, "{} mutants", verdicts.len());
+    assert!(verdicts.len() > 800, "{} mutants", verdicts.len());
     let (mut unnoticed, mut alike) = (Vec::new(), BTreeSet::new());
     for it in verdicts.iter().filter(|verdict| verdict.survived).map(|verdict| &verdict.mutant) {
         let known = ALIKE.iter().position(|(file, function, change, _)| {

@@ -277,4 +277,30 @@ mod tests {
         let paused = |evidence: &mut Evidence| evidence.conditions.paused = true;
         assert_eq!(floor_of(&planned(20, 1.6, Some((2, 2)), paused)), None);
     }
+
+    #[test]
+    fn in_observe_it_is_told_and_not_raised() {
+        let watched = planned_by(|policy| policy.mode = Mode::Observe, 20, 1.6, Some((2, 2)), |_| {});
+        assert_eq!(floor_of(&watched), None);
+        assert!(watched.steps.iter().any(|step| step.step == Step::Floor { from: 2, to: 16 }), "{watched:?}");
+    }
+
+    #[test]
+    fn each_doubt_stops_it_by_itself() {
+        let metric = Metric::Cpu;
+        let never = [
+            Hold::ForeignScaleIn,
+            Hold::LowTrust { metric, trust: 0.1, minimum: 0.2 },
+            Hold::BaselineInDoubt { metric, doubt: crate::baseline::Doubt::Disagreement },
+            Hold::ShortHorizon { metric },
+        ];
+        let always =
+            [Hold::Paused, Hold::NotOwner, Hold::ClockJump, Hold::Changing, Hold::Deploying, Hold::PartialInventory];
+        let asked = |holds: &[Hold], lowers| holds.iter().map(|hold| stops(hold, lowers)).collect::<Vec<_>>();
+        for lowers in [true, false] {
+            assert_eq!(asked(&never, lowers), [false; 4]);
+            assert_eq!(asked(&always, lowers), [true; 6]);
+            assert_eq!(stops(&Hold::CommonCause, lowers), lowers);
+        }
+    }
 }
