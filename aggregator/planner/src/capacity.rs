@@ -5,13 +5,13 @@
 //! weight of those that serve.
 
 /// Smallest n with n · w̄ · (target − b) ≥ demand. `u32::MAX` when an instance carries nothing,
-/// which no bounded baseline can bring about: doubt asks for more, never for nobody.
+/// which no bounded baseline can bring about, and when the demand is no number: doubt asks for more, never for nobody.
 pub fn need(demand: f64, target: f64, baseline: f64, mean_weight: f64) -> u32 {
-    if !demand.is_finite() || demand <= 0.0 {
+    if demand <= 0.0 {
         return 0;
     }
     let carries = mean_weight * (target - baseline);
-    if carries.is_nan() || carries <= 0.0 {
+    if demand.is_nan() || carries.is_nan() || carries <= 0.0 {
         return u32::MAX;
     }
     ceiling(demand / carries)
@@ -53,11 +53,13 @@ mod tests {
     #[test]
     fn no_demand_asks_for_nobody_whatever_one_carries() {
         for carries_nothing in [50.0, 60.0, f64::NAN] {
-            for demand in [0.0, -10.0, f64::NAN, f64::INFINITY] {
+            for demand in [0.0, -10.0, f64::NEG_INFINITY] {
                 assert_eq!(need(demand, 50.0, carries_nothing, 1.0), 0, "{demand}");
             }
         }
-        assert_eq!(need(f64::INFINITY, 50.0, 0.0, 1.0), 0, "what is no number is no demand");
+        for no_number in [f64::INFINITY, f64::NAN] {
+            assert_eq!(need(no_number, 50.0, 0.0, 1.0), u32::MAX, "{no_number}: in doubt nobody may go");
+        }
     }
 
     #[test]

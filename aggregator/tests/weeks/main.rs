@@ -5,11 +5,15 @@
 //!
 //! One seed: `FORESHADOW_SEED=42 cargo test -p foreshadow --test weeks one_seed`, a short one by `one_short_seed`.
 //! A hundred thousand: `FORESHADOW_SEEDS=100000 cargo test --release -p foreshadow --test weeks many`, on every core.
-//! Whole weeks: `FORESHADOW_WEEKS=10000 …`.
+//! Whole weeks: `FORESHADOW_WEEKS=10000 …`. They begin at seed 1000, or at `FORESHADOW_FROM`.
 
 mod forecaster;
 mod invariants;
 mod week;
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use foreshadow::decision::replay;
 use week::{Course, QUICK, SHORT, STANDBY, Summary, WEEKLONG, recorded, run};
@@ -17,6 +21,8 @@ use week::{Course, QUICK, SHORT, STANDBY, Summary, WEEKLONG, recorded, run};
 /// Seeds of one test: the tests run side by side.
 const EACH: u64 = 5;
 const SHORT_EACH: u64 = 100;
+/// How far it is is told after so many lives.
+const TOLD_EVERY: u64 = 1_000;
 
 fn lives(seeds: impl IntoIterator<Item = u64>, course: Course) -> Summary {
     let mut all = Summary::default();
@@ -119,14 +125,29 @@ fn many() {
     }
 }
 
-/// Seeds that no other test has, on every core.
+/// Seeds that no other test has, on every core; how far it is is told every so often.
 fn everywhere(count: u64, course: Course) {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let first = environment("FORESHADOW_FROM").unwrap_or(1_000);
+    let (begun, lived) = (Instant::now(), AtomicU64::new(0));
+    let told = |summary: Summary| {
+        let lived = lived.fetch_add(1, Ordering::Relaxed) + 1;
+        if lived.is_multiple_of(TOLD_EVERY) || lived == count {
+            let left = begun.elapsed().as_secs_f64() * (count - lived) as f64 / lived as f64;
+            // Not by a macro, which the harness would keep to itself.
+            drop(writeln!(std::io::stderr(), "{lived} of {count} lives, {left:.0} s left"));
+        }
+        summary
+    };
     let mut all = Summary::default();
     std::thread::scope(|scope| {
         let each = (0..cores).map(|core| {
-            let seeds = (1_000 + core..1_000 + count).step_by(cores as usize);
-            scope.spawn(move || lives(seeds, course))
+            let (seeds, told) = ((first + core..first + count).step_by(cores as usize), &told);
+            scope.spawn(move || {
+                let mut own = Summary::default();
+                seeds.for_each(|seed| own.add(&told(run(seed, course))));
+                own
+            })
         });
         for part in each.collect::<Vec<_>>() {
             all.merge(&part.join().expect("a life ended badly: its seed is above"));
