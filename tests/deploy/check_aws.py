@@ -36,6 +36,11 @@ class Stack(Check):
         for rule in ("Moves", "Calls"):
             self.assertEqual(resources[rule]["Type"], "AWS::Events::Rule")
             self.assertIn("{'Ref': 'GroupName'}", str(resources[rule]["Properties"]["EventPattern"]["detail"]))
+        # A word that is missing or misspelt matches no event: who leaves is then found by describing alone.
+        kinds = {rule: resources[rule]["Properties"]["EventPattern"]["detail-type"] for rule in ("Moves", "Calls")}
+        self.assertEqual(kinds["Moves"], ["EC2 Instance Detach Successful", "EC2 Instance-terminate Lifecycle Action",
+                                          "EC2 Instance Terminate Successful", "EC2 Instance Launch Successful"])
+        self.assertEqual(kinds["Calls"], ["AWS API Call via CloudTrail"])
         for wrong in ({"Principal": "*"}, {"Action": "sqs:*"}, {"Condition": {}}):
             self.assertEqual(len(may_write([statements[0] | wrong])), 1, wrong)
 

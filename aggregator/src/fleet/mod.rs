@@ -160,16 +160,16 @@ pub struct GroupInventory {
     pub maximum: u32,
     pub desired: u32,
     pub members: Vec<Member>,
-    /// A policy of the provider may scale this group in behind our back.
+    /// A policy of the provider, or an action that it has scheduled, may scale this group in behind our back.
     pub foreign_scale_in: bool,
     /// How low the provider's own scale-in may go now: `minimum`, or more while we keep what the forecast needs. Absent where the
-    /// provider has no such bound.
+    /// provider has no such bound, or scales in by a schedule alone: that is to run into none.
     pub floor: Option<u32>,
     /// How long its load balancers let the connections of who leaves come to an end, seconds; `None` where nobody says.
     pub deregistration_seconds: Option<u32>,
     /// An instance refresh or deploy is running.
     pub deploying: bool,
-    /// The provider did not say whether it scales in or deploys.
+    /// The provider did not say whether it scales in or deploys, or what CPU credits members have that live on them.
     pub untold: bool,
     /// What a new instance would be launched from: template and version, or launch configuration.
     pub version: Option<String>,

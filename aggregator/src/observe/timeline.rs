@@ -979,6 +979,39 @@ mod tests {
     }
 
     #[test]
+    fn who_stands_by_is_held_or_is_kept_opens_a_foreign_session_by_its_word_and_who_is_dying_none() {
+        use crate::clock::Now;
+        use crate::shadow::{Book, Origin, ShadowConfig};
+        for (lifecycle, word) in [
+            ("Standby", Some("standby")),
+            ("Terminating:Wait", Some("held by a termination hook")),
+            ("Terminating:Retained", Some("retained")),
+            ("Terminating", None),
+            ("Terminating:Proceed", None),
+        ] {
+            let timeline = timeline();
+            let mut book = Book::new(ShadowConfig::default(), Vec::new());
+            let mut told = inventory(&["i-1", "i-2"], NOW);
+            timeline.take("aws", &told);
+            timeline.set_read();
+            timeline.pushed(&id("i-1"), NOW);
+            let clock = Now { wall: NOW / 1_000_000, boot: 1_000 };
+            book.follow(&settle(&timeline, NOW), clock);
+            let members = &mut told.groups.get_mut(&id("web")).expect("the group").members;
+            members[0].lifecycle = Lifecycle::from_word(lifecycle);
+            timeline.take("aws", &told);
+            book.follow(&settle(&timeline, NOW + 1), clock);
+            assert_eq!(timeline.placement(&id("i-1")).map(|it| it.mode), Some(InstanceMode::Draining), "{lifecycle}");
+            let opened = book.sessions().iter().map(|it| (it.instance.as_str(), it.origin, it.reason.as_str()));
+            let expected = word.map(|word| ("i-1", Origin::Foreign, word));
+            assert_eq!(opened.collect::<Vec<_>>(), expected.into_iter().collect::<Vec<_>>(), "{lifecycle}");
+            let shown = timeline.group(&id("web")).expect("known").members;
+            let first = shown.iter().find(|it| it.instance == id("i-1")).expect("shown");
+            assert_eq!(first.out_of_service, word, "{lifecycle}");
+        }
+    }
+
+    #[test]
     fn an_instance_that_left_keeps_the_type_its_source_gave() {
         let timeline = timeline();
         timeline.take("file", &inventory(&["i-1", "i-2"], NOW));

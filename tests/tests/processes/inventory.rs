@@ -83,6 +83,7 @@ impl Endpoint {
                 )
             }
             "DescribePolicies" => "<ScalingPolicies/>".to_owned(),
+            "DescribeScheduledActions" => "<ScheduledUpdateGroupActions/>".to_owned(),
             _ => "<InstanceRefreshes/>".to_owned(),
         };
         let text = format!("<{action}Response><{action}Result>{result}</{action}Result></{action}Response>");

@@ -261,7 +261,7 @@ async fn emptied(cloud: &Cloud, queue: &str) -> anyhow::Result<()> {
 async fn an_event_opens_a_session_and_one_that_is_lost_doubled_or_late_changes_nothing() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let cloud = Cloud::start(directory.path()).await?;
-    let instances = cloud.group("web", 4).await?;
+    let instances = cloud.group("web", 5).await?;
     let queue = stack(&cloud, "full").await?("QueueUrl")?;
     let proxy = Proxy::start(&cloud.url).await?;
     let mut environment = cloud.environment();
@@ -272,7 +272,8 @@ async fn an_event_opens_a_session_and_one_that_is_lost_doubled_or_late_changes_n
     proxy.next("ReceiveMessage", [Fault::THROTTLE, Fault::Error { status: 403, code: "AccessDenied" }]);
     let aggregator = Aggregator::start_on(directory.path(), &config, port, &environment).await?;
     let url = aggregator.url.clone();
-    let fleet = agents(&url, &instances)?;
+    // The fifth is silent: once its group does not have it, it is gone.
+    let fleet = agents(&url, &instances[..4])?;
     all_serve(&url, 4).await?;
     let detail = |instance: &str, activity: &str| {
         json!({
@@ -335,6 +336,33 @@ async fn an_event_opens_a_session_and_one_that_is_lost_doubled_or_late_changes_n
     cloud.event("AWS API Call via CloudTrail", &trail).await?;
     emptied(&cloud, &queue).await?;
     assert_eq!((sessions(&url).await?.len(), described(&proxy)), (1, before));
+
+    // One that ends, by the event of its termination hook.
+    let has_fifth =
+        async || Ok::<_, anyhow::Error>(members(&url).await?.iter().any(|it| it["instance"] == instances[4]));
+    assert!(has_fifth().await?);
+    let end = [
+        ("Action", "TerminateInstanceInAutoScalingGroup"),
+        ("InstanceId", instances[4].as_str()),
+        ("ShouldDecrementDesiredCapacity", "true"),
+    ];
+    cloud.call("autoscaling", &end).await?;
+    let held = json!({"AutoScalingGroupName": "web", "EC2InstanceId": instances[4], "LifecycleActionToken": "t",
+        "LifecycleHookName": "wait", "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING"});
+    cloud.event("EC2 Instance-terminate Lifecycle Action", &held).await?;
+    eventually("it is gone", Duration::from_secs(60), async || Ok((!has_fifth().await?).then_some(()))).await?;
+    assert_eq!((sessions(&url).await?.len(), described(&proxy)), (1, before + 1));
+    // What is said of the dead makes nobody ask that heard of it, or ask once more, and changes nothing.
+    for (activity, asked) in [("a-5", 1), ("a-5", 1), ("a-6", 2), ("a-6", 2)] {
+        cloud.event("EC2 Instance Terminate Successful", &detail(&instances[4], activity)).await?;
+        emptied(&cloud, &queue).await?;
+        eventually("it is asked as often as that", Duration::from_secs(60), async || {
+            Ok((described(&proxy) == before + asked).then_some(()))
+        })
+        .await?;
+        assert_eq!((sessions(&url).await?.len(), has_fifth().await?), (1, false), "{activity}");
+    }
+    assert_eq!(described(&proxy), before + 2);
 
     // Standby by the trail alone: who, and how.
     let standby = [

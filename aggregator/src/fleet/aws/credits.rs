@@ -22,12 +22,12 @@ const METRICS_PER_CALL: usize = 500;
 const METRICS: [&str; 3] = ["CPUCreditBalance", "CPUCreditUsage", "CPUSurplusCreditBalance"];
 
 impl AwsFleet {
-    /// The credits of those that have any, by instance, and why those of some are not known. `ask`: else what was heard will do.
+    /// The credits of those that have any, and why those of others are not known, by instance. `ask`: else what was heard will do.
     pub(super) async fn credits(
         &self,
         groups: &[AutoScalingGroup],
         ask: bool,
-    ) -> (BTreeMap<String, CpuCredits>, Option<String>) {
+    ) -> (BTreeMap<String, CpuCredits>, BTreeMap<String, String>) {
         let burstable: BTreeSet<&str> = groups
             .iter()
             .flat_map(|group| group.instances.iter().flatten())
@@ -59,9 +59,16 @@ impl AwsFleet {
             failed = heard.err();
         }
         let known = self.credits.lock().unwrap_or_else(PoisonError::into_inner);
-        let heard = || burstable.iter().filter_map(|id| Some((*id, &known.get(*id)?.1)));
-        let told = heard().filter_map(|(id, heard)| Some((id.to_owned(), heard.as_ref().ok().copied()??)));
-        (told.collect(), heard().find_map(|(_, heard)| heard.clone().err()))
+        let (mut told, mut untold) = (BTreeMap::new(), BTreeMap::new());
+        for id in burstable {
+            match known.get(id).map(|(_, heard)| heard) {
+                Some(Ok(Some(credits))) => drop(told.insert(id.to_owned(), *credits)),
+                Some(Err(problem)) => drop(untold.insert(id.to_owned(), problem.clone())),
+                // CloudWatch answered and has none, or it was not asked yet.
+                Some(Ok(None)) | None => {}
+            }
+        }
+        (told, untold)
     }
 
     async fn measured(&self, instances: &[&str], now: i64) -> Result<BTreeMap<String, CpuCredits>, String> {

@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use planner::evidence::Pick;
 
 use super::AwsFleet;
-use super::fault::Fault;
+use super::fault::{Fault, shown};
 use super::launch::counts_in_units;
 use super::version::{plain, version};
 use super::zones::evens_zones;
@@ -18,7 +18,7 @@ use crate::fleet::{FleetError, GroupInventory, Inventory, Lifecycle, MINIMUM_TAG
 /// Names in one describe call; AWS takes up to 50.
 const NAMES_PER_CALL: usize = 50;
 /// Up to so many groups the policies of each are asked for; beyond, those of the whole account, page by page.
-const FEW: usize = 4;
+pub(super) const FEW: usize = 4;
 /// Calls that are under way at the same time.
 pub(super) const AT_ONCE: usize = 8;
 /// With more groups than one call names, whether one deploys is asked this often, µs. Right before a change it is asked anew.
@@ -37,11 +37,10 @@ impl AwsFleet {
         let pages = self.pages(wanted).await.map_err(|fault| fault.error(DESCRIBE))?;
         let mut inventory = Inventory { taken_micros, complete: true, ..Inventory::default() };
         let names: Vec<String> = pages.iter().filter_map(|group| group.auto_scaling_group_name.clone()).collect();
-        let foreign = self.foreign_scale_in(&names).await;
+        let (foreign, scheduled) = futures::join!(self.foreign_scale_in(&names), self.schedules(&names));
         let deploying = self.deploying(&names, whole && wanted.len() > NAMES_PER_CALL).await;
         let (templates, delays) = (self.templates(&pages).await, self.delays(&pages).await);
-        let (credits, untold) = self.credits(&pages, whole).await;
-        inventory.problems.extend(untold.map(|problem| format!("CPU credits are not known: {problem}")));
+        let (credits, uncredited) = self.credits(&pages, whole).await;
         for group in &pages {
             let name = group.auto_scaling_group_name.as_deref().unwrap_or_default();
             let Ok(id) = Id::new("group", name) else {
@@ -49,15 +48,36 @@ impl AwsFleet {
                 inventory.missing.insert(name.to_owned());
                 continue;
             };
-            let mut found = group_inventory(group, &mut inventory.problems);
+            let mut found = group_inventory(group, &mut inventory);
             for member in &mut found.members {
                 member.cpu_credits = credits.get(member.instance.as_str()).copied();
             }
+            // Who may be slowed down already is not known to carry what it carries: nobody is taken from beside it.
+            if let Some(problem) = found.members.iter().find_map(|it| uncredited.get(it.instance.as_str())) {
+                found.untold = true;
+                inventory.problems.push(format!("{name}: CPU credits are not known: {problem}"));
+            }
             found.version = version(group, &templates, &mut inventory.problems);
             found.deregistration_seconds = deregistration(group, &delays, &mut inventory.problems);
-            let unknown = || Err(format!("{name}: nothing was said of it"));
+            let nothing = || format!("{name}: nothing was said of it");
+            let unknown = || Err(nothing());
             match foreign.get(name).cloned().unwrap_or_else(unknown) {
                 Ok(foreign) => found.foreign_scale_in = foreign,
+                Err(problem) => {
+                    found.untold = true;
+                    inventory.problems.push(problem);
+                }
+            }
+            match scheduled.get(name).cloned().unwrap_or_else(|| Err(nothing())) {
+                Ok(None) => {}
+                Ok(Some(action)) => {
+                    inventory.problems.push(format!("{name}: the scheduled action {action:?} may scale it in as well"));
+                    // A schedule is the user's word and no answer to load: no floor is put in its way, which it would fail at.
+                    if !found.foreign_scale_in && own_minimum(group).is_none() {
+                        found.floor = None;
+                    }
+                    found.foreign_scale_in = true;
+                }
                 Err(problem) => {
                     found.untold = true;
                     inventory.problems.push(problem);
@@ -265,18 +285,20 @@ pub(super) fn own_minimum(group: &AutoScalingGroup) -> Option<u32> {
     tag(group, MINIMUM_TAG)?.trim().parse().ok().filter(|own| *own < size(group.min_size))
 }
 
-fn group_inventory(group: &AutoScalingGroup, problems: &mut Vec<String>) -> GroupInventory {
+/// A member that cannot be read leaves `whole` incomplete: a fleet that is not wholly known loses nobody.
+fn group_inventory(group: &AutoScalingGroup, whole: &mut Inventory) -> GroupInventory {
+    let name = group.auto_scaling_group_name.as_deref().unwrap_or_default();
     let units = counts_in_units(group);
     if units {
-        let name = group.auto_scaling_group_name.as_deref().unwrap_or_default();
-        problems.push(format!(
+        whole.problems.push(format!(
             "{name} counts in units (WeightedCapacity), not in instances: it is observed and never changed"
         ));
     }
     let members = group.instances.as_deref().unwrap_or_default().iter().filter_map(|instance| match member(instance) {
         Ok(member) => Some(member),
         Err(problem) => {
-            problems.push(problem);
+            whole.complete = false;
+            whole.problems.push(format!("{name}: a member cannot be read: {problem}"));
             None
         }
     });
@@ -310,7 +332,7 @@ fn pick(word: &str) -> Option<Pick> {
 fn member(instance: &Instance) -> Result<Member, String> {
     let id = instance.instance_id.as_deref().unwrap_or_default();
     Ok(Member {
-        instance: Id::new("instance", id).map_err(|error| error.to_string())?,
+        instance: Id::new("instance", id).map_err(|error| shown(&format!("{id:?}: {error}")))?,
         instance_type: instance.instance_type.as_deref().and_then(|name| Id::new("type", name).ok()),
         zone: instance.availability_zone.as_deref().and_then(|name| Id::new("zone", name).ok()),
         lifecycle: lifecycle(instance),
@@ -338,11 +360,11 @@ mod tests {
             AutoScalingGroup::builder().min_size(min).tags(tag).build()
         };
         assert_eq!(own_minimum(&group(8, "2")), Some(2));
-        assert_eq!(group_inventory(&group(8, "2"), &mut Vec::new()).minimum, 2);
+        assert_eq!(group_inventory(&group(8, "2"), &mut Inventory::default()).minimum, 2);
         // Raised and not yet, or no longer, or nonsense: MinSize itself is the user's.
         for (min, value) in [(2, "2"), (1, "2"), (8, "two"), (8, ""), (8, "-1")] {
             assert_eq!(own_minimum(&group(min, value)), None, "{min} {value}");
-            let read = group_inventory(&group(min, value), &mut Vec::new()).minimum;
+            let read = group_inventory(&group(min, value), &mut Inventory::default()).minimum;
             assert_eq!(read, u32::try_from(min).expect("a size"));
         }
     }
@@ -356,9 +378,26 @@ mod tests {
                     .map(str::to_owned)
                     .to_vec(),
             ));
-        let read = group_inventory(&group.build(), &mut Vec::new());
+        let read = group_inventory(&group.build(), &mut Inventory::default());
         assert_eq!(read.zones.iter().map(Id::as_str).collect::<Vec<_>>(), ["b", "a"]);
         assert!(read.evens_zones);
         assert_eq!(read.termination, [Pick::Newest, Pick::OldVersion]);
+    }
+
+    #[test]
+    fn a_member_that_cannot_be_read_leaves_the_inventory_incomplete_and_is_named() {
+        let read = |ids: &[&str]| {
+            let instances = ids.iter().map(|id| Instance::builder().instance_id(*id).build()).collect();
+            let group = AutoScalingGroup::builder().auto_scaling_group_name("web").set_instances(Some(instances));
+            let mut whole = Inventory { complete: true, ..Inventory::default() };
+            let found = group_inventory(&group.build(), &mut whole);
+            (found.members.len(), whole.complete, whole.problems)
+        };
+        assert_eq!(read(&["i-1", "i-2"]), (2, true, Vec::new()));
+        for odd in ["", "i 2"] {
+            let (members, complete, problems) = read(&["i-1", odd]);
+            assert_eq!((members, complete, problems.len()), (1, false, 1), "{odd:?}");
+            assert!(problems[0].starts_with(&format!("web: a member cannot be read: {odd:?}")), "{problems:?}");
+        }
     }
 }

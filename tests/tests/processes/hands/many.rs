@@ -32,6 +32,14 @@ async fn a_group_that_is_not_there_says_nothing_of_the_others_and_many_are_asked
         ("ScalingAdjustment", "-1"),
     ];
     world.cloud.call("autoscaling", &policy).await?;
+    let scheduled = [
+        ("Action", "PutScheduledUpdateGroupAction"),
+        ("AutoScalingGroupName", "g-2"),
+        ("ScheduledActionName", "night"),
+        ("DesiredCapacity", "1"),
+        ("Recurrence", "0 22 * * *"),
+    ];
+    world.cloud.call("autoscaling", &scheduled).await?;
     let names = ["g-0", "g-1", "g-2", "g-3", "g-4", "g-misspelt"];
     let fleet = fleet_of(&world.proxy.url, &names, &Budgets::default(), world.clock.clone()).await;
     let whole = fleet.describe().await?;
@@ -39,9 +47,10 @@ async fn a_group_that_is_not_there_says_nothing_of_the_others_and_many_are_asked
     assert_eq!(whole.missing.iter().map(String::as_str).collect::<Vec<_>>(), ["g-misspelt"]);
     assert!(whole.problems.iter().any(|problem| problem.contains("g-misspelt")), "{:?}", whole.problems);
     let foreign = whole.groups.iter().filter(|(_, group)| group.foreign_scale_in).map(|(name, _)| name.as_str());
-    assert_eq!(foreign.collect::<Vec<_>>(), ["g-3"]);
+    assert_eq!(foreign.collect::<Vec<_>>(), ["g-2", "g-3"]);
     let asked = |action: &str| world.proxy.calls().iter().filter(|call| call.action == action).count();
-    assert_eq!((asked("DescribeAutoScalingGroups"), asked("DescribePolicies")), (1, 1), "together, not each by itself");
+    let together = ["DescribeAutoScalingGroups", "DescribePolicies", "DescribeScheduledActions"].map(asked);
+    assert_eq!(together, [1, 1, 1], "together, not each by itself");
 
     // Before a change one group is looked at, and nothing else is asked.
     let before = world.proxy.calls().len();
@@ -51,7 +60,7 @@ async fn a_group_that_is_not_there_says_nothing_of_the_others_and_many_are_asked
     let calls = world.proxy.calls()[before..].to_vec();
     let of_others =
         calls.iter().filter(|call| call.fields.values().any(|value| value.starts_with("g-") && value != "g-3"));
-    assert_eq!((calls.len(), of_others.count()), (3, 0), "{calls:?}");
+    assert_eq!((calls.len(), of_others.count()), (4, 0), "{calls:?}");
 
     // A page that failed makes nothing complete.
     let down = || Fault::Error { status: 500, code: "InternalFailure" };

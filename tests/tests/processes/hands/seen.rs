@@ -14,6 +14,23 @@ use foreshadow_tests::proxy::Fault;
 
 use super::world::{World, done, fleet, id, ids, inner, refusal};
 
+/// An answer that the local AWS does not have, as the documentation has it.
+fn answer(action: &str, inner: &str) -> Fault {
+    let body = format!(
+        "<{action}Response xmlns=\"http://autoscaling.amazonaws.com/doc/2011-01-01/\"><{action}Result>{inner}</{action}Result>\
+         </{action}Response>"
+    );
+    Fault::Answer { status: 200, body }
+}
+
+fn refresh(status: &str) -> Fault {
+    let refresh = format!(
+        "<member><InstanceRefreshId>r-1</InstanceRefreshId><AutoScalingGroupName>web</AutoScalingGroupName>\
+         <Status>{status}</Status></member>"
+    );
+    answer("DescribeInstanceRefreshes", &format!("<InstanceRefreshes>{refresh}</InstanceRefreshes>"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_owner_tags_and_what_stands_outside_are_seen() -> anyhow::Result<()> {
     let world = World::new().await?;
@@ -141,6 +158,19 @@ async fn credits_of_burstable_instances_are_asked_for_every_five_minutes_and_of_
     world.proxy.next("GetMetricData", [Fault::Error { status: 403, code: "AccessDenied" }]);
     assert_eq!(told().await?, (BTreeMap::new(), true));
     assert_eq!((told().await?, asked()), ((BTreeMap::new(), true), 2));
+    // Nobody is taken from beside who may be slowed down already; where nobody is burstable all is known.
+    let untold = async || {
+        world.proxy.next("DescribeInstanceRefreshes", [refresh("Successful"), refresh("Successful")]);
+        let inventory = world.fleet.describe().await?;
+        let of = |name: &str| inventory.groups[&id(name)].untold;
+        anyhow::Ok((inventory.complete, of("web"), of("old"), inventory.problems.join("; ")))
+    };
+    let (complete, web, old, problems) = untold().await?;
+    assert_eq!((complete, web, old), (true, true, false), "{problems}");
+    let denied = "web: CPU credits are not known: access denied: grant cloudwatch:GetMetricData";
+    assert!(problems.contains(denied) && !problems.contains("old: "), "{problems}");
+    world.clock.skip(301);
+    assert_eq!((untold().await?, asked()), ((true, false, false, String::new()), 3), "it answers again");
     Ok(())
 }
 
@@ -231,19 +261,6 @@ async fn only_endpoints_on_this_machine_are_loopback() -> anyhow::Result<()> {
 async fn an_instance_refresh_that_runs_is_a_deploy_and_one_that_is_over_none() -> anyhow::Result<()> {
     let world = World::new().await?;
     world.cloud.template_group("web", 1, &["us-east-1a"]).await?;
-    // The local AWS does not have the call: this is what the documentation says of its answer.
-    let answer = |status: &str| {
-        let refresh = format!(
-            "<member><InstanceRefreshId>r-1</InstanceRefreshId><AutoScalingGroupName>web</AutoScalingGroupName>\
-             <Status>{status}</Status></member>"
-        );
-        let body = format!(
-            "<DescribeInstanceRefreshesResponse xmlns=\"http://autoscaling.amazonaws.com/doc/2011-01-01/\">\
-             <DescribeInstanceRefreshesResult><InstanceRefreshes>{refresh}</InstanceRefreshes>\
-             </DescribeInstanceRefreshesResult></DescribeInstanceRefreshesResponse>"
-        );
-        Fault::Answer { status: 200, body }
-    };
     for (status, deploying) in [
         ("Pending", true),
         ("InProgress", true),
@@ -254,10 +271,87 @@ async fn an_instance_refresh_that_runs_is_a_deploy_and_one_that_is_over_none() -
         ("Failed", false),
         ("Cancelled", false),
     ] {
-        world.proxy.next("DescribeInstanceRefreshes", [answer(status)]);
+        world.proxy.next("DescribeInstanceRefreshes", [refresh(status)]);
         let inventory = world.fleet.describe_some(&[id("web")]).await?;
         let web = &inventory.groups[&id("web")];
         assert_eq!((web.deploying, web.untold), (deploying, false), "{status}: {:?}", inventory.problems);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduled_action_that_may_lower_its_group_soon_is_the_providers_own_scale_in() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    world.cloud.template_group("web", 3, &["us-east-1a"]).await?;
+    world.cloud.group("old", 1).await?;
+    let put = async |group: &str, name: &str, fields: &[(&str, &str)]| {
+        let named = [
+            ("Action", "PutScheduledUpdateGroupAction"),
+            ("AutoScalingGroupName", group),
+            ("ScheduledActionName", name),
+        ];
+        world.cloud.call("autoscaling", &[&named[..], fields].concat()).await.map(drop)
+    };
+    let seen = async || {
+        let inventory = world.fleet.describe().await?;
+        let of = |name: &str| {
+            let group = &inventory.groups[&id(name)];
+            (group.foreign_scale_in, group.floor)
+        };
+        let told = inventory.problems.iter().filter(|problem| problem.contains("scheduled action")).cloned();
+        anyhow::Ok((of("web"), of("old"), told.collect::<Vec<_>>()))
+    };
+    let calm = (false, Some(1));
+    // More at the least ends nobody, and what is in two hours says nothing of this one.
+    put("web", "morning", &[("MinSize", "2"), ("Recurrence", "0 7 * * *")]).await?;
+    let in_two_hours = jiff::Timestamp::from_second(SystemClock.wall_seconds() + 7_200)?.to_string();
+    put("web", "night", &[("DesiredCapacity", "1"), ("StartTime", &in_two_hours)]).await?;
+    assert_eq!(seen().await?, (calm, calm, Vec::new()));
+    world.clock.skip(3_700);
+    let told = |group: &str, action: &str| format!("{group}: the scheduled action {action:?} may scale it in as well");
+    let no_floor = (true, None);
+    assert_eq!(seen().await?, (no_floor, calm, vec![told("web", "night")]), "no floor is put in a schedule's way");
+    // Again and again, beside a policy: it has a floor.
+    put("old", "weekly", &[("MaxSize", "5"), ("Recurrence", "0 22 * * 5")]).await?;
+    let policy = [
+        ("Action", "PutScalingPolicy"),
+        ("AutoScalingGroupName", "old"),
+        ("PolicyName", "p"),
+        ("PolicyType", "SimpleScaling"),
+        ("AdjustmentType", "ChangeInCapacity"),
+        ("ScalingAdjustment", "-1"),
+    ];
+    world.cloud.call("autoscaling", &policy).await?;
+    let both = vec![told("web", "night"), told("old", "weekly")];
+    let (web, old, mut problems) = seen().await?;
+    problems.sort_by_key(|problem| both.iter().position(|it| it == problem));
+    assert_eq!((web, old, problems), (no_floor, (true, Some(1)), both));
+
+    // It may be on a later page, and who is not told it takes nobody away.
+    let page = |name: &str, sets: &str, token: &str| {
+        let action = format!(
+            "<member><AutoScalingGroupName>web</AutoScalingGroupName><ScheduledActionName>{name}</ScheduledActionName>\
+             <Recurrence>0 22 * * *</Recurrence>{sets}</member>"
+        );
+        let actions = format!("<ScheduledUpdateGroupActions>{action}</ScheduledUpdateGroupActions>{token}");
+        answer("DescribeScheduledActions", &actions)
+    };
+    let first = page("a", "<MinSize>1</MinSize>", "<NextToken>next</NextToken>");
+    let denied = Fault::Error { status: 403, code: "AccessDenied" };
+    let pages = [
+        (vec![first.clone(), page("b", "<MaxSize>2</MaxSize>", "")], (true, false)),
+        (vec![first.clone(), page("b", "<MinSize>2</MinSize>", "")], (false, false)),
+        (vec![first, denied.clone()], (false, true)),
+        (vec![denied], (false, true)),
+    ];
+    for (pages, expected) in pages {
+        world.proxy.next("DescribeScheduledActions", pages);
+        world.proxy.next("DescribeInstanceRefreshes", [refresh("Successful")]);
+        let inventory = world.fleet.describe_some(&[id("web")]).await?;
+        let web = &inventory.groups[&id("web")];
+        assert_eq!((web.foreign_scale_in, web.untold), expected, "{:?}", inventory.problems);
+        let refused = inventory.problems.iter().any(|it| it == "web: DescribeScheduledActions: AccessDenied");
+        assert!(inventory.complete && refused == expected.1, "{:?}", inventory.problems);
     }
     Ok(())
 }
