@@ -327,7 +327,7 @@ impl fmt::Display for Hold {
             Self::Paused => f.write_str("paused by an operator"),
             Self::NotOwner => f.write_str("another installation owns this group"),
             Self::Deploying => f.write_str("a deploy or instance refresh is running"),
-            Self::ForeignScaleIn => f.write_str("a policy of the provider scales this group in as well"),
+            Self::ForeignScaleIn => f.write_str("the provider scales this group in as well, by a policy or a schedule"),
             Self::Untold => f.write_str("the provider does not say whether it deploys or scales in by itself"),
             Self::ClockJump => f.write_str("the clock jumped"),
             Self::CommonCause => f.write_str("too many groups want to scale in at once: a common cause?"),

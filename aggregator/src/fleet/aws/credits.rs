@@ -41,8 +41,9 @@ impl AwsFleet {
             let mut known = self.credits.lock().unwrap_or_else(PoisonError::into_inner);
             // Whoever is of another group keeps what was heard as long as it may be used.
             known.retain(|_, (at, _)| now - *at < LOOKED_BACK * 1_000_000);
-            let is_due = |id: &&str| known.get(*id).is_none_or(|(at, _)| now - *at >= PERIOD * 1_000_000);
-            burstable.iter().copied().filter(|id| ask && is_due(id)).collect()
+            // What was heard of nobody, or is too old to be used, is asked for at every look.
+            let is_due = |id: &&str| known.get(*id).is_none_or(|(at, _)| ask && now - *at >= PERIOD * 1_000_000);
+            burstable.iter().copied().filter(is_due).collect()
         };
         let mut failed = None;
         for instances in wanted.chunks(METRICS_PER_CALL / METRICS.len()) {

@@ -171,6 +171,12 @@ async fn credits_of_burstable_instances_are_asked_for_every_five_minutes_and_of_
     assert!(problems.contains(denied) && !problems.contains("old: "), "{problems}");
     world.clock.skip(301);
     assert_eq!((untold().await?, asked()), ((true, false, false, String::new()), 3), "it answers again");
+    // Between two looks at everything that are far apart what was heard grows too old to be used.
+    world.fleet.describe_some(&[id("web")]).await?;
+    assert_eq!(asked(), 3, "right before a change what was heard will do");
+    world.clock.skip(1_201);
+    world.fleet.describe_some(&[id("web")]).await?;
+    assert_eq!(asked(), 4, "unless nothing was heard");
     Ok(())
 }
 
