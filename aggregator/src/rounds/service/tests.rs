@@ -374,8 +374,8 @@ async fn what_load_without_traffic_would_be_is_told_by_those_that_serve() {
     let mut rounds = Rounds::begun(&[]).await;
     let mut last = None;
     for minute in 0..12 {
-        let packets = 1_000.0 + 100.0 * f64::from(minute);
-        last = Some(rounds.minute(Used { cpu: 6.0 + 0.02 * packets, packets, ..AS_EVER }).await);
+        let packets = 100.0 * 1.5_f64.powi(minute);
+        last = Some(rounds.minute(Used { cpu: 6.0 + 0.005 * packets, packets, ..AS_EVER }).await);
     }
     let baseline = &last.expect("a plan").evidence.metrics[&Metric::Cpu].baseline;
     let intercept = baseline.from_regression.expect("traffic varied");
