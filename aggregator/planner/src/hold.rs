@@ -328,7 +328,9 @@ impl fmt::Display for Hold {
             Self::NotOwner => f.write_str("another installation owns this group"),
             Self::Deploying => f.write_str("a deploy or instance refresh is running"),
             Self::ForeignScaleIn => f.write_str("the provider scales this group in as well, by a policy or a schedule"),
-            Self::Untold => f.write_str("the provider does not say whether it deploys or scales in by itself"),
+            Self::Untold => f.write_str(
+                "the provider does not say whether it deploys, scales in by itself, or what CPU credits are left",
+            ),
             Self::ClockJump => f.write_str("the clock jumped"),
             Self::CommonCause => f.write_str("too many groups want to scale in at once: a common cause?"),
             Self::LaunchesFailing => f.write_str("launches fail: nothing is taken away meanwhile"),

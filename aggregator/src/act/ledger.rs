@@ -67,7 +67,7 @@ struct Entry {
 struct GroupLedger {
     /// When and how often in a row launches failed.
     failed: Option<(i64, u32)>,
-    /// When and how often in a row the cloud refused to let somebody out of it.
+    /// When and how often in a row the cloud refused to let somebody out of it, or could not be reached for that.
     kept: Option<(i64, u32)>,
     /// The number serving, every ten minutes.
     served: VecDeque<(i64, u32)>,

@@ -52,7 +52,9 @@ impl Stranded {
             group: outside.tags.get(GROUP_TAG).cloned(),
             owner: Some(owner.to_owned()),
             until: outside.tags.get(UNTIL_TAG).and_then(|until| until.parse().ok()),
-            why: "a call of ours to detach it was given up unanswered, and it left by that or by hand".to_owned(),
+            why: "it carries our lease and was perhaps taken out by hand: a call of ours was given up unanswered, or somebody else \
+                  detached it"
+                .to_owned(),
         }
     }
 
@@ -90,6 +92,8 @@ pub(super) struct Reaper {
     control: Control,
     /// What open intents name: it is being changed, and left alone.
     moving: BTreeSet<Id>,
+    /// Whom a call that was given up in doubt names.
+    doubted: BTreeSet<Id>,
 }
 
 impl Reaper {
@@ -100,8 +104,9 @@ impl Reaper {
         clock: Arc<dyn Clock>,
         control: Control,
         moving: BTreeSet<Id>,
+        doubted: BTreeSet<Id>,
     ) -> Self {
-        Self { owner, sessions, timeline, clock, control, moving }
+        Self { owner, sessions, timeline, clock, control, moving, doubted }
     }
 
     /// Closes the sessions of what is no more, tags again what lost its tags, adopts what nobody holds, and gives who is
@@ -175,11 +180,13 @@ impl Reaper {
                 continue;
             }
             let last = held.iter().rev().find(|session| session.instance == outside.instance);
+            let foreign = last.is_some_and(|session| session.origin == Origin::Foreign);
+            let in_doubt = foreign || self.doubted.contains(&outside.instance);
             match classify(&outside, &self.owner, now) {
                 Tagged::Nothing => {}
                 Tagged::Stranded(found) => stranded.push(found),
                 // Tags of a call that was given up, on whoever left then or later: by it, or by hand.
-                Tagged::Orphan { group, .. } if last.is_some_and(|session| session.origin == Origin::Foreign) => {
+                Tagged::Orphan { group, .. } if in_doubt => {
                     self.say_in_doubt(fleet, &outside.instance, &group).await;
                     stranded.push(Stranded::in_doubt(&outside, &self.owner));
                 }
@@ -477,7 +484,7 @@ mod tests {
             bare("i-moving"),
         ]);
         let moving = BTreeSet::from([ids[3].clone()]);
-        let reaper = Reaper::new("us".to_owned(), sessions.clone(), timeline, clock, control, moving);
+        let reaper = Reaper::new("us".to_owned(), sessions.clone(), timeline, clock, control, moving, BTreeSet::new());
         assert_eq!(reaper.look(&cloud).await, Some(Vec::new()));
         let until = sessions.open_of(&ids[1]).await.expect("open").until.to_string();
         assert_eq!(cloud.written(), [("i-bare".to_owned(), Some(until))], "what is being changed is left alone");
@@ -502,14 +509,16 @@ mod tests {
         assert_eq!(sessions.open_of(&doubted).await.map(|it| it.origin), Some(Origin::Foreign));
         let over = (clock.wall_seconds() - 901).to_string();
         let cloud = Cloud::of(vec![outside("i-doubted", &over, "us", "web")]);
-        let reaper = |sessions: &Sessions| {
-            let (timeline, control) = (timeline.clone(), control.clone());
-            Reaper::new("us".to_owned(), sessions.clone(), timeline, clock.clone(), control, BTreeSet::new())
+        let reaper_that = |sessions: &Sessions, doubts: &[Id]| {
+            let (timeline, control, doubted) = (timeline.clone(), control.clone(), doubts.iter().cloned().collect());
+            let nobody = BTreeSet::new();
+            Reaper::new("us".to_owned(), sessions.clone(), timeline, clock.clone(), control, nobody, doubted)
         };
+        let reaper = |sessions: &Sessions| reaper_that(sessions, &[]);
         assert_eq!(reaper(&sessions).look(&cloud).await, Some(Vec::new()), "its session is open: it is measured");
         sessions.release(&doubted, "its lease is over", clock.now()).await.expect("released");
         let told = reaper(&sessions).look(&cloud).await.expect("looked");
-        assert!(told.len() == 1 && told[0].warning().contains("by that or by hand"), "{told:?}");
+        assert!(told.len() == 1 && told[0].warning().contains("perhaps taken out by hand"), "{told:?}");
         assert_eq!(cloud.written(), [("i-doubted".to_owned(), Some(IN_DOUBT.to_owned()))]);
         // Its session is forgotten after a week, and what is written on it is not.
         let (forgot, ..) = kept(true).await;
@@ -518,6 +527,14 @@ mod tests {
         assert_eq!((cloud.written(), forgot.open_of(&doubted).await), (Vec::new(), None));
         leaves("i-doubted", &forgot, &timeline).await;
         assert_ne!(forgot.open_of(&doubted).await.map(|it| it.origin), Some(Origin::Ours));
+        // One that left without a session: its agent was silent, or we did not run.
+        let unseen = Cloud::of(vec![outside("i-unseen", &over, "us", "web")]);
+        let instance = Id::new("instance", "i-unseen").expect("an id");
+        let told = reaper_that(&forgot, std::slice::from_ref(&instance)).look(&unseen).await.expect("looked");
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(unseen.written(), [("i-unseen".to_owned(), Some(IN_DOUBT.to_owned()))]);
+        leaves("i-unseen", &forgot, &timeline).await;
+        assert_ne!(forgot.open_of(&instance).await.map(|it| it.origin), Some(Origin::Ours));
     }
 
     #[tokio::test]
@@ -532,7 +549,9 @@ mod tests {
             outside("i-old", &long_over, "us", "gone"),
             outside("i-theirs", &long_over, "them", "web"),
         ]);
-        let reaper = Reaper::new("us".to_owned(), sessions.clone(), timeline.clone(), clock, control, BTreeSet::new());
+        let (nobody, undoubted) = (BTreeSet::new(), BTreeSet::new());
+        let reaper =
+            Reaper::new("us".to_owned(), sessions.clone(), timeline.clone(), clock, control, nobody, undoubted);
         let names = |stranded: Option<Vec<Stranded>>| -> Vec<String> {
             stranded.expect("looked").iter().map(|it| it.instance.to_string()).collect()
         };

@@ -229,12 +229,18 @@ impl Service {
                         let executor = self.handle.executor();
                         executor.open().flat_map(|intent| intent.action.instances()).cloned().collect()
                     };
-                    let reaper = Reaper::new(
-                        self.handle.owner(), self.sessions.clone(), self.timeline.clone(), self.clock.clone(),
-                        self.handle.control().clone(), moving,
-                    );
+                    let (sessions, timeline, clock) = (self.sessions.clone(), self.timeline.clone(), self.clock.clone());
                     let (handle, fleets) = (self.handle.clone(), self.handle.fleets().to_vec());
                     self.tasks.spawn(async move {
+                        let lines = match handle.intents().since(clock.wall_seconds() - DETACHED_REMEMBERED).await {
+                            Ok(lines) => lines,
+                            Err(error) => {
+                                tracing::warn!(%error, "leases nobody holds are not looked for: whose they are cannot be read");
+                                return Came::Nothing;
+                            }
+                        };
+                        let (owner, control) = (handle.owner(), handle.control().clone());
+                        let reaper = Reaper::new(owner, sessions, timeline, clock, control, moving, in_doubt(&lines));
                         for fleet in fleets.iter().filter(|fleet| handle.reach(Some(fleet.name())) != Reach::None) {
                             if let Some(stranded) = reaper.look(&**fleet).await {
                                 handle.set_stranded(fleet.name(), stranded);
@@ -600,8 +606,8 @@ fn begun_twice(open: &[(Intent, bool)]) -> BTreeSet<&Id> {
 }
 
 /// Whom the journal names as detached by us, with the reason: by the latest that was done to it, and unless its session
-/// has ended since. Whoever detaches such a one again is somebody else. A call that was given up in doubt makes nobody ours who
-/// had not left by then.
+/// has ended since, or is somebody else's: it came back and was taken out once more. A call that was given up in doubt makes nobody
+/// ours who had not left by then.
 fn ours(lines: &[Line], sessions: &[ShadowSession]) -> BTreeMap<Id, String> {
     let mut ours: BTreeMap<Id, (String, i64)> = BTreeMap::new();
     for Line { intent, reason, settled, .. } in lines {
@@ -626,10 +632,26 @@ fn ours(lines: &[Line], sessions: &[ShadowSession]) -> BTreeMap<Id, String> {
     }
     let over = |instance: &Id, written_at: i64| {
         let session = sessions.iter().rev().find(|session| session.instance == *instance);
-        session.is_some_and(|session| session.ended.is_some() && session.started >= written_at)
+        session.is_some_and(|it| it.started >= written_at && (it.ended.is_some() || it.origin == Origin::Foreign))
     };
     ours.retain(|instance, (_, written_at)| !over(instance, *written_at));
     ours.into_iter().map(|(instance, (reason, _))| (instance, reason)).collect()
+}
+
+/// Whom a call of ours names that was given up in doubt, and nothing since: they may have left by it, or by hand.
+fn in_doubt(lines: &[Line]) -> BTreeSet<Id> {
+    let mut doubted = BTreeSet::new();
+    for Line { intent, settled, .. } in lines {
+        let named = intent.action.instances();
+        match settled {
+            Some(Settled::Refused { in_doubt: true, .. }) if intent.action.takes_out() => {
+                doubted.extend(named.iter().cloned());
+            }
+            Some(Settled::Done { instances }) => doubted.retain(|instance| !instances.contains(instance)),
+            _ => {}
+        }
+    }
+    doubted
 }
 
 #[cfg(test)]
@@ -744,8 +766,29 @@ pub(crate) mod tests {
         // Released, or seen back in its group: that session is over.
         let released = [session("i-1", 110, Some(500)), session("i-2", 110, None)];
         assert_eq!(said(std::slice::from_ref(&out), &released), ["i-2"]);
+        // Back by somebody's hand, and taken out again by it.
+        let theirs = ShadowSession { origin: Origin::Foreign, ..session("i-1", 300, None) };
+        assert_eq!(said(std::slice::from_ref(&out), &[session("i-1", 110, Some(200)), theirs]), ["i-2"]);
         let before = [session("i-1", 50, Some(90))];
         assert_eq!(said(&[out], &before), ["i-1", "i-2"], "an older session says nothing");
+    }
+
+    #[test]
+    fn who_was_named_by_a_call_in_doubt_is_doubted_until_something_is_known() {
+        let both = || vec![id("i-1"), id("i-2")];
+        let refused = |in_doubt| Some(Settled::Refused { why: vec!["no".to_owned()], by_cloud: false, in_doubt });
+        let done = |name: &str| Some(Settled::Done { instances: vec![id(name)] });
+        let said = |lines: &[Line]| in_doubt(lines).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let doubtful = || line(Action::Detach { instances: both() }, 100, refused(true));
+        assert_eq!(said(&[doubtful()]), ["i-1", "i-2"]);
+        assert_eq!(said(&[line(Action::Detach { instances: both() }, 100, refused(false))]), [""; 0]);
+        assert_eq!(
+            said(&[line(Action::Attach { instances: both() }, 100, refused(true))]),
+            [""; 0],
+            "it was out before"
+        );
+        let later = line(Action::Detach { instances: both() }, 200, done("i-1"));
+        assert_eq!(said(&[doubtful(), later]), ["i-2"]);
     }
 
     #[tokio::test]

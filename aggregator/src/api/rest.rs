@@ -413,7 +413,7 @@ pub struct Detached {
 }
 
 /// A hint: the group, or everything where none is known, is described at once. Nothing in it is believed. An instance that was heard
-/// of within a quarter of an hour, by whatever way, is the same move: it asks for nothing more.
+/// of within a quarter of an hour (a minute, by this call alone) is the same move: it asks for nothing more.
 #[utoipa::path(post, path = "/shadow/detached", request_body = Detached,
     responses((status = 202, description = "taken as a hint", body = Value), (status = 400, description = "a parameter or a field is wrong", body = Problem)))]
 pub async fn detached(State(state): State<ApiState>, body: Bytes) -> Result<Response, Problem> {

@@ -83,11 +83,11 @@ pub async fn mode(
         return Err(wrong("mode", &format!("the configuration file allows {at_most} at most")));
     }
     let source = state.timeline.group(&group).and_then(|snapshot| snapshot.source);
-    if wanted.mode > Mode::Observe && !state.timeline.is_read() {
-        let why = "no inventory was read yet since the start: ask again in some seconds";
-        return Err(Problem::new(StatusCode::CONFLICT, why));
-    }
     if wanted.mode > Mode::Observe && state.act.fleet(source).is_none() {
+        if !state.timeline.is_read() {
+            let why = "the group is in no inventory that was read since the start: ask again in some seconds";
+            return Err(Problem::new(StatusCode::CONFLICT, why));
+        }
         let why = format!(
             "{} can describe the group and not change it: put it under [inventory.aws], .command or .webhook \
              (docs/fleets.md)",

@@ -13,6 +13,8 @@ use crate::fleet::{HeardBy, Notice};
 /// What names no activity is taken for the move that was heard of within this time, seconds: a trail
 /// may be a quarter of an hour late.
 const SAME_MOVE: i64 = 900;
+/// The same of what a caller alone has said, who may say it before it is done.
+const SAME_WORD: i64 = 60;
 /// Entries are kept this long, seconds: a queue hands out a message again for minutes.
 const KEPT: i64 = 3_600;
 /// No more instances than this, and moves of each: whoever may write into the queue must not fill the
@@ -31,6 +33,13 @@ struct Entry {
     why: BTreeMap<HeardBy, String>,
 }
 
+impl Entry {
+    /// Nobody but a caller has said so.
+    fn is_a_word(&self) -> bool {
+        self.heard_by.iter().all(|by| *by == HeardBy::Caller)
+    }
+}
+
 impl Notices {
     /// Takes one in at `now`, seconds. True when nothing was heard of that move before.
     pub fn hear(&mut self, notice: &Notice, now: i64) -> bool {
@@ -43,13 +52,17 @@ impl Notices {
             }
         }
         let entries = self.0.entry(key).or_default();
+        let same = |entry: &Entry| now - entry.first <= if entry.is_a_word() { SAME_WORD } else { SAME_MOVE };
         let known = match &notice.activity {
-            Some(_) => entries.iter().position(|entry| entry.activity == notice.activity).or_else(|| {
-                entries.iter().rposition(|entry| entry.activity.is_none() && now - entry.first <= SAME_MOVE)
-            }),
-            None => entries.iter().rposition(|entry| now - entry.first <= SAME_MOVE),
+            Some(_) => entries
+                .iter()
+                .position(|entry| entry.activity == notice.activity)
+                .or_else(|| entries.iter().rposition(|entry| entry.activity.is_none() && same(entry))),
+            None => entries.iter().rposition(same),
         };
-        let fresh = known.is_none();
+        // What a caller said is worth a description, and so is the first who knows better.
+        let word = known.and_then(|index| entries.get(index)).is_some_and(Entry::is_a_word);
+        let fresh = known.is_none() || (word && notice.heard_by != HeardBy::Caller);
         let index = match known {
             Some(index) => index,
             None => {
@@ -163,5 +176,16 @@ mod tests {
         assert!(notices.0.values().all(|entries| entries.len() <= MOST.1));
         assert!(notices.hear(&notice(None, HeardBy::Event, Some("later")), SAME_MOVE + 1));
         assert_eq!(notices.why(&id("web"), &id("i-1")).as_deref(), Some("later"));
+    }
+
+    #[test]
+    fn what_a_caller_says_before_it_is_done_silences_nobody_who_knows_better() {
+        let mut notices = Notices::default();
+        assert!(notices.hear(&notice(None, HeardBy::Caller, None), 0));
+        assert!(!notices.hear(&notice(None, HeardBy::Caller, None), 60), "said twice");
+        assert!(notices.hear(&notice(None, HeardBy::Caller, None), 61), "and once more, when it is done");
+        assert!(notices.hear(&notice(Some("a-1"), HeardBy::Event, None), 62));
+        assert!(!notices.hear(&notice(Some("a-1"), HeardBy::Event, None), 63), "doubled");
+        assert!(!notices.hear(&notice(None, HeardBy::Caller, None), 900), "it was heard of");
     }
 }

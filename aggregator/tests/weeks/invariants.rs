@@ -6,6 +6,7 @@ use foreshadow::act::{Intent, Settled};
 use foreshadow::fleet::{Action, GROUP_TAG, OWNER_TAG, UNTIL_TAG};
 use foreshadow::shadow::Origin;
 use foreshadow::simulation::World;
+use foreshadow_proto::convert::Id;
 use planner::policy::Mode;
 use planner::simulation::cloud::fault::Call;
 use planner::simulation::cloud::{Account, Actor, Effect, Instance, Lifecycle, Mutation};
@@ -21,17 +22,23 @@ const LAG: i64 = 50;
 /// Tags that were lost are made good within this, seconds: calls that do it fail as all others do.
 const BARE_FOR: i64 = 6_000;
 
-/// After the cloud refused a launch none is begun for five minutes, by the clock that the process had; one that is repeated with its
-/// token was begun before.
-fn backs_off(world: &World, token: &str, case: &impl Fn() -> String) {
+/// After the cloud refused a launch, or to let somebody out, none of that kind is begun for five minutes, by the clock that the process
+/// had. `begun` says which intent the call was of; one that is repeated was begun before.
+fn backs_off(
+    world: &World,
+    kind: impl Fn(&Action) -> bool,
+    begun: impl Fn(&Intent) -> bool,
+    case: &impl Fn() -> String,
+) {
     const LEAST: i64 = 300;
-    let launches = || world.journal().filter(|(intent, _)| matches!(intent.action, Action::Launch { .. }));
-    let Some((begun, _)) = launches().find(|(intent, _)| intent.token.as_str() == token) else { return };
-    for (before, settled) in launches().filter(|(it, _)| it.generation < begun.generation) {
+    let of_kind = || world.journal().filter(|(intent, _)| kind(&intent.action));
+    let latest = of_kind().map(|(intent, _)| intent).filter(|intent| begun(intent)).max_by_key(|it| it.generation);
+    let Some(latest) = latest else { return };
+    for (before, settled) in of_kind().filter(|(it, _)| it.generation < latest.generation) {
         let refused = matches!(settled, Some(Settled::Refused { by_cloud: true, in_doubt: false, .. }));
-        let waited = begun.written_at - before.written_at;
+        let waited = latest.written_at - before.written_at;
         // A clock that was set back says nothing of how long it is ago.
-        assert!(!refused || !(0..LEAST).contains(&waited), "{waited} s after a launch was refused: {}", case());
+        assert!(!refused || !(0..LEAST).contains(&waited), "{waited} s after one was refused: {}", case());
     }
 }
 
@@ -187,7 +194,8 @@ impl Witness {
                 let times = self.tokens.entry(token).or_default();
                 *times += usize::from(applied);
                 assert!(*times <= 1, "launched twice: {}", case());
-                backs_off(world, mutation.token.as_deref().unwrap_or_default(), &case);
+                let launch = |action: &Action| matches!(action, Action::Launch { .. });
+                backs_off(world, launch, |it| Some(it.token.as_str()) == mutation.token.as_deref(), &case);
             }
             Call::Attach | Call::ExitStandby => {
                 for id in &mutation.ids {
@@ -208,6 +216,8 @@ impl Witness {
             }
             Call::Detach | Call::EnterStandby => {
                 assert_eq!(self.mode, Mode::Full, "{}", case());
+                let named = |it: &Intent| it.action.instances().iter().map(Id::as_str).eq(mutation.ids.iter());
+                backs_off(world, Action::takes_out, named, &case);
                 if !applied {
                     return;
                 }

@@ -498,6 +498,11 @@ async fn a_caller_who_says_that_one_was_detached_is_heard_at_once_and_once() -> 
     eventually("the group is described for that", NOTICED_WITHIN, async || Ok((described() > before).then_some(())))
         .await?;
     assert_eq!((described(), sessions(&url).await?.len()), (before + 1, 1), "who was heard of asks for nothing more");
+    let metrics = web::get(&format!("{url}/metrics")).await?.body;
+    let notices = |outcome: &str| format!("foreshadow_notices_total{{by=\"caller\",outcome=\"{outcome}\"}}");
+    for (outcome, times) in [("new", 1), ("known", 3)] {
+        ensure!(metrics.contains(&format!("{} {times}", notices(outcome))), "{outcome}: {metrics}");
+    }
     assert!(aggregator.process.terminate().await?.success());
     drop(fleet);
     Ok(())

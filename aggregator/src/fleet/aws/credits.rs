@@ -65,8 +65,9 @@ impl AwsFleet {
             match known.get(id).map(|(_, heard)| heard) {
                 Some(Ok(Some(credits))) => drop(told.insert(id.to_owned(), *credits)),
                 Some(Err(problem)) => drop(untold.insert(id.to_owned(), problem.clone())),
-                // CloudWatch answered and has none, or it was not asked yet.
-                Some(Ok(None)) | None => {}
+                // CloudWatch answered and has none.
+                Some(Ok(None)) => {}
+                None => drop(untold.insert(id.to_owned(), "nobody was asked".to_owned())),
             }
         }
         (told, untold)
@@ -88,7 +89,10 @@ impl AwsFleet {
         let answer = self.query.call(Service::CloudWatch, "GetMetricData", &fields).await;
         let answer = answer.map_err(|fault| fault.problem("cloudwatch:GetMetricData"))?;
         let mut data = vec![Vec::new(); asked.len()];
-        cloudwatch::take(&answer, &mut data)?;
+        // A period has few values, and a page holds a hundred thousand: more than one would be half an answer.
+        if cloudwatch::take(&answer, &mut data)?.is_some() {
+            return Err("GetMetricData answers on more than one page".to_owned());
+        }
         let newest = |index: usize| data.get(index)?.iter().max_by_key(|datum| datum.at).map(|datum| datum.value);
         let of = |(index, instance): (usize, &&str)| {
             let first = index * METRICS.len();

@@ -17,7 +17,7 @@ use crate::fleet::{FleetError, GroupInventory, Inventory, Lifecycle, MINIMUM_TAG
 
 /// Names in one describe call; AWS takes up to 50.
 const NAMES_PER_CALL: usize = 50;
-/// Up to so many groups the policies of each are asked for; beyond, those of the whole account, page by page.
+/// Up to so many groups the policies and scheduled actions of each are asked for; beyond, those of the whole account, page by page.
 pub(super) const FEW: usize = 4;
 /// Calls that are under way at the same time.
 pub(super) const AT_ONCE: usize = 8;

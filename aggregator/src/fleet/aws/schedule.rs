@@ -57,9 +57,11 @@ fn lowering(actions: &[ScheduledUpdateGroupAction], group: &str, now: i64) -> Op
 }
 
 /// Whatever it sets them to: a desired capacity that is more than now may be less than there is by then. A minimum alone ends
-/// nobody. Nothing of a recurrence runs before its start, be that its next time or its first; after it any hour may be its next.
+/// nobody. Nothing of a recurrence runs before its start, be that its next time or its first; after it any hour may be its next. What
+/// was to run once and long ago was kept back, and is not made up for.
 fn may_lower(action: &ScheduledUpdateGroupAction, now: i64) -> bool {
-    let over = action.end_time.is_some_and(|end| end.secs() < now);
+    let once = action.recurrence.is_none() && action.start_time.is_some_and(|start| start.secs() < now - WITHIN);
+    let over = once || action.end_time.is_some_and(|end| end.secs() < now);
     let later = action.start_time.is_some_and(|start| start.secs() > now + WITHIN);
     (action.desired_capacity.is_some() || action.max_size.is_some()) && !over && !later
 }
@@ -87,6 +89,8 @@ mod tests {
             (false, desired().recurrence("0 22 * * *").start_time(at(-86_400)).end_time(at(-60))),
             (false, desired().recurrence("0 22 * * *").start_time(at(3_601))),
             (false, desired().start_time(at(3_601))),
+            (true, desired().start_time(at(-3_600))),
+            (false, desired().start_time(at(-3_601))),
             (false, action().min_size(9).start_time(at(60))),
             (false, action().min_size(0).recurrence("0 22 * * *")),
             (false, action().start_time(at(60))),

@@ -24,6 +24,8 @@ const SPARE: usize = 6;
 /// Points an idle machine uses.
 const IDLE: f32 = 2.0;
 pub const WITHIN: Duration = Duration::from_secs(120);
+/// From a lease to its end, or from a call that was lost to the next.
+pub const LONG: Duration = Duration::from_secs(300);
 
 const PROGRAM: &str = include_str!("program.py");
 
@@ -209,7 +211,7 @@ impl World {
 
     pub async fn held(&self, group: &str) -> anyhow::Result<()> {
         let held = self.file(&format!("held.{group}"));
-        let waited = eventually(&format!("{group} is held"), WITHIN, async || Ok(held.exists().then_some(()))).await;
+        let waited = eventually(&format!("{group} is held"), LONG, async || Ok(held.exists().then_some(()))).await;
         let Err(error) = waited else { return Ok(()) };
         let plan = web::get_json(&self.url(&format!("/groups/{group}"))).await.map(|group| group["plan"].clone());
         Err(error.context(format!("{}\n{plan:#?}", self.said())))
@@ -277,7 +279,7 @@ impl World {
     /// Waits until so many machines are in a group and everything that was begun is settled.
     pub async fn settled_at(&self, group: &str, machines: usize) -> anyhow::Result<()> {
         let what = format!("{machines} machines in {group} and nothing open");
-        eventually(&what, WITHIN, async || {
+        eventually(&what, LONG, async || {
             let intents = self.intents(group).await?;
             let open = intents.iter().any(|intent| intent["settled"].is_null());
             Ok((!open && self.machines(group)? == machines).then_some(()))
