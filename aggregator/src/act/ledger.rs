@@ -225,7 +225,8 @@ impl Ledger {
                     if entry.awaited_size.is_some_and(|wanted| size >= wanted) {
                         entry.awaited_size = None;
                     }
-                    if awaited && !entry.awaits() {
+                    // One that was called before says nothing of the failure after it.
+                    if awaited && !entry.awaits() && state.failed.is_some_and(|(at, _)| entry.at >= at) {
                         state.failed = None;
                     }
                     if entry.awaits() && now - entry.at > LAUNCH_FAILED_AFTER {

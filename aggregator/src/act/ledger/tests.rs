@@ -208,6 +208,16 @@ fn launches_that_fail_back_off_and_a_success_ends_it() {
 }
 
 #[test]
+fn who_was_launched_before_a_failure_and_shows_after_it_ends_no_back_off() {
+    let mut ledger = Ledger::default();
+    done(&mut ledger, Action::launch(1, 3), &["i-8"], NOW);
+    let refused = Settled::Refused { why: vec!["no capacity".to_owned()], by_cloud: true, in_doubt: false };
+    ledger.settled(&intent(Action::launch(1, 4)), &refused, NOW + 60);
+    ledger.seen(&id("web"), &picture(&set(&["i-8"]), 1, NOW + 90), NOW + 90);
+    assert_eq!(ledger.launch_again_at(&id("web"), NOW + 90), Some(NOW + 360));
+}
+
+#[test]
 fn a_launch_in_doubt_is_reckoned_with_and_is_no_failure() {
     let mut ledger = Ledger::default();
     let two = set(&["i-1", "i-2"]);
