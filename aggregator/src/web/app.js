@@ -138,7 +138,6 @@ onSignIn(signIn);
 listen((what) => {
   if (what !== 'round') head();
 });
-window.addEventListener('hashchange', route);
 document.addEventListener('click', event => {
   // A part of this page is not a page.
   if (event.target.closest?.('.skip')) {
@@ -156,6 +155,8 @@ async function start() {
     toast(error.message, 'bad');
   }
   document.documentElement.dataset.zone = zone;
+  // Not before it is known who asks: a page that opens earlier offers nothing, and stays.
+  window.addEventListener('hashchange', route);
   await route();
 }
 start();
