@@ -107,7 +107,7 @@ async fn a_file_gives_a_first_forecast_within_moments() -> anyhow::Result<()> {
     let expected = expected_at(at);
     for group in ["web", "green"] {
         let url = format!("{}/predict/capacity?group={group}&at={at}&confidence=0.5", aggregator.url);
-        let (demand, answer) = eventually("a forecast from what was imported", Duration::from_secs(90), async || {
+        let (demand, answer) = eventually("a forecast from what was imported", Duration::from_secs(200), async || {
             let answer = web::get(&url).await?.json()?;
             let demand = answer["metrics"][0]["demand"].as_f64();
             Ok(demand.filter(|demand| *demand > 50.0).map(|demand| (demand, answer)))
