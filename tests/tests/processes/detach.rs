@@ -1,6 +1,5 @@
 //! A group of fifty at a local AWS; one is detached, and everybody who should know does.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,6 +14,8 @@ use http::Method;
 use serde_json::Value;
 use tokio::process::Command;
 
+use super::history::{now, three_days};
+
 const SIZE: usize = 50;
 /// Load of the whole group, points: it spreads over whoever serves.
 const LOAD: f64 = 1_500.0;
@@ -25,36 +26,10 @@ const CONFIG: &str = "\
 [inventory.aws]\ngroups = [\"web\"]\n\
 [shadow]\ndefault_seconds = 600\n[shadow.prices_per_hour]\n\"m5.large\" = 0.096\n";
 
-/// Three days of recorded minutes with a daily shape, as a restart would find them.
-async fn history(directory: &Path, now: i64) -> anyhow::Result<()> {
-    let file = directory.join("data/foreshadow.db");
-    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display())).await?;
-    let insert = foreshadow::sql::statements().find(|(name, _)| *name == "MINUTE_WRITE").context("the statement")?.1;
-    let mut transaction = pool.begin().await?;
-    for minute in (now / 60 - 3 * 1_440)..(now / 60) {
-        let turn = std::f64::consts::TAU * (minute.rem_euclid(1_440) as f64) / 1_440.0;
-        let gross = LOAD * (1.0 + 0.3 * turn.sin()) + 10.0 * ((minute * 7_919).rem_euclid(13) as f64 - 6.0);
-        sqlx::query(insert)
-            .bind("web")
-            .bind("cpu")
-            .bind(minute * 60)
-            .bind(gross)
-            .bind(gross)
-            .bind(SIZE as f64)
-            .bind(SIZE as i64)
-            .bind(SIZE as i64)
-            .bind(0_i64)
-            .execute(&mut *transaction)
-            .await?;
-    }
-    transaction.commit().await?;
-    pool.close().await;
-    Ok(())
-}
-
-fn now() -> i64 {
-    use foreshadow_agent::clock::{Clock as _, HostClock};
-    HostClock.wall_micros() / 1_000_000
+/// A daily shape, with a little that no day repeats.
+fn daily(minute: i64) -> f64 {
+    let turn = std::f64::consts::TAU * (minute.rem_euclid(1_440) as f64) / 1_440.0;
+    LOAD * (1.0 + 0.3 * turn.sin()) + 10.0 * ((minute * 7_919).rem_euclid(13) as f64 - 6.0)
 }
 
 /// `web` as `GET /groups` has it.
@@ -88,7 +63,7 @@ async fn a_detached_instance_opens_a_session_and_leaves_demand_alone() -> anyhow
     let port = free_port()?;
     let start = async || Aggregator::start_on(directory.path(), CONFIG, port, &cloud.environment()).await;
     assert!(start().await?.process.terminate().await?.success());
-    history(directory.path(), now()).await?;
+    three_days(directory.path(), "web", SIZE, daily).await?;
     let aggregator = start().await?;
     let url = &aggregator.url;
 

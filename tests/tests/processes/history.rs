@@ -11,15 +11,25 @@ pub fn now() -> i64 {
 
 /// Three days at a steady load with a little noise, carried by so many machines.
 pub async fn steady(directory: &Path, group: &str, points: f64, machines: usize) -> anyhow::Result<()> {
+    // Noise that holds for a whole step and that no model can learn: the forecast is made of the
+    // highest minute of each step, and the load has to lie in the middle of what it holds for possible.
+    three_days(directory, group, machines, |minute| points * (0.9 + 0.2 * noise(minute / 5))).await
+}
+
+/// Three days of a group's load, points by the minute since the epoch.
+pub async fn three_days(
+    directory: &Path,
+    group: &str,
+    machines: usize,
+    load: impl Fn(i64) -> f64,
+) -> anyhow::Result<()> {
     let file = directory.join("data/foreshadow.db");
     let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display())).await?;
     let insert = foreshadow::sql::statements().find(|(name, _)| *name == "MINUTE_WRITE").context("the statement")?.1;
     let (machines, now) = (i64::try_from(machines)?, now());
     let mut transaction = pool.begin().await?;
     for minute in (now / 60 - 3 * 1_440)..(now / 60) {
-        // Noise that holds for a whole step and that no model can learn: the forecast is made of the
-        // highest minute of each step, and the load has to lie in the middle of what it holds for possible.
-        let gross = points * (0.9 + 0.2 * noise(minute / 5));
+        let gross = load(minute);
         sqlx::query(insert)
             .bind(group)
             .bind("cpu")

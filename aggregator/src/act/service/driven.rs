@@ -307,6 +307,35 @@ async fn leases_nobody_holds_are_looked_for_while_the_loop_runs() {
 }
 
 #[tokio::test]
+async fn whom_a_call_in_doubt_names_is_told_and_not_adopted_while_the_loop_runs() {
+    let owner = INSTALLATION.to_string();
+    let tags = [(UNTIL_TAG, "1"), (GROUP_TAG, "web"), (OWNER_TAG, owner.as_str())];
+    let left = Outside {
+        instance: id("s-1"),
+        state: RunState::Running,
+        group: None,
+        in_target_group: Some(false),
+        protected: false,
+        tags: tags.map(|(tag, value)| (tag.to_owned(), value.to_owned())).into(),
+    };
+    let fleet = Arc::new(Recording { tagged: vec![left], ..Recording::default() });
+    let Driven { mut service, pool, .. } = Driven::new(&fleet).await;
+    let (token, action) = (Token::new(INSTALLATION, &id("web"), 1, 0), Action::Detach { instances: vec![id("s-1")] });
+    let (written_at, valid_until) = (START - 100, START - 40);
+    let intent = Intent { token, group: id("web"), generation: 1, step: 0, epoch: 1, action, written_at, valid_until };
+    let intents = Intents::new(pool);
+    intents.write(&intent, "not needed").await.expect("written");
+    let doubtful = Settled::Refused { why: vec!["unanswered".to_owned()], by_cloud: false, in_doubt: true };
+    intents.settle(&intent.token, &doubtful, START).await.expect("settled");
+    service.every.reap = Duration::from_millis(10);
+    let (handle, shutdown) = (service.handle(), CancellationToken::new());
+    let running = tokio::spawn(service.run(shutdown.clone()));
+    until(|| handle.stranded().iter().any(|found| found.instance == id("s-1")), "it is adopted").await;
+    shutdown.cancel();
+    running.await.expect("it ends");
+}
+
+#[tokio::test]
 async fn what_cannot_be_tagged_is_not_adopted_by_a_policy_either() {
     let fleet = Arc::new(Recording::default());
     let Driven { service, sessions, .. } = Driven::new(&fleet).await;
