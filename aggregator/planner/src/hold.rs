@@ -147,6 +147,10 @@ pub enum Hold {
     CarriesTooMuch {
         instances: u32,
     },
+    /// These stay where they are, outside or inside: the provider would launch and end others to even its zones out.
+    UnevenZones {
+        instances: u32,
+    },
     /// A change costs more than this one would save within the shadow window.
     SmallChange {
         saves: f64,
@@ -220,6 +224,7 @@ impl Hold {
             | Self::BackOff { .. }
             | Self::Unpriced { .. }
             | Self::CarriesTooMuch { .. }
+            | Self::UnevenZones { .. }
             | Self::ClaimedGroup
             | Self::AtMinimum { .. }
             | Self::AtMaximum { .. }
@@ -278,6 +283,7 @@ impl Hold {
             Self::BudgetSpent { .. } => "BudgetSpent",
             Self::Unpriced { .. } => "Unpriced",
             Self::CarriesTooMuch { .. } => "CarriesTooMuch",
+            Self::UnevenZones { .. } => "UnevenZones",
             Self::SmallChange { .. } => "SmallChange",
             Self::ShadowDisagrees { .. } => "ShadowDisagrees",
         }
@@ -392,6 +398,11 @@ impl fmt::Display for Hold {
             Self::CarriesTooMuch { instances } => {
                 write!(f, "{instances} more could go by their number, but those who stay would carry too little")
             }
+            Self::UnevenZones { instances } => write!(
+                f,
+                "{instances} instance(s) stay where they are: zones would become uneven, and the provider would launch and end \
+                 others to even them out"
+            ),
             Self::SmallChange { saves, costs } => {
                 write!(f, "it would save {saves:.3} within the shadow window, and a change costs {costs:.3}")
             }
@@ -466,6 +477,7 @@ mod tests {
             Hold::BudgetSpent { budget: Budget::Shadows { at_most: 3 } },
             Hold::Unpriced { types: Vec::new() },
             Hold::CarriesTooMuch { instances: 1 },
+            Hold::UnevenZones { instances: 1 },
             Hold::SmallChange { saves: 0.1, costs: 0.2 },
             Hold::ShadowDisagrees { shadows: 1, why: Disagreement::Silent },
         ]
@@ -520,6 +532,7 @@ mod tests {
             "BudgetSpent",
             "Unpriced",
             "CarriesTooMuch",
+            "UnevenZones",
             "SmallChange",
             "ShadowDisagrees",
         ];

@@ -402,6 +402,7 @@ fn who_comes_back_keeps_the_zones_even_and_others_are_launched_as_long_as_they_c
     let of_one = [("s-1", "a"), ("s-2", "a"), ("s-3", "a"), ("s-4", "b")];
     let lopsided = needed(&[("a", 5), ("b", 5)], &of_one);
     assert_eq!(chosen(&lopsided), ("s-1 s-4 s-2".to_owned(), 1));
+    assert!(made(&policy(), &lopsided).holds.contains(&Hold::UnevenZones { instances: 1 }));
     assert_eq!(chosen(&needed(&[("a", 6), ("b", 4)], &of_one[..3])), (String::new(), 4));
     // Uneven as they are, they become so no further.
     assert_eq!(chosen(&needed(&[("a", 5), ("c", 4), ("b", 1)], &[("s-1", "a"), ("s-2", "c")])), ("s-2".to_owned(), 3));
@@ -411,11 +412,14 @@ fn who_comes_back_keeps_the_zones_even_and_others_are_launched_as_long_as_they_c
     assert_eq!(chosen(&needed(&[("a", 10)], &of_one[..3])), ("s-1 s-2 s-3".to_owned(), 1));
     let alone = changed(lopsided.clone(), |it| it.inventory.evens_zones = false);
     assert_eq!(chosen(&alone), ("s-1 s-4 s-2 s-3".to_owned(), 0));
+    let kept = |hold: &Hold| matches!(hold, Hold::UnevenZones { .. });
+    assert!(!made(&policy(), &alone).holds.iter().any(kept));
     let untold = changed(lopsided.clone(), |it| it.inventory.instances.iter_mut().for_each(|it| it.zone = None));
     assert_eq!(chosen(&untold), ("s-1 s-2 s-3 s-4".to_owned(), 0));
     // What runs is better than nobody.
     let failing = changed(lopsided.clone(), |it| it.conditions.launch_again_at = Some(NOW + 60));
     assert_eq!(chosen(&failing), ("s-1 s-4 s-2 s-3".to_owned(), 0));
+    assert!(!made(&policy(), &failing).holds.iter().any(kept), "nobody is left where he is");
     let spent = Policy { launches_per_hour: 0, ..policy() };
     assert_eq!(reattached(&made(&spent, &lopsided)), ["s-1", "s-4", "s-2", "s-3"]);
 }

@@ -6,6 +6,7 @@ use planner::baseline::{Baseline, Measured, bounded};
 use planner::capacity::need_without_baseline;
 use planner::demand::{Demand, InstanceMode, Reading, measure};
 use planner::evidence::{Conditions, Evidence, Forecast, Instance, Inventory, MetricEvidence, Origin, Shadow, Unfit};
+use planner::hold::Hold;
 use planner::plan::{Memory, Plan, Step};
 use planner::policy::{Metric, Mode, Policy};
 use planner::{plan, rule};
@@ -505,8 +506,11 @@ proptest! {
         let allowed = choices.iter().filter(|went| stays_even(went)).map(|went| went.iter().sum::<u32>());
         let most = allowed.filter(|size| *size <= wanted).max().unwrap_or(0);
         prop_assert_eq!(gone.len() as u32, most, "of {} in {:?}", wanted, there);
-        let said: u32 = plan.not_taken.iter().filter(|left| left.reason.contains("even them out")).map(|it| it.instances).sum();
-        prop_assert_eq!(said, wanted - most);
+        let said = plan.holds.iter().find_map(|hold| match hold {
+            Hold::UnevenZones { instances } => Some(*instances),
+            _ => None,
+        });
+        prop_assert_eq!(said.unwrap_or(0), wanted - most);
     }
 
     /// Pure: the same evidence gives the same plan, and the memory counts on.

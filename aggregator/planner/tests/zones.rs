@@ -11,7 +11,8 @@ use planner::plan::{Direction, Memory, NotTaken, Plan, Step};
 use planner::policy::{Metric, Mode, Policy};
 
 const NOW: i64 = 1_800_000_000;
-const WHY: &str = "zones would become uneven, and the provider would launch again to even them out";
+const ALONE: &str = "3 could go by present demand alone";
+const KEPT: [&str; 2] = ["1 more could go but for their zones", "2 more could go but for their zones"];
 
 /// By zone how many serve, and how many of these are protected. `needed` are enough, now and ahead, and the provider evens zones
 /// out.
@@ -92,24 +93,28 @@ fn gone(plan: &Plan) -> String {
     plan.steps.iter().map(|step| of(&step.step)).collect()
 }
 
-/// What was left of scale-in: how many, and why.
-fn left(plan: &Plan) -> Vec<(u32, &str)> {
+/// What was left of scale-in: how many, why, and what held them.
+fn left(plan: &Plan) -> Vec<(u32, &str, Vec<Hold>)> {
     let inward = |left: &&NotTaken| left.direction == Direction::ScaleIn;
-    plan.not_taken.iter().filter(inward).map(|left| (left.instances, left.reason.as_str())).collect()
+    plan.not_taken.iter().filter(inward).map(|left| (left.instances, left.reason.as_str(), left.holds.clone())).collect()
+}
+
+const fn uneven(instances: u32) -> Hold {
+    Hold::UnevenZones { instances }
 }
 
 #[test]
 fn who_goes_is_of_the_zone_in_which_most_serve_not_of_that_in_which_most_may_go() {
     // Four of the five in a are protected: three may go in b and one in a.
-    let uneven = [("a", 5, 4), ("b", 3, 0)];
-    let one = made(&group(&uneven, 7));
+    let apart = [("a", 5, 4), ("b", 3, 0)];
+    let one = made(&group(&apart, 7));
     assert_eq!((gone(&one), left(&one)), ("a4".to_owned(), vec![]));
     // Uneven by two as they are, they may be so once more; by three they may not.
-    let two = made(&group(&uneven, 6));
+    let two = made(&group(&apart, 6));
     assert_eq!((gone(&two), left(&two)), ("a4 b0".to_owned(), vec![]));
-    let three = made(&group(&uneven, 5));
-    assert_eq!((gone(&three), left(&three)), ("a4 b0".to_owned(), vec![(1, WHY)]));
-    assert_eq!((three.wants_in, &three.holds[..]), (2, &[][..]), "it is not that they carry too much");
+    let three = made(&group(&apart, 5));
+    assert_eq!((gone(&three), left(&three)), ("a4 b0".to_owned(), vec![(1, KEPT[0], vec![uneven(1)])]));
+    assert_eq!((three.wants_in, three.holds), (2, vec![uneven(1)]), "it is not that they carry too much");
     // Who warms up is there as well.
     let warming = changed(group(&[("a", 3, 0), ("b", 3, 0)], 5), |it| {
         it.inventory.instances.push(Instance { since: NOW - 60, ..member("b", 9, InstanceMode::Warming, false) });
@@ -131,12 +136,13 @@ fn nobody_goes_whom_the_provider_would_launch_again() {
     let first = made(&group(&even, 7));
     assert_eq!((gone(&first), left(&first)), ("b0".to_owned(), vec![]), "one apart is even");
     let second = made(&group(&even, 5));
-    assert_eq!((gone(&second), left(&second)), ("b0".to_owned(), vec![(2, WHY)]));
+    assert_eq!((gone(&second), left(&second)), ("b0".to_owned(), vec![(2, KEPT[1], vec![uneven(2)])]));
     let none = made(&group(&[("a", 5, 5), ("b", 3, 0)], 5));
-    assert_eq!((gone(&none), left(&none), none.wants_in), (String::new(), vec![(3, WHY)], 0));
+    assert_eq!((gone(&none), left(&none), none.wants_in), (String::new(), vec![(3, ALONE, vec![uneven(3)])], 0));
     let floor = Policy { mode: Mode::Full, minimum: 6, ..Policy::new("web") };
     let fewer = made_by(&floor, &group(&[("a", 5, 5), ("b", 3, 0)], 5));
-    assert_eq!((gone(&fewer), left(&fewer)), (String::new(), vec![(2, WHY)]), "no more than the floor lets go");
+    let held = vec![Hold::AtMinimum { minimum: 6, window: None }, uneven(2)];
+    assert_eq!((gone(&fewer), left(&fewer)), (String::new(), vec![(3, ALONE, held)]), "no more than the floor lets go");
     // A zone of the group in which nobody serves is one: it is uneven already.
     let empty = made(&group(&[("a", 4, 4), ("b", 4, 0), ("c", 0, 0)], 5));
     assert_eq!((gone(&empty), left(&empty)), ("b0 b1 b2".to_owned(), vec![]), "it is no less even for it");
@@ -151,23 +157,19 @@ fn nobody_goes_whom_the_provider_would_launch_again() {
 }
 
 #[test]
-fn what_else_stands_against_scale_in_is_said_before_the_zones() {
-    const ALONE: &str = "3 could go by present demand alone";
-    let uneven = || group(&[("a", 5, 5), ("b", 3, 0)], 5);
-    let held = made(&changed(uneven(), |it| it.conditions.deploying = true));
-    assert_eq!((gone(&held), left(&held)), (String::new(), vec![(3, ALONE)]));
+fn what_else_stands_against_scale_in_is_said_beside_the_zones() {
+    let stays = |plan: &Plan, holds: &[Hold]| {
+        assert_eq!((gone(plan), left(plan)), (String::new(), vec![(3, ALONE, holds.to_vec())]));
+    };
+    let none = || group(&[("a", 5, 5), ("b", 3, 0)], 5);
+    stays(&made(&changed(none(), |it| it.conditions.deploying = true)), &[uneven(3), Hold::Deploying]);
     let some = || group(&[("a", 4, 4), ("b", 4, 0)], 5);
-    let held = made(&changed(some(), |it| it.conditions.deploying = true));
-    assert_eq!((gone(&held), left(&held)), (String::new(), vec![(3, ALONE)]));
-    let paced = made(&changed(some(), |it| it.conditions.detachable = Some(0)));
-    assert_eq!(
-        (gone(&paced), left(&paced), &paced.holds[..]),
-        (String::new(), vec![(3, ALONE)], &[Hold::Paced { allowed: 0 }][..])
-    );
+    stays(&made(&changed(some(), |it| it.conditions.deploying = true)), &[uneven(2), Hold::Deploying]);
+    let paced = changed(some(), |it| it.conditions.detachable = Some(0));
+    stays(&made(&paced), &[uneven(2), Hold::Paced { allowed: 0 }]);
     // Where the floor stops all of them, it is not the zones.
     let floor = Policy { mode: Mode::Full, minimum: 8, ..Policy::new("web") };
-    let floored = made_by(&floor, &some());
-    assert_eq!((gone(&floored), left(&floored)), (String::new(), vec![(3, ALONE)]));
+    stays(&made_by(&floor, &some()), &[Hold::AtMinimum { minimum: 8, window: None }]);
     // Who carries too much is counted apart from whom the zones keep: of 11 five are needed, and b0 carries four.
     let heavy = changed(some(), |it| {
         it.inventory.instances[4].instance_type = Some("big".to_owned());
@@ -175,8 +177,8 @@ fn what_else_stands_against_scale_in_is_said_before_the_zones() {
     });
     let weights = BTreeMap::from([("big".to_owned(), 4.0)]);
     let plan = made_by(&Policy { mode: Mode::Full, weights, ..Policy::new("web") }, &heavy);
-    assert_eq!((gone(&plan), left(&plan)), ("b0".to_owned(), vec![(2, WHY)]));
-    assert_eq!(plan.holds, [Hold::CarriesTooMuch { instances: 1 }]);
+    assert_eq!((gone(&plan), left(&plan)), ("b0".to_owned(), vec![(2, KEPT[1], vec![uneven(2)])]));
+    assert_eq!(plan.holds, [uneven(2), Hold::CarriesTooMuch { instances: 1 }]);
 }
 
 #[test]

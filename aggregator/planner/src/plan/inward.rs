@@ -38,7 +38,7 @@ pub(super) fn scale_in(
     let (take, mut own) = floored(now, policy, evidence, needs, allowed, candidates.len());
     let Chosen { instances: mut gone, uneven } =
         chosen(&evidence.inventory, candidates, take, &mut Room::of_all(now, policy, evidence));
-    let zones_alone = gone.is_empty();
+    own.extend((uneven > 0).then_some(Hold::UnevenZones { instances: uneven }));
     worthwhile(policy, evidence, take - uneven, &mut gone, &mut own);
     // A baseline in doubt is zero already: it asks for more, it forbids nothing.
     let against: Vec<Hold> =
@@ -53,12 +53,13 @@ pub(super) fn scale_in(
         );
         let step = Step::Detach { instances: gone };
         let step = PlannedStep { step, reason, permitted: policy.mode >= Mode::Full };
-        let kept =
-            NotTaken { direction: Direction::ScaleIn, instances: uneven, reason: UNEVEN.to_owned(), holds: Vec::new() };
+        let holds = own.iter().filter(|hold| matches!(hold, Hold::UnevenZones { .. })).cloned().collect();
+        let reason = format!("{uneven} more could go but for their zones");
+        let kept = NotTaken { direction: Direction::ScaleIn, instances: uneven, reason, holds };
         let not_taken = (uneven > 0).then_some(kept).into_iter().collect();
         return (Outcome { steps: vec![step], not_taken, holds: own }, wants_in);
     }
-    let mut possible = serving.saturating_sub(reactive);
+    let possible = serving.saturating_sub(reactive);
     let reason = if possible == 0 {
         "present demand needs every serving instance".to_owned()
     } else if against.is_empty() && allowed == 0 {
@@ -66,9 +67,6 @@ pub(super) fn scale_in(
         let raised = events.into_iter().collect::<Vec<_>>().join(", ");
         let raised = if raised.is_empty() { raised } else { format!(", raised by {raised},") };
         format!("the forecast{raised} needs them within the shadow window, or its trust is too low")
-    } else if against.is_empty() && zones_alone && uneven > 0 {
-        possible = uneven;
-        UNEVEN.to_owned()
     } else {
         format!("{possible} could go by present demand alone")
     };
@@ -186,9 +184,6 @@ fn paced(policy: &Policy, evidence: &Evidence, gone: &mut Vec<String>, holds: &m
 
 /// How a group picks that does not say how.
 const USUAL: [Pick; 2] = [Pick::OldVersion, Pick::Oldest];
-
-/// Why some stay of whom all else says that they may go.
-const UNEVEN: &str = "zones would become uneven, and the provider would launch again to even them out";
 
 /// Who goes, in their order.
 struct Chosen {

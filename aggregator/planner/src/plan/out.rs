@@ -61,7 +61,8 @@ pub(super) fn scale_out(
     let launch = afforded(now, policy, evidence, add.saturating_sub(number(&reattach)), &mut holds);
     // Where nobody can be launched in their place, need counts for more than even zones.
     let lacking = add.saturating_sub(number(&reattach)).saturating_sub(launch);
-    uneven.truncate(usize::try_from(lacking).unwrap_or(usize::MAX));
+    let left = uneven.split_off(uneven.len().min(usize::try_from(lacking).unwrap_or(usize::MAX)));
+    holds.extend((!left.is_empty()).then_some(Hold::UnevenZones { instances: number(&left) }));
     reattach.append(&mut uneven);
     let added = number(&reattach).saturating_add(launch);
     let permitted = policy.mode >= Mode::ScaleOut;
