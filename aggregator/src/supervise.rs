@@ -134,7 +134,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         Some(influxdb) => Arc::new(WithInfluxDb::open(embedded, influxdb, clock.wall_seconds()).await?),
     };
     // All that is sent to one region waits by one budget.
-    let budgets = Budgets::default();
+    let budgets = config.inventory.aws.as_ref().map(|aws| Budgets::new(aws.calls_per_second)).unwrap_or_default();
     let fleets = sources(&config.inventory, &budgets, &clock).await;
     let reach: BTreeMap<String, Reach> = fleets.iter().map(|fleet| (fleet.name().to_owned(), fleet.reach())).collect();
     check_limits(&config, &reach).map_err(SuperviseError::Config)?;

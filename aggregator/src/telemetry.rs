@@ -51,6 +51,7 @@ pub fn describe_metrics() {
     gauge!("foreshadow_stranded_shadows", "Instances under a lease that is over and that nobody holds: they cost");
     gauge!("foreshadow_shadows_overdue", "Shadows of ours whose lease is over in a group that may not end them");
     counter!("foreshadow_cloud_throttled_total", "Answers of the cloud that we ask too much");
+    counter!("foreshadow_cloud_calls_delayed_total", "Calls to the cloud that waited by our own budget");
     gauge!("foreshadow_limits_held", "Limits that the configuration file would loosen and that wait to be accepted");
     gauge!("foreshadow_cloud_is_this_machine", "1 for a source whose cloud is taken for this machine: a test");
     gauge!("foreshadow_agent_streams", "Agents whose stream is open");

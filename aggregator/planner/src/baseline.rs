@@ -28,6 +28,17 @@ pub struct Baseline {
     pub shadows: u32,
     /// Intercept of utilisation over traffic, serving instances.
     pub from_regression: Option<f64>,
+    /// Minutes of an instance that the line goes through.
+    #[serde(default)]
+    pub regression_minutes: u32,
+}
+
+/// Utilisation at no traffic, by the line through minutes of those that serve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Intercept {
+    pub points: f64,
+    /// Minutes of an instance that the line goes through.
+    pub minutes: u32,
 }
 
 /// What was measured.
@@ -37,8 +48,8 @@ pub struct Measured {
     pub shadows: Vec<f64>,
     /// The same by instance type.
     pub of_types: Vec<OfType>,
-    /// Intercept of [`regression`].
-    pub regression: Option<f64>,
+    /// Of all that serve, by [`regression`].
+    pub regression: Option<Intercept>,
     /// Utilisation of the serving instances, points.
     pub serving: Vec<f64>,
 }
@@ -54,24 +65,35 @@ pub struct OfType {
     pub shadows: u32,
     /// Ten-second readings behind it.
     pub readings: u32,
+    /// What those of the type that serve say of it.
+    #[serde(default)]
+    pub regression: Option<Intercept>,
 }
 
-/// Idle use by instance type, from the type, mean use (points) and number of readings of each shadow.
-pub fn of_types(shadows: &[(Option<&str>, f64, u32)]) -> Vec<OfType> {
-    let mut types: BTreeMap<&str, (Vec<f64>, u32)> = BTreeMap::new();
+impl OfType {
+    fn disagrees(&self) -> bool {
+        self.regression.is_some_and(|line| (self.points - line.points).abs() > AGREEMENT_POINTS)
+    }
+}
+
+/// Idle use by instance type, from the type, mean use (points) and number of readings of each shadow, and the line of those of the
+/// type that serve.
+pub fn of_types(shadows: &[(Option<&str>, f64, u32)], line: impl Fn(Option<&str>) -> Option<Intercept>) -> Vec<OfType> {
+    let mut types: BTreeMap<Option<&str>, (Vec<f64>, u32)> = BTreeMap::new();
     for (kind, points, readings) in shadows {
-        let (all, number) = types.entry(kind.unwrap_or("unknown")).or_default();
+        let (all, number) = types.entry(*kind).or_default();
         all.push(*points);
         *number = number.saturating_add(*readings);
     }
-    let of_type = |(kind, (all, readings)): (&str, (Vec<f64>, u32))| {
+    let of_type = |(kind, (all, readings)): (Option<&str>, (Vec<f64>, u32))| {
         let all = clean(&all);
         Some(OfType {
-            instance_type: kind.to_owned(),
+            instance_type: kind.unwrap_or("unknown").to_owned(),
             points: quantile(&all, 0.5)?,
             spread: all.last()? - all.first()?,
             shadows: u32::try_from(all.len()).unwrap_or(u32::MAX),
             readings,
+            regression: line(kind),
         })
     };
     types.into_iter().filter_map(of_type).collect()
@@ -83,7 +105,7 @@ pub fn of_types(shadows: &[(Option<&str>, f64, u32)]) -> Vec<OfType> {
 pub enum Doubt {
     /// Fewer than three shadows, and no regression to agree with.
     TooFewShadows,
-    /// Shadows and regression are more than three points apart.
+    /// Shadows and regression are more than three points apart, of the group or of one type.
     Disagreement,
     /// Nothing serving reports: no cap can be set.
     NoServing,
@@ -95,13 +117,18 @@ pub fn bounded(previous: &Baseline, measured: &Measured, target: f64, hours: f64
     // Of several types the one that idles with least: a b that is right for one is too much for the other.
     let least = measured.of_types.iter().map(|it| it.points).filter(|points| points.is_finite());
     let from_shadows = quantile(&shadows, 0.5).map(|median| least.fold(median, f64::min));
-    let from_regression = measured.regression.filter(|points| points.is_finite() && *points >= 0.0);
+    let line = measured.regression.filter(|line| line.points.is_finite() && line.points >= 0.0);
+    let from_regression = line.map(|line| line.points);
     let evidence = |points| Baseline {
         points,
         from_shadows,
         shadows: u32::try_from(shadows.len()).unwrap_or(u32::MAX),
         from_regression,
+        regression_minutes: line.map_or(0, |line| line.minutes),
     };
+    if measured.of_types.iter().any(OfType::disagrees) {
+        return (evidence(0.0), Some(Doubt::Disagreement));
+    }
     let wanted = match (from_shadows, from_regression) {
         (Some(idle), Some(intercept)) if (idle - intercept).abs() <= AGREEMENT_POINTS => idle.min(intercept),
         (Some(_), Some(_)) if !shadows.is_empty() => return (evidence(0.0), Some(Doubt::Disagreement)),
@@ -124,7 +151,7 @@ pub fn bounded(previous: &Baseline, measured: &Measured, target: f64, hours: f64
 /// Intercept of utilisation over traffic: `(traffic, utilisation)` per serving instance and minute. The slope is the
 /// median of the slopes between any two (Theil and Sen), which a tenth of the points cannot bend. `None` when the
 /// traffic hardly varies.
-pub fn regression(points: &[(f64, f64)]) -> Option<f64> {
+pub fn regression(points: &[(f64, f64)]) -> Option<Intercept> {
     let points: Vec<_> = points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
     if points.len() < 30 {
         return None;
@@ -140,7 +167,8 @@ pub fn regression(points: &[(f64, f64)]) -> Option<f64> {
     let slopes = pairs.filter(|(a, b)| (a.0 - b.0).abs() > 1e-3 * middle).map(|(a, b)| (a.1 - b.1) / (a.0 - b.0));
     let slope = quantile(&sorted(slopes), 0.5)?;
     let intercept = quantile(&sorted(points.iter().map(|(x, y)| y - slope * x)), 0.5)?;
-    (slope > 0.0 && intercept >= 0.0).then_some(intercept)
+    let line = Intercept { points: intercept, minutes: u32::try_from(points.len()).unwrap_or(u32::MAX) };
+    (slope > 0.0 && intercept >= 0.0).then_some(line)
 }
 
 fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
@@ -193,19 +221,30 @@ mod tests {
     fn each_type_idles_by_itself_and_the_least_of_them_counts() {
         let told =
             [(Some("m5.large"), 4.0, 60), (Some("m5.large"), 6.0, 50), (Some("c5.large"), 9.0, 40), (None, 8.0, 1)];
-        let types = of_types(&told);
+        let line = |kind: Option<&str>| kind.filter(|kind| *kind == "m5.large").and_then(|_| line_at(5.0));
+        let types = of_types(&told, line);
         let shown: Vec<_> =
             types.iter().map(|it| (it.instance_type.as_str(), it.points, it.spread, it.shadows, it.readings)).collect();
-        assert_eq!(shown, [("c5.large", 9.0, 0.0, 1, 40), ("m5.large", 4.0, 2.0, 2, 110), ("unknown", 8.0, 0.0, 1, 1)]);
+        assert_eq!(shown, [("unknown", 8.0, 0.0, 1, 1), ("c5.large", 9.0, 0.0, 1, 40), ("m5.large", 4.0, 2.0, 2, 110)]);
+        assert_eq!(types.iter().map(|it| it.regression).collect::<Vec<_>>(), [None, None, line_at(5.0)]);
         let shadows = told.iter().map(|(_, points, _)| *points).collect();
-        let measured = Measured { shadows, of_types: types, regression: None, serving: vec![50.0; 20] };
+        let mut measured = Measured { shadows, of_types: types, regression: None, serving: vec![50.0; 20] };
         assert_eq!(after_long(&measured).0.points, 4.0);
+        // One type of which shadows and those that serve say different things is enough to believe none.
+        for (points, doubt) in [(7.0, None), (7.1, Some(Doubt::Disagreement)), (0.9, Some(Doubt::Disagreement))] {
+            measured.of_types[2].regression = line_at(points);
+            assert_eq!(after_long(&measured).1, doubt, "{points}");
+        }
     }
 
     #[test]
     fn disagreement_is_zero() {
-        let measured =
-            Measured { shadows: vec![8.0; 5], regression: Some(20.0), serving: vec![50.0; 20], ..Measured::default() };
+        let measured = Measured {
+            shadows: vec![8.0; 5],
+            regression: line_at(20.0),
+            serving: vec![50.0; 20],
+            ..Measured::default()
+        };
         assert_eq!(after_long(&measured).1, Some(Doubt::Disagreement));
         assert_eq!(after_long(&measured).0.points, 0.0);
     }
@@ -235,12 +274,19 @@ mod tests {
     #[test]
     fn the_intercept_is_found_only_where_traffic_varies() {
         let varied: Vec<_> = (1..=60).map(|x| (f64::from(x), 7.0 + 0.5 * f64::from(x))).collect();
-        assert!((regression(&varied).expect("a line") - 7.0).abs() < 1e-9);
+        let found = regression(&varied).expect("a line");
+        assert!((found.points - 7.0).abs() < 1e-9 && found.minutes == 60, "{found:?}");
         let flat: Vec<_> = (1..=60).map(|x| (100.0 + f64::from(x % 2), 50.0)).collect();
         assert_eq!(regression(&flat), None);
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "as it is measured")]
+    const fn line_at(points: f64) -> Option<Intercept> {
+        Some(Intercept { points, minutes: 60 })
+    }
+
     fn shadows_of_eight(regression: Option<f64>) -> Measured {
+        let regression = regression.and_then(line_at);
         Measured { shadows: vec![8.0; 3], regression, serving: vec![50.0; 20], ..Measured::default() }
     }
 
@@ -249,6 +295,7 @@ mod tests {
         for (intercept, b) in [(5.0, 5.0), (6.0, 6.0), (11.0, 8.0)] {
             let (baseline, doubt) = after_long(&shadows_of_eight(Some(intercept)));
             assert_eq!((baseline.points, doubt), (b, None), "{intercept}");
+            assert_eq!((baseline.from_regression, baseline.regression_minutes), (Some(intercept), 60));
         }
         for intercept in [4.9, 11.1] {
             assert_eq!(after_long(&shadows_of_eight(Some(intercept))).1, Some(Doubt::Disagreement), "{intercept}");
@@ -276,13 +323,20 @@ mod tests {
             assert_eq!((baseline.points, baseline.shadows), (b, 3), "{edge}");
         }
         let told = impossible.map(|points| (Some("m5.large"), points, 10));
-        assert_eq!(of_types(&told), []);
+        assert_eq!(of_types(&told, |_| None), []);
     }
 
     #[test]
     fn a_type_whose_idle_use_is_no_number_is_not_the_least() {
         for points in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            let of_type = OfType { instance_type: "m5.large".to_owned(), points, spread: 0.0, shadows: 1, readings: 1 };
+            let of_type = OfType {
+                instance_type: "m5.large".to_owned(),
+                points,
+                spread: 0.0,
+                shadows: 1,
+                readings: 1,
+                regression: None,
+            };
             let measured = Measured { of_types: vec![of_type], ..shadows_of_eight(None) };
             assert_eq!(after_long(&measured).0.points, 8.0, "{points}");
         }
@@ -291,7 +345,7 @@ mod tests {
     #[test]
     fn nothing_measured_is_no_doubt_and_nobody_serving_is() {
         assert_eq!(after_long(&Measured::default()), (Baseline::default(), None));
-        let alone = Measured { regression: Some(8.0), serving: vec![50.0; 20], ..Measured::default() };
+        let alone = Measured { regression: line_at(8.0), serving: vec![50.0; 20], ..Measured::default() };
         assert_eq!((after_long(&alone).0.points, after_long(&alone).1), (0.0, Some(Doubt::TooFewShadows)));
         let idle = Measured { serving: vec![f64::NAN], ..shadows_of_eight(None) };
         assert_eq!((after_long(&idle).0.points, after_long(&idle).1), (0.0, Some(Doubt::NoServing)));
@@ -328,11 +382,11 @@ mod tests {
         points.extend([(f64::NAN, 30.0), (30.0, f64::NAN), (f64::INFINITY, 30.0), (30.0, f64::INFINITY)]);
         assert_eq!(regression(&points), None);
         points.push((30.0, 22.0));
-        assert!((regression(&points).expect("a line") - 7.0).abs() < 1e-9);
+        assert!((regression(&points).expect("a line").points - 7.0).abs() < 1e-9);
         // Half of them infinite would put the line anywhere.
         points.extend([(f64::INFINITY, 30.0); 30]);
         points.extend([(30.0, f64::NEG_INFINITY); 30]);
-        assert!((regression(&points).expect("a line") - 7.0).abs() < 1e-9);
+        assert!((regression(&points).expect("a line").points - 7.0).abs() < 1e-9);
     }
 
     #[test]
@@ -359,6 +413,6 @@ mod tests {
                 (x, 7.0 + 0.5 * x - sank)
             })
             .collect();
-        assert!((regression(&points).expect("a line") - 7.0).abs() < 0.5, "{:?}", regression(&points));
+        assert!((regression(&points).expect("a line").points - 7.0).abs() < 0.5, "{:?}", regression(&points));
     }
 }

@@ -96,7 +96,11 @@ fn gone(plan: &Plan) -> String {
 /// What was left of scale-in: how many, why, and what held them.
 fn left(plan: &Plan) -> Vec<(u32, &str, Vec<Hold>)> {
     let inward = |left: &&NotTaken| left.direction == Direction::ScaleIn;
-    plan.not_taken.iter().filter(inward).map(|left| (left.instances, left.reason.as_str(), left.holds.clone())).collect()
+    plan.not_taken
+        .iter()
+        .filter(inward)
+        .map(|left| (left.instances, left.reason.as_str(), left.holds.clone()))
+        .collect()
 }
 
 const fn uneven(instances: u32) -> Hold {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::path;
 use crate::exchange::is_loopback;
+use crate::fleet::CALLS_PER_SECOND;
 
 /// `[inventory]`: who belongs to which group.
 #[derive(Debug, Clone, Serialize)]
@@ -39,13 +40,21 @@ impl Default for Inventory {
 }
 
 /// `[inventory.aws]`: Auto Scaling groups by name.
-#[derive(Debug, Clone, Serialize, Default)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Aws {
     pub groups: Vec<String>,
     pub region: Option<String>,
     /// The SQS queue that the account's events go to.
     #[serde(serialize_with = "as_text_if_any")]
     pub queue: Option<Uri>,
+    /// What all that is sent to the region may come to.
+    pub calls_per_second: u32,
+}
+
+impl Default for Aws {
+    fn default() -> Self {
+        Self { groups: Vec::new(), region: None, queue: None, calls_per_second: CALLS_PER_SECOND }
+    }
 }
 
 /// `[inventory.command]`: the user's own program, one run an operation.
@@ -122,10 +131,15 @@ fn groups(reader: &mut Reader, section: &mut Section<'_>, what: &str) -> Vec<Str
 
 fn aws(reader: &mut Reader, inventory: &mut Section<'_>) -> Option<Aws> {
     let mut section = inventory.section(reader, "aws");
-    let read = section.is_present().then(|| Aws {
-        groups: groups(reader, &mut section, "Auto Scaling group"),
-        region: section.get(reader, "region", want::text),
-        queue: section.get(reader, "queue", secure_url),
+    let read = section.is_present().then(|| {
+        let mut read = Aws {
+            groups: groups(reader, &mut section, "Auto Scaling group"),
+            region: section.get(reader, "region", want::text),
+            queue: section.get(reader, "queue", secure_url),
+            ..Aws::default()
+        };
+        section.set(reader, "calls_per_second", &mut read.calls_per_second, want::count(1..=1_000));
+        read
     });
     section.finish(reader);
     read
@@ -208,6 +222,12 @@ mod tests {
         let (command, webhook) = (config.command.expect("command"), config.webhook.expect("webhook"));
         assert_eq!((command.timeout_seconds, webhook.timeout_seconds), (30, 30));
         assert_eq!(webhook.url.to_string(), "http://127.0.0.1:8080/fleet");
+
+        let aws = |rest: &str| Config::parse("f.toml", &format!("[inventory.aws]\ngroups = [\"a\"]\n{rest}"));
+        let pace = |rest: &str| aws(rest).expect("right").inventory.aws.expect("aws").calls_per_second;
+        assert_eq!((pace(""), pace("calls_per_second = 5")), (20, 5));
+        let faults = aws("calls_per_second = 0").expect_err("a fault");
+        assert!(faults[0].to_string().starts_with("f.toml:3: inventory.aws.calls_per_second:"), "{faults:?}");
 
         let queue = "[inventory.aws]\ngroups = [\"a\"]\nqueue = \"http://sqs.eu-west-1.amazonaws.com/1/q\"\n";
         let faults = Config::parse("f.toml", queue).expect_err("a fault");

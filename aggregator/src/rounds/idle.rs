@@ -1,7 +1,7 @@
 //! What idle and serving instances use: the evidence for the idle baseline. A shadow speaks from the moment it is one: what
 //! it used while it served or drained is not idle.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use foreshadow_proto::convert::Id;
 use planner::baseline::{Measured, of_types, regression};
@@ -33,15 +33,14 @@ pub fn measured(
     let use_of = |(kind, slices): (Option<&str>, &InstanceSlices)| {
         minutes::utilisation(policy, metric, kind, slices, now_slice - SLICES..now_slice)
     };
-    let points: Vec<(f64, f64)> = of(InstanceMode::Serving)
-        .flat_map(|(kind, slices)| {
-            (1..=9).filter_map(move |minute| {
-                let range = slices_of_minute((now_slice - minute * SLICES_PER_MINUTE) * 10);
-                let traffic = slices.mean(Signal::Packets, range.clone())?;
-                Some((traffic, minutes::utilisation(policy, metric, kind, slices, range)?))
-            })
-        })
-        .collect();
+    let mut minutes_of: BTreeMap<Option<&str>, Vec<(f64, f64)>> = BTreeMap::new();
+    for (kind, slices) in of(InstanceMode::Serving) {
+        minutes_of.entry(kind).or_default().extend((1..=9).filter_map(|minute| {
+            let range = slices_of_minute((now_slice - minute * SLICES_PER_MINUTE) * 10);
+            let traffic = slices.mean(Signal::Packets, range.clone())?;
+            Some((traffic, minutes::utilisation(policy, metric, kind, slices, range)?))
+        }));
+    }
     let idle: Vec<(Option<&str>, f64, u32)> = members
         .iter()
         .filter(|member| member.mode == InstanceMode::Shadow)
@@ -56,15 +55,15 @@ pub fn measured(
         .collect();
     Measured {
         shadows: idle.iter().map(|(_, points, _)| *points).collect(),
-        of_types: of_types(&idle),
-        regression: regression(&points),
+        of_types: of_types(&idle, |kind| regression(minutes_of.get(&kind)?)),
+        regression: regression(&minutes_of.values().flatten().copied().collect::<Vec<_>>()),
         serving: of(InstanceMode::Serving).filter_map(use_of).collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use foreshadow_proto::convert::Sample;
+    use foreshadow_proto::convert::{NetworkRates, Sample};
 
     use super::*;
     use crate::observe::Spool;
@@ -92,24 +91,60 @@ mod tests {
         }
     }
 
-    /// Fourteen minutes of a sample every ten seconds; until `idle_for` seconds ago it served at 50.
-    fn slices(idle_for: i64, idle: f64) -> InstanceSlices {
+    /// Fourteen minutes of a sample every ten seconds, CPU and packets by their time.
+    fn sampled(used: impl Fn(i64) -> (f64, Option<f64>)) -> InstanceSlices {
         let mut slices = InstanceSlices::default();
         for at in (NOW - 840..=NOW).step_by(10) {
+            let (cpu, packets) = used(at);
+            let rates =
+                |in_packets| NetworkRates { in_packets, in_bytes: 0.0, out_bytes: 0.0, out_packets: 0.0, errors: 0.0 };
             slices.add(&Sample {
                 sequence: 1,
                 wall_micros: at * 1_000_000,
                 monotonic_micros: 0,
                 covers_millis: 10_000,
-                cpu_percent: Some(if at > NOW - idle_for { idle } else { 50.0 }),
+                cpu_percent: Some(cpu),
                 cpu_busiest_percent: None,
                 cpu_steal_percent: None,
                 memory_used_bytes: None,
                 memory_total_bytes: None,
-                network: None,
+                network: packets.map(rates),
             });
         }
         slices
+    }
+
+    /// Until `idle_for` seconds ago it served at 50.
+    fn slices(idle_for: i64, idle: f64) -> InstanceSlices {
+        sampled(|at| (if at > NOW - idle_for { idle } else { 50.0 }, None))
+    }
+
+    #[test]
+    fn each_type_has_the_line_of_its_own_that_serve() {
+        // By type what they use without traffic, and for one packet a second.
+        let types = [("large", 4.0, 0.05), ("small", 10.0, 0.1)];
+        let (mut members, mut all) = (Vec::new(), HashMap::new());
+        for (kind, idle, each) in types {
+            for number in 0..5 {
+                let serves = number > 0;
+                let mode = if serves { InstanceMode::Serving } else { InstanceMode::Shadow };
+                let member = MemberSnapshot { mode, ..member(&format!("{kind}-{number}"), kind, 9_999) };
+                let used = sampled(|at| {
+                    let packets = if serves { 50.0 * ((NOW - at) / 60 + i64::from(number)) as f64 } else { 0.0 };
+                    (idle + each * packets, Some(packets))
+                });
+                all.insert(member.instance.clone(), used);
+                members.push(member);
+            }
+        }
+        let found = measured(&Policy::new("web"), Metric::Cpu, &members, &all, NOW);
+        let lines: Vec<_> = found.of_types.iter().map(|it| (&*it.instance_type, it.points, it.regression)).collect();
+        for ((kind, idle, _), (told, shadows, line)) in types.into_iter().zip(lines) {
+            let line = line.expect("traffic varies");
+            assert_eq!((kind, idle, 36), (told, shadows, line.minutes), "four for nine minutes");
+            assert!((line.points - idle).abs() < 1.0, "{kind}: {line:?}");
+        }
+        assert_eq!(found.regression.map(|line| line.minutes), Some(72));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! How fast AWS is asked. Its limits are counted by account and region over all callers, so all that this process sends there
-//! (Auto Scaling, EC2, load balancers, the queue) waits by one budget: after a throttle everybody waits, longer each time, and
-//! not to the same moment. What is shared is that back-off: before the first throttle nobody is slowed down or counted, and of
+//! (Auto Scaling, EC2, load balancers, the queue) takes from one bucket of calls, as AWS itself counts them
+//! (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>): `calls_per_second` come back, and five seconds'
+//! worth may be sent at once. After a throttle the bucket is empty, it fills half as fast, everybody waits, longer each time, and
+//! not to the same moment; each answer after it brings some of the pace back (additive increase, multiplicative decrease). Of
 //! another process in the account nothing is known but the throttles it causes.
 
 use std::collections::BTreeMap;
@@ -23,23 +25,53 @@ const ATTEMPTS: u32 = 3;
 /// After the first time, at most; twice that after the second.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
+/// What EC2 grants an account for descriptions that it bounds.
+pub const CALLS_PER_SECOND: u32 = 20;
+/// As many calls as come back in this time may be sent at once, seconds: EC2's own buckets hold 100 and get 20 a second back.
+const BURST_SECONDS: f64 = 5.0;
+/// However often it throttles, a call every two seconds goes out.
+const SLOWEST: f64 = 0.5;
+/// Calls a second that an answer brings back.
+const REGAINED: f64 = 0.5;
+
 /// The budgets of an account, by region. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Budgets(Arc<Mutex<BTreeMap<String, Arc<Budget>>>>);
+#[derive(Debug, Clone)]
+pub struct Budgets {
+    calls_per_second: u32,
+    by_region: Arc<Mutex<BTreeMap<String, Arc<Budget>>>>,
+}
 
 impl Budgets {
+    pub fn new(calls_per_second: u32) -> Self {
+        Self { calls_per_second, by_region: Arc::default() }
+    }
+
     pub(super) fn of(&self, region: Option<&str>) -> Arc<Budget> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(region.unwrap_or_default().to_owned()).or_default().clone()
+        let mut all = self.by_region.lock().unwrap_or_else(PoisonError::into_inner);
+        let budget = || Arc::new(Budget::new(self.calls_per_second));
+        all.entry(region.unwrap_or_default().to_owned()).or_insert_with(budget).clone()
+    }
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self::new(CALLS_PER_SECOND)
     }
 }
 
 /// What may be sent now to one region.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Budget(Mutex<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// Calls a second while nothing is throttled.
+    allowed: f64,
+    /// Calls that come back a second now.
+    pace: f64,
+    /// Calls that may be sent, and when that was.
+    calls: f64,
+    at: Instant,
     /// Nothing is sent before.
     until: Option<Instant>,
     /// How often in a row it throttled.
@@ -47,47 +79,84 @@ struct State {
     throttled_at: Option<Instant>,
 }
 
+impl State {
+    fn new(calls_per_second: u32, now: Instant) -> Self {
+        let allowed = f64::from(calls_per_second);
+        let calls = BURST_SECONDS * allowed;
+        Self { allowed, pace: allowed, calls, at: now, until: None, row: 0, throttled_at: None }
+    }
+
+    /// A call, or how long there is none.
+    fn take(&mut self, now: Instant) -> Result<(), Duration> {
+        let back = now.saturating_duration_since(self.at).as_secs_f64() * self.pace;
+        (self.calls, self.at) = ((self.calls + back).min(BURST_SECONDS * self.allowed), now);
+        let held = self.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        // Up to a microsecond, which is no time to wait.
+        let lacking = (1.0 - self.calls - 1e-6).max(0.0);
+        let wait = held.max(Duration::from_secs_f64(lacking / self.pace));
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        self.calls -= 1.0;
+        Ok(())
+    }
+
+    /// A call that was begun then was throttled, or was not.
+    fn heed(&mut self, begun: Instant, throttled: bool, now: Instant) {
+        // What was under way already when the last one was throttled says nothing new.
+        let is_new = self.throttled_at.is_none_or(|at| begun >= at);
+        if !throttled {
+            if is_new {
+                self.row = self.row.saturating_sub(1);
+                self.pace = (self.pace + REGAINED).min(self.allowed);
+            }
+            return;
+        }
+        if is_new {
+            self.row += 1;
+            self.pace = (self.pace / 2.0).max(SLOWEST);
+        }
+        let doubled = THROTTLED_FOR.0 * 2_u32.pow(self.row.saturating_sub(1).min(8));
+        self.until = Some(now + THROTTLED_FOR.1.min(doubled).mul_f64(0.5 + 0.5 * dice()));
+        (self.calls, self.at, self.throttled_at) = (0.0, now, Some(now));
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new(CALLS_PER_SECOND)
+    }
+}
+
 impl Budget {
+    fn new(calls_per_second: u32) -> Self {
+        Self(Mutex::new(State::new(calls_per_second, Instant::now())))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for its turn; gives when that is.
     pub async fn in_turn(&self) -> Instant {
+        let mut waited = false;
         loop {
-            let wait = self.patience();
-            if wait.is_zero() {
-                return Instant::now();
+            let now = Instant::now();
+            let Err(wait) = self.state().take(now) else { return now };
+            if !std::mem::replace(&mut waited, true) {
+                metrics::counter!("foreshadow_cloud_calls_delayed_total").increment(1);
             }
             // Those who wait do not all come at once.
             tokio::time::sleep(wait.mul_f64(1.0 + 0.25 * dice())).await;
         }
     }
 
-    pub fn patience(&self) -> Duration {
-        let now = Instant::now();
-        self.state().until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
-    }
-
     /// A call that was begun then was throttled, or was not.
     pub fn heed(&self, begun: Instant, throttled: bool) {
-        let mut state = self.state();
-        // What was under way already when the last one was throttled says nothing new.
-        let is_new = state.throttled_at.is_none_or(|at| begun >= at);
-        if !throttled {
-            if is_new {
-                state.row = state.row.saturating_sub(1);
-            }
-            return;
+        self.state().heed(begun, throttled, Instant::now());
+        if throttled {
+            metrics::counter!("foreshadow_cloud_throttled_total").increment(1);
         }
-        if is_new {
-            state.row += 1;
-        }
-        let now = Instant::now();
-        let doubled = THROTTLED_FOR.0 * 2_u32.pow(state.row.saturating_sub(1).min(8));
-        state.until = Some(now + THROTTLED_FOR.1.min(doubled).mul_f64(0.5 + 0.5 * dice()));
-        state.throttled_at = Some(now);
-        metrics::counter!("foreshadow_cloud_throttled_total").increment(1);
     }
 }
 
@@ -140,6 +209,66 @@ impl AwsFleet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Budget {
+        fn patience(&self) -> Duration {
+            self.state().until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// How long it takes until so many more went out.
+    fn sent(state: &mut State, now: &mut Instant, calls: u32) -> Duration {
+        let begun = *now;
+        for _ in 0..calls {
+            while let Err(wait) = state.take(*now) {
+                *now += wait;
+            }
+        }
+        now.duration_since(begun)
+    }
+
+    #[test]
+    fn calls_are_counted_before_anything_is_throttled() {
+        let mut now = Instant::now();
+        let mut state = State::new(20, now);
+        assert_eq!(sent(&mut state, &mut now, 100), Duration::ZERO, "five seconds' worth at once");
+        let waited = sent(&mut state, &mut now, 40).as_secs_f64();
+        assert!((waited - 2.0).abs() < 1e-3, "{waited} s");
+        now += 3_600 * SECOND;
+        assert_eq!(sent(&mut state, &mut now, 100), Duration::ZERO);
+        let waited = sent(&mut state, &mut now, 1).as_secs_f64();
+        assert!((waited - 0.05).abs() < 1e-3, "an hour of silence saves up no more than five seconds: {waited} s");
+    }
+
+    #[tokio::test]
+    async fn whoever_finds_it_empty_waits_for_the_next() {
+        let budget = Budget::default();
+        budget.state().calls = 0.5;
+        let begun = Instant::now();
+        budget.in_turn().await;
+        assert!(begun.elapsed() >= Duration::from_millis(20), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_throttle_halves_the_pace_and_answers_bring_it_back() {
+        let mut now = Instant::now();
+        let mut state = State::new(20, now);
+        for pace in [10.0, 5.0, 2.5, 1.25, 0.625, SLOWEST, SLOWEST] {
+            now += 20 * SECOND;
+            state.heed(now, true, now);
+            assert_eq!((state.pace, state.calls), (pace, 0.0));
+        }
+        now += 10 * SECOND;
+        // Five came back meanwhile, and one comes every two seconds.
+        let waited = sent(&mut state, &mut now, 10).as_secs_f64();
+        assert!((waited - 10.0).abs() < 0.1, "{waited} s");
+        (0..39).for_each(|_| state.heed(now, false, now));
+        assert_eq!(state.pace, 20.0);
+        state.heed(now, false, now);
+        assert_eq!(state.pace, 20.0, "no faster than is allowed");
+    }
 
     #[test]
     fn who_is_throttled_waits_longer_each_time_and_so_does_everybody_in_that_region() {

@@ -41,7 +41,7 @@ use super::{Action, Called, CpuCredits, Fleet, FleetError, Found, Inventory, Not
 use crate::clock::Clock;
 use crate::exchange::is_loopback;
 use budget::Budget;
-pub use budget::Budgets;
+pub use budget::{Budgets, CALLS_PER_SECOND};
 pub use cloudwatch::{CloudWatch, Datum, MetricAsked};
 use describe::Kept;
 pub use event::Letter;
