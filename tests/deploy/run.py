@@ -19,7 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 # These install and change things on a copy-on-write copy of this system, which needs root and a kernel that lets it.
-NEEDS_A_COPY = {"check_packages", "check_documents"}
+NEEDS_A_COPY = {"check_packages", "check_documents", "check_tarball"}
 
 
 class Timed(unittest.TextTestResult):
