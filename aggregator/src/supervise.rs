@@ -36,7 +36,7 @@ use crate::notify;
 use crate::observe::{Observer, Patience, Timeline, read_letters};
 use crate::readings::Readings;
 use crate::reload::{self, Reload, Source};
-use crate::rounds::{self, Board, GroupPolicy, PlanLog, PulseLog, Revised};
+use crate::rounds::{self, Board, ForecastHours, GroupPolicy, PlanLog, PulseLog, Revised};
 use crate::shadow::{Sessions, ShadowConfig, ShadowError};
 use crate::store::{self, Embedded, SampleStore, StoreError, WithInfluxDb};
 use crate::telemetry;
@@ -177,6 +177,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     let enrolments = Enrolments::open(pool.clone(), audit.clone(), managed.clone(), certificate_seconds).await?;
     let (shutdown, ingest_stop) = (CancellationToken::new(), CancellationToken::new());
     let (board, live, plans) = (Board::default(), Live::default(), PlanLog::new(pool.clone()));
+    let forecast_hours = ForecastHours::new(pool.clone());
     let events = EventLog::new(pool.clone());
     let (imports, revised) = (ImportLog::new(pool.clone()), Revised::default());
     let readings = Readings::new(pool.clone(), config.metrics.clone());
@@ -196,6 +197,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         board.clone(),
         rounds::Logs {
             pulses: PulseLog::new(pool.clone()),
+            forecast_hours: forecast_hours.clone(),
             plans: plans.clone(),
             events: events.clone(),
             revised: revised.clone(),
@@ -235,6 +237,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         act: act.clone(),
         board: board.clone(),
         plans,
+        forecast_hours,
         events,
         imports,
         readings,

@@ -19,7 +19,7 @@ use foreshadow::leash::{CommonLimits, FileLimits, Leash};
 use foreshadow::live::Live;
 use foreshadow::observe::{Observer, Patience, Timeline};
 use foreshadow::readings::Readings;
-use foreshadow::rounds::{Board, GroupRound, Logs, Measurements, PlanLog, PulseLog, Revised};
+use foreshadow::rounds::{Board, ForecastHours, GroupRound, Logs, Measurements, PlanLog, PulseLog, Revised};
 use foreshadow::shadow::{Sessions, ShadowConfig};
 use foreshadow::simulation::{Observed, Options, World};
 use foreshadow::store::{Embedded, Minute, SampleStore};
@@ -406,6 +406,7 @@ async fn judoscale_a_group_whose_round_panics_stops_no_other_and_is_told() {
         Logs {
             plans: PlanLog::new(pool.clone()),
             pulses: PulseLog::new(pool.clone()),
+            forecast_hours: ForecastHours::new(pool.clone()),
             events: EventLog::new(pool.clone()),
             revised: Revised::default(),
             readings: Readings::new(pool, BTreeMap::new()),

@@ -30,7 +30,7 @@ pub use contest::{Contest, forecast, forecast_from, select, select_from};
 pub use model::Pool;
 pub use selection::Champion;
 pub use series::{Aggregate, Series};
-pub use tracking::{Held, Tracker};
+pub use tracking::{Hour, Tracker};
 pub use types::{Band, BandCoverage, Forecast, ForecastError, MINIMUM_HISTORY_SECONDS, Options, Trust};
 pub use windows::WindowSpread;
 pub use zone::{Transition, Zone};

@@ -27,6 +27,15 @@ impl Band {
     /// All bands, nearest first.
     pub const ALL: [Band; 3] = [Band::Hour, Band::SixHours, Band::Day];
 
+    /// As it is written on the wire and in stores.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Band::Hour => "1h",
+            Band::SixHours => "6h",
+            Band::Day => "24h",
+        }
+    }
+
     /// The band of something that starts `seconds` after the forecast was made.
     pub fn of(seconds: u64) -> Self {
         match seconds {

@@ -81,7 +81,7 @@ pub async fn course(
     Ok(Json(GroupCourse { course, minimum, maximum, confidence, ahead }))
 }
 
-/// What stands behind a group's forecasts, by metric: models with their shares and losses, what the intervals held by
+/// What stands behind a group's forecasts, by metric: models with their shares and losses, what came of them by
 /// the hour, trust by its parts, and the idle baseline with its evidence.
 #[utoipa::path(get, path = "/groups/{group}/models", params(("group" = String, Path)),
     responses((status = 200, description = "found", body = BTreeMap<String, MetricReport>),
@@ -98,6 +98,13 @@ pub async fn models(
     for (metric, declared) in state.readings.declared() {
         if let Some(report) = metrics.get_mut(metric.as_str()) {
             report.declared = Some(declared.clone());
+        }
+    }
+    // The rounds know the newest; of the demo's simulated group nothing is kept.
+    let kept = state.forecast_hours.of(&group).await.map_err(|error| Problem::unavailable(&error))?;
+    for (metric, hours) in kept {
+        if let Some(report) = metrics.get_mut(&metric) {
+            report.hours = hours.into();
         }
     }
     Ok(Json(metrics))

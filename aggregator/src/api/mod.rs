@@ -50,7 +50,7 @@ use crate::live::Live;
 use crate::observe::{Hint, Timeline};
 use crate::readings::Readings;
 use crate::reload::Refused;
-use crate::rounds::{Board, PlanLog, Revised};
+use crate::rounds::{Board, ForecastHours, PlanLog, Revised};
 use crate::shadow::Sessions;
 use crate::store::SampleStore;
 
@@ -77,6 +77,7 @@ pub struct ApiState {
     pub act: act::Handle,
     pub board: Board,
     pub plans: PlanLog,
+    pub forecast_hours: ForecastHours,
     pub events: EventLog,
     pub imports: ImportLog,
     pub readings: Readings,

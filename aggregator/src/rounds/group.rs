@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use forecast::events::{self, Occurrence};
-use forecast::{Contest, Options, Pool, Series, Tracker};
+use forecast::{Contest, Hour, Options, Pool, Series, Tracker};
 use foreshadow_proto::v1;
 use planner::baseline::{self, Baseline, Doubt, Measured, OfType};
 use planner::demand::{Demand, InstanceMode};
@@ -65,6 +65,8 @@ struct MetricRound {
     measured_events: MeasuredEvents,
     /// Whether the published intervals held.
     tracker: Tracker,
+    /// What they came to lately, for people.
+    hours: Arc<[Hour]>,
     /// Why there is no forecast, for people.
     refused: Option<String>,
     /// What stands behind the forecast, for people.
@@ -98,7 +100,7 @@ impl MetricRound {
             Ok(mut forecast) => {
                 self.refused = None;
                 self.tracker.issue(&mut forecast);
-                let standing = contest.champion().map(|champion| Standing::new(&forecast, champion, &self.tracker));
+                let standing = contest.champion().map(|champion| Standing::new(&forecast, champion));
                 self.standing = standing.map(Arc::new);
                 self.own = Some(Arc::new(forecast));
             }
@@ -114,15 +116,19 @@ impl MetricRound {
     fn settle(&mut self, series: &Series, options: &Options, events: &[Occurrence]) {
         let Some(last) = self.own.as_ref().map(|forecast| forecast.start) else { return };
         let steps = series.coarser(options.step_seconds, options.aggregate);
+        let day = usize::try_from(DAY_SECONDS / options.step_seconds.max(1)).unwrap_or(usize::MAX);
         for index in 0..steps.values.len() {
             let start = steps.start + i64::from(options.step_seconds) * i64::try_from(index).unwrap_or_default();
             if start >= last
                 && !events.iter().any(|event| event.overlaps(start, start + i64::from(options.step_seconds)))
                 && let Some(value) = steps.value(index)
             {
-                self.tracker.observed(start, value, steps.is_saturated(index));
+                let before = index.checked_sub(day).filter(|before| !steps.is_saturated(*before));
+                let day_before = before.and_then(|before| steps.value(before));
+                self.tracker.observed(start, value, steps.is_saturated(index), day_before);
             }
         }
+        self.hours = self.tracker.hours().into();
     }
 }
 
@@ -202,6 +208,23 @@ impl GroupRound {
         for round in self.metrics.values_mut() {
             round.forecast(closed, &self.pool, &self.options, &self.events);
         }
+    }
+
+    /// Goes on with what forecasts came to before a restart, oldest hour first.
+    pub fn remember(&mut self, metric: Metric, hours: &[Hour]) {
+        if let Some(round) = self.metrics.get_mut(&metric) {
+            round.tracker.remember(hours);
+            round.hours = round.tracker.hours().into();
+        }
+    }
+
+    /// What forecasts came to in the hours that changed since they were taken last.
+    pub fn take_hours(&mut self) -> Vec<(Metric, Hour)> {
+        let of = |(metric, round): (&Metric, &mut MetricRound)| {
+            let metric = *metric;
+            round.tracker.take_hours().into_iter().map(move |hour| (metric, hour))
+        };
+        self.metrics.iter_mut().flat_map(of).collect()
     }
 
     /// What the models say of a metric by themselves, events left out.
@@ -327,6 +350,7 @@ impl GroupRound {
                 refused: round.refused.clone(),
                 baseline: round.baseline,
                 doubt: round.doubt,
+                hours: round.hours.clone(),
                 idle: round.idle.clone(),
             };
             (metric.to_string(), report)
@@ -426,6 +450,7 @@ struct Answers {
 
 /// Below this a time is "now": a question travels for a moment.
 const NOW_SLACK_SECONDS: i64 = 300;
+const DAY_SECONDS: u32 = 86_400;
 
 impl AnswersCapacity for Answers {
     fn scaled_to(&self, metric: Option<Metric>, confidence: Option<f64>) -> Option<u32> {

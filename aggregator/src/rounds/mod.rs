@@ -2,6 +2,7 @@
 //! IO, [`group`] the thinking.
 
 mod board;
+mod forecast_hours;
 mod gauges;
 mod group;
 mod history;
@@ -22,6 +23,7 @@ mod standing;
 mod tally;
 
 pub use board::{AnswersCapacity, Board, GroupReport, PredictError};
+pub use forecast_hours::ForecastHours;
 pub use group::{GroupRound, Measurements};
 pub use history::KEPT_MINUTES;
 pub use plans::{Course, PlanLog, Stretch};

@@ -12,6 +12,7 @@ use planner::policy::{Metric, Mode, Policy};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use super::forecast_hours::ForecastHours;
 use super::gauges::Gauges;
 use super::minutes::{self, Serving};
 use super::pulse::{Pulse, Use};
@@ -107,6 +108,7 @@ impl GroupPolicy {
 pub struct Logs {
     pub plans: PlanLog,
     pub pulses: PulseLog,
+    pub forecast_hours: ForecastHours,
     pub events: EventLog,
     pub revised: Revised,
     pub readings: Readings,
@@ -122,6 +124,7 @@ pub struct Service {
     board: Board,
     plans: PlanLog,
     pulses: PulseLog,
+    forecast_hours: ForecastHours,
     revised: Revised,
     readings: Readings,
     /// What was told of declared metrics lately, as of the beginning of this round; absent where it could not be read.
@@ -185,7 +188,7 @@ impl Service {
         act: act::Handle,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let Logs { plans, pulses, events, revised, readings } = logs;
+        let Logs { plans, pulses, forecast_hours, events, revised, readings } = logs;
         let last_round = clock.now();
         let steps = i64::try_from(options.forecast.horizon_steps).unwrap_or_default();
         let horizon = steps * i64::from(options.forecast.step_seconds);
@@ -198,6 +201,7 @@ impl Service {
             board,
             plans,
             pulses,
+            forecast_hours,
             revised,
             readings,
             told: None,
@@ -251,6 +255,9 @@ impl Service {
                     }
                     if let Err(error) = self.pulses.expire(now).await {
                         tracing::warn!(%error, "what those that served used cannot be expired");
+                    }
+                    if let Err(error) = self.forecast_hours.expire(now).await {
+                        tracing::warn!(%error, "what old forecasts came to cannot be dropped");
                     }
                     if let Err(error) = self.act.decisions().expire(now).await {
                         tracing::warn!(%error, "old decisions cannot be dropped");
@@ -465,6 +472,11 @@ impl Service {
         let generation = self.plans.go_on_from(group, now).await?;
         let mut round = GroupRound::new(policy, self.options.forecast.clone(), false, generation);
         round.set_pool(self.options.pool.clone());
+        for (metric, hours) in self.forecast_hours.of(group).await? {
+            if let Ok(metric) = metric.parse() {
+                round.remember(metric, &hours);
+            }
+        }
         let newest = self.read_past(group, &mut round, now - HISTORY_SECONDS, now).await?;
         let closed = newest.max((now - CATCH_UP_SECONDS).div_euclid(60) * 60);
         Ok(Group {
@@ -579,7 +591,12 @@ impl Service {
             let timed = Timed { begun, forecast, plan, check, measured_over, verdicts: said };
             (round, planned, report, timed)
         });
-        let (round, planned, mut report, timed) = made.await?;
+        let (mut round, planned, mut report, timed) = made.await?;
+        for (metric, hour) in round.take_hours() {
+            if let Err(error) = self.forecast_hours.write(group, metric, &hour).await {
+                tracing::warn!(%group, %error, "what a forecast came to is not written down");
+            }
+        }
         if let Some(trace) = self.act.traces().id(group, planned.plan.generation) {
             report.add_to_plan("trace_id", trace.to_string().into());
         }

@@ -19,6 +19,14 @@ pub(crate) const PULSE_READ: &str =
     "SELECT since, cpu, packets FROM pulse WHERE group_name = $1 AND since >= $2 ORDER BY since";
 pub(crate) const PULSE_EXPIRE: &str = "DELETE FROM pulse WHERE since < $1";
 
+pub(crate) const FORECAST_HOUR_WRITE: &str = "INSERT INTO forecast_hour (group_name, metric, band, hour, promised, inside, \
+    outcomes, loss, day_before, compared) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+    ON CONFLICT (group_name, metric, band, hour) DO UPDATE SET promised = excluded.promised, inside = excluded.inside, \
+    outcomes = excluded.outcomes, loss = excluded.loss, day_before = excluded.day_before, compared = excluded.compared";
+pub(crate) const FORECAST_HOUR_READ: &str = "SELECT metric, band, hour, promised, inside, outcomes, loss, day_before, compared \
+    FROM forecast_hour WHERE group_name = $1 ORDER BY hour";
+pub(crate) const FORECAST_HOUR_EXPIRE: &str = "DELETE FROM forecast_hour WHERE hour < $1";
+
 pub(crate) const ALL: &[(&str, &str)] = &[
     ("PLAN_WRITE", PLAN_WRITE),
     ("PLAN_READ", PLAN_READ),
@@ -30,4 +38,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("PULSE_WRITE", PULSE_WRITE),
     ("PULSE_READ", PULSE_READ),
     ("PULSE_EXPIRE", PULSE_EXPIRE),
+    ("FORECAST_HOUR_WRITE", FORECAST_HOUR_WRITE),
+    ("FORECAST_HOUR_READ", FORECAST_HOUR_READ),
+    ("FORECAST_HOUR_EXPIRE", FORECAST_HOUR_EXPIRE),
 ];

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use forecast::{BandCoverage, Champion, Forecast, Held, Tracker, Trust};
+use forecast::{BandCoverage, Champion, Forecast, Hour, Trust};
 use planner::baseline::{Baseline, Doubt, OfType};
 use serde::Serialize;
 
@@ -28,9 +28,6 @@ pub struct Standing {
     /// Loss of the ensemble over that of seasonal naive in the replay, by band; absent where there is none yet.
     skill: Vec<Option<f64>>,
     members: Vec<MemberShown>,
-    /// What the intervals held by hour, as far as outcomes are kept: the newest thousand of each band, since the start.
-    #[schema(value_type = Vec<serde_json::Value>)]
-    held: Vec<Held>,
 }
 
 /// One model of the pool. Lists are by band: up to 1 h, 6 h, and further ahead.
@@ -63,13 +60,18 @@ pub struct MetricReport {
     /// Why the baseline is taken as zero.
     #[schema(value_type = Option<String>)]
     pub doubt: Option<Doubt>,
-    /// What shadows use by instance type: median and spread, points, with how many shadows and readings are behind it.
+    /// What came of the forecasts by hour and by how far ahead they were made, oldest first: whether the interval held, and the
+    /// pinball loss beside that of the load a day before. Thirty days of it, over restarts too.
+    #[schema(value_type = Vec<serde_json::Value>)]
+    pub hours: Arc<[Hour]>,
+    /// What shadows use by instance type: median and spread, points, with how many shadows and readings are behind it, and what
+    /// the line through those that serve says.
     #[schema(value_type = Vec<serde_json::Value>)]
     pub idle: Vec<OfType>,
 }
 
 impl Standing {
-    pub(super) fn new(forecast: &Forecast, champion: &Champion, tracker: &Tracker) -> Self {
+    pub(super) fn new(forecast: &Forecast, champion: &Champion) -> Self {
         let members = champion.members.iter().map(|member| MemberShown {
             model: member.model.clone(),
             weights: member.weights.clone(),
@@ -84,7 +86,6 @@ impl Standing {
             coverage: forecast.coverage.clone(),
             skill: champion.skill.clone(),
             members: members.collect(),
-            held: tracker.held_by_hour(),
         }
     }
 

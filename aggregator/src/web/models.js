@@ -29,14 +29,26 @@ async function fleet(host, context) {
 /// A bar with its figure; the figure says it, the bar shows it.
 const bar = (share, kind) => h('div', { class: 'bar' }, h('meter', { min: 0, max: 1, value: share, 'aria-hidden': 'true', class: kind }), h('span', {}, percent(share)));
 
-/// Rolling coverage of a band: what held of the newest outcomes, by hour.
-function rolling(held, band, hours) {
-  const mine = held.filter(hour => hour.band === band).sort((a, b) => a.hour - b.hour);
-  return mine.map((hour, index) => {
-    const within = mine.slice(0, index + 1).filter(other => other.hour > hour.hour - hours * 3600);
-    const [inside, all] = within.reduce(([inside, all], one) => [inside + one.inside, all + one.outcomes], [0, 0]);
-    return [hour.hour + 1800, 100 * inside / all];
+/// A share of a band by hour, each over the day before it: how often the interval held, or what a forecast cost.
+function rolling(hours, band, of, per) {
+  const mine = hours.filter(hour => hour.band === band && hour[per] > 0).sort((a, b) => a.hour - b.hour);
+  let first = 0, part = 0, whole = 0;
+  return mine.map(hour => {
+    part += hour[of];
+    whole += hour[per];
+    for (; mine[first].hour <= hour.hour - 86400; first += 1) {
+      part -= mine[first][of];
+      whole -= mine[first][per];
+    }
+    return [hour.hour + 1800, part / whole];
   });
+}
+
+/// One line for each band that has anything to show.
+function bands(hours, of, per, scale) {
+  const kinds = ['load', 'ahead', 'shadow'];
+  return NAMES.map((band, index) => ({ name: BANDS[band], kind: kinds[index], points: rolling(hours, band, of, per) })).filter(line => line.points.length)
+    .map(({ points, ...line }) => ({ ...line, times: points.map(point => point[0]), values: points.map(point => scale * point[1]), gap: 4 * 3600 }));
 }
 
 function members(standing) {
@@ -57,19 +69,19 @@ async function one(host, context, name) {
   const section = (title, id, ...children) => h('section', { 'aria-labelledby': id }, h('h2', { id }, title), children);
   const show = () => {
     charts.splice(0).forEach(chart => chart.close());
-    fill(body, Object.entries(found).map(([key, { standing, refused, target }]) => {
+    fill(body, Object.entries(found).map(([key, { standing, refused, target, hours: past }]) => {
       if (!standing) return section(metric(key), `of-${key}`, h('p', {}, refused ? `Not forecast: ${refused}.` : 'No forecast yet: it comes after 30 minutes of data.'));
       // The simulated group of the demo has a clock of its own.
       const at = now.groups.get(name)?.simulated ? standing.made_at : serverNow();
       const coverage = new Chart({ label: `Coverage of ${metric(key)} over time`, height: 200, format: value => `${number(value)} %` });
       const trust = new Chart({ label: `Trust in ${metric(key)} over time`, height: 130, format: value => number(value, 2) });
-      charts.push(coverage, trust);
+      const losses = new Chart({ label: `Loss of ${metric(key)} over time`, height: 160, format: value => number(value, 2) });
+      charts.push(coverage, losses, trust);
       const nominal = 100 * (standing.coverage[0]?.nominal ?? 0.8);
-      const kinds = ['load', 'ahead', 'shadow'];
-      const covered = NAMES.map((band, index) => ({ name: BANDS[band], kind: kinds[index], points: rolling(standing.held, band, 24) })).filter(line => line.points.length)
-        .map(({ points, ...line }) => ({ ...line, times: points.map(point => point[0]), values: points.map(point => point[1]), gap: 4 * 3600 }));
+      const covered = bands(past, 'inside', 'outcomes', 100), lost = bands(past, 'loss', 'day_before', 1);
       const oldest = Math.min(at - 6 * 3600, ...covered.map(line => line.times[0]));
       coverage.draw({ from: oldest, to: at, now: at, lines: covered, rules: [{ name: 'promised', value: nominal, kind: 'target', scales: true }, { value: 100, kind: 'none', scales: true }] });
+      losses.draw({ from: oldest, to: at, now: at, lines: lost, rules: [{ name: 'as the day before', value: 1, kind: 'target', scales: true }, { value: 0, kind: 'none', scales: true }] });
       const hours = Object.keys(course?.trust ?? {}).map(Number).sort((a, b) => a - b);
       if (hours.length) trust.draw({ from: Math.min(hours[0], at - 6 * 3600), to: at, now: at, lines: [{ name: 'lowest of each hour', kind: 'load', shape: 'stairs', gap: 7200, times: hours, values: hours.map(hour => course.trust[hour]) }], rules: [] });
       const naive = standing.skill.map((skill, index) => skill === null ? null : `${BANDS[NAMES[index]]}: ${number(skill, 2)}`).filter(Boolean);
@@ -78,8 +90,9 @@ async function one(host, context, name) {
           figure('History', span(standing.history_seconds)), figure('Selected', time(standing.trained_at, seconds => ago(seconds, at))), figure('Target', `${number(target)} %`)),
         h('h3', {}, 'Champion and challengers'), h('p', { class: 'muted' }, 'Loss is pinball loss beside that of seasonal naive on the group’s own replayed past: below 1 is better. A model that does not beat it gets no share.'), members(standing),
         naive.length > 0 && h('p', {}, 'All together, beside seasonal naive: ', naive.join(', '), '.'),
-        h('h3', {}, 'Did the intervals hold?'), covered.length ? [h('p', { class: 'muted' }, 'Over the day before each hour, as far as outcomes are kept: the newest thousand of each band since the start.'), coverage.node]
-          : h('p', { class: 'muted' }, 'Nothing that was published has come due since the start; the figures above are from the replay of the past.'),
+        h('h3', {}, 'Did the intervals hold?'), covered.length ? [h('p', { class: 'muted' }, 'Over the day before each hour, of the last thirty days.'), coverage.node]
+          : h('p', { class: 'muted' }, 'Nothing that was published has come due yet; the figures above are from the replay of the past.'),
+        lost.length > 0 && [h('h3', {}, 'What did they cost?'), h('p', { class: 'muted' }, 'Pinball loss of what was published beside that of the load a day before, over the day before each hour: below 1 is better.'), losses.node],
         h('h3', {}, 'Trust'), h('ul', { class: 'parts' }, Object.entries(PARTS).map(([part, says]) => h('li', {}, bar(standing.trust[part], 'serve'), h('span', {}, says)))), hours.length > 1 && [h('p', { class: 'muted' }, 'By the plans of the last thirty days.'), trust.node]);
     }), !Object.keys(found).length && h('p', { class: 'empty' }, 'This group was not planned yet.'));
   };

@@ -171,6 +171,7 @@ impl Rounds {
         let logs = Logs {
             plans: PlanLog::new(pool.clone()),
             pulses: PulseLog::new(pool.clone()),
+            forecast_hours: ForecastHours::new(pool.clone()),
             events: EventLog::new(pool.clone()),
             revised: Revised::default(),
             readings: Readings::new(pool, BTreeMap::new()),
@@ -479,4 +480,39 @@ async fn a_plan_that_cannot_be_is_counted() {
     rounds.minute(AS_EVER).await;
     let line = "foreshadow_invariant_violations_total{invariant=\"generations_ascend\"} 1";
     assert!(told.render().lines().any(|it| it == line), "{}", told.render());
+}
+
+#[tokio::test]
+async fn what_forecasts_came_to_is_kept_by_the_hour_and_a_restart_goes_on_with_it() {
+    let past: Vec<_> = (-1_500..0).map(|minute| (START + 60 * minute, 120.0)).collect();
+    let mut rounds = Rounds::begun(&past).await;
+    for _ in 0..30 {
+        rounds.minute(AS_EVER).await;
+    }
+    let near =
+        |hours: &[forecast::Hour]| *hours.iter().find(|hour| hour.band == forecast::Band::Hour).expect("an hour");
+    let kept = rounds.service.forecast_hours.of(&rounds.group).await.expect("read");
+    let hour = near(&kept["cpu"]);
+    assert!(hour.hour == START && hour.outcomes >= 4 && hour.inside <= hour.outcomes, "{hour:?}");
+    // A day before it were 120 points and now are 160, of which the forecasts knew soon.
+    assert!(hour.compared == hour.outcomes && hour.day_before > hour.loss, "{hour:?}");
+    // Whatever was in memory is gone.
+    rounds.service.groups.clear();
+    rounds.minute(AS_EVER).await;
+    let shown = |rounds: &Rounds| {
+        let report = rounds.service.board.report(&rounds.group).expect("a report");
+        near(&report.metrics["cpu"].hours)
+    };
+    assert_eq!(shown(&rounds), hour);
+    for _ in 0..15 {
+        rounds.minute(AS_EVER).await;
+    }
+    let (on, kept) = (shown(&rounds), rounds.service.forecast_hours.of(&rounds.group).await.expect("read"));
+    assert!(on.outcomes > hour.outcomes && on.loss >= hour.loss && on.hour == START, "{on:?} after {hour:?}");
+    assert_eq!(near(&kept["cpu"]), on);
+    // As long as plans are.
+    rounds.service.forecast_hours.expire(START + 30 * 86_400).await.expect("expired");
+    assert!(!rounds.service.forecast_hours.of(&rounds.group).await.expect("read").is_empty());
+    rounds.service.forecast_hours.expire(START + 30 * 86_400 + 3_600).await.expect("expired");
+    assert_eq!(rounds.service.forecast_hours.of(&rounds.group).await.expect("read"), BTreeMap::new());
 }
