@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import world
-from product import REPOSITORY, Check, binary, on_a_copy, stack_template
+from product import REPOSITORY, Check, binary, on_a_copy, run, stack_template
 
 MARKS = {
     "aws": "an account at AWS",
@@ -183,6 +183,33 @@ class Documents(Check):
                         self.assertTrue(chain, f"{where}: no such command")
                     tried += 1
         self.assertGreater(tried, 40)
+
+    def test_configurations_are_understood(self):
+        tried = 0
+        for path in DOCUMENTS:
+            above = ""
+            for block in blocks(path):
+                where = f"{name_of(path)}:{block.line}"
+                if block.info == "toml":
+                    # Whole, or what is added to what stands above it.
+                    alone, together = self.faults(block.text), self.faults(above + block.text)
+                    self.assertFalse(alone and together, f"{where}: {alone}")
+                    above, tried = above + block.text, tried + 1
+                elif block.info == "yaml" and block.text.startswith("# prometheus.yml\n"):
+                    written = self.directory() / "prometheus.yml"
+                    written.write_text(block.text)
+                    self.run_tool("promtool", "check", "config", "--syntax-only", written)
+                    tried += 1
+        self.assertGreater(tried, 15)
+        # The check is one.
+        self.assertIn("directry: unknown key", self.faults('[store]\ndirectry = "data"\n'))
+
+    def faults(self, text: str) -> str:
+        """What `check-config` says of it; nothing where it is right. What it names is another host's."""
+        written = self.directory() / "foreshadow.toml"
+        written.write_text(text)
+        ended = run(binary("foreshadow"), "check-config", "--without-files", written)
+        return "" if ended.returncode == 0 else ended.stdout + ended.stderr
 
     def test_the_stack_takes_the_parameters_it_is_documented_with(self):
         takes = stack_template()["Parameters"]
