@@ -1,7 +1,7 @@
 """What is older than this build: peers by the proto files of their time, stores in the schema of theirs; and buf's word on the wire.
 
-No second build stands beside this one, which would take as long again: a peer is another gRPC with an older revision's files, a store is
-what an older schema was, as SQL. When a release is out, its store and its proto files are put beside these.
+A peer is another gRPC with an older revision's files, a store is what an older schema was, as SQL: older than any program that can still be
+built beside this one, which check_upgrade does. When a release is out, its store and its proto files are put beside these.
 """
 
 import contextlib

@@ -11,8 +11,6 @@ import tempfile
 import unittest
 from pathlib import Path
 
-import world
-from check_documents import shell
 from product import DEPLOY, REPOSITORY, Check, binary, on_a_copy, program, run, version
 
 BUILD = DEPLOY / "packages/build.sh"
@@ -209,37 +207,6 @@ class Packages(Check):
             for file in agent.toml foreshadow.toml; do [ -e /etc/foreshadow/$file.rpmsave ]; done
             if systemctl is-enabled foreshadow foreshadow-agent 2>/dev/null | grep -qx enabled; then echo enabled still; exit 1; fi
         """)
-
-    def test_the_runbook_upgrades_and_goes_back(self):
-        upgrade, back = (block.text for block in shell(DEPLOY / "runbook.md") if block.info == "sh package")
-        said = self.on_a_system(f"""
-            ip link set lo up
-            dpkg -i {both("deb", version())} >/dev/null 2>&1
-            cp /mnt/foreshadow_{version()}-1_amd64.deb OLD.deb
-            cp /mnt/foreshadow_{LATER}-1_amd64.deb NEW.deb
-            printf '[store]\\ndirectory = "/var/lib/foreshadow"\\n# mine\\n' >/etc/foreshadow/foreshadow.toml
-            mkdir -p /var/lib/private/foreshadow /var/backups
-            ln -sfn private/foreshadow /var/lib/foreshadow
-            cat >/usr/bin/systemctl <<'STUB'
-{world.SYSTEMCTL.replace("/usr/local/bin/foreshadow", "/usr/bin/foreshadow").replace("https://", "http://")}
-STUB
-            fs() {{ curl -sS "http://localhost:7070$1" "${{@:2}}"; }}
-            systemctl start foreshadow
-            trap 'systemctl stop foreshadow' EXIT
-            {upgrade}
-            dpkg-query -W -f '${{Version}}\n' foreshadow | grep -qx {LATER}-1
-            tail -n 1 /etc/foreshadow/foreshadow.toml | grep -qx '# mine'
-            systemctl restart foreshadow
-            cmp /usr/bin/foreshadow "/proc/$(cat /run/foreshadow.pid)/exe"
-            {back}
-            dpkg-query -W -f '${{Version}}\n' foreshadow | grep -qx {version()}-1
-            tail -n 1 /etc/foreshadow/foreshadow.toml | grep -qx '# mine'
-            if tail -c 5 "/proc/$(cat /run/foreshadow.pid)/exe" | grep -qx later; then echo later still; exit 1; fi
-            foreshadow store check --directory /var/lib/foreshadow
-            foreshadow store check --directory "$(mkdir /tmp/before; cp /var/backups/foreshadow-before-upgrade.db /tmp/before/foreshadow.db; echo /tmp/before)"
-            fs /audit | jq -r '.[].action'
-        """, "--net")  # fmt: skip
-        self.assertIn("\nresume\npause\n", said)
 
     def test_units_are_verified_and_sandboxed_and_secrets_become_roots_own(self):
         said = self.on_a_system(f"""

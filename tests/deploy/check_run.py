@@ -13,10 +13,14 @@ SKIPS = "import unittest\nclass Skips(unittest.TestCase):\n    @unittest.skip('n
 
 
 class Runner(Check):
-    def ended(self, modules: dict, copies: bool, **variables):
-        directory = self.directory()
-        for name in ("run.py", "product.py"):
+    def ended(self, modules: dict, copies: bool, directory=None, commit=None, **variables):
+        # Where nothing is below a root of ours: not in a clone, and beside no target.
+        directory = directory or self.directory() / "tests/deploy"
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in ("run.py", "product.py", "older-commit"):
             shutil.copy(HERE / name, directory)
+        if commit is not None:
+            (directory / "older-commit").write_text(commit)
         for name, text in modules.items():
             (directory / f"{name}.py").write_text(text)
         # A kernel that copies on write, or one that does not.
@@ -31,7 +35,7 @@ class Runner(Check):
         modules = {"check_packages": PASSES, "check_other": PASSES}
         ended = self.ended(modules, copies=False)
         self.assertEqual(ended.returncode, 1, ended.stdout)
-        left_out = "check_documents, check_packages, check_tarball"
+        left_out = "check_documents, check_packages, check_tarball, check_upgrade"
         self.assertIn(f"NOT CHECKED: {left_out}: this system cannot be copied on write: no such right", ended.stdout)
         self.assertIn(f"failed: {left_out}", ended.stdout)
         self.assertIn("check_other.Passes", ended.stdout, "the others run all the same")
@@ -44,6 +48,22 @@ class Runner(Check):
         both = self.ended(modules, copies=True, FORESHADOW_COPY="optional")
         self.assertEqual(both.returncode, 0, both.stdout)
         self.assertIn("check_packages.Passes", both.stdout)
+
+    def test_an_older_build_that_cannot_be_is_said_and_one_that_is_not_made_is_red(self):
+        modules = {"check_upgrade": PASSES, "check_other": PASSES}
+        left = self.ended(modules, copies=True)
+        self.assertEqual(left.returncode, 0, left.stdout)
+        self.assertRegex(left.stdout, "NOT CHECKED: check_upgrade: this clone does not hold commit [0-9a-f]{40}: git fetch --unshallow")
+        self.assertNotIn("check_upgrade.Passes", left.stdout)
+        self.assertEqual(self.ended(modules, copies=True, FORESHADOW_OLDER="required").returncode, 1)
+        # A clone that holds it: the check runs, and finds nothing built.
+        clone = self.directory()
+        author = ["-c", "user.name=tests", "-c", "user.email=tests@example.org"]
+        self.run_tool("git", "init", "--quiet", clone)
+        self.run_tool("git", "-C", clone, *author, "commit", "--quiet", "--allow-empty", "--message", "older")
+        commit = self.run_tool("git", "-C", clone, "rev-parse", "HEAD")
+        held = self.ended(modules, copies=True, directory=clone / "tests/deploy", commit=commit)
+        self.assertIn("check_upgrade.Passes", held.stdout)
 
     def test_a_skip_is_red_and_so_is_nothing(self):
         self.assertEqual(self.ended({"check_other": SKIPS}, copies=True).returncode, 1)

@@ -6,6 +6,8 @@ Needs `cargo build --workspace --all-targets` before; FORESHADOW_BINARIES names 
 modules run, each in a process of its own, two at a time: most of them wait more than they compute.
 
 Some need root and a kernel that copies a system on write. Where that cannot be had it is red; FORESHADOW_COPY=optional leaves them out.
+One needs an older build, which tests/run makes of a commit: a clone that does not hold it leaves that out; FORESHADOW_OLDER=required makes
+that red.
 """
 
 import concurrent.futures
@@ -19,7 +21,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 # These install and change things on a copy-on-write copy of this system, which needs root and a kernel that lets it.
-NEEDS_A_COPY = {"check_packages", "check_documents", "check_tarball"}
+NEEDS_A_COPY = {"check_packages", "check_documents", "check_tarball", "check_upgrade"}
+NEEDS_OLDER = {"check_upgrade"}
 
 
 class Timed(unittest.TextTestResult):
@@ -50,6 +53,23 @@ def no_copy():
     return None if ended.returncode == 0 else ended.stderr.strip()
 
 
+def older_commit() -> str:
+    return next(line for line in (HERE / "older-commit").read_text().splitlines() if not line.startswith("#"))
+
+
+def older() -> Path:
+    """Where tests/run puts the older build and its source."""
+    return HERE.parents[1] / "target/older" / older_commit()
+
+
+def no_older():
+    """Why there cannot be an older build; None where there is one, or where it is only not built yet."""
+    asked = ["git", "-C", str(HERE), "cat-file", "-e", f"{older_commit()}^{{commit}}"]
+    if older().exists() or subprocess.run(asked, stderr=subprocess.DEVNULL, check=False).returncode == 0:
+        return None
+    return f"this clone does not hold commit {older_commit()}: git fetch --unshallow"
+
+
 def everything() -> int:
     # The longest first: they are those that need a copy.
     modules = sorted((path.stem for path in HERE.glob("check_*.py")), key=lambda name: name not in NEEDS_A_COPY)
@@ -60,6 +80,11 @@ def everything() -> int:
         if os.environ.get("FORESHADOW_COPY") != "optional":
             print("FORESHADOW_COPY=optional leaves them out")
             failed += sorted(NEEDS_A_COPY)
+    if NEEDS_OLDER.intersection(modules) and (problem := no_older()) is not None:
+        modules = [module for module in modules if module not in NEEDS_OLDER]
+        print(f"NOT CHECKED: {', '.join(sorted(NEEDS_OLDER))}: {problem}")
+        if os.environ.get("FORESHADOW_OLDER") == "required":
+            failed += sorted(NEEDS_OLDER)
 
     def one(module: str):
         return subprocess.run([sys.executable, __file__, module], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
