@@ -1,4 +1,4 @@
-"""The image: made without a daemon, read by another tool, unpacked, and its program run in it as its user."""
+"""The images: made without a daemon, read by another tool, unpacked, and their programs run in them as their user."""
 
 import json
 import subprocess
@@ -9,11 +9,12 @@ BUILD = DEPLOY / "image/build.sh"
 
 
 class Image(Check):
-    def test_the_image_runs_as_nobody_special_and_needs_nothing_of_its_host(self):
+    def unpacked(self, name: str, arguments: list, ports: list):
+        """Makes and unpacks the image of a program, and sees that it is what it says; gives its root."""
         directory = self.directory()
         directory.chmod(0o755)
-        program = directory / "foreshadow"
-        self.run_tool("strip", "-o", program, binary("foreshadow"))
+        program = directory / name
+        self.run_tool("strip", "-o", program, binary(name))
         layout = directory / "layout"
         said = self.run_tool(BUILD, program, layout, timeout=180)
         self.assertIn(f"oci:{layout}:{version()}", said)
@@ -21,25 +22,32 @@ class Image(Check):
         read = json.loads(self.run_tool("skopeo", "inspect", "--config", f"oci:{layout}:{version()}"))
         config = read["config"]
         self.assertEqual(config["User"], "65532:65532")
-        self.assertEqual(config["Entrypoint"], ["/usr/bin/foreshadow"])
-        self.assertEqual(config["Cmd"], ["serve", "--config", "/etc/foreshadow/foreshadow.toml"])
+        self.assertEqual(config["Entrypoint"], [f"/usr/bin/{name}"])
+        self.assertEqual(config["Cmd"], arguments)
         self.assertEqual(read["architecture"], "amd64")
-        self.assertIn("7070/tcp", config["ExposedPorts"])
+        self.assertEqual(list(config.get("ExposedPorts", {})), ports)
 
         bundle = directory / "bundle"
         self.run_tool("umoci", "unpack", "--image", f"{layout}:{version()}", bundle)
         root = bundle / "rootfs"
         found = {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
-        self.assertLessEqual({"etc/ssl/certs/ca-certificates.crt", "usr/share/doc/foreshadow/LICENSE"}, found)
+        self.assertLessEqual({"etc/ssl/certs/ca-certificates.crt", f"usr/share/doc/{name}/LICENSE"}, found)
         self.assertFalse([path for path in found if path.endswith("/sh") or "bash" in path], "no shell is in it")
-        owner = (root / "var/lib/foreshadow").stat()
+        owner = (root / f"var/lib/{name}").stat()
         self.assertEqual((owner.st_uid, owner.st_gid), (65532, 65532))
+        inside = ["chroot", "--userspec=65532:65532", root, f"/usr/bin/{name}"]
+        self.assertEqual(self.run_tool(*inside, "--version").strip(), f"{name} {version()}")
+        return root, inside
 
-        inside = ["chroot", "--userspec=65532:65532", root, "/usr/bin/foreshadow"]
-        self.assertEqual(self.run_tool(*inside, "--version").strip(), f"foreshadow {version()}")
+    def test_the_agents_image_has_what_its_program_needs(self):
+        # That it samples and streams from its image needs /proc in it: check_tarball, of the static one.
+        self.unpacked("foreshadow-agent", ["--config", "/etc/foreshadow/agent.toml"], [])
+
+    def test_the_image_runs_as_nobody_special_and_needs_nothing_of_its_host(self):
+        root, inside = self.unpacked("foreshadow", ["serve", "--config", "/etc/foreshadow/foreshadow.toml"], ["7070/tcp"])
         port = free_port()
         listen = ["serve", "--listen", f"127.0.0.1:{port}", "--directory", "/var/lib/foreshadow"]
-        log = directory / "log"
+        log = self.directory() / "log"
         with process(log, *inside, *listen) as running:
             try:
                 eventually("answer", lambda: get(f"http://127.0.0.1:{port}/healthz"))

@@ -1,8 +1,9 @@
-"""The tarball of the static agent, on hosts that have nothing else: in a root without a C library, by its INSTALL, and as user data.
+"""The static agent where nothing else is: its tarball in a root without a C library, by its INSTALL, and as user data; and its image.
 
 All of it on a copy of this system with a loopback of its own, where an aggregator listens at aggregator.test.
 """
 
+import json
 import os
 import shutil
 import tarfile
@@ -205,6 +206,44 @@ class Tarball(Check):
             # Other sources are libraries, which are not there; the next one is asked.
             echo 'hosts: files mymachines resolve [!UNAVAIL=return] dns' >$root/etc/nsswitch.conf
             streams i-other
+        """)  # fmt: skip
+
+    def test_its_image_streams_with_nothing_writable_but_its_directory(self):
+        layout, bundle = self.directory() / "layout", made["out"] / "bundle"
+        self.run_tool(DEPLOY / "image/build.sh", made["binaries"] / "foreshadow-agent", layout, timeout=180)
+        config = json.loads(self.run_tool("skopeo", "inspect", "--config", f"oci:{layout}:{version()}"))["config"]
+        self.run_tool("umoci", "unpack", "--image", f"{layout}:{version()}", bundle)
+        self.assertFalse([*bundle.rglob("*.so*")], "a static program brings no library")
+        settings = f"""
+            aggregator = "https://aggregator.test:7070"
+            instance_id = "i-1"
+            ca = "/etc/foreshadow/ca.pem"
+            join_token_file = "/etc/foreshadow/join.token"
+            identity = "{config["WorkingDir"]}/identity"
+            spool = "{config["WorkingDir"]}/spool"
+        """
+        self.on_a_host(f"""
+            {SECURED}
+            # What a runtime brings: /proc, devices, names, and a volume; the rest can only be read.
+            cp -a /mnt/bundle/rootfs /tmp/image
+            cd /tmp/image
+            mkdir proc dev
+            cp /etc/hosts etc/
+            printf '%s' '{settings}' >etc/foreshadow/agent.toml
+            install -m 444 /tmp/work/ca.pem /tmp/work/join.token etc/foreshadow/
+            touch dev/random dev/urandom
+            mount --bind . .
+            cd /tmp/image
+            mount -o remount,bind,ro .
+            mount --bind /proc proc
+            for device in random urandom; do mount --bind /dev/$device dev/$device; done
+            mount -t tmpfs -o uid=65532,gid=65532,mode=700 tmpfs .{config["WorkingDir"]}
+            cd /tmp/work
+            if touch /tmp/image/etc/x 2>/dev/null; then echo 'it can be written'; exit 1; fi
+            chroot --userspec={config["User"]} /tmp/image {" ".join(config["Entrypoint"] + config["Cmd"])} >/var/log/foreshadow-agent 2>&1 &
+            heard i-1 "$(date +%s)"
+            if grep -E 'ERROR|WARN' /var/log/foreshadow-agent; then exit 1; fi
+            ls /tmp/image{config["WorkingDir"]}/identity | grep -q .
         """)  # fmt: skip
 
     def test_its_install_text_installs_it(self):
