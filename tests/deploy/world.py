@@ -234,18 +234,18 @@ def furnish(directory: Path):
     (directory / "systemctl").write_text(SYSTEMCTL)
     (directory / "journalctl").write_text(JOURNALCTL)
     begin = datetime.datetime(2026, 10, 1, tzinfo=datetime.timezone.utc)
-    quarters = range(3 * 96)
+    quarters = range(2 * 96)
     made_up = [1000 + 600 * math.sin(2 * math.pi * (step / 96 - 0.3)) + 40 * math.sin(step * 1.7) for step in quarters]
     times = [f"{begin + datetime.timedelta(minutes=15 * step):%Y-%m-%dT%H:%M:%SZ}" for step in quarters]
     history = "timestamp,value\n" + "".join(f"{at},{load:.1f}\n" for at, load in zip(times, made_up))
     (directory / "load.csv").write_text(history)
     (directory / "traces").mkdir()
     for name in "abc":
-        (directory / "traces" / f"{name}.csv").write_text(history[: history.index(times[200])])
-    origins = [{"series": name, "interval_seconds": 900, "horizon_steps": 96, "origins": [times[180]]} for name in "abc"]
+        (directory / "traces" / f"{name}.csv").write_text(history[: history.index(times[40])])
+    origins = [{"series": name, "interval_seconds": 900, "horizon_steps": 24, "origins": [times[36]]} for name in "abc"]
     (directory / "origins_public.json").write_text(json.dumps({"series": origins}))
     now = datetime.datetime.now(datetime.timezone.utc).replace(second=0, microsecond=0)
-    minutes = [now - datetime.timedelta(minutes=minute) for minute in range(7 * 1440, 60, -1)]
+    minutes = [now - datetime.timedelta(minutes=minute) for minute in range(6 * 1440, 60, -1)]
     rows = "".join(f"{at:%Y-%m-%dT%H:%M:%SZ},{usual(at):.1f},3\n" for at in minutes)
     (directory / "past.csv").write_text("timestamp,value,instances\n" + rows)
     recent = [int(at.timestamp()) for at in minutes[-120:]]
