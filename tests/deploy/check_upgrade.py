@@ -92,6 +92,7 @@ class Upgrade(Check):
 
         new = aggregator(directory, binary("foreshadow"))
         with new.runs():
+            eventually("inventory", lambda: new.ask("/readyz")["ready"] or None)
             self.assertEqual({instance: past(new.url, instance) for instance in before}, before)
             self.assertEqual(new.ask("/audit")[-len(audited) :], audited)
             self.assertTrue(next(group for group in new.ask("/overview")["groups"] if group["name"] == "web")["paused"])
@@ -128,9 +129,8 @@ class Upgrade(Check):
         ):
             binaries = directory / number
             binaries.mkdir()
-            for name in ("foreshadow", "foreshadow-agent"):
-                self.run_tool("strip", "-o", binaries / name, programs / name)
-            built = build(binaries, out, "--format", "deb", recipe=recipe, VERSION=number)
+            self.run_tool("strip", "-o", binaries / "foreshadow", programs / "foreshadow")
+            built = build(binaries, out, "--format", "deb", "--only", "aggregator", recipe=recipe, VERSION=number)
             self.assertEqual(built.returncode, 0, built.stdout + built.stderr)
         runbook = DEPLOY / "runbook.md"
         upgrade, back = (block.text for block in shell(runbook) if block.info == "sh package")
@@ -142,7 +142,7 @@ class Upgrade(Check):
         self.assertTrue(stop.startswith("systemctl stop foreshadow\n"))
         ended = on_a_copy(self.directory(), out, f"""
             ip link set lo up
-            dpkg -i /mnt/foreshadow{{,-agent}}_{BEFORE}-1_amd64.deb >/dev/null 2>&1
+            dpkg -i /mnt/foreshadow_{BEFORE}-1_amd64.deb >/dev/null 2>&1
             cp /mnt/foreshadow_{BEFORE}-1_amd64.deb OLD.deb
             cp /mnt/foreshadow_{version()}-1_amd64.deb NEW.deb
             printf '[store]\\ndirectory = "/var/lib/foreshadow"\\n# mine\\n' >/etc/foreshadow/foreshadow.toml
@@ -158,7 +158,7 @@ STUB
             systemctl start foreshadow
             trap 'systemctl stop foreshadow' EXIT
             runs /tmp/OLD
-            foreshadow-agent --instance-id i-1 --group web 2>/tmp/agent.log &
+            {OLD}/foreshadow-agent --instance-id i-1 --group web 2>/tmp/agent.log &
             agent=$!
             for _ in $(seq 300); do [ "$(past | wc -l)" -ge 2 ] && break; sleep 0.1; done
             kill $agent
@@ -183,7 +183,7 @@ STUB
             foreshadow store check --directory /var/lib/foreshadow
             /tmp/NEW/usr/bin/foreshadow store check --directory /var/backups/foreshadow-newer
             fs /audit | jq -r '.[].action'
-        """, "--net", timeout=180)  # fmt: skip
+        """, "--net", timeout=400)  # fmt: skip
         said = ended.stdout + ended.stderr
         self.assertEqual(ended.returncode, 0, said)
         self.assertIn("\nresume\npause\n", said)
