@@ -2,7 +2,7 @@
 
 `bare` has nothing but the programs; `named` has a configuration and a certificate for foreshadow.example as well; `plain` an aggregator
 without tokens, whose group `web` is kept by the program that docs/fleets.md prints, beside a Prometheus and an InfluxDB; `past` the same
-aggregator with a week's past of that group; `secured` one with TLS and tokens, laid out and started as deploy/systemd does it, two of
+aggregator with days of that group's past; `secured` one with TLS and tokens, laid out and started as deploy/systemd does it, two of
 whose machines somebody else has detached.
 """
 
@@ -105,10 +105,12 @@ ASK='curl -s http://127.0.0.1:7070'
 SOURCES = r"""
 promtool tsdb create-blocks-from openmetrics hosts.om tsdb >/dev/null
 printf 'global:\n  scrape_interval: 1h\n' >prometheus.yml
-prometheus --config.file=prometheus.yml --storage.tsdb.path=tsdb --web.listen-address=127.0.0.1:9090 --log.level=warn >prometheus.log 2>&1 &
+prometheus --config.file=prometheus.yml --storage.tsdb.path=tsdb --web.listen-address=127.0.0.1:9090 --log.level=warn \
+    >prometheus.log 2>&1 &
 influxd run -config influxdb.conf >influxdb.log 2>&1 &
 for url in http://127.0.0.1:9090/-/ready http://127.0.0.1:8086/ping; do
-    curl -s --retry 60 --retry-delay 1 --retry-connrefused --retry-all-errors $url >/dev/null || { cat prometheus.log influxdb.log; exit 1; }
+    curl -s --retry 60 --retry-delay 1 --retry-connrefused --retry-all-errors $url >/dev/null && continue
+    cat prometheus.log influxdb.log; exit 1
 done
 curl -s http://127.0.0.1:8086/query --data-urlencode 'q=CREATE DATABASE telegraf' >/dev/null
 curl -s 'http://127.0.0.1:8086/write?db=telegraf&precision=s' --data-binary @hosts.line
@@ -135,8 +137,8 @@ SECURED = r"""
 install -m 755 systemctl journalctl /usr/local/bin/
 mkdir -p /var/lib/private/foreshadow
 ln -sfn private/foreshadow /var/lib/foreshadow
-jq --arg ids "$DETACHED" '.groups.web.members += ($ids | split(" ")) | .machines += ([$ids | split(" ")[] | {(.): {"state": "running", "tags": {}}}] | add)' \
-    machines.json >/usr/local/bin/machines.json
+jq --arg ids "$DETACHED" '($ids | split(" ")) as $more | .groups.web.members += $more
+    | .machines += ([$more[] | {(.): {"state": "running", "tags": {}}}] | add)' machines.json >/usr/local/bin/machines.json
 (umask 077; foreshadow token --name ops --role admin >FILE 2>entry; sed -n '/^\[token/,$p' entry >/etc/foreshadow/tokens.toml)
 cp secured.toml /etc/foreshadow/foreshadow.toml
 chmod 600 /etc/foreshadow/tokens.toml
