@@ -14,6 +14,7 @@
 # For this machine:      cargo build --release --locked --bin foreshadow --bin foreshadow-agent;  BINARIES = target/release
 # For the other:         --target aarch64-unknown-linux-gnu, with CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 #                        and CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc (Debian: gcc-aarch64-linux-gnu, and rustup target add)
+#                        Or cross.sh, of the agent: without rustup, on Debian.
 # Static, for --format tar: RUSTFLAGS="-C target-feature=+crt-static", always with --target
 set -euo pipefail
 cd "$(dirname "$0")/../.."

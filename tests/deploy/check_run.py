@@ -24,7 +24,7 @@ class Runner(Check):
         for name, text in modules.items():
             (directory / f"{name}.py").write_text(text)
         # A kernel that copies on write, or one that does not.
-        (directory / "bin").mkdir()
+        (directory / "bin").mkdir(exist_ok=True)
         (directory / "bin/unshare").write_text(f"#!/bin/sh\necho 'no such right' >&2\nexit {0 if copies else 1}\n")
         (directory / "bin/unshare").chmod(0o755)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FORESHADOW_")}
@@ -64,6 +64,19 @@ class Runner(Check):
         commit = self.run_tool("git", "-C", clone, "rev-parse", "HEAD")
         held = self.ended(modules, copies=True, directory=clone / "tests/deploy", commit=commit)
         self.assertIn("check_upgrade.Passes", held.stdout)
+
+    def test_arm64_without_a_compiler_is_said_and_red_where_it_is_required(self):
+        modules, clone = {"check_arm64": PASSES, "check_other": PASSES}, self.directory()
+        tried = self.ended(modules, copies=True, directory=clone / "tests/deploy")
+        self.assertIn("check_arm64.Passes", tried.stdout)
+        (clone / "target/arm64").mkdir(parents=True)
+        (clone / "target/arm64/unavailable").write_text("this Debian has no rustc-web\n")
+        left = self.ended(modules, copies=True, directory=clone / "tests/deploy")
+        self.assertEqual(left.returncode, 0, left.stdout)
+        self.assertIn("NOT CHECKED: check_arm64: this Debian has no rustc-web", left.stdout)
+        self.assertNotIn("check_arm64.Passes", left.stdout)
+        required = self.ended(modules, copies=True, directory=clone / "tests/deploy", FORESHADOW_ARM64="required")
+        self.assertEqual(required.returncode, 1)
 
     def test_a_skip_is_red_and_so_is_nothing(self):
         self.assertEqual(self.ended({"check_other": SKIPS}, copies=True).returncode, 1)

@@ -6,8 +6,8 @@ Needs `cargo build --workspace --all-targets` before; FORESHADOW_BINARIES names 
 modules run, each in a process of its own, two at a time: most of them wait more than they compute.
 
 Some need root and a kernel that copies a system on write. Where that cannot be had it is red; FORESHADOW_COPY=optional leaves them out.
-One needs an older build, which tests/run makes of a commit: a clone that does not hold it leaves that out; FORESHADOW_OLDER=required makes
-that red.
+Upgrades need an older build, which tests/run makes of a commit, and arm64 a compiler: where the clone does not hold the one or Debian not
+the other, that is left out; FORESHADOW_OLDER=required and FORESHADOW_ARM64=required make it red.
 """
 
 import concurrent.futures
@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 # These install and change things on a copy-on-write copy of this system, which needs root and a kernel that lets it.
 NEEDS_A_COPY = {"check_packages", "check_documents", "check_tarball", "check_upgrade"}
 NEEDS_OLDER = {"check_upgrade"}
+NEEDS_ARM64 = {"check_arm64"}
 
 
 class Timed(unittest.TextTestResult):
@@ -70,6 +71,12 @@ def no_older():
     return f"this clone does not hold commit {older_commit()}: git fetch --unshallow"
 
 
+def no_arm64():
+    """Why tests/run could not build the agent for arm64; None where it did, or did not try."""
+    said = HERE.parents[1] / "target/arm64/unavailable"
+    return said.read_text().strip() if said.exists() else None
+
+
 def everything() -> int:
     # The longest first: they are those that need a copy.
     modules = sorted((path.stem for path in HERE.glob("check_*.py")), key=lambda name: name not in NEEDS_A_COPY)
@@ -80,11 +87,15 @@ def everything() -> int:
         if os.environ.get("FORESHADOW_COPY") != "optional":
             print("FORESHADOW_COPY=optional leaves them out")
             failed += sorted(NEEDS_A_COPY)
-    if NEEDS_OLDER.intersection(modules) and (problem := no_older()) is not None:
-        modules = [module for module in modules if module not in NEEDS_OLDER]
-        print(f"NOT CHECKED: {', '.join(sorted(NEEDS_OLDER))}: {problem}")
-        if os.environ.get("FORESHADOW_OLDER") == "required":
-            failed += sorted(NEEDS_OLDER)
+    for needing, why_not, variable in (
+        (NEEDS_OLDER, no_older, "FORESHADOW_OLDER"),
+        (NEEDS_ARM64, no_arm64, "FORESHADOW_ARM64"),
+    ):
+        if needing.intersection(modules) and (problem := why_not()) is not None:
+            modules = [module for module in modules if module not in needing]
+            print(f"NOT CHECKED: {', '.join(sorted(needing))}: {problem}")
+            if os.environ.get(variable) == "required":
+                failed += sorted(needing)
 
     def one(module: str):
         return subprocess.run([sys.executable, __file__, module], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
