@@ -7,7 +7,7 @@
 # tag of the version. Then, for one: skopeo copy oci:LAYOUT:VERSION docker://registry.example/foreshadow:VERSION
 #
 # In it: the program, the authorities of this machine's ca-certificates, users, and the licences. A static program (see
-# deploy/packages/build.sh) needs nothing else; of a dynamic one the libraries come along, from this machine. It runs as 65532, which
+# deploy/packages/static.sh) needs nothing else; of a dynamic one the libraries come along, from this machine. It runs as 65532, which
 # owns /var/lib/foreshadow or /var/lib/foreshadow-agent; the rest may be read-only. Needs umoci, and root or --rootless in UMOCI_OPTIONS.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -15,7 +15,7 @@
 # For the other:         --target aarch64-unknown-linux-gnu, with CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 #                        and CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc (Debian: gcc-aarch64-linux-gnu, and rustup target add)
 #                        Or cross.sh, of the agent: without rustup, on Debian.
-# Static, for --format tar: RUSTFLAGS="-C target-feature=+crt-static", always with --target
+# Static, for --format tar: static.sh, of the agent; +crt-static alone makes one that loads libraries of its host to look up names
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

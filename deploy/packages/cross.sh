@@ -19,9 +19,9 @@ fail() { # CODE WORDS
     exit "$1"
 }
 
-profile=debug options=()
+options=()
 if [[ ${1:-} == --release ]]; then
-    profile=release options=(--release)
+    options=(--release)
     shift
 fi
 [[ $# == 1 && $1 != -* ]] || fail 64 'DIRECTORY is needed'
@@ -29,7 +29,7 @@ fi
 for tool in cargo apt-get dpkg; do command -v "$tool" >/dev/null || fail 69 "$tool is missing"; done
 mkdir -p "$1"
 directory=$(cd "$1" && pwd)
-toolchain=$directory/toolchain target=aarch64-unknown-linux-gnu
+toolchain=$directory/toolchain
 least=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 candidate() { apt-cache policy "$1" | sed -n 's/^ *Candidate: *\([^(].*\)/\1/p'; }
@@ -66,9 +66,8 @@ fetch() {
 [[ -e $toolchain/complete ]] || fetch
 bin=$toolchain/usr/bin
 # The compiler and the assembler look for their libraries where they would have been installed.
-export LD_LIBRARY_PATH=$toolchain/usr/lib/x86_64-linux-gnu RUSTC=$bin/rustc RUSTFLAGS='-C target-feature=+crt-static'
+export LD_LIBRARY_PATH=$toolchain/usr/lib/x86_64-linux-gnu RUSTC=$bin/rustc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$bin/aarch64-linux-gnu-gcc
 export CC_aarch64_unknown_linux_gnu=$bin/aarch64-linux-gnu-gcc AR_aarch64_unknown_linux_gnu=$bin/aarch64-linux-gnu-ar
-cargo build --locked --quiet -p foreshadow-agent --bin foreshadow-agent --target "$target" --target-dir "$directory/build" "${options[@]}"
-"$bin/aarch64-linux-gnu-strip" -o "$directory/foreshadow-agent" "$directory/build/$target/$profile/foreshadow-agent"
-echo "$directory/foreshadow-agent"
+TARGET=aarch64-unknown-linux-gnu CC=$bin/aarch64-linux-gnu-gcc STRIP=$bin/aarch64-linux-gnu-strip \
+    deploy/packages/static.sh "${options[@]}" "$directory"

@@ -311,6 +311,6 @@ class Recipe(Check):
         self.assertIn("MAINTAINER", ended.stderr)
 
     def test_the_shell_of_it_is_sound(self):
-        scripts = [BUILD, *(DEPLOY / "packages/scripts").glob("deb-*.sh"), DEPLOY / "packages/cross.sh", DEPLOY / "user-data/foreshadow-agent.sh"]
-        self.run_tool("shellcheck", *scripts)
+        scripts = [*(DEPLOY / "packages").glob("*.sh"), *(DEPLOY / "packages/scripts").glob("deb-*.sh")]
+        self.run_tool("shellcheck", *scripts, DEPLOY / "user-data/foreshadow-agent.sh")
         self.run_tool("shellcheck", "--shell=sh", *(DEPLOY / "packages/scripts").glob("rpm-*.sh"))
