@@ -2,7 +2,7 @@
 //!
 //! Read it in the order of the data: [`sample`] reads the host, [`spool`] keeps what is not
 //! acknowledged, [`stream`] speaks with the aggregator, [`identity`] knows which instance this is,
-//! [`probe`] whether it is ready. [`run`](run::run) puts them together on one thread.
+//! [`probe`] whether it is ready. [`run`](run::run) puts them together on one thread; [`reload`] changes what it runs with.
 
 pub mod clock;
 pub mod identity;
@@ -10,6 +10,7 @@ pub mod options;
 pub mod output;
 pub mod probe;
 pub mod reader;
+pub mod reload;
 pub mod run;
 pub mod sample;
 pub mod spool;

@@ -174,10 +174,38 @@ pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone
     if arguments.once {
         return run::once();
     }
-    let file = arguments.config.as_deref().map_or_else(|| Ok(FileOptions::default()), read_file);
-    match file.and_then(|file| options(&arguments, file)).and_then(with_join_token) {
-        Ok(options) => run::block_on(options),
+    let source = Source { arguments };
+    match source.read() {
+        Ok(options) => run::block_on(source, options),
         Err(faults) => usage(&faults),
+    }
+}
+
+/// What options are made of: flags and environment as at the start, and the file as it is now.
+#[derive(Debug)]
+pub struct Source {
+    arguments: Arguments,
+}
+
+impl Source {
+    /// The same for a command line (the program's name first).
+    #[cfg(test)]
+    pub fn parse<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Self, clap::Error> {
+        Ok(Self { arguments: Arguments::try_parse_from(arguments)? })
+    }
+
+    /// The configuration file, where there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.arguments.config.as_deref()
+    }
+
+    /// Reads and checks it all.
+    ///
+    /// # Errors
+    /// Every fault.
+    pub fn read(&self) -> Result<Options, Vec<Fault>> {
+        let file = self.file().map_or_else(|| Ok(FileOptions::default()), read_file)?;
+        options(&self.arguments, file).and_then(with_join_token)
     }
 }
 

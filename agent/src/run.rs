@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use foreshadow_proto::v1;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tonic::Code;
 
 use crate::clock::{Clock, HostClock, random};
 use crate::identity::{self, Credentials, CredentialsError, Metadata};
-use crate::options::Options;
+use crate::options::{Options, Source};
 use crate::output;
 use crate::probe::Probe;
+use crate::reader::Fault;
+use crate::reload::{self, Taken};
 use crate::sample::{Reading, Sampler, host_sampler, rates};
 use crate::spool::{CAPACITY, Spool};
 use crate::stream::{Effect, Endpoint, Event, Hello, LinkError, Open, Session, pushback};
@@ -77,12 +79,12 @@ pub fn once() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs until SIGTERM or SIGINT.
-pub fn block_on(options: Options) -> ExitCode {
+/// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+pub fn block_on(source: Source, options: Options) -> ExitCode {
     let started = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(run(options, started)),
+        Ok(runtime) => runtime.block_on(run(source, options, started)),
         Err(error) => {
             tracing::error!(%error, "no runtime");
             ExitCode::FAILURE
@@ -130,9 +132,9 @@ impl<C: Clock> Sampling<C> {
     }
 }
 
-async fn run(options: Options, started: Instant) -> ExitCode {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+async fn run(source: Source, mut options: Options, started: Instant) -> ExitCode {
+    let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = signals else {
         tracing::error!("signals cannot be followed");
         return ExitCode::FAILURE;
     };
@@ -187,17 +189,22 @@ async fn run(options: Options, started: Instant) -> ExitCode {
     };
     let mut session = Session::new(hello, spool).together(options.batch);
     let (probed, mut readiness) = mpsc::channel(4);
-    tokio::spawn(watch_readiness(options.probe.clone(), options.probe_grace_seconds, probed));
+    let (probing, look) = watch::channel((options.probe.clone(), options.probe_grace_seconds));
+    tokio::spawn(watch_readiness(look, probed));
     notify(&[sd_notify::NotifyState::Ready]);
 
     let Some(sampler) = sampler() else { return ExitCode::FAILURE };
     let mut sampling = Sampling::new(sampler, HostClock);
     let mut ticks = ticker(Duration::from_millis(u64::from(options.interval_millis)));
     let mut interval = options.interval_millis;
+    // The aggregator said how often; the configuration's own word is over.
+    let mut commanded = false;
     let mut flush = ticker(FLUSH_EVERY);
     let mut link: Option<Open> = None;
     let mut back_off = BackOff::default();
     let mut connecting = Box::pin(connect(endpoint.clone(), Duration::ZERO));
+    // A stream by a new configuration is being opened beside the one that is there.
+    let mut moving = false;
     let mut metadata_open = true;
     let mut directed = v1::Directive::default();
     loop {
@@ -205,6 +212,46 @@ async fn run(options: Options, started: Instant) -> ExitCode {
             biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                notify_reloading();
+                let read = reload::read(&source, &options).and_then(|(next, taken)| {
+                    // What may fail, before anything has changed.
+                    let made = taken.connects.then(|| proven(&next, &instance_id)).transpose();
+                    let made = made.map_err(|error| vec![reload::fault("identity", error.to_string())])?;
+                    Ok((next, taken, made))
+                });
+                let status = match read {
+                    Ok((next, taken, made)) => {
+                        report(&taken);
+                        if let Some(made) = made {
+                            (endpoint, renewal) = made;
+                            session.on(Event::Claimed(next.group.clone().unwrap_or_default()));
+                            // What is there goes on until the new one is open: a wrong address costs no sample.
+                            moving = link.is_some();
+                            back_off = BackOff::default();
+                            connecting = Box::pin(connect(endpoint.clone(), Duration::ZERO));
+                        }
+                        session.set_together(next.batch);
+                        probing.send_if_modified(|held| {
+                            let new = (next.probe.clone(), next.probe_grace_seconds);
+                            let other = *held != new;
+                            *held = new;
+                            other
+                        });
+                        if commanded && next.interval_millis != options.interval_millis {
+                            tracing::info!(millis = interval, "interval_seconds waits: the aggregator says how often");
+                        } else if !commanded && next.interval_millis != interval {
+                            interval = next.interval_millis;
+                            ticks = ticker(Duration::from_millis(u64::from(interval)));
+                        }
+                        options = next;
+                        String::new()
+                    }
+                    Err(faults) => refuse(&faults),
+                };
+                notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&status)]);
+                continue;
+            }
             _ = ticks.tick() => match sampling.next() {
                 Some(sample) => Event::Sampled(sample),
                 None => continue,
@@ -218,10 +265,13 @@ async fn run(options: Options, started: Instant) -> ExitCode {
                     Event::Disconnected
                 }
             },
-            opened = &mut connecting, if link.is_none() => match opened {
+            opened = &mut connecting, if link.is_none() || moving => match opened {
                 Ok(open) => {
                     tracing::info!(transport = open.transport.as_str(), "connected");
                     back_off.connected();
+                    if std::mem::take(&mut moving) {
+                        session.on(Event::Disconnected);
+                    }
                     link = Some(open);
                     Event::Connected
                 }
@@ -285,12 +335,14 @@ async fn run(options: Options, started: Instant) -> ExitCode {
                         break;
                     }
                 }
-                Effect::Interval(millis) if millis != interval => {
-                    tracing::info!(millis, "sampling interval changed");
-                    interval = millis;
-                    ticks = ticker(Duration::from_millis(u64::from(millis)));
+                Effect::Interval(millis) => {
+                    commanded = true;
+                    if millis != interval {
+                        tracing::info!(millis, "sampling interval changed");
+                        interval = millis;
+                        ticks = ticker(Duration::from_millis(u64::from(millis)));
+                    }
                 }
-                Effect::Interval(_) => {}
                 Effect::Directed(directive) => {
                     if let Some(said) = in_words(&directed, &directive, HostClock.wall_micros()) {
                         tracing::info!("{said}");
@@ -300,6 +352,14 @@ async fn run(options: Options, started: Instant) -> ExitCode {
                 Effect::FirstAcknowledged => {
                     let after_ms = started.elapsed().as_millis();
                     tracing::info!(after_ms, "first sample acknowledged");
+                    // Zero would be unknown.
+                    facts.first_acknowledged_millis = u32::try_from(after_ms).unwrap_or(u32::MAX).max(1);
+                    // What does not fit the wire now, the next Hello says.
+                    for effect in session.on(Event::Facts(facts.clone())) {
+                        if let (Effect::Send(message), Some(open)) = (effect, &link) {
+                            drop(open.outgoing.try_send(*message));
+                        }
+                    }
                 }
                 Effect::Rejected(count) => tracing::warn!(count, "samples were rejected for good"),
             }
@@ -436,30 +496,38 @@ impl BackOff {
     }
 }
 
-/// Looks every few seconds and tells of changes; a green probe that fails is forgiven for a while.
-async fn watch_readiness(probe: Probe, grace_seconds: u32, tell: mpsc::Sender<v1::Readiness>) {
+/// Looks every few seconds and tells of changes; a green probe that fails is forgiven for a while, another that takes its place
+/// as well.
+async fn watch_readiness(mut look: watch::Receiver<(Probe, u32)>, tell: mpsc::Sender<v1::Readiness>) {
     let mut told: Option<bool> = None;
     let mut failing_since: Option<Instant> = None;
     let mut every = ticker(PROBE_EVERY);
+    let mut renewed = false;
     let clock = HostClock;
     loop {
+        let (probe, grace_seconds) = look.borrow_and_update().clone();
         let (ready, detail) = probe.look().await;
         failing_since = if ready { None } else { Some(failing_since.unwrap_or_else(Instant::now)) };
         let grace = Duration::from_secs(u64::from(grace_seconds));
         let forgiven = told == Some(true) && failing_since.is_some_and(|since| since.elapsed() < grace);
-        if told != Some(ready) && !forgiven {
-            told = Some(ready);
+        // What another probe found is told even where it is the same: in its words.
+        if (renewed || told != Some(ready)) && !forgiven {
+            (told, renewed) = (Some(ready), false);
             let readiness = v1::Readiness { ready, wall_micros: clock.wall_micros(), detail };
             if tell.send(readiness).await.is_err() {
                 return;
             }
         }
-        if probe == Probe::None {
-            // Nothing will ever change; keep the channel open.
-            tell.closed().await;
-            return;
+        tokio::select! {
+            // Nothing changes by itself where there is no probe.
+            _ = every.tick(), if probe != Probe::None => {}
+            changed = look.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                (failing_since, renewed) = (None, true);
+            }
         }
-        every.tick().await;
     }
 }
 
@@ -468,6 +536,36 @@ fn take_metadata(facts: &mut v1::Facts, cloud: &Metadata) {
     facts.zone.clone_from(&cloud.zone);
     facts.image_id.clone_from(&cloud.image_id);
     facts.region.clone_from(&cloud.region);
+}
+
+/// What a reload changed, in the log.
+fn report(taken: &Taken) {
+    if taken.changed.is_empty() {
+        tracing::info!("the configuration was read again; nothing that holds without a restart changed");
+    } else {
+        tracing::info!(fields = taken.changed.join(", "), "the configuration was read again; it holds from now on");
+    }
+    if !taken.waiting.is_empty() {
+        tracing::warn!(fields = taken.waiting.join(", "), "changed in the file, and needs a restart to hold");
+    }
+}
+
+/// What is wrong with a configuration, in the log and in a line for `systemctl status`.
+fn refuse(faults: &[Fault]) -> String {
+    for fault in faults {
+        tracing::error!("{fault}");
+    }
+    tracing::error!(faults = faults.len(), "the configuration was not taken: what held before still does");
+    let first = faults.first().map(ToString::to_string).unwrap_or_default();
+    // A line of the protocol is a line.
+    format!("the configuration was not taken, what held before still does: {}", first.replace(['\n', '\r'], " "))
+}
+
+/// That a reload has begun; `READY=1` ends it.
+fn notify_reloading() {
+    if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
+        notify(&[sd_notify::NotifyState::Reloading, now]);
+    }
 }
 
 /// Tells systemd, where there is one.
@@ -558,6 +656,28 @@ mod tests {
         };
         let said = in_words(&serving, &shadow, 30_000_000).expect("something");
         assert!(said.ends_with("stands in shadow, its lease ends in 60 s: not needed"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn another_probe_is_looked_at_at_once_and_forgiven_as_the_one_before_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (probing, look) = watch::channel((Probe::None, 0));
+        let (tell, mut told) = mpsc::channel(4);
+        let watching = tokio::spawn(watch_readiness(look, tell));
+        let mut found = async || {
+            let soon = tokio::time::timeout(Duration::from_millis(500), told.recv()).await;
+            soon.ok().flatten().map(|found| (found.ready, found.detail))
+        };
+        assert_eq!(found().await, Some((true, "no probe".to_owned())));
+        let (there, not) = (Probe::File(directory.path().into()), Probe::File(directory.path().join("not")));
+        probing.send_replace((there.clone(), 30));
+        assert_eq!(found().await, Some((true, format!("{there}: is there"))), "in the words of the new one");
+        probing.send_replace((not.clone(), 3_600));
+        assert_eq!(found().await, None, "what was green is forgiven");
+        probing.send_replace((not, 0));
+        assert_eq!(found().await.map(|(ready, _)| ready), Some(false));
+        drop(probing);
+        watching.await.expect("it ends");
     }
 
     #[tokio::test]

@@ -407,10 +407,17 @@ fn members(members: &[Value], of: Option<&Id>, now: i64) -> String {
             cell(member, "instance_type"),
             cell(member, "zone"),
             lag(&member["spool"], now),
+            first_acknowledged(&member["spool"]),
             agent,
         ]
     });
-    table(["instance", "group", "mode", "since", "type", "zone", "spool lag", "agent"], rows)
+    table(["instance", "group", "mode", "since", "type", "zone", "spool lag", "first sample", "agent"], rows)
+}
+
+/// From the agent's start to its first acknowledged sample.
+fn first_acknowledged(spool: &Value) -> String {
+    let millis = spool["first_acknowledged_millis"].as_u64();
+    millis.map_or_else(|| "-".to_owned(), |millis| format!("{}.{} s", millis / 1_000, millis % 1_000 / 100))
 }
 
 /// How old the newest durable sample is, and what waits behind it.
@@ -581,7 +588,8 @@ mod tests {
             &[
                 json!({"instance": "i-1", "group": "web", "mode": "serving", "since_micros": 1_800_000_000_000_000_i64,
                     "instance_type": "m7g.large", "zone": "eu-central-1a", "connected": true, "agent_version": "1.0.0",
-                    "spool": {"newest_micros": 1_800_000_058_000_000_i64, "waiting": 0}}),
+                    "spool": {"newest_micros": 1_800_000_058_000_000_i64, "waiting": 0,
+                        "first_acknowledged_millis": 2_087}}),
                 json!({"instance": "i-2", "group": "web", "mode": "shadow", "since_micros": 1_800_000_000_000_000_i64,
                     "connected": false, "agent_version": "1.0.0",
                     "spool": {"newest_micros": 1_800_000_000_000_000_i64, "waiting": 7}}),
@@ -593,10 +601,10 @@ mod tests {
         );
         assert_eq!(
             shown,
-            "instance  group  mode     since                 type       zone           spool lag     agent\n\
-             i-1       web    serving  2027-01-15T08:00:00Z  m7g.large  eu-central-1a  2 s           1.0.0\n\
-             i-2       web    shadow   2027-01-15T08:00:00Z  -          -              60 s, 7 wait  1.0.0, away\n\
-             i-3       web    warming  2027-01-15T08:00:00Z  -          -              -             -\n"
+            "instance  group  mode     since                 type       zone           spool lag     first sample  agent\n\
+             i-1       web    serving  2027-01-15T08:00:00Z  m7g.large  eu-central-1a  2 s           2.0 s         1.0.0\n\
+             i-2       web    shadow   2027-01-15T08:00:00Z  -          -              60 s, 7 wait  -             1.0.0, away\n\
+             i-3       web    warming  2027-01-15T08:00:00Z  -          -              -             -             -\n"
         );
         assert!(members(&[], None, 0).contains("docs/fleets.md"));
         let web = Id::new("group", "web").expect("an id");

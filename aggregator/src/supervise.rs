@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use foreshadow_agent::reader::Fault;
 use foreshadow_proto::convert::Id;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use planner::policy::{Metric, Mode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -23,7 +23,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, InfluxApi};
 use crate::decision::DecisionLog;
 use crate::events::EventLog;
-use crate::fleet::{self, AwsFleet, AwsQueue, Budgets, FileFleet, Fleet, Reach};
+use crate::fleet::{self, AwsFleet, AwsQueue, Budgets, FileFleet, Fleet, Reach, Turns};
 use crate::identity::{
     self, Access, Audit, Authority, AuthorityError, Callers, EnrolService, Enrolments, InstanceDocuments, Managed,
 };
@@ -135,7 +135,8 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     };
     // All that is sent to one region waits by one budget.
     let budgets = config.inventory.aws.as_ref().map(|aws| Budgets::new(aws.calls_per_second)).unwrap_or_default();
-    let fleets = sources(&config.inventory, &budgets, &clock).await;
+    let turns = Arc::new(Intents::new(pool.clone()));
+    let fleets = sources(&config.inventory, &budgets, turns, &clock).await;
     let reach: BTreeMap<String, Reach> = fleets.iter().map(|fleet| (fleet.name().to_owned(), fleet.reach())).collect();
     check_limits(&config, &reach).map_err(SuperviseError::Config)?;
     let control = Control::open(pool.clone(), ceilings(&config), clock.wall_seconds()).await?;
@@ -376,7 +377,8 @@ pub async fn check(config: &Config, files: bool) -> Result<Vec<PathBuf>, Vec<Fau
     }
     // How far a source reaches is asked only where it matters: an SDK looks for its region and its endpoints.
     if !config.safety.problems(false).is_empty() {
-        let fleets = sources(&config.inventory, &Budgets::default(), &clock).await;
+        let (budgets, turns) = (Budgets::default(), Arc::new(fleet::InMemory::default()));
+        let fleets = sources(&config.inventory, &budgets, turns, &clock).await;
         let reach = fleets.iter().map(|fleet| (fleet.name().to_owned(), fleet.reach())).collect();
         faults.extend(check_limits(config, &reach).err().into_iter().flatten());
     }
@@ -524,6 +526,8 @@ async fn maintain(
         tokio::select! {
             () = shutdown.cancelled() => return "the store's upkeep",
             _ = every.tick() => {
+                // What was measured waits for somebody who asks; nobody may.
+                recorder().run_upkeep();
                 if let Err(error) = store.maintain(clock.wall_micros()).await {
                     tracing::warn!(%error, "the store's upkeep failed; trying again in a minute");
                 }
@@ -543,7 +547,7 @@ fn recorder() -> PrometheusHandle {
     static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
     RECORDER
         .get_or_init(|| {
-            let recorder = PrometheusBuilder::new().build_recorder();
+            let recorder = telemetry::prometheus().build_recorder();
             let handle = recorder.handle();
             drop(metrics::set_global_recorder(recorder));
             telemetry::describe_metrics();
@@ -561,14 +565,19 @@ fn store_options(config: &config::Store) -> store::Options {
     }
 }
 
-async fn sources(config: &config::Inventory, budgets: &Budgets, clock: &Arc<dyn Clock>) -> Vec<Arc<dyn Fleet>> {
+async fn sources(
+    config: &config::Inventory,
+    budgets: &Budgets,
+    turns: Arc<dyn Turns>,
+    clock: &Arc<dyn Clock>,
+) -> Vec<Arc<dyn Fleet>> {
     let mut sources: Vec<Arc<dyn Fleet>> = Vec::new();
     if let Some(path) = &config.file {
         sources.push(Arc::new(FileFleet::new(PathBuf::from(path), clock.clone())));
     }
     if let Some(aws) = &config.aws {
         let (groups, region) = (aws.groups.clone(), aws.region.clone());
-        sources.push(Arc::new(AwsFleet::new(groups, region, budgets, clock.clone()).await));
+        sources.push(Arc::new(AwsFleet::new(groups, region, budgets, turns, clock.clone()).await));
     }
     let within = |seconds: u32| Duration::from_secs(u64::from(seconds));
     if let Some(command) = &config.command {

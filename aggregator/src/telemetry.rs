@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tracing_subscriber::EnvFilter;
 
 use crate::rounds::invariants::Invariant;
@@ -42,9 +43,17 @@ fn start_with(format: LogFormat, usual: &str) {
     drop(started);
 }
 
+/// How metrics are kept for `GET /metrics`: what takes time as histograms with bounds of their own, s.
+pub fn prometheus() -> PrometheusBuilder {
+    const FIRST_ACKNOWLEDGED: [f64; 12] = [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
+    let name = Matcher::Full("foreshadow_agent_first_acknowledged_seconds".to_owned());
+    // Refused only where there are no bounds.
+    PrometheusBuilder::new().set_buckets_for_metric(name, &FIRST_ACKNOWLEDGED).unwrap_or_default()
+}
+
 /// What `GET /metrics` says of each metric.
 pub fn describe_metrics() {
-    use metrics::{describe_counter as counter, describe_gauge as gauge};
+    use metrics::{describe_counter as counter, describe_gauge as gauge, describe_histogram as histogram};
     counter!("foreshadow_samples_stored_total", "Samples made durable");
     counter!("foreshadow_samples_duplicate_total", "Samples that came again and were dropped");
     counter!("foreshadow_samples_rejected_total", "Samples that can never be stored, by reason");
@@ -55,6 +64,10 @@ pub fn describe_metrics() {
     gauge!("foreshadow_limits_held", "Limits that the configuration file would loosen and that wait to be accepted");
     gauge!("foreshadow_cloud_is_this_machine", "1 for a source whose cloud is taken for this machine: a test");
     gauge!("foreshadow_agent_streams", "Agents whose stream is open");
+    histogram!(
+        "foreshadow_agent_first_acknowledged_seconds",
+        "From an agent's start to its first acknowledged sample, once for each start that was seen"
+    );
     counter!(
         "foreshadow_batches_turned_away_total",
         "Batches that were told to come back: too much waited for the disk"

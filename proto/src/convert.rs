@@ -218,6 +218,8 @@ pub struct Facts {
     pub hostname: Option<String>,
     /// The cloud's word for the state it is bringing the instance into. A claim.
     pub target_lifecycle_state: Option<String>,
+    /// From the start of the agent's process to its first acknowledged sample, ms.
+    pub first_acknowledged_millis: Option<u32>,
 }
 
 /// A checked Hello.
@@ -267,6 +269,7 @@ pub fn facts(wire: &v1::Facts) -> Result<Facts, WireError> {
                 (1..=64).contains(&word.len()) && word.chars().all(|c| c.is_ascii_alphanumeric() || c == ':')
             })
             .map(str::to_owned),
+        first_acknowledged_millis: (wire.first_acknowledged_millis > 0).then_some(wire.first_acknowledged_millis),
     })
 }
 

@@ -42,6 +42,7 @@ fn facts() -> v1::Facts {
         hostname: "ip-10-0-0-1".to_owned(),
         region: "eu-west-1".to_owned(),
         target_lifecycle_state: "InService".to_owned(),
+        first_acknowledged_millis: 0,
     }
 }
 
@@ -76,6 +77,7 @@ fn agents() -> Vec<(&'static str, v1::AgentMessage)> {
         ("batch-2-columns", Kind::Batch(columns)),
         ("readiness", Kind::Readiness(readiness)),
         ("facts", Kind::Facts(facts())),
+        ("facts-acknowledged", Kind::Facts(v1::Facts { first_acknowledged_millis: 2_037, ..facts() })),
         ("goodbye", Kind::Goodbye(v1::Goodbye { reason: "told to stop".to_owned() })),
     ];
     all.map(|(name, kind)| (name, v1::AgentMessage { kind: Some(kind) })).to_vec()

@@ -97,14 +97,24 @@ fn an_older_aggregator_reads_what_this_agent_says() {
                     &["instance_id", "stream_id", "boot_id", "facts", "agent_version", "protocol", "claimed_group"]
                 }
                 "agent-batch" => &["stream_id", "boot_id", "samples", "dropped_total"],
-                "agent-facts" => continue,
+                "agent-facts" | "agent-facts-acknowledged" => &[
+                    "instance_type",
+                    "zone",
+                    "image_id",
+                    "cores",
+                    "memory_bytes",
+                    "hostname",
+                    "region",
+                    "target_lifecycle_state",
+                ],
                 "agent-readiness" => &["ready", "wall_micros", "detail"],
                 "agent-goodbye" => &["reason"],
                 later if later.contains("-2") => continue,
                 _ => panic!("{name}: say what an older aggregator has to find in it"),
             };
             assert_eq!(fields, wanted, "{name}");
-            assert_eq!(read.unknown_fields().count(), usize::from(name == "agent-hello-2"), "{name}");
+            let new = ["agent-hello-2", "agent-facts-acknowledged"].contains(&name.as_str());
+            assert_eq!(read.unknown_fields().count(), usize::from(new), "{name}: what is new is passed over");
             if name == "agent-hello-2" {
                 let protocol = read.get_field_by_name("protocol").and_then(|value| value.as_u32());
                 assert_eq!(protocol, Some(revision), "an older aggregator refuses what is beyond it");

@@ -6,7 +6,6 @@ Installation happens on this very system, copied on write: a root that is an ove
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import unittest
 from pathlib import Path

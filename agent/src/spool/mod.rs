@@ -112,9 +112,8 @@ impl Spool {
     }
 
     /// For samples that wait `tends` for each other before they are sent.
-    pub const fn patient_for(mut self, tends: usize) -> Self {
+    pub const fn patient_for(&mut self, tends: usize) {
         self.patience = PATIENCE.saturating_add(tends);
-        self
     }
 
     pub const fn stream_id(&self) -> [u8; 16] {
@@ -169,9 +168,10 @@ impl Spool {
     pub fn tend(&mut self) {
         self.rest = self.rest.saturating_sub(1);
         self.marks.push_back(self.next - 1);
-        if self.marks.len() > self.patience
-            && let Some(mark) = self.marks.pop_front()
-        {
+        // More than one where patience has become shorter.
+        let late = self.marks.len().saturating_sub(self.patience);
+        let mark = self.marks.drain(..late).next_back();
+        if let Some(mark) = mark {
             self.spill(mark);
         }
         if self.unsynced > 0 {

@@ -164,6 +164,22 @@ fn a_full_or_broken_disk_falls_back_to_memory_and_is_tried_again() {
 }
 
 #[test]
+fn who_becomes_less_patient_is_so_at_once() {
+    let disk = Shared::new();
+    let mut spool = on(&disk, 1, wide());
+    spool.patient_for(60);
+    for _ in 0..40 {
+        pushed(&mut spool, 1);
+        spool.tend();
+    }
+    assert!(disk.disk().files.is_empty());
+    spool.patient_for(1);
+    spool.tend();
+    assert_eq!(spool.disk.as_ref().map(Backlog::kept), Some(35), "all but what the last tends have seen");
+    assert_eq!(all(&mut spool).len(), 40);
+}
+
+#[test]
 fn damaged_segments_are_never_believed_and_never_fatal() {
     let disk = Shared::new();
     let mut spool = on(&disk, 1, wide());

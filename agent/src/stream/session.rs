@@ -30,6 +30,8 @@ pub enum Event {
     /// The cloud said which instance this is after a stream was opened under the host's name: the
     /// next stream says it. Tell [`Event::Disconnected`] then.
     Identified(String),
+    /// The group the instance says it belongs to is another, or none: the next stream says it.
+    Claimed(String),
     /// A second has passed: time to send what waits, and to keep what must wait.
     Flush,
     Shutdown(String),
@@ -85,10 +87,15 @@ impl Session {
     }
 
     /// Sends `samples` together, or what there is after as many flushes: fewer bytes and less work, later.
-    pub fn together(mut self, samples: usize) -> Self {
-        self.together = samples;
-        self.spool = self.spool.patient_for(samples);
+    pub const fn together(mut self, samples: usize) -> Self {
+        self.set_together(samples);
         self
+    }
+
+    /// The same from now on.
+    pub const fn set_together(&mut self, samples: usize) {
+        self.together = samples;
+        self.spool.patient_for(samples);
     }
 
     /// Samples that are not acknowledged.
@@ -129,6 +136,10 @@ impl Session {
             }
             Event::Identified(instance_id) => {
                 self.hello.instance_id = instance_id;
+                Vec::new()
+            }
+            Event::Claimed(group) => {
+                self.hello.claimed_group = group;
                 Vec::new()
             }
             Event::Flush => {
@@ -381,6 +392,21 @@ mod tests {
             assert!(!session.on(ack(8, sequence, sequence)).contains(&Effect::FirstAcknowledged), "another store");
             assert_eq!(session.on(ack(9, sequence, sequence)).contains(&Effect::FirstAcknowledged), told, "{sequence}");
         }
+    }
+
+    #[test]
+    fn what_is_told_late_and_another_group_are_said_by_the_next_stream() {
+        let mut session = session();
+        session.on(Event::Connected);
+        let facts = v1::Facts { first_acknowledged_millis: 2_037, ..v1::Facts::default() };
+        assert_eq!(session.on(Event::Facts(facts.clone())), [send(agent_message::Kind::Facts(facts.clone()))]);
+        assert_eq!(session.on(Event::Claimed("shop".into())), [], "of an open stream it is as it was said");
+        session.on(Event::Disconnected);
+        let effects = session.on(Event::Connected);
+        let [Effect::Send(message)] = effects.as_slice() else { panic!("{effects:?}") };
+        let Some(agent_message::Kind::Hello(hello)) = &message.kind else { panic!("{message:?}") };
+        assert_eq!((hello.facts.clone(), hello.claimed_group.as_str()), (Some(facts), "shop"));
+        assert_eq!(hello.stream_id, STREAM, "the stream id stays");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The journal on disk: intents, what became of them, the lease under which they were written, and
 //! the lead times they led to.
 
+use async_trait::async_trait;
 use foreshadow_proto::convert::Id;
 use serde::Serialize;
 use sqlx::{Row, SqlitePool};
@@ -8,7 +9,7 @@ use sqlx::{Row, SqlitePool};
 use super::journal::{Intent, Settled};
 use super::leads::{Kind, Leads};
 use super::sql;
-use crate::fleet::Token;
+use crate::fleet::{Token, Turns};
 
 /// Settled intents are kept this long, seconds.
 const KEPT: i64 = 90 * 86_400;
@@ -138,8 +139,27 @@ impl Intents {
 
     pub async fn expire(&self, now: i64) -> Result<(), sqlx::Error> {
         sqlx::query(sql::INTENT_EXPIRE).bind(now - KEPT).execute(&self.0).await?;
+        sqlx::query(sql::TURN_EXPIRE).execute(&self.0).await?;
         Ok(())
     }
+}
+
+#[async_trait]
+impl Turns for Intents {
+    async fn turn(&self, token: &Token, share: usize) -> Result<usize, String> {
+        let asked = sqlx::query_scalar(sql::TURN_READ).bind(token.as_str()).bind(number(share));
+        let found: Option<i64> = asked.fetch_optional(&self.0).await.map_err(|error| error.to_string())?;
+        Ok(found.and_then(|turn| usize::try_from(turn).ok()).unwrap_or_default())
+    }
+
+    async fn keep(&self, token: &Token, share: usize, turn: usize) -> Result<(), String> {
+        let asked = sqlx::query(sql::TURN_WRITE).bind(token.as_str()).bind(number(share)).bind(number(turn));
+        asked.execute(&self.0).await.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+fn number(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn lines(rows: Vec<sqlx::sqlite::SqliteRow>) -> Result<Vec<Line>, sqlx::Error> {

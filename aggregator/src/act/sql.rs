@@ -20,6 +20,10 @@ pub(crate) const INTENT_LATEST: &str = "SELECT body, reason, settled_at, settled
 pub(crate) const INTENT_OF_PLAN: &str = "SELECT body, reason, settled_at, settled, sent_at FROM intent \
     WHERE group_name = $1 AND generation = $2 ORDER BY step";
 pub(crate) const INTENT_EXPIRE: &str = "DELETE FROM intent WHERE settled_at < $1";
+pub(crate) const TURN_WRITE: &str = "INSERT INTO launch_turn (token, share, turn) VALUES ($1, $2, $3) \
+    ON CONFLICT (token, share) DO UPDATE SET turn = excluded.turn";
+pub(crate) const TURN_READ: &str = "SELECT turn FROM launch_turn WHERE token = $1 AND share = $2";
+pub(crate) const TURN_EXPIRE: &str = "DELETE FROM launch_turn WHERE token NOT IN (SELECT token FROM intent)";
 pub(crate) const LEASE_TAKE: &str = "INSERT INTO lease (shard, epoch, taken_at) VALUES ($1, 1, $2) \
     ON CONFLICT (shard) DO UPDATE SET epoch = lease.epoch + 1, taken_at = excluded.taken_at";
 pub(crate) const LEASE_READ: &str = "SELECT epoch FROM lease WHERE shard = $1";
@@ -40,6 +44,9 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("INTENT_LATEST", INTENT_LATEST),
     ("INTENT_OF_PLAN", INTENT_OF_PLAN),
     ("INTENT_EXPIRE", INTENT_EXPIRE),
+    ("TURN_WRITE", TURN_WRITE),
+    ("TURN_READ", TURN_READ),
+    ("TURN_EXPIRE", TURN_EXPIRE),
     ("LEASE_TAKE", LEASE_TAKE),
     ("LEASE_READ", LEASE_READ),
     ("LEAD_WRITE", LEAD_WRITE),

@@ -249,6 +249,15 @@ mod tests {
         assert!(matches!(effects.as_slice(), [Effect::End(Ending::Broken(Fault::Wire(WireError::StreamId(0))))]));
     }
 
+    #[test]
+    fn how_long_an_agent_took_is_read_of_its_facts_and_absent_from_one_that_does_not_say() {
+        for (facts, millis) in [("agent-facts.bin", None), ("agent-facts-acknowledged.bin", Some(2_037))] {
+            let effects = opened().on(golden(facts), NOW);
+            let [Effect::Facts(facts)] = effects.as_slice() else { panic!("{effects:?}") };
+            assert_eq!(facts.first_acknowledged_millis, millis);
+        }
+    }
+
     fn sample(sequence: u64, cpu: f32) -> v1::Sample {
         v1::Sample { sequence, wall_micros: NOW, covers_millis: 1_000, cpu_percent: Some(cpu), ..Default::default() }
     }

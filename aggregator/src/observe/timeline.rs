@@ -102,6 +102,8 @@ pub struct Spool {
     pub waiting: u64,
     /// Samples the agent had to drop in this stream before they were acknowledged.
     pub dropped: u64,
+    /// From the start of the agent's process to its first acknowledged sample, ms, by its own word.
+    pub first_acknowledged_millis: Option<u32>,
 }
 
 /// A placement that became true.
@@ -256,7 +258,13 @@ impl Timeline {
 
     /// Facts that came late.
     pub fn agent_facts(&self, instance: &Id, facts: &Facts, now: i64) {
-        self.agent(instance, now, |agent| agent.facts = facts.clone());
+        self.agent(instance, now, |agent| {
+            // Hello says it again after each break; it is news once a process.
+            let before = std::mem::replace(&mut agent.facts, facts.clone()).first_acknowledged_millis;
+            if let Some(millis) = facts.first_acknowledged_millis.filter(|_| before.is_none()) {
+                metrics::histogram!("foreshadow_agent_first_acknowledged_seconds").record(f64::from(millis) / 1e3);
+            }
+        });
     }
 
     /// An agent's probe found the instance ready, or no longer ready.
@@ -282,7 +290,7 @@ impl Timeline {
         let mut state = self.write();
         let Some(record) = state.instances.get_mut(instance) else { return };
         let newest = record.agent.spool.newest_micros.max(newest_micros);
-        record.agent.spool = Spool { newest_micros: newest, waiting, dropped };
+        record.agent.spool = Spool { newest_micros: newest, waiting, dropped, ..record.agent.spool };
     }
 
     /// Who pushes for an instance says which group it is of: a claim, as an agent's is.
@@ -428,7 +436,10 @@ impl Timeline {
                     agent_version: Some(record.agent.version.clone()).filter(|version| !version.is_empty()),
                     claimed_state: record.agent.facts.target_lifecycle_state.clone(),
                     claim_disagrees: record.disagrees(),
-                    spool: record.agent.spool,
+                    spool: Spool {
+                        first_acknowledged_millis: record.agent.facts.first_acknowledged_millis,
+                        ..record.agent.spool
+                    },
                     proven: record.agent.heard.map(|_| record.agent.proven),
                 })
             })
@@ -1103,6 +1114,48 @@ mod tests {
         timeline.take_some("file", &some, &inventory(&["i-1"], NOW + 6));
         settle(&timeline, NOW + 6);
         assert_eq!(mode(), Some(InstanceMode::Draining));
+    }
+
+    #[test]
+    fn how_long_an_agent_took_to_its_first_acknowledged_sample_is_counted_once_a_process() {
+        let recorder = crate::telemetry::prometheus().build_recorder();
+        let metrics = recorder.handle();
+        let _recording = metrics::set_default_local_recorder(&recorder);
+        let timeline = timeline();
+        timeline.take("file", &inventory(&["i-1"], NOW));
+        timeline.set_read();
+        settle(&timeline, NOW);
+        let shown = || timeline.group(&id("web")).expect("known").members.remove(0).spool;
+        let counted = || {
+            let told = metrics.render();
+            let name = "foreshadow_agent_first_acknowledged_seconds_count ";
+            told.lines().find_map(|line| line.strip_prefix(name)?.parse::<u32>().ok()).unwrap_or_default()
+        };
+        let facts = |millis| Facts { first_acknowledged_millis: millis, ..Facts::default() };
+        let hello = |millis| Hello {
+            instance: id("i-1"),
+            stream: foreshadow_proto::convert::StreamId([1; 16]),
+            boot_id: id("boot"),
+            facts: facts(millis),
+            agent_version: String::new(),
+            claimed_group: None,
+            protocol: 1,
+        };
+        timeline.agent_connected(&hello(None), NOW);
+        assert_eq!((shown().first_acknowledged_millis, counted()), (None, 0), "absent is not zero");
+        timeline.agent_facts(&id("i-1"), &facts(Some(2_037)), NOW);
+        timeline.sampled(&id("i-1"), Some(NOW), 0, 0);
+        assert_eq!((shown().first_acknowledged_millis, shown().newest_micros), (Some(2_037), Some(NOW)));
+        // Facts of something else, and a stream that broke, say it again.
+        timeline.agent_facts(&id("i-1"), &facts(Some(2_037)), NOW);
+        timeline.agent_connected(&hello(Some(2_037)), NOW);
+        timeline.agent_facts(&id("i-1"), &facts(Some(2_037)), NOW);
+        assert_eq!((shown().first_acknowledged_millis, counted()), (Some(2_037), 1));
+        // Another process.
+        timeline.agent_connected(&hello(None), NOW);
+        assert_eq!(shown().first_acknowledged_millis, None);
+        timeline.agent_facts(&id("i-1"), &facts(Some(1_000)), NOW);
+        assert_eq!((shown().first_acknowledged_millis, counted()), (Some(1_000), 2));
     }
 
     #[test]

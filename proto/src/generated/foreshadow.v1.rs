@@ -78,6 +78,10 @@ pub struct Facts {
     /// the inventory is asked, and believed.
     #[prost(string, tag = "8")]
     pub target_lifecycle_state: ::prost::alloc::string::String,
+    /// From the start of the agent's process to the moment when its first sample
+    /// was acknowledged, milliseconds. Known from then on; 0 before.
+    #[prost(uint32, tag = "9")]
+    pub first_acknowledged_millis: u32,
 }
 /// Samples of one stream id and boot id, in sequence order, as samples or as
 /// columns.

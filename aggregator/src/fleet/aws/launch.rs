@@ -3,7 +3,6 @@
 //! Never an absolute desired capacity: read stale, it would take away. MinSize only rises here.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use aws_sdk_autoscaling::operation::launch_instances::LaunchInstancesOutput;
@@ -96,13 +95,18 @@ impl AwsFleet {
         let (shares, rest): (Vec<_>, Vec<_>) = zones.iter().partition(|(_, share)| *share > 0);
         let mut asked_before = false;
         'shares: for (index, (_, share)) in shares.iter().enumerate() {
-            // A turn whose answer was lost is asked for first: what comes before it has nothing, or had.
-            let lost =
-                self.lost_turns.lock().unwrap_or_else(PoisonError::into_inner).get(&(token.clone(), index)).copied();
+            // The turn that was asked for last is asked for first: what came before it had nothing.
+            let Ok(begun) = self.turns.turn(token, index).await else { return Some(Called::Unknown) };
             let (first, last) = shares.split_at(index);
             let turns: Vec<&Id> = last.iter().chain(first).chain(&rest).map(|(zone, _)| zone).collect();
-            for turn in lost.into_iter().chain((0..turns.len()).filter(|turn| lost != Some(*turn))) {
+            for turn in std::iter::once(begun).chain((0..turns.len()).filter(|turn| begun != *turn)) {
                 let Some(zone) = turns.get(turn) else { continue };
+                if turn != begun
+                    && let Err(why) = self.turns.keep(token, index, turn).await
+                {
+                    refusals.push(format!("{zone} is not asked, since that cannot be written down: {why}"));
+                    continue 'shares;
+                }
                 let asked = self
                     .client
                     .launch_instances()
@@ -121,12 +125,6 @@ impl AwsFleet {
                     }
                 };
                 asked_before = true;
-                let mut turns = self.lost_turns.lock().unwrap_or_else(PoisonError::into_inner);
-                match called {
-                    Called::Unknown if turn > 0 => drop(turns.insert((token.clone(), index), turn)),
-                    _ => drop(turns.remove(&(token.clone(), index))),
-                }
-                drop(turns);
                 match called {
                     Called::Done { instances: some } => {
                         instances.extend(some);

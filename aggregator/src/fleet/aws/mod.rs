@@ -1,7 +1,7 @@
 //! Auto Scaling groups by the AWS API. `AWS_ENDPOINT_URL` and the usual credential chain are
 //! honoured. The permissions that describing and acting need are in `deploy/aws`.
 //!
-//! `describe` reads groups, `schedule` what the provider will change by the clock, `budget` says how fast, `launch` and `hands`
+//! `describe` reads groups, `schedule` what the provider will change by the clock, `budget` says how fast, `launch` (with `turns`) and `hands`
 //! change them, `outcome` finds out what became of a change, `outside` looks at instances that left, `queue` and `event` hear of
 //! those that move, and `activities` asks why. `query` and `ec2` are the calls without an SDK.
 
@@ -21,6 +21,7 @@ mod outside;
 mod query;
 mod queue;
 mod schedule;
+mod turns;
 mod version;
 mod xml;
 mod zones;
@@ -49,6 +50,7 @@ use hands::Out;
 use outcome::Picture;
 use query::{CALL_DEADLINE, Query, Service, configured_endpoint};
 pub use queue::{AwsQueue, Letters};
+pub use turns::{InMemory, Turns};
 
 /// Describes and changes named Auto Scaling groups.
 #[derive(Debug)]
@@ -62,8 +64,7 @@ pub struct AwsFleet {
     reach: Reach,
     /// The endpoint has no LaunchInstances: found out once, and kept.
     no_launch_call: AtomicBool,
-    /// By launch and share: the turn in another zone whose answer was lost.
-    lost_turns: Mutex<BTreeMap<(Token, usize), usize>>,
+    turns: Arc<dyn Turns>,
     /// How changes looked whose outcome is being found out.
     pictures: Mutex<BTreeMap<Token, Picture>>,
     /// By group: whether it deploys.
@@ -77,12 +78,18 @@ pub struct AwsFleet {
 
 impl AwsFleet {
     /// Takes region and credentials from the usual places unless a region is given.
-    pub async fn new(groups: Vec<String>, region: Option<String>, budgets: &Budgets, clock: Arc<dyn Clock>) -> Self {
+    pub async fn new(
+        groups: Vec<String>,
+        region: Option<String>,
+        budgets: &Budgets,
+        turns: Arc<dyn Turns>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let mut loader = Self::loader();
         if let Some(region) = region {
             loader = loader.region(Region::new(region));
         }
-        Self::with(&loader.load().await, groups, budgets, clock).await
+        Self::with(&loader.load().await, groups, budgets, turns, clock).await
     }
 
     /// Region, credentials and endpoints as usual, over the one TLS stack there is.
@@ -95,7 +102,13 @@ impl AwsFleet {
 
     /// With a configuration that was loaded by [`AwsFleet::loader`]. Its operation timeout, when it has
     /// one, is the deadline of every call.
-    pub async fn with(config: &SdkConfig, groups: Vec<String>, budgets: &Budgets, clock: Arc<dyn Clock>) -> Self {
+    pub async fn with(
+        config: &SdkConfig,
+        groups: Vec<String>,
+        budgets: &Budgets,
+        turns: Arc<dyn Turns>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let deadline = config.timeout_config().and_then(TimeoutConfig::operation_timeout).unwrap_or(CALL_DEADLINE);
         let timeouts = TimeoutConfig::builder().operation_timeout(deadline).build();
         // What is sent again, and when, is for the budget to say.
@@ -115,7 +128,7 @@ impl AwsFleet {
             groups,
             reach: if local { Reach::Loopback } else { Reach::Cloud },
             no_launch_call: AtomicBool::new(false),
-            lost_turns: Mutex::default(),
+            turns,
             pictures: Mutex::default(),
             refreshing: Mutex::default(),
             delays: Mutex::default(),

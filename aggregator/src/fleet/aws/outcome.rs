@@ -162,7 +162,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::fleet::Budgets;
+    use crate::fleet::{Budgets, InMemory};
     use crate::store::StoreId;
 
     #[derive(Debug, Default)]
@@ -186,7 +186,8 @@ mod tests {
     async fn nothing_and_half_are_believed_only_when_they_stand() {
         let clock = Arc::new(Hand::default());
         let config = SdkConfig::builder().behavior_version(aws_config::BehaviorVersion::latest()).build();
-        let fleet = AwsFleet::with(&config, Vec::new(), &Budgets::default(), clock.clone()).await;
+        let turns = Arc::new(InMemory::default());
+        let fleet = AwsFleet::with(&config, Vec::new(), &Budgets::default(), turns, clock.clone()).await;
         let token = Token::new(StoreId([1; 16]), &id("web"), 1, 0);
         let at = |seconds: i64, ways: [Way; 2]| {
             clock.0.store(seconds * 1_000_000, Ordering::Relaxed);

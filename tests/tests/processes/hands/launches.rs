@@ -1,9 +1,13 @@
 //! Capacity is added with a token or by MinSize, and taken back no lower than the user wants.
 
-use foreshadow::fleet::{Action, Called, Fleet as _, Found, MINIMUM_TAG};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use foreshadow::fleet::{Action, Budgets, Called, Fleet as _, Found, InMemory, MINIMUM_TAG, Token, Turns};
+use foreshadow_proto::convert::Id;
 use foreshadow_tests::proxy::{Call, Fault};
 
-use super::world::{World, actions, done, id, ids, none, refusal, token};
+use super::world::{World, actions, done, fleet_after, id, ids, none, refusal, token};
 
 fn launched(instances: &[&str]) -> Fault {
     let members: String = instances.iter().map(|id| format!("<member>{id}</member>")).collect();
@@ -127,6 +131,25 @@ async fn a_user_value_that_cannot_be_kept_is_never_overwritten() -> anyhow::Resu
     Ok(())
 }
 
+/// A store that keeps nothing.
+#[derive(Debug)]
+struct Full;
+
+#[async_trait]
+impl Turns for Full {
+    async fn turn(&self, _: &Token, _: usize) -> Result<usize, String> {
+        Ok(0)
+    }
+
+    async fn keep(&self, _: &Token, _: usize, _: usize) -> Result<(), String> {
+        Err("the disk is full".to_owned())
+    }
+}
+
+fn one_share() -> Vec<(Id, u32)> {
+    vec![(id("us-east-1a"), 2), (id("us-east-1b"), 0)]
+}
+
 /// A launch over zones is a call for each, under a token of its own that is the same when all of it is repeated; what one zone
 /// does not have another is asked for.
 #[tokio::test(flavor = "multi_thread")]
@@ -166,16 +189,37 @@ async fn a_launch_over_zones_asks_each_for_its_share_and_the_others_where_there_
     let around =
         [expected("us-east-1a", "2", "0-0"), expected("us-east-1b", "2", "0-1"), expected("us-east-1b", "1", "1-0")];
     assert_eq!(asked(&world.proxy.take_changes()), around);
-    // The answer of another zone's turn is lost: that one is asked for first, whatever the first zone has by now.
-    let lost = Fault::Error { status: 500, code: "InternalFailure" };
-    world.proxy.next("LaunchInstances", [launched(&[]), lost]);
-    assert_eq!(world.call("web", &launch, 0).await, Called::Unknown);
-    assert_eq!(asked(&world.proxy.take_changes()), around[..2]);
-    world.proxy.next("LaunchInstances", [launched(&["i-1", "i-2"]), launched(&["i-3"])]);
-    assert_eq!(world.call("web", &launch, 0).await, done(&all()));
-    assert_eq!(asked(&world.proxy.take_changes()), around[1..]);
+    // The answer of another zone's turn is lost, with the process or without: whoever repeats it asks for that one first, whatever
+    // the first zone has by now. What cannot be written down is not asked for.
+    let lost = || Fault::Error { status: 500, code: "InternalFailure" };
+    let turns: Arc<dyn Turns> = Arc::new(InMemory::default());
+    let process = || fleet_after(&world.proxy.url, &["web"], &Budgets::default(), turns.clone(), world.clock.clone());
+    for (step, dies) in [(1, false), (2, true)] {
+        let token = token("web", step);
+        let expected = around.iter().map(|(zone, count, which)| {
+            (zone.clone(), count.clone(), which.replace(first.as_str(), token.as_str()))
+        });
+        let expected: Vec<_> = expected.collect();
+        let fleet = process().await;
+        world.proxy.next("LaunchInstances", [launched(&[]), lost()]);
+        assert_eq!(fleet.call(&id("web"), &launch, &token).await, Called::Unknown);
+        assert_eq!(asked(&world.proxy.take_changes()), expected[..2]);
+        let fleet = if dies { process().await } else { fleet };
+        world.proxy.next("LaunchInstances", [launched(&["i-1", "i-2"]), launched(&["i-3"])]);
+        assert_eq!(fleet.call(&id("web"), &launch, &token).await, done(&all()));
+        assert_eq!(asked(&world.proxy.take_changes()), expected[1..]);
+    }
+    let full: Arc<dyn Turns> = Arc::new(Full);
+    let fleet = fleet_after(&world.proxy.url, &["web"], &Budgets::default(), full, world.clock.clone()).await;
+    world.proxy.next("LaunchInstances", [launched(&[]), launched(&["i-3"])]);
+    assert_eq!(fleet.call(&id("web"), &launch, &token("web", 3)).await, done(&all()[2..]));
+    assert_eq!(world.proxy.take_changes().len(), 2, "no other zone is asked for what the first does not have");
+    world.proxy.next("LaunchInstances", [launched(&[])]);
+    let called = fleet.call(&id("web"), &Action::Launch { count: 2, size: 5, zones: one_share() }, &token("web", 4)).await;
+    assert!(refusal(&called).contains("cannot be written down: the disk is full"), "{called:?}");
+    world.proxy.take_changes();
     world.proxy.next("LaunchInstances", [launched(&[]), launched(&[]), launched(&[]), launched(&[])]);
-    let called = world.call("web", &launch, 0).await;
+    let called = world.call("web", &launch, 5).await;
     assert!(refusal(&called).contains("us-east-1a: no instance was launched"), "{called:?}");
     Ok(())
 }
@@ -187,7 +231,6 @@ async fn a_zone_without_capacity_stops_no_launch_that_was_meant_for_it_alone() -
     world.cloud.template_group("web", 3, &["us-east-1a", "us-east-1b", "us-east-1c"]).await?;
     let zones = |shares: [u32; 3]| ["us-east-1a", "us-east-1b", "us-east-1c"].map(id).into_iter().zip(shares).collect();
     let launch = |shares: [u32; 3]| Action::Launch { count: 2, size: 5, zones: zones(shares) };
-    let first = token("web", 0);
     let asked = || -> Vec<(String, String, String)> {
         let of = |call: &Call, name: &str| call.field(name).to_owned();
         let names = |call: &Call| {
@@ -195,34 +238,35 @@ async fn a_zone_without_capacity_stops_no_launch_that_was_meant_for_it_alone() -
         };
         world.proxy.take_changes().iter().map(names).collect()
     };
-    let turn = |zone: &str, count: &str, which: &str| {
-        (format!("us-east-1{zone}"), count.to_owned(), format!("{first}-{which}"))
+    let turn = |step: u32, zone: &str, count: &str, which: &str| {
+        (format!("us-east-1{zone}"), count.to_owned(), format!("{}-{which}", token("web", step)))
     };
     let both = ["i-1", "i-2"].map(str::to_owned);
     let lost = Fault::Error { status: 500, code: "InternalFailure" };
-    let one_zone = [turn("a", "2", "0-0"), turn("b", "2", "0-1")];
+    let one_zone = |step| [turn(step, "a", "2", "0-0"), turn(step, "b", "2", "0-1")];
     world.proxy.next("LaunchInstances", [launched(&[]), launched(&["i-1", "i-2"])]);
     assert_eq!(world.call("web", &launch([2, 0, 0]), 0).await, done(&both));
-    assert_eq!(asked(), one_zone);
+    assert_eq!(asked(), one_zone(0));
     world.proxy.next("LaunchInstances", [launched(&[]), lost]);
-    assert_eq!(world.call("web", &launch([2, 0, 0]), 0).await, Called::Unknown);
-    assert_eq!(asked(), one_zone);
+    assert_eq!(world.call("web", &launch([2, 0, 0]), 1).await, Called::Unknown);
+    assert_eq!(asked(), one_zone(1));
     world.proxy.next("LaunchInstances", [launched(&["i-1", "i-2"])]);
-    assert_eq!(world.call("web", &launch([2, 0, 0]), 0).await, done(&both));
-    assert_eq!(asked(), one_zone[1..], "what may have been done is asked for first");
+    assert_eq!(world.call("web", &launch([2, 0, 0]), 1).await, done(&both));
+    assert_eq!(asked(), one_zone(1)[1..], "what may have been done is asked for first");
     // Zones with a share come before the one that has enough, which is asked for no share of its own.
     world.proxy.next("LaunchInstances", [launched(&[]), launched(&[]), launched(&["i-1"]), launched(&["i-2"])]);
-    assert_eq!(world.call("web", &launch([1, 0, 1]), 0).await, done(&both));
-    assert_eq!(asked(), [turn("a", "1", "0-0"), turn("c", "1", "0-1"), turn("b", "1", "0-2"), turn("c", "1", "1-0")]);
+    assert_eq!(world.call("web", &launch([1, 0, 1]), 2).await, done(&both));
+    let all = [("a", "0-0"), ("c", "0-1"), ("b", "0-2"), ("c", "1-0")].map(|(zone, which)| turn(2, zone, "1", which));
+    assert_eq!(asked(), all);
     world.proxy.next("LaunchInstances", [launched(&[]), launched(&[]), launched(&[])]);
-    let called = world.call("web", &launch([2, 0, 0]), 0).await;
+    let called = world.call("web", &launch([2, 0, 0]), 3).await;
     assert!(refusal(&called).contains("us-east-1c: no instance was launched"), "all were asked: {called:?}");
     assert_eq!(asked().len(), 3);
     // An intent of before names the one zone alone: it is repeated as it was.
     let old = Action::Launch { count: 2, size: 5, zones: vec![(id("us-east-1a"), 2)] };
     world.proxy.next("LaunchInstances", [launched(&["i-1", "i-2"])]);
     assert_eq!(world.call("web", &old, 0).await, done(&both));
-    assert_eq!(asked().first().map(|(_, _, token)| token.clone()), Some(first.to_string()));
+    assert_eq!(asked().first().map(|(_, _, token)| token.clone()), Some(token("web", 0).to_string()));
     Ok(())
 }
 

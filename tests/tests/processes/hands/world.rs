@@ -9,7 +9,7 @@ use aws_config::Region;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::Credentials;
 use foreshadow::clock::{Clock, SystemClock};
-use foreshadow::fleet::{Action, AwsFleet, Budgets, Called, Fleet, Found, MINIMUM_TAG, Token};
+use foreshadow::fleet::{Action, AwsFleet, Budgets, Called, Fleet, Found, InMemory, MINIMUM_TAG, Token, Turns};
 use foreshadow::store::StoreId;
 use foreshadow_proto::convert::Id;
 use foreshadow_tests::cloud::Cloud;
@@ -55,6 +55,17 @@ pub async fn fleet(url: &str, clock: Arc<Ahead>) -> AwsFleet {
 }
 
 pub async fn fleet_of(url: &str, groups: &[&str], budgets: &Budgets, clock: Arc<Ahead>) -> AwsFleet {
+    fleet_after(url, groups, budgets, Arc::new(InMemory::default()), clock).await
+}
+
+/// The same, which goes on with the launches of one before it.
+pub async fn fleet_after(
+    url: &str,
+    groups: &[&str],
+    budgets: &Budgets,
+    turns: Arc<dyn Turns>,
+    clock: Arc<Ahead>,
+) -> AwsFleet {
     let config = AwsFleet::loader()
         .endpoint_url(url)
         .region(Region::from_static("us-east-1"))
@@ -63,7 +74,7 @@ pub async fn fleet_of(url: &str, groups: &[&str], budgets: &Budgets, clock: Arc<
         .load()
         .await;
     let groups = groups.iter().map(|name| (*name).to_owned()).collect();
-    AwsFleet::with(&config, groups, budgets, clock).await
+    AwsFleet::with(&config, groups, budgets, turns, clock).await
 }
 
 impl World {
