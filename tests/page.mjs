@@ -75,9 +75,14 @@ const PAGES = [
   ['audit', '#/audit', 'main h1'],
 ];
 
+/// Until every row's load is drawn: pasts are asked for a few at a time.
+const sparks = page => page.waitForFunction(() => {
+  const rows = [...document.querySelectorAll('table.instances tbody tr')];
+  return rows.length > 0 && rows.every(row => row.querySelector('.spark .line')?.getAttribute('d') && row.cells[4].innerText.includes('%'));
+});
+
 /// Every page, both themes, narrow and wide.
 async function everyPage(page) {
-  await page.locator('.toast').first().waitFor({ state: 'detached' });
   for (const width of [1440, 360]) {
     for (const theme of ['light', 'dark']) {
       await page.setViewportSize({ width, height: width > 500 ? 900 : 780 });
@@ -86,6 +91,8 @@ async function everyPage(page) {
         await go(page, hash, ready);
         const where = `${name}, ${theme}, ${width} px`;
         await narrowEnough(page, where);
+        await page.waitForFunction(() => !document.querySelector('.toast'));
+        if (name === 'instances') await sparks(page);
         await page.screenshot({ path: join(given.screenshots, `${name}-${theme}-${width}.png`), fullPage: true });
         await axe(page, where);
       }
@@ -106,6 +113,11 @@ const api = async (path, options) => {
   assert.ok(answer.ok, `${path}: ${answer.status}`);
   return answer.json();
 };
+
+/// Until it is so.
+async function until(what, so) {
+  for (const end = Date.now() + WITHIN; !await so(); await new Promise(later => setTimeout(later, 200))) assert.ok(Date.now() < end, `never: ${what}`);
+}
 
 /// The red button, by clicking, and that another window sees it by itself.
 async function pauses(page, other) {
@@ -243,6 +255,11 @@ async function keys(page) {
   await page.locator('.plot').first().focus();
   await page.keyboard.press('Enter');
   await page.locator('dialog .plan').waitFor();
+  const plan = await text(page, 'dialog .plan');
+  for (const [what, words] of [
+    ['a step not taken inwards', /Not taken away: 1 possible\s+one more could go by the forecast\s+BaselineInDoubt the idle cpu baseline is taken as zero: too few shadows/],
+    ['a step not taken outwards', /Not launched: 2 wanted\s+two more are wanted than a launch may bring at once\s+LaunchCapped allowed 0, wanted 2/],
+  ]) assert.match(plan, words, `${what}: ${plan}`);
   await page.keyboard.press('Escape');
   // By pointer: drag to zoom, double click for all.
   const box = await page.locator('.plot').first().boundingBox();
@@ -272,20 +289,132 @@ async function truth(page) {
   for (const [what, words] of [
     ['the interval that was measured', /darker interval promises 80 %\. It held/], ['lead times with their evidence', /Launch to serving: 4 min, nine in ten of 6 measured/],
     ['the price of shadows', /0\.107/], ['why it was terminated', /forecast, present and the shadow agree/], ['what the cloud refused', /no capacity in us-east-1a/],
-    ['the foreign shadows', /m-12/],
+    ['the foreign shadows', /m-12/], ['the idle baseline with its evidence', /From shadows: [\d.]+ points, the median of 2/],
   ]) assert.match(shown, words, what);
   for (const [what, drawn] of [
-    ['the forecast fan', '.plot .fan'], ['the median of the forecast', '.plot .line.ahead'], ['what serves', '.plot .line.serve'], ['an event', '.plot .window'],
+    ['the forecast fan', '.plot .fan'], ['the median of the forecast', '[aria-labelledby=demand] .plot .line.ahead'],
+    ['what serves', '[aria-labelledby=capacity] .plot .line.serve'], ['what the plans needed', '[aria-labelledby=capacity] .plot .line.load'],
+    ['what was planned', '[aria-labelledby=capacity] .plot .line.ahead:not(.dashed)'], ['what the forecast will need', '[aria-labelledby=capacity] .plot .line.ahead.dashed'],
+    ['an event', '.plot .window'],
     ['what was done', '.plot .mark'], ['a shadow and its lease', '.plot .span'], ['UTC where a time is pointed at', 'main time[title*="UTC"]'],
   ]) assert.ok(await page.locator(drawn).count() > 0, `not drawn: ${what}`);
+  // Planned beside actual: both lines are drawn across the past, and are told with their names.
+  for (const kind of ['.serve', '.ahead:not(.dashed)']) {
+    const [left, right] = await page.locator(`[aria-labelledby=capacity] .plot .line${kind}`).evaluate(line => { const box = line.getBBox(); return [box.x, box.x + box.width]; });
+    assert.ok(right - left > 300, `capacity ${kind} is ${right - left} px long`);
+  }
+  assert.match(await text(page, '[aria-labelledby=capacity] .legend'), /serving[^]*need now[^]*planned: need ahead[^]*forecast need/);
   for (const hold of group.plan.holds_in_words.slice(0, 3)) {
     assert.ok((await page.locator('main').evaluate(node => node.textContent)).includes(hold), `the hold: ${hold}`);
   }
   await go(page, '#/', 'table.fleet');
+  // The row of a group: need ahead, what holds, what its shadows cost. The stream brings both to the same state.
+  const row = name => page.locator('table.fleet tbody tr', { hasText: new RegExp(`^${name}`) });
+  const held = holds => page.evaluate(async holds => {
+    const { hold } = await import('/web/words.js');
+    return holds.map(hold).join(', ');
+  }, holds);
+  for (const [name, shadows] of [['web', '1 ours, 1 foreign · 0.214/h'], ['search', '–']]) {
+    let says, shown;
+    await until(`the row of ${name} says what the API says`, async () => {
+      const line = (await api('/overview')).groups.find(one => one.name === name);
+      says = [String(line.need_ahead), await held(line.holds) || 'none', shadows];
+      shown = await Promise.all([5, 10, 11].map(index => row(name).locator('th, td').nth(index).innerText()));
+      return shown.every((cell, index) => cell === says[index]);
+    }).catch(error => { throw new Error(`${error.message}: ${JSON.stringify({ says, shown })}`); });
+    if (name === 'search') assert.match(shown[1], /agents are not authenticated/);
+  }
   await page.getByRole('link', { name: 'batch/night:eu@2' }).click();
   await page.waitForFunction(() => document.querySelector('main h1')?.textContent === 'batch/night:eu@2');
   await go(page, '#/groups/nobody', 'main .said.bad');
   assert.match(await text(page, 'main'), /"nobody" is not known/);
+}
+
+/// Makes an event and a token in one window: another that shows the lists sees them come and go by itself.
+async function lists(page, other) {
+  const reason = async (window, text) => window.locator('dialog textarea:not([readonly])').fill(text);
+  let loads = 0;
+  other.on('load', () => { loads++; });
+  await go(other, '#/events', '.calendar .entry');
+  await go(page, '#/events', '.calendar .entry');
+  await page.getByRole('button', { name: 'New event' }).click();
+  await page.locator('dialog [name=name]').fill('Seen elsewhere');
+  await reason(page, 'two windows');
+  await page.getByRole('button', { name: 'Enter' }).click();
+  const event = window => window.locator('main tbody tr', { hasText: 'Seen elsewhere' });
+  await event(other).waitFor();
+  await event(page).getByRole('button', { name: 'Take back' }).click();
+  await reason(page, 'seen');
+  await page.getByRole('dialog').getByRole('button', { name: 'Take back' }).click();
+  await event(other).waitFor({ state: 'detached' });
+  await go(other, '#/access', 'main h1');
+  await go(page, '#/access', 'main h1');
+  await page.getByRole('button', { name: 'New token' }).click();
+  await page.locator('dialog [name=name]').fill('passing');
+  await page.getByRole('button', { name: 'Make it' }).click();
+  await page.getByRole('button', { name: 'Close' }).click();
+  const token = window => window.locator('main tbody tr', { hasText: 'passing' });
+  await token(other).getByRole('button', { name: 'Revoke' }).waitFor();
+  await go(other, '#/audit', 'main tbody tr');
+  await token(page).getByRole('button', { name: 'Revoke' }).click();
+  await reason(page, 'it has passed');
+  await page.getByRole('button', { name: 'Revoke now' }).click();
+  await other.locator('main tbody tr', { hasText: 'it has passed' }).waitFor();
+  await go(other, '#/access', 'main tbody tr');
+  await token(other).locator('.badge.bad', { hasText: 'revoked' }).waitFor();
+  assert.equal(await token(other).getByRole('button', { name: 'Revoke' }).count(), 0);
+  assert.equal(loads, 0, 'without reload');
+}
+
+/// Whose agent is older, whose spool lags, and that load moves.
+async function instances(page) {
+  const { old, version, behind } = given.agents;
+  await go(page, '#/instances?group=web', '.spark .line');
+  await sparks(page);
+  const row = name => page.locator('table.instances tbody tr', { has: page.locator('th', { hasText: new RegExp(`^${name}\\D`) }) });
+  const own = (await api('/whoami')).version;
+  const badge = row(old).locator('td').last().locator('.badge');
+  assert.equal(await badge.innerText(), 'older than the aggregator');
+  assert.equal(await badge.getAttribute('title'), `agent ${version}, aggregator ${own}`);
+  assert.equal(await page.locator('table.instances .badge', { hasText: 'than the aggregator' }).count(), 1, 'of the same version nothing is said');
+  assert.match(await text(page, '.figures'), new RegExp(`${version}: 1, older than the aggregator; ${own}: 13`));
+  assert.match(await row(behind).locator('td').nth(7).innerText(), /^\d+ samples$/);
+  assert.equal(await row(old).locator('td').nth(7).innerText(), '0');
+  // What moves: the figure, and its line.
+  const cpu = row('m-0').locator('td').nth(3), line = row('m-0').locator('.spark .line');
+  const [figure, drawn] = [await cpu.innerText(), await line.getAttribute('d')];
+  await until('another load is told', async () => await cpu.innerText() !== figure);
+  await until('another line is drawn', async () => await line.getAttribute('d') !== drawn);
+  // The order of versions: 10 after 9, what comes before a release before it, what is none nowhere.
+  const order = await page.evaluate(async () => {
+    const { compareVersions } = await import('/web/words.js');
+    return [['0.9.0', '0.10.0'], ['1.0.0', '1.0.0-rc.1'], ['1.0.0-rc.2', '1.0.0-rc.10'], ['v1.2', '1.2.0+build'], ['main', '1.0.0']].map(([a, b]) => Math.sign(compareVersions(a, b)) || compareVersions(a, b));
+  });
+  assert.deepEqual(order, [-1, 1, -1, 0, null]);
+}
+
+/// A foreign shadow is adopted.
+async function adopts(page) {
+  await go(page, '#/groups/web', '[aria-labelledby=shadows] tbody tr');
+  const row = page.locator('[aria-labelledby=shadows] tbody tr', { hasText: 'm-12' });
+  assert.equal(await row.getByRole('button', { name: 'Extend' }).count(), 0, 'the lease of a foreign one is nobody’s to extend');
+  await row.getByRole('button', { name: 'Adopt' }).click();
+  await page.locator('dialog textarea').fill('nobody else wants it');
+  await page.getByRole('dialog').getByRole('button', { name: 'Adopt' }).click();
+  await row.locator('.badge.ours').waitFor();
+  await row.getByRole('button', { name: 'Extend' }).waitFor();
+  assert.equal((await api('/shadow/sessions?group=web')).find(one => one.instance === 'm-12' && one.ended === null).origin, 'ours');
+  await logged(page, [['adopted', 'm-12', 'nobody else wants it']]);
+}
+
+/// That the audit page tells of each: did, what, why, in one line.
+async function logged(page, wanted, who = '') {
+  await go(page, '#/audit', 'main tbody tr');
+  for (const [did, what, why] of wanted) {
+    const row = page.locator('main tbody tr', { hasText: why }).filter({ hasText: did }).filter({ hasText: what }).filter({ hasText: who });
+    await row.first().waitFor();
+    assert.match(await row.first().locator('time').getAttribute('title'), /UTC/);
+  }
 }
 
 /// A token is made, shown once, and revoked.
@@ -302,9 +431,70 @@ async function access(page) {
   await row.getByRole('button', { name: 'Revoke' }).click();
   await page.locator('dialog textarea').fill('a look at it');
   await page.getByRole('button', { name: 'Revoke now' }).click();
-  await row.getByText('revoked').waitFor();
-  const [kept] = await api('/tokens');
-  assert.ok(kept.name === 'grafana' && kept.revoked_micros > 0 && !JSON.stringify(kept).includes(token));
+  await row.locator('.badge.bad', { hasText: 'revoked' }).waitFor();
+  await page.locator('.toast', { hasText: 'Revoke grafana: done.' }).waitFor();
+  const kept = (await api('/tokens')).find(one => one.name === 'grafana');
+  assert.ok(kept.revoked_micros > 0 && !JSON.stringify(kept).includes(token));
+}
+
+/// Every dialog, narrow and wide, in both themes: how each is opened, and from where.
+async function dialogs(page) {
+  const press = name => page.getByRole('button', { name, exact: true }).first().click();
+  const shadow = (instance, name) => page.locator('[aria-labelledby=shadows] tbody tr', { hasText: instance }).getByRole('button', { name }).click();
+  const row = (words, name) => page.locator('main tbody tr', { hasText: words }).first().getByRole('button', { name, exact: true }).click();
+  const post = (path, body) => api(path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+  await post('/groups/search/pause', { reason: 'for its dialog' });
+  await post('/tokens', { name: 'for its dialog', role: 'viewer' });
+  const web = ['#/groups/web', '[aria-labelledby=shadows] tbody tr'];
+  const all = [
+    ['keys', '#/', 'table.fleet', () => page.keyboard.press('?')],
+    ['go', '#/', 'table.fleet', () => page.keyboard.press('/')],
+    ['pause', '#/', 'table.fleet', () => page.keyboard.press('p')],
+    ['pause-group', ...web, () => press('Pause group')],
+    ['resume', '#/groups/search', '.title .badge.bad', () => press('Resume group')],
+    ['mode', ...web, () => press('Mode…')],
+    ['plan', ...web, async () => { await page.locator('.plot').first().focus(); await page.keyboard.press('Enter'); }, 'dialog .plan'],
+    ['adopt', ...web, () => shadow('m-13', 'Adopt')],
+    ['release', ...web, () => shadow('m-13', 'Release')],
+    ['extend', ...web, () => shadow('m-12', 'Extend')],
+    ['event', '#/events', '.calendar .entry', () => press('New event')],
+    ['event-edit', '#/events', '.calendar .entry', () => row('Evening show', 'Edit')],
+    ['event-back', '#/events', '.calendar .entry', () => row('Evening show', 'Take back')],
+    ['calendar', '#/events', '.calendar .entry', () => press('From a calendar…')],
+    ['token', '#/access', 'main tbody tr', () => press('New token')],
+    ['token-made', '#/access', 'main tbody tr', async () => { await press('New token'); await page.locator('dialog [name=name]').fill('shown once'); await press('Make it'); }, 'dialog textarea[readonly]'],
+    ['token-join', '#/access', 'main tbody tr', () => press('New join token')],
+    ['token-revoke', '#/access', 'main tbody tr', () => row('for its dialog', 'Revoke')],
+  ];
+  for (const width of [1440, 360]) {
+    for (const theme of ['light', 'dark']) {
+      await page.setViewportSize({ width, height: width > 500 ? 900 : 780 });
+      await page.emulateMedia({ colorScheme: theme });
+      for (const [name, hash, ready, open, shown = 'dialog[open] h2'] of all) {
+        await go(page, hash, ready);
+        await open();
+        await page.waitForSelector(shown);
+        await judged(page, name, theme, width);
+        await page.keyboard.press('Escape');
+        await page.waitForSelector('dialog', { state: 'detached' });
+      }
+    }
+  }
+  await post('/groups/search/resume', { reason: 'it was shown' });
+  await page.setViewportSize({ width: 1440, height: 900 });
+  await page.emulateMedia({ colorScheme: 'light' });
+}
+
+/// A dialog that stands open: axe, a picture, and that all of it is within the screen's width.
+async function judged(page, name, theme, width) {
+  await page.waitForFunction(() => !document.querySelector('.toast'));
+  const wide = await page.evaluate(() => {
+    const dialog = document.querySelector('dialog[open]');
+    return dialog.scrollWidth > dialog.clientWidth || dialog.getBoundingClientRect().right > document.documentElement.clientWidth;
+  });
+  assert.ok(!wide, `the dialog ${name} is wider than ${width} px`);
+  await page.screenshot({ path: join(given.screenshots, `dialog-${name}-${theme}-${width}.png`) });
+  await axe(page, `the dialog ${name}, ${theme}, ${width} px`);
 }
 
 async function pages() {
@@ -315,12 +505,18 @@ async function pages() {
   await page.goto(`${url}/`);
   await page.locator('.live.on').waitFor();
   await pauses(page, other);
+  await lists(page, other);
   await other.close();
   await events(page);
+  await adopts(page);
   await mode(page);
   await truth(page);
   await keys(page);
+  await instances(page);
   await access(page);
+  await logged(page, [['paused', 'everything', 'a look at the red button'], ['set the mode of', 'web', 'a week of plans looks right'], ['entered an event', 'Black', 'the yearly sale'],
+    ['revoked a token', 'grafana', 'a look at it']]);
+  await dialogs(page);
   await everyPage(page);
 }
 
@@ -335,8 +531,14 @@ async function roles() {
       await field.fill('fs_wrong');
       await page.keyboard.press('Enter');
       await page.getByText('not known here').waitFor();
-      await page.screenshot({ path: join(given.screenshots, 'token.png') });
-      await axe(page, 'the question for a token');
+      for (const width of [1440, 360]) {
+        for (const theme of ['light', 'dark']) {
+          await page.setViewportSize({ width, height: 780 });
+          await page.emulateMedia({ colorScheme: theme });
+          await judged(page, 'sign-in', theme, width);
+        }
+      }
+      await page.setViewportSize({ width: 1440, height: 900 });
     }
     await field.fill(given.tokens[role]);
     await page.keyboard.press('Enter');
@@ -348,6 +550,26 @@ async function roles() {
     await go(page, '#/groups/web', '.title .badge');
     assert.equal(await page.getByRole('button', { name: 'Mode…' }).count(), mode, `${role}: mode`);
     assert.equal(await page.getByRole('button', { name: 'Pause group' }).count(), pause, `${role}: pause of a group`);
+    // Shadows: i-8 is foreign, i-9 ours until the operator lets it go.
+    const shadow = (instance, name) => page.locator('[aria-labelledby=shadows] tbody tr', { hasText: instance }).getByRole('button', { name, exact: true });
+    await page.locator('[aria-labelledby=shadows] tbody tr', { hasText: 'i-8' }).waitFor();
+    const acts = async instance => Promise.all(['Adopt', 'Extend', 'Release'].map(name => shadow(instance, name).count()));
+    assert.deepEqual(await acts('i-8'), [mode, 0, pause], `${role}: a foreign shadow`);
+    assert.deepEqual(await acts('i-9'), role === 'operator' ? [0, 1, 1] : [0, 0, 0], `${role}: a shadow of ours`);
+    if (role === 'operator') {
+      const kept = async () => (await api('/shadow/sessions?group=web', { headers: { authorization: `Bearer ${given.tokens.viewer}` } })).find(one => one.instance === 'i-9');
+      const before = await kept();
+      for (const [name, why] of [['Extend', 'a longer look'], ['Release', 'seen enough']]) {
+        await shadow('i-9', name).click();
+        await page.locator('dialog textarea').fill(why);
+        await page.getByRole('dialog').getByRole('button', { name, exact: true }).click();
+        if (name === 'Extend') await until('the lease is longer', async () => (await kept()).until > before.until);
+      }
+      await until('it is let go', async () => (await kept()).ended !== null);
+      await shadow('i-9', 'Release').waitFor({ state: 'detached' });
+    }
+    if (pause) await logged(page, [['extended the lease of', 'i-9', 'a longer look'], ['released', 'i-9', 'seen enough']], 'the-operator');
+    await listsOf(page, role);
     await go(page, '#/events', '.calendar');
     assert.equal(await page.getByRole('button', { name: 'New event' }).count(), pause, `${role}: events`);
     // The stream carries the token in a header.
@@ -363,6 +585,30 @@ async function roles() {
   await page.keyboard.press('Enter');
   await page.getByText('the role agent may not call').first().waitFor();
   assert.equal(await page.locator('table.fleet tbody tr').count(), 0);
+}
+
+/// What a role's stream tells of lists while an admin makes a token: of those it may not read nothing at all.
+async function listsOf(page, role) {
+  const bearer = who => ({ authorization: `Bearer ${given.tokens[who]}` });
+  const told = page.evaluate(async headers => {
+    const leave = new AbortController();
+    setTimeout(() => leave.abort(), 5000);
+    let text = '';
+    try {
+      const answer = await fetch('/changes', { headers, signal: leave.signal });
+      for (const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader(); ;) text += (await reader.read()).value;
+    } catch {
+      // Five seconds are over.
+    }
+    return [...text.matchAll(/^event: ?(\w+)$/gm)].map(([, name]) => name);
+  }, bearer(role));
+  await new Promise(later => setTimeout(later, 2500));
+  await api('/tokens', { method: 'POST', headers: { ...bearer('admin'), 'content-type': 'application/json' }, body: JSON.stringify({ name: `while ${role} listens`, role: 'viewer' }) });
+  const names = await told;
+  const times = name => names.filter(one => one === name).length;
+  assert.equal(times('events'), 1, `${role}: ${names}`);
+  // At first, and once more: an operator reads of certificates alone.
+  assert.deepEqual([times('audit'), times('access')], { viewer: [0, 0], operator: [2, 1], admin: [2, 2] }[role], `${role}: ${names}`);
 }
 
 /// CPU time of the page's scripts, milliseconds: the thread's own time, so that a busy neighbour costs nothing.
@@ -395,29 +641,32 @@ async function multiplied() {
   return page;
 }
 
+/// The median of these is held to the limit. Odd, so that it is one that was measured.
+const RUNS = 5;
+
 async function weight() {
   const measured = {};
-  const least = async (name, open, work) => {
+  const measure = async (name, open, work) => {
     const taken = [];
-    for (let times = 0; times < 3; times++) {
+    for (let times = 0; times < RUNS; times++) {
       const page = await open();
       await page.goto(`${url}/#/audit`);
       await page.waitForSelector('main h1');
       taken.push(await scripting(page, () => work(page)));
       await page.close();
     }
-    measured[name] = taken.map(time => Math.round(time));
+    measured[name] = taken.map(time => Math.round(time)).sort((a, b) => a - b);
   };
-  await least('2 000 groups', multiplied, async page => {
+  await measure('2 000 groups', multiplied, async page => {
     await go(page, '#/', 'table.fleet tbody tr >> nth=49');
     assert.match(await text(page, 'main'), /2,000 groups, 1 to 50/);
   });
-  await least('14 days at one minute', async () => watch(await browser.newPage()), async page => {
+  await measure('14 days at one minute', async () => watch(await browser.newPage()), async page => {
     await go(page, `#/groups/${given.group}?span=14d`, '.plot svg .line.load');
     await page.waitForFunction(() => document.querySelector('.plot .line.load').getAttribute('d').length > 10000);
   });
   console.log(`CPU milliseconds of scripting: ${JSON.stringify(measured)}`);
-  for (const [name, taken] of Object.entries(measured)) assert.ok(Math.min(...taken) < 100, `${name}: ${taken} ms`);
+  for (const [name, taken] of Object.entries(measured)) assert.ok(taken[(RUNS - 1) / 2] < 100, `${name}: ${taken} ms`);
   const page = await multiplied();
   await page.goto(`${url}/#/?find=group-19`);
   await page.waitForSelector('table.fleet tbody tr');

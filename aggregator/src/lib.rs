@@ -36,6 +36,7 @@ pub mod observe;
 pub mod progress;
 pub mod readings;
 pub mod reload;
+pub mod revision;
 pub mod rounds;
 pub mod shadow;
 pub mod simulation;

@@ -19,6 +19,9 @@ use tokio::time::{Instant, MissedTickBehavior, sleep};
 /// Waits between tries; short and even, since a test wants to see the reconnect.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
+/// Between samples of an agent's past.
+const PAST_SECONDS: u64 = 10;
+
 /// CPU percent of the instance with this index at this second since the fleet began.
 pub type Load = Arc<dyn Fn(usize, u64) -> f32 + Send + Sync>;
 
@@ -51,11 +54,26 @@ pub struct Wire {
     pub batch: usize,
     /// Agents connect evenly spread over this time, and again after up to as long.
     pub spread: Duration,
+    /// The version that the agents say; their own unless told.
+    pub agent_version: Option<String>,
+    /// Batches that each agent makes first and does not send: what is in them waits in its spool until it connects again.
+    pub kept_back: u32,
+    /// How long each agent has measured before it connects: a sample every ten seconds.
+    pub past: Duration,
 }
 
 impl Default for Wire {
     fn default() -> Self {
-        Self { ca: None, proofs: Arc::default(), transport: Transport::Tcp, batch: 1, spread: Duration::ZERO }
+        Self {
+            ca: None,
+            proofs: Arc::default(),
+            transport: Transport::Tcp,
+            batch: 1,
+            spread: Duration::ZERO,
+            agent_version: None,
+            kept_back: 0,
+            past: Duration::ZERO,
+        }
     }
 }
 
@@ -125,6 +143,9 @@ impl Fleet {
             first_after: self.wire.spread.mul_f64(index as f64 / self.script.instances.len().max(1) as f64),
             again_after: AGAIN_AFTER.max(self.wire.spread),
             batch: self.wire.batch,
+            agent_version: self.wire.agent_version.clone(),
+            kept_back: self.wire.kept_back,
+            past: self.wire.past,
             script: self.script.clone(),
             endpoint: self.endpoint.clone(),
             done: self.done.clone(),
@@ -168,6 +189,9 @@ struct Agent {
     first_after: Duration,
     again_after: Duration,
     batch: usize,
+    agent_version: Option<String>,
+    kept_back: u32,
+    past: Duration,
     script: Script,
     endpoint: Endpoint,
     done: Arc<Done>,
@@ -195,10 +219,18 @@ impl Agent {
         let mut ticks = tokio::time::interval_at(Instant::now() + offset, script.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let began = HostClock.wall_micros();
+        for before in (1..=self.past.as_secs() / PAST_SECONDS).rev().map(|number| number * PAST_SECONDS) {
+            let every = Duration::from_secs(PAST_SECONDS);
+            let mut measured = sample(began, every, (script.load)(*index, self.past.as_secs() - before));
+            let before_micros = before * 1_000_000;
+            measured.wall_micros -= i64::try_from(before_micros).unwrap_or_default();
+            measured.monotonic_micros = measured.monotonic_micros.saturating_sub(before_micros);
+            session.on(Event::Sampled(measured));
+        }
         let mut link: Option<Open> = None;
         let mut connecting = Box::pin(self.connect(self.first_after));
         let mut unanswered: VecDeque<(u64, Instant)> = VecDeque::new();
-        let mut sequence = 0;
+        let (mut sequence, mut kept_back) = (self.past.as_secs() / PAST_SECONDS, self.kept_back);
         loop {
             let mut effects = Vec::new();
             tokio::select! {
@@ -238,8 +270,17 @@ impl Agent {
             }
             for effect in effects {
                 match effect {
-                    Effect::Send(message) => {
+                    Effect::Send(mut message) => {
+                        if let (Some(agent_message::Kind::Hello(hello)), Some(version)) =
+                            (&mut message.kind, &self.agent_version)
+                        {
+                            hello.agent_version.clone_from(version);
+                        }
                         let batch = matches!(message.kind, Some(agent_message::Kind::Batch(_)));
+                        if batch && kept_back > 0 {
+                            kept_back -= 1;
+                            continue;
+                        }
                         done.batches.fetch_add(u64::from(batch), Ordering::Relaxed);
                         if link.as_ref().is_some_and(|open| open.outgoing.try_send(*message).is_err()) {
                             link = None;

@@ -21,12 +21,13 @@ use tokio_stream::wrappers::IntervalStream;
 use tonic::{Request, Response, Status};
 
 use super::ApiState;
+use crate::clock::Clock;
 use crate::identity::{Caller, Presented, Role};
-use crate::rounds::GroupReport;
+use crate::rounds::{Board, GroupReport};
 
 /// The one metric.
 const METRIC: &str = "instances";
-/// A plan, or an answer, older than this is no answer, seconds: then the autoscaler keeps what it has.
+/// An answer from a plan older than this is no answer, seconds: then the autoscaler keeps what it has.
 const LAST_GOOD_SECONDS: i64 = 600;
 /// What is pushed is looked at this often; a round takes ten seconds.
 const PUSHED_EVERY: Duration = Duration::from_secs(5);
@@ -37,7 +38,15 @@ const MOST_REMEMBERED: usize = 10_000;
 #[derive(Debug, Clone)]
 pub struct ScalerService {
     state: ApiState,
-    /// What was said last, and when, seconds since boot.
+    answers: Answers,
+}
+
+/// What a group needs, and what was said of it last.
+#[derive(Debug, Clone)]
+struct Answers {
+    board: Board,
+    clock: Arc<dyn Clock>,
+    /// What was said last, and when the plan behind it was made, seconds since boot.
     last: Arc<Mutex<BTreeMap<Asked, (u32, i64)>>>,
 }
 
@@ -70,7 +79,8 @@ impl Asked {
 
 impl ScalerService {
     pub fn new(state: ApiState) -> Self {
-        Self { state, last: Arc::default() }
+        let answers = Answers::new(state.board.clone(), state.clock.clone());
+        Self { state, answers }
     }
 
     /// Lets a viewer in: by the header, or by a token in the trigger's metadata, for KEDA sends no header of its own.
@@ -88,24 +98,32 @@ impl ScalerService {
             }
         }
     }
+}
+
+impl Answers {
+    fn new(board: Board, clock: Arc<dyn Clock>) -> Self {
+        Self { board, clock, last: Arc::default() }
+    }
 
     /// Instances there should be; what was said last where nothing can be said now.
     fn wanted(&self, asked: &Asked) -> Result<u32, Status> {
-        let (now, boot) = (self.state.clock.wall_seconds(), self.state.clock.boot_seconds());
-        let report = self.state.board.report(&asked.group);
-        let fresh = report.as_deref().filter(|report| made_at(report).is_some_and(|at| now - at <= LAST_GOOD_SECONDS));
+        let now = self.clock.now();
+        let report = self.board.report(&asked.group);
+        let age = report.as_deref().and_then(made_at).map(|at| now.wall - at);
+        let fresh = report.as_deref().zip(age.filter(|age| *age <= LAST_GOOD_SECONDS));
         let confidence = asked.confidence.map(|thousandths| f64::from(thousandths) / 1_000.0);
-        let wanted = fresh.and_then(|report| report.evidence.scaled_to(asked.metric, confidence));
+        let wanted = fresh.and_then(|(report, age)| Some((report.evidence.scaled_to(asked.metric, confidence)?, age)));
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(wanted) = wanted {
+        if let Some((wanted, age)) = wanted {
             if last.len() >= MOST_REMEMBERED {
                 last.clear();
             }
-            last.insert(asked.clone(), (wanted, boot));
+            // As old as its plan: what is asked often gets no younger by it.
+            last.insert(asked.clone(), (wanted, now.boot - age.max(0)));
             return Ok(wanted);
         }
         if let Some((wanted, at)) = last.get(asked)
-            && boot - at <= LAST_GOOD_SECONDS
+            && now.boot - at <= LAST_GOOD_SECONDS
         {
             return Ok(*wanted);
         }
@@ -148,7 +166,7 @@ impl ExternalScaler for ScalerService {
     async fn is_active(&self, request: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
         let metadata = &request.get_ref().scaler_metadata;
         self.admit(request.extensions().get(), metadata).await?;
-        let result = self.is_active(&Asked::read(metadata)?);
+        let result = self.answers.is_active(&Asked::read(metadata)?);
         Ok(Response::new(IsActiveResponse { result }))
     }
 
@@ -161,9 +179,9 @@ impl ExternalScaler for ScalerService {
         let metadata = &request.get_ref().scaler_metadata;
         self.admit(request.extensions().get(), metadata).await?;
         let asked = Asked::read(metadata)?;
-        let (service, mut last) = (self.clone(), None);
+        let (answers, mut last) = (self.answers.clone(), None);
         let changes = IntervalStream::new(tokio::time::interval(PUSHED_EVERY)).filter_map(move |_| {
-            let result = service.is_active(&asked);
+            let result = answers.is_active(&asked);
             let news = (last != Some(result)).then_some(Ok(IsActiveResponse { result }));
             last = Some(result);
             std::future::ready(news)
@@ -184,7 +202,7 @@ impl ExternalScaler for ScalerService {
         let object = request.get_ref().scaled_object_ref.as_ref();
         let object = object.ok_or_else(|| Status::invalid_argument("scaledObjectRef: is missing"))?;
         self.admit(request.extensions().get(), &object.scaler_metadata).await?;
-        let wanted = self.wanted(&Asked::read(&object.scaler_metadata)?)?;
+        let wanted = self.answers.wanted(&Asked::read(&object.scaler_metadata)?)?;
         #[allow(deprecated, reason = "older KEDA reads it")]
         let value = MetricValue {
             metric_name: METRIC.to_owned(),
@@ -209,7 +227,164 @@ impl ExternalScaler for ScalerService {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use foreshadow_proto::v1;
+    use serde_json::json;
+    use tonic::Code;
+
     use super::*;
+    use crate::rounds::{AnswersCapacity, PredictError};
+
+    const START: i64 = 1_800_000_000;
+
+    /// Seconds since the start, and how far the wall clock jumped beyond them.
+    #[derive(Debug, Default)]
+    struct Hand {
+        passed: AtomicI64,
+        jumped: AtomicI64,
+    }
+
+    impl Clock for Hand {
+        fn wall_micros(&self) -> i64 {
+            (START + self.boot_seconds() + self.jumped.load(Ordering::Relaxed)) * 1_000_000
+        }
+
+        fn boot_seconds(&self) -> i64 {
+            self.passed.load(Ordering::Relaxed)
+        }
+    }
+
+    /// So many are needed, or nobody knows.
+    #[derive(Debug)]
+    struct Needed(Option<u32>);
+
+    impl AnswersCapacity for Needed {
+        fn capacity_at(&self, _: Option<i64>, _: Option<f64>) -> Result<v1::PredictCapacityResponse, PredictError> {
+            Err(PredictError::NoGroup)
+        }
+
+        fn scaled_to(&self, _: Option<Metric>, _: Option<f64>) -> Option<u32> {
+            self.0
+        }
+    }
+
+    /// One group, `web`, and who asks for it.
+    struct World {
+        clock: Arc<Hand>,
+        answers: Answers,
+        asked: Asked,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let clock = Arc::new(Hand::default());
+            let answers = Answers::new(Board::default(), clock.clone());
+            Self { clock, answers, asked: asked(&[("group", "web")]).expect("read") }
+        }
+
+        fn pass(&self, seconds: i64) {
+            self.clock.passed.fetch_add(seconds, Ordering::Relaxed);
+        }
+
+        /// A round is made now.
+        fn round(&self, needed: Option<u32>) {
+            let report = GroupReport {
+                summary: v1::Group { name: "web".to_owned(), ..v1::Group::default() },
+                forecasts: [].into(),
+                leads: (0, 0),
+                measured_events: Vec::new(),
+                metrics: [].into(),
+                bounds: (0, 40),
+                confidence: 0.9,
+                plan: Some(Arc::new(json!({ "made_at": self.clock.wall_seconds() }))),
+                evidence: Arc::new(Needed(needed)),
+            };
+            self.answers.board.publish(&self.asked.group, report);
+        }
+
+        /// The number, or the error's words.
+        fn told(&self) -> Result<u32, String> {
+            self.answers.wanted(&self.asked).map_err(|status| {
+                assert_eq!(status.code(), Code::Unavailable, "{status}");
+                status.message().to_owned()
+            })
+        }
+
+        fn is_active(&self) -> bool {
+            self.answers.is_active(&self.asked)
+        }
+    }
+
+    const UNKNOWN: &str = "nothing is known of what web needs now: foreshadow explain web says why";
+    const NO_GROUP: &str = "group web is not known; GET /groups lists the known ones";
+
+    #[test]
+    fn what_was_said_last_stands_for_ten_minutes_and_then_it_is_an_error() {
+        let world = World::new();
+        assert_eq!(world.told(), Err(NO_GROUP.to_owned()), "nothing was said yet");
+        world.round(Some(7));
+        assert_eq!(world.told(), Ok(7));
+        // Rounds go on, and none of them has evidence.
+        for _ in 0..60 {
+            world.pass(10);
+            world.round(None);
+            assert_eq!(world.told(), Ok(7));
+        }
+        let other = Asked { metric: Some(Metric::Cpu), ..world.asked.clone() };
+        assert!(world.answers.wanted(&other).is_err(), "what was never said is not answered for another question");
+        world.pass(1);
+        assert_eq!(world.told(), Err(UNKNOWN.to_owned()), "601 s after the plan");
+        world.clock.passed.fetch_sub(1, Ordering::Relaxed);
+        assert_eq!(world.told(), Err(UNKNOWN.to_owned()), "what ran out is forgotten");
+        world.round(Some(3));
+        assert_eq!(world.told(), Ok(3));
+
+        // The group goes, and comes back unknown.
+        world.answers.board.withdraw(&world.asked.group);
+        world.pass(600);
+        assert_eq!(world.told(), Ok(3));
+        world.pass(1);
+        assert_eq!(world.told(), Err(NO_GROUP.to_owned()));
+    }
+
+    #[test]
+    fn an_old_plan_answers_for_ten_minutes_however_often_it_is_asked() {
+        let world = World::new();
+        world.round(Some(7));
+        for _ in 0..=60 {
+            assert_eq!(world.told(), Ok(7));
+            world.pass(10);
+        }
+        assert_eq!(world.told(), Err(UNKNOWN.to_owned()), "610 s after the plan");
+        // A wall clock that jumps makes the plan old, and not what was said of it.
+        world.round(Some(8));
+        assert_eq!(world.told(), Ok(8));
+        world.clock.jumped.store(86_400, Ordering::Relaxed);
+        world.pass(600);
+        assert_eq!(world.told(), Ok(8));
+        world.pass(1);
+        assert_eq!(world.told(), Err(UNKNOWN.to_owned()));
+    }
+
+    #[test]
+    fn only_a_certain_need_of_nobody_is_inactive() {
+        let world = World::new();
+        assert!(world.is_active(), "the group is not known");
+        world.round(None);
+        assert!(world.is_active(), "its need is not known");
+        world.round(Some(0));
+        assert!(!world.is_active());
+        world.round(Some(1));
+        assert!(world.is_active());
+        world.round(Some(0));
+        assert!(!world.is_active());
+        world.round(None);
+        world.pass(600);
+        assert!(!world.is_active(), "it was said last");
+        world.pass(1);
+        assert!(world.is_active(), "not knowing wakes it");
+    }
 
     fn asked(pairs: &[(&str, &str)]) -> Result<Asked, String> {
         let metadata = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();

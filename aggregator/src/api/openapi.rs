@@ -14,6 +14,7 @@ const JSON: &str = "application/json";
 /// As [`Problem`] is sent.
 const PROBLEM: &str = "application/problem+json";
 const EVENTS: &str = "text/event-stream";
+const PROTOBUF: &str = "application/x-protobuf";
 const PROBLEM_SCHEMA: &str = "#/components/schemas/Problem";
 
 /// The document of the REST routes.
@@ -103,8 +104,13 @@ pub async fn document() -> Result<Json<Value>, Problem> {
 fn told() -> Result<Value, serde_json::Error> {
     let mut document = serde_json::to_value(Document::openapi())?;
     let paths = document["paths"].as_object_mut().into_iter().flatten();
-    let operations = paths.flat_map(|(_, methods)| methods.as_object_mut().into_iter().flatten());
-    for responses in operations.filter_map(|(_, operation)| operation.get_mut("responses")?.as_object_mut()) {
+    for operation in paths.flat_map(|(_, methods)| methods.as_object_mut().into_iter().flatten().map(|(_, it)| it)) {
+        // Bytes, where the macro writes a list of numbers.
+        if let Some(bytes) = operation.pointer_mut("/requestBody/content").and_then(|content| content.get_mut(PROTOBUF))
+        {
+            *bytes = json!({ "schema": { "type": "string", "format": "binary" } });
+        }
+        let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { continue };
         for content in responses.iter_mut().filter_map(|(_, response)| response.get_mut("content")?.as_object_mut()) {
             if content.get(JSON).is_some_and(|json| json["schema"]["$ref"] == PROBLEM_SCHEMA)
                 && let Some(problem) = content.remove(JSON)

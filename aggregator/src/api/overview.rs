@@ -20,6 +20,7 @@ use super::ApiState;
 use super::ask::Asked;
 use super::problem::Problem;
 use super::rest::known_group;
+use super::routes;
 use crate::act::Said;
 use crate::identity::{Caller, Role};
 use crate::rounds::GroupReport;
@@ -212,12 +213,44 @@ pub struct Round {
     mode: String,
 }
 
+/// A list was changed: what is new in it is to be asked for.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Listed {
+    /// Grows with every change, from the start of the aggregator.
+    revision: u64,
+}
+
+/// Lists by their event, and the paths that read them.
+const LISTS: [(&str, &str); 4] =
+    [("events", "/events"), ("audit", "/audit"), ("access", "/certificates"), ("access", "/tokens")];
+
+type Revisions = BTreeMap<&'static str, u64>;
+
+/// Revisions of the lists that the caller may read: of the others not even that they changed is told.
+fn readable(caller: &Caller, revision: impl Fn(&str) -> u64) -> Revisions {
+    let mut found = Revisions::new();
+    for (event, path) in LISTS.into_iter().filter(|(_, path)| routes::may_read(caller, path)) {
+        *found.entry(event).or_default() += revision(path);
+    }
+    found
+}
+
+fn revisions(state: &ApiState, caller: &Caller) -> Revisions {
+    readable(caller, |path| match path {
+        "/events" => state.events.revision(),
+        "/audit" => state.audit.revision(),
+        "/certificates" => state.callers.enrolments().revision(),
+        _ => state.callers.managed().revision(),
+    })
+}
+
 /// What a stream has told.
 #[derive(Default)]
 struct Told {
     lines: BTreeMap<String, GroupLine>,
     everywhere: Option<Said>,
     round: Option<Round>,
+    revisions: Revisions,
     once: bool,
 }
 
@@ -229,6 +262,7 @@ impl Told {
         lines: BTreeMap<String, GroupLine>,
         everywhere: Option<Said>,
         round: Option<Round>,
+        revisions: Revisions,
     ) -> Vec<Event> {
         let gone: Vec<String> = self.lines.keys().filter(|name| !lines.contains_key(*name)).cloned().collect();
         let changed = lines.iter().filter(|(name, line)| self.lines.get(*name) != Some(line));
@@ -241,7 +275,11 @@ impl Told {
         if round.is_some() && self.round != round {
             events.extend(round.as_ref().and_then(|round| Event::default().event("round").json_data(round).ok()));
         }
-        *self = Self { lines, everywhere, round, once: true };
+        let revised = revisions.iter().filter(|(name, revision)| self.revisions.get(*name) != Some(*revision));
+        for (name, revision) in revised {
+            events.extend(Event::default().event(name).json_data(Listed { revision: *revision }));
+        }
+        *self = Self { lines, everywhere, round, revisions, once: true };
         events
     }
 }
@@ -252,28 +290,35 @@ fn of_round(state: &ApiState, group: &Id, line: &GroupLine) -> Option<Round> {
 }
 
 /// Server-sent events: `groups` with every group at first and then those that changed; for one group also `round`,
-/// whenever it was planned anew.
+/// whenever it was planned anew. `events`, `audit` and `access` (tokens and certificates) say at first and after every change
+/// how often that list was changed, to those who may read it.
 #[utoipa::path(get, path = "/changes", params(("group" = Option<String>, Query, description = "this group alone")),
     responses((status = 200, description = "a stream of changes", body = Changes, content_type = "text/event-stream"),
         (status = 400, description = "a parameter is wrong", body = Problem),
         (status = 404, description = "not known", body = Problem)))]
-pub async fn changes(State(state): State<ApiState>, asked: Asked) -> Result<Response, Problem> {
+pub async fn changes(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    asked: Asked,
+) -> Result<Response, Problem> {
     let asked = asked.only(&["group"])?;
     let group = asked.text("group").map(|name| known_group(&state, name)).transpose()?;
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let until = state.shutdown.clone();
     let events = futures::stream::unfold((Told::default(), looks), move |(mut told, mut looks)| {
-        let (state, group) = (state.clone(), group.clone());
+        let (state, group, caller) = (state.clone(), group.clone(), caller.clone());
         async move {
             looks.tick().await;
+            // Before the rest: what changes meanwhile is told the next time.
+            let revisions = revisions(&state, &caller);
             let (mut lines, everywhere) = lines(&state).await;
             let mut round = None;
             if let Some(group) = &group {
                 lines.retain(|name, _| name == group.as_str());
                 round = lines.get(group.as_str()).and_then(|line| of_round(&state, group, line));
             }
-            let news = told.news(state.clock.wall_seconds(), lines, everywhere, round);
+            let news = told.news(state.clock.wall_seconds(), lines, everywhere, round, revisions);
             Some((news, (told, looks)))
         }
     });
@@ -314,17 +359,41 @@ mod tests {
     #[test]
     fn only_what_changed_is_told() {
         let mut told = Told::default();
+        let mut news = |now, lines, said, round| told.news(now, lines, said, round, Revisions::new());
         let both = || BTreeMap::from([group("api", 1), group("web", 2)]);
-        assert_eq!(told.news(1, BTreeMap::new(), None, None).len(), 1, "that there is nothing is news at first");
-        assert_eq!(told.news(2, both(), None, None).len(), 1);
-        assert!(told.news(3, both(), None, None).is_empty(), "the time alone is no news");
+        assert_eq!(news(1, BTreeMap::new(), None, None).len(), 1, "that there is nothing is news at first");
+        assert_eq!(news(2, both(), None, None).len(), 1);
+        assert!(news(3, both(), None, None).is_empty(), "the time alone is no news");
         let said = Said { mode: Mode::Observe, paused: true, at: 1, by: "x".to_owned(), reason: "r".to_owned() };
-        assert_eq!(told.news(4, both(), Some(said.clone()), None).len(), 1);
-        let event = format!("{:?}", told.news(5, BTreeMap::from([group("web", 3)]), Some(said.clone()), None));
+        assert_eq!(news(4, both(), Some(said.clone()), None).len(), 1);
+        let event = format!("{:?}", news(5, BTreeMap::from([group("web", 3)]), Some(said.clone()), None));
         assert!(event.contains("gone") && !event.contains(r#"name\":\"api"#), "{event}");
-        assert_eq!(told.news(6, BTreeMap::from([group("web", 3)]), Some(said.clone()), round(1)).len(), 1);
-        assert!(told.news(7, BTreeMap::from([group("web", 3)]), Some(said.clone()), round(1)).is_empty());
-        assert_eq!(told.news(8, BTreeMap::from([group("web", 3)]), Some(said), round(2)).len(), 1);
+        assert_eq!(news(6, BTreeMap::from([group("web", 3)]), Some(said.clone()), round(1)).len(), 1);
+        assert!(news(7, BTreeMap::from([group("web", 3)]), Some(said.clone()), round(1)).is_empty());
+        assert_eq!(news(8, BTreeMap::from([group("web", 3)]), Some(said), round(2)).len(), 1);
+    }
+
+    #[test]
+    fn lists_are_told_once_by_their_revision() {
+        let mut told = Told::default();
+        let mut names = |events, audit| {
+            let revisions = Revisions::from([("events", events), ("audit", audit)]);
+            let news = format!("{:?}", told.news(1, BTreeMap::new(), None, None, revisions));
+            ["everywhere", "events", "audit"].map(|word| news.contains(word))
+        };
+        assert_eq!(names(0, 7), [true, true, true], "at first all");
+        assert_eq!(names(0, 7), [false; 3]);
+        assert_eq!(names(1, 7), [false, true, false]);
+        assert_eq!(names(0, 7), [false, true, false], "another aggregator began to count");
+    }
+
+    #[test]
+    fn of_lists_that_a_role_may_not_read_nothing_is_told() {
+        let heard = |role| readable(&Caller::named("x", role), |path| if path == "/tokens" { 100 } else { 1 });
+        assert_eq!(heard(Role::Viewer), Revisions::from([("events", 1)]));
+        assert_eq!(heard(Role::Operator), Revisions::from([("events", 1), ("audit", 1), ("access", 1)]));
+        assert_eq!(heard(Role::Admin)["access"], 101, "tokens and certificates");
+        assert_eq!(heard(Role::Agent), Revisions::new());
     }
 
     #[test]

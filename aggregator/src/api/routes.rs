@@ -159,6 +159,11 @@ impl Roles {
     }
 }
 
+/// Whether a caller may GET this path of the table.
+pub(super) fn may_read(caller: &Caller, path: &str) -> bool {
+    TABLE.iter().any(|route| route.method == "GET" && route.path == path && route.roles.allow(caller))
+}
+
 fn fits(template: &str, path: &str) -> bool {
     let (mut wanted, mut given) = (template.split('/'), path.split('/'));
     loop {

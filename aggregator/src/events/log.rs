@@ -6,6 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqlitePool};
 
 use super::{Announcement, Deletion, Event, Repeat, Rule, Scope, sql};
+use crate::revision::Revision;
 
 /// Events that are neither deleted nor over: a script that runs wild must not stop the rounds.
 pub const MOST_EVENTS: i64 = 10_000;
@@ -20,11 +21,19 @@ pub enum EventError {
 
 /// Reads and writes events. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct EventLog(SqlitePool);
+pub struct EventLog {
+    pool: SqlitePool,
+    revision: Revision,
+}
 
 impl EventLog {
-    pub const fn new(pool: SqlitePool) -> Self {
-        Self(pool)
+    pub fn new(pool: SqlitePool) -> Self {
+        Self { pool, revision: Revision::default() }
+    }
+
+    /// How often one was entered or taken back since the start.
+    pub fn revision(&self) -> u64 {
+        self.revision.now()
     }
 
     /// Keeps an announcement; durable on return.
@@ -32,7 +41,7 @@ impl EventLog {
     /// # Errors
     /// [`EventError::TooMany`] beyond [`MOST_EVENTS`].
     pub async fn enter(&self, announced: Announcement, by: &str, now: i64) -> Result<Event, EventError> {
-        let live: i64 = sqlx::query_scalar(sql::EVENT_COUNT).bind(now).fetch_one(&self.0).await?;
+        let live: i64 = sqlx::query_scalar(sql::EVENT_COUNT).bind(now).fetch_one(&self.pool).await?;
         if live >= MOST_EVENTS {
             return Err(EventError::TooMany);
         }
@@ -56,27 +65,29 @@ impl EventLog {
             .bind(by)
             .bind(now)
             .bind(&announced.reason)
-            .fetch_one(&self.0)
+            .fetch_one(&self.pool)
             .await?;
+        self.revision.changed();
         Ok(Event { id, announced, entered_by: by.to_owned(), entered_at: now, deleted: None })
     }
 
     /// Takes an event back at `now`; false when it is not there or was taken back before.
     pub async fn delete(&self, id: i64, by: &str, now: i64, reason: &str) -> Result<bool, EventError> {
-        let done = sqlx::query(sql::EVENT_DELETE).bind(id).bind(by).bind(now).bind(reason).execute(&self.0).await?;
+        let done = sqlx::query(sql::EVENT_DELETE).bind(id).bind(by).bind(now).bind(reason).execute(&self.pool).await?;
+        self.revision.changed();
         Ok(done.rows_affected() == 1)
     }
 
     /// One event, deleted or not.
     pub async fn event(&self, id: i64) -> Result<Option<Event>, EventError> {
-        let row = sqlx::query(sql::EVENT_READ).bind(id).fetch_optional(&self.0).await?;
+        let row = sqlx::query(sql::EVENT_READ).bind(id).fetch_optional(&self.pool).await?;
         Ok(row.map(|row| read(&row)).transpose()?.flatten())
     }
 
     /// All that had not ended at `since`, deleted ones included; of those that repeat, all.
     pub async fn events(&self, since: i64) -> Result<Vec<Event>, EventError> {
         let mut events = Vec::new();
-        for row in sqlx::query(sql::EVENTS_READ).bind(since).fetch_all(&self.0).await? {
+        for row in sqlx::query(sql::EVENTS_READ).bind(since).fetch_all(&self.pool).await? {
             events.extend(read(&row)?);
         }
         Ok(events)

@@ -12,6 +12,7 @@ use sqlx::{Row, SqliteConnection, SqlitePool};
 use tokio::sync::Mutex;
 
 use super::{Caller, hex, sql};
+use crate::revision::Revision;
 
 /// What the first entry is chained to.
 const BEGINNING: [u8; 32] = [0; 32];
@@ -22,6 +23,7 @@ pub struct Audit {
     pool: SqlitePool,
     /// One entry after the other.
     turn: Arc<Mutex<()>>,
+    revision: Revision,
 }
 
 /// One change.
@@ -82,7 +84,7 @@ impl Audit {
             }
             transaction.commit().await?;
         }
-        Ok(Self { pool, turn: Arc::default() })
+        Ok(Self { pool, turn: Arc::default(), revision: Revision::default() })
     }
 
     /// Adds an entry; durable on return.
@@ -125,8 +127,14 @@ impl Audit {
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
+        self.revision.changed();
         tracing::info!(entry = entry.entry, hash = hex(&hash), by = entry.caller, action, "audit");
         Ok(())
+    }
+
+    /// Entries since the start.
+    pub fn revision(&self) -> u64 {
+        self.revision.now()
     }
 
     /// The latest entries, newest first.

@@ -18,6 +18,7 @@ use super::authority::{Authority, AuthorityError};
 use super::instance_document::Attested;
 use super::request::Request;
 use super::{Audit, Caller, Managed, Role, TokenFault, sql};
+use crate::revision::Revision;
 
 /// Records of certificates that ran out are kept this long, µs: a day tells a late agent from a stranger.
 const KEPT_MICROS: i64 = 86_400_000_000;
@@ -142,6 +143,7 @@ struct Inner {
     known: RwLock<Known>,
     /// One claim at a time: of two first ones, one is the second.
     turn: tokio::sync::Mutex<()>,
+    revision: Revision,
 }
 
 impl Enrolments {
@@ -170,7 +172,8 @@ impl Enrolments {
             known.record(row.try_get(0)?, instance, row.try_get(2)?, row.try_get(3)?);
         }
         let (known, turn) = (RwLock::new(known), tokio::sync::Mutex::default());
-        Ok(Self(Arc::new(Inner { pool, audit, tokens, certificate_seconds, known, turn })))
+        let revision = Revision::default();
+        Ok(Self(Arc::new(Inner { pool, audit, tokens, certificate_seconds, known, turn, revision })))
     }
 
     fn read<T>(&self, ask: impl FnOnce(&Known) -> T) -> T {
@@ -209,6 +212,11 @@ impl Enrolments {
 
     pub fn list(&self) -> Vec<Enrolled> {
         self.read(|known| known.keys.iter().map(|(instance, key)| key.shown(instance)).collect())
+    }
+
+    /// How often a certificate was issued, revoked or released since the start.
+    pub fn revision(&self) -> u64 {
+        self.0.revision.now()
     }
 
     /// Second claims of the last day, in words.
@@ -264,6 +272,7 @@ impl Enrolments {
             }
             known.record(fingerprint, claim.instance.clone(), now_micros, expires);
         });
+        self.0.revision.changed();
         if let Some(admitted) = admitted {
             if let Evidence::JoinToken(_) = claim.evidence {
                 self.0.tokens.used(&admitted);
@@ -339,6 +348,7 @@ impl Enrolments {
                 key.revoked_micros = Some(now_micros);
             }
         });
+        self.0.revision.changed();
         Ok(found)
     }
 
@@ -354,6 +364,7 @@ impl Enrolments {
             known.keys.remove(instance);
             known.certificates.retain(|_, peer| peer.instance != *instance);
         });
+        self.0.revision.changed();
         Ok(found)
     }
 

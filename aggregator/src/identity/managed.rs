@@ -17,6 +17,7 @@ use sqlx::{Row as _, SqliteConnection, SqlitePool};
 use tokio::sync::Semaphore;
 
 use super::{Caller, Role, hex, sql};
+use crate::revision::Revision;
 
 /// Slow checks at a time: 19 MiB and some tens of ms each.
 const CHECKS: usize = 2;
@@ -112,6 +113,7 @@ struct Inner {
     pool: SqlitePool,
     known: RwLock<Known>,
     checks: Semaphore,
+    revision: Revision,
 }
 
 #[derive(Default)]
@@ -155,7 +157,8 @@ impl Managed {
             };
             known.tokens.insert(entry.id.clone(), entry);
         }
-        Ok(Self(Arc::new(Inner { pool, known: RwLock::new(known), checks: Semaphore::new(CHECKS) })))
+        let (known, checks) = (RwLock::new(known), Semaphore::new(CHECKS));
+        Ok(Self(Arc::new(Inner { pool, known, checks, revision: Revision::default() })))
     }
 
     fn read<T>(&self, ask: impl FnOnce(&Known) -> T) -> T {
@@ -208,7 +211,13 @@ impl Managed {
             .execute(&self.0.pool)
             .await?;
         self.write(|known| known.tokens.insert(entry.id.clone(), entry.clone()));
+        self.0.revision.changed();
         Ok((entry, token))
+    }
+
+    /// How often one was made, used up or revoked since the start.
+    pub fn revision(&self) -> u64 {
+        self.0.revision.now()
     }
 
     /// Every token, the first made first.
@@ -222,11 +231,13 @@ impl Managed {
     pub async fn revoke(&self, id: &str, now_micros: i64) -> Result<Option<TokenEntry>, sqlx::Error> {
         let write = sqlx::query(sql::TOKEN_REVOKE).bind(now_micros).bind(id).execute(&self.0.pool).await?;
         let found = write.rows_affected() > 0;
-        Ok(self.write(|known| {
+        let revoked = self.write(|known| {
             let entry = known.tokens.get_mut(id).filter(|_| found)?;
             entry.revoked_micros = Some(now_micros);
             Some(entry.clone())
-        }))
+        });
+        self.0.revision.changed();
+        Ok(revoked)
     }
 
     /// The caller who brings this token.
@@ -290,6 +301,7 @@ impl Managed {
                 *left -= 1;
             }
         });
+        self.0.revision.changed();
     }
 
     /// Forgets tokens that have been over for a while.

@@ -35,6 +35,7 @@ pub struct Part {
 
 /// A stretch that is there.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[schema(as = ImportedStretch)]
 pub struct Stretch {
     pub source: String,
     /// Seconds since the Unix epoch.

@@ -25,6 +25,7 @@ pub struct Course {
     /// Oldest first.
     pub stretches: Vec<Stretch>,
     /// The lowest trust of each hour, by the hour's start, seconds since the Unix epoch.
+    #[schema(value_type = BTreeMap<String, f64>)]
     pub trust: BTreeMap<i64, f64>,
 }
 
@@ -42,6 +43,7 @@ pub struct Stretch {
 
 /// What plans are compared by.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = PlanSaid)]
 struct Said {
     mode: String,
     serving: u32,

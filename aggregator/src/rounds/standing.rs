@@ -11,6 +11,7 @@ use crate::config::Declared;
 
 /// Models, coverage and trust of the newest forecast. Made anew with every forecast, not with every round.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = ForecastStanding)]
 pub struct Standing {
     /// The model, or the models with their shares in the first hour.
     model: String,

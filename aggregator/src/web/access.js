@@ -2,8 +2,8 @@
 
 import { ask, path } from './api.js';
 import { dialog, field, reasonField, toast } from './dialogs.js';
-import { badge, button, fill, h, table } from './dom.js';
-import { may, now, serverNow } from './live.js';
+import { badge, button, fill, h, steady, table } from './dom.js';
+import { keep, may, now, serverNow } from './live.js';
 import { ago, time } from './words.js';
 
 const ROLES = { viewer: 'looks', operator: 'pauses, enters events, releases shadows', admin: 'resumes, sets modes, makes tokens', agent: 'writes samples and sees nothing' };
@@ -65,7 +65,7 @@ const tokensOf = (tokens, again, at) => table('Every token', [{ name: 'Name' }, 
     const ended = over(token, at);
     return { kind: ended ? 'deleted' : '', cells: [
       [token.name, h('small', {}, token.id)], token.kind === 'join' ? badge('join', 'ahead') : badge(token.role), [time(seconds(token.created_micros)), h('small', {}, `by ${token.created_by}`)],
-      ended ? [badge(ended[0], 'bad'), ended[1] !== null && [' ', time(seconds(ended[1]))]] : token.expires_micros === null ? 'revoked' : [time(seconds(token.expires_micros)), h('small', {}, ago(seconds(token.expires_micros), at))],
+      ended ? [badge(ended[0], 'bad'), ended[1] !== null && [' ', time(seconds(ended[1]))]] : token.expires_micros === null ? 'it is revoked' : [time(seconds(token.expires_micros)), h('small', {}, ago(seconds(token.expires_micros), at))],
       token.uses_left ?? '–', token.group ?? '–',
       !ended && h('div', { class: 'acts' }, button('Revoke', { class: 'small' }, () => end(`Revoke ${token.name}`, 'From now on nobody gets in with it.', 'Revoke now',
         reason => ask(path(['tokens', token.id], { reason }), { method: 'DELETE' }), again)))] };
@@ -89,16 +89,20 @@ export async function open(host) {
     return {};
   }
   const [tokens, certificates] = [h('div'), h('div')];
+  let asked = 0;
   const read = async () => {
+    const mine = ++asked;
     const [made, enrolled] = await Promise.all([may('admin') ? ask('/tokens') : null, ask('/certificates')]);
-    fill(tokens, made ? tokensOf(made, again, serverNow()) : h('p', { class: 'empty' }, 'Tokens are told to admins.'));
-    fill(certificates, certificatesOf(enrolled, again, serverNow()));
+    // A slow answer to an older question is no news.
+    if (mine !== asked) return;
+    const at = serverNow(), minute = Math.floor(at / 60);
+    steady(tokens, [made, minute], () => made ? tokensOf(made, again, at) : h('p', { class: 'empty' }, 'Tokens are told to admins.'));
+    steady(certificates, [enrolled, minute], () => certificatesOf(enrolled, again, at));
   };
   const again = () => read().catch(error => toast(error.message, 'bad'));
   fill(host, h('h1', {}, 'Access'),
     h('section', { 'aria-labelledby': 'tokens' }, h('h2', { id: 'tokens' }, 'Tokens'),
       may('admin') && h('div', { class: 'controls' }, button('New token', { class: 'main go' }, () => make(again)), button('New join token', {}, () => join(again))), tokens),
     h('section', { 'aria-labelledby': 'certificates' }, h('h2', { id: 'certificates' }, 'Certificates of agents'), certificates));
-  await read();
-  return { update: again };
+  return { update: again, close: await keep('access', read, again) };
 }

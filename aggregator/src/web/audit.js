@@ -1,8 +1,9 @@
 // Who changed what, when and why.
 
 import { ask, path } from './api.js';
-import { badge, fill, h, table } from './dom.js';
-import { may } from './live.js';
+import { toast } from './dialogs.js';
+import { badge, fill, h, steady, table } from './dom.js';
+import { keep, may } from './live.js';
 import { time } from './words.js';
 
 const SAYS = {
@@ -23,7 +24,7 @@ function told(detail) {
   }
   if (fields === null || typeof fields !== 'object') return detail;
   const value = (key, one) => (typeof one === 'number' && key.endsWith('_micros') ? time(one / 1e6) : typeof one === 'number' && one > 1e9 && one < 1e10 ? time(one) : typeof one === 'object' ? JSON.stringify(one) : String(one));
-  const shown = Object.entries(fields).filter(([, one]) => one !== null && one !== '');
+  const shown = Object.entries(fields).filter(([key, one]) => key !== 'reason' && one !== null && one !== '');
   return shown.flatMap(([key, one], index) => [index > 0 && ', ', `${key.replace(/_micros$/, '').replaceAll('_', ' ')} `, value(key, one)]);
 }
 
@@ -33,21 +34,23 @@ export async function open(host, context) {
     return {};
   }
   const list = h('div');
-  let entries = [];
+  let entries = [], asked = 0;
   const show = () => {
     const wanted = (context.query.find ?? '').toLowerCase();
     const found = entries.filter(entry => !wanted || [entry.caller, entry.action, entry.detail, entry.reason].some(text => text.toLowerCase().includes(wanted)));
-    fill(list, table('Audit log', [{ name: 'When' }, { name: 'Who' }, { name: 'Did' }, { name: 'What' }, { name: 'Why' }], found.map(entry => ({ cells: [
+    steady(list, [found, entries.length], () => table('Audit log', [{ name: 'When' }, { name: 'Who' }, { name: 'Did' }, { name: 'What' }, { name: 'Why' }], found.map(entry => ({ cells: [
       time(entry.at_micros / 1e6), [entry.caller, ' ', badge(entry.role)], SAYS[entry.action] ?? entry.action.replaceAll('_', ' '), h('span', { class: 'detail' }, told(entry.detail)), h('span', { class: 'reason' }, entry.reason || '–')] })),
     entries.length ? 'No entry has that.' : 'Nothing was ever changed here.'));
   };
   const read = async () => {
-    entries = await ask(path(['audit'], { limit: 500 }));
+    const mine = ++asked;
+    const found = await ask(path(['audit'], { limit: 500 }));
+    // A slow answer to an older question is no news.
+    if (mine !== asked) return;
+    entries = found;
     show();
   };
   fill(host, h('h1', {}, 'Audit'), h('p', { class: 'muted' }, 'Every change by a person or a program, the latest five hundred. What Foreshadow itself did stands in each group’s journal.'),
     h('div', { class: 'controls' }, h('label', { class: 'control' }, 'Has', h('input', { type: 'search', value: context.query.find ?? '', autocomplete: 'off', oninput: event => context.set({ find: event.target.value }) }))), list);
-  await read();
-  const timer = setInterval(() => document.hidden || list.contains(document.activeElement) || read().catch(() => {}), 10000);
-  return { update: show, close: () => clearInterval(timer) };
+  return { update: show, close: await keep('audit', read, () => read().catch(error => toast(error.message, 'bad'))) };
 }

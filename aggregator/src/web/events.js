@@ -2,8 +2,8 @@
 
 import { ask, path } from './api.js';
 import { dialog, field, reasonField, toast } from './dialogs.js';
-import { badge, button, fill, h, table } from './dom.js';
-import { may, now, readAll, serverNow } from './live.js';
+import { badge, button, fill, h, steady, table } from './dom.js';
+import { keep, may, now, readAll, serverNow } from './live.js';
 import { ago, number, plural, span, time, zone } from './words.js';
 
 const pad = value => String(value).padStart(2, '0');
@@ -140,7 +140,7 @@ function calendar(events, first, at) {
 export async function open(host, context) {
   if (!now.groups.size) await readAll();
   const [board, list, title] = [h('ol', { class: 'calendar' }), h('div'), h('h2', { 'aria-live': 'polite' })];
-  let known = [], current = [];
+  let known = [], current = [], asked = 0;
   const monday = () => {
     const shown = Number(context.query.from);
     const date = new Date((Number.isFinite(shown) && shown > 0 ? shown : serverNow()) * 1000);
@@ -151,7 +151,11 @@ export async function open(host, context) {
   const read = async () => {
     const from = monday();
     const { group } = context.query;
-    [known, current] = await Promise.all([ask(path(['events'], { group, from, to: from + 42 * DAY })), ask(path(['events'], { group, all: context.query.past ? 'true' : null }))]);
+    const mine = ++asked;
+    const found = await Promise.all([ask(path(['events'], { group, from, to: from + 42 * DAY })), ask(path(['events'], { group, all: context.query.past ? 'true' : null }))]);
+    // A slow answer to an older question is no news.
+    if (mine !== asked) return;
+    [known, current] = found;
     show();
   };
   const again = () => read().catch(error => toast(error.message, 'bad'));
@@ -159,7 +163,7 @@ export async function open(host, context) {
     const at = serverNow();
     fill(title, new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'long', year: 'numeric' }).formatRange(monday() * 1000, (monday() + 42 * DAY - 1) * 1000));
     fill(board, calendar(known, monday(), at));
-    fill(list, table('Events', [{ name: 'Event' }, { name: 'For' }, { name: 'Next' }, { name: 'Lasts' }, { name: 'Times the demand', kind: 'number' }, { name: 'Measured', kind: 'number' }, { name: 'Repeats' }, { name: 'Entered' }, { name: '' }],
+    steady(list, [current, Math.floor(at / 60)], () => table('Events', [{ name: 'Event' }, { name: 'For' }, { name: 'Next' }, { name: 'Lasts' }, { name: 'Times the demand', kind: 'number' }, { name: 'Measured', kind: 'number' }, { name: 'Repeats' }, { name: 'Entered' }, { name: '' }],
       current.map(event => ({ kind: event.deleted_at ? 'deleted' : '', cells: [
         [event.name, h('small', {}, event.reason)], scope(event), event.deleted_at ? badge('taken back', 'bad', event.delete_reason) : event.next ? [time(seconds(event.next.starts)), h('small', {}, ago(seconds(event.next.starts), at))] : badge('over'),
         [span(event.duration_seconds), event.ramp_seconds > 0 && h('small', {}, `climbs ${span(event.ramp_seconds)}`)], number(event.intensity, 1), event.measured.length ? [number(event.measured.at(-1).factor, 2), event.measured.at(-1).at_least && h('small', {}, 'at least')] : '–',
@@ -176,6 +180,5 @@ export async function open(host, context) {
     h('div', { class: 'controls calendar-head' }, title, button('←', { 'aria-label': 'Four weeks earlier' }, () => turn(-4)), button('Today', {}, () => turn(0)), button('→', { 'aria-label': 'Four weeks later' }, () => turn(4))),
     h('div', { class: 'weekdays', 'aria-hidden': 'true' }, Array.from({ length: 7 }, (_, index) => h('span', {}, new Date((monday() + index * DAY + DAY / 2) * 1000).toLocaleDateString(undefined, { weekday: 'short' })))),
     board, h('h2', {}, 'All of them'), list);
-  await read();
-  return { update: again };
+  return { update: again, close: await keep('events', read, again) };
 }

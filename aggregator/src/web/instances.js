@@ -4,13 +4,22 @@
 import { ask, follow, lines, path } from './api.js';
 import { spark } from './chart.js';
 import { badge, figure, fill, h, steady } from './dom.js';
-import { now, readAll, serverNow } from './live.js';
-import { byName, bytes, number, percent, plural, span, time } from './words.js';
+import { listen, now, readAll, serverNow } from './live.js';
+import { byName, bytes, compareVersions, number, percent, plural, span, time } from './words.js';
 
 const WINDOW = 600, PAGE = 50, AT_ONCE = 4;
 /// Samples of more instances than these are not followed at once.
 const FOLLOWED = 400;
 const COLUMNS = [['Instance', ''], ['Group', ''], ['Mode', ''], ['CPU, 10 min', ''], ['CPU', 'number'], ['Memory', 'number'], ['Network in, out', 'number'], ['Newest sample', 'number'], ['Waits in its spool', 'number'], ['Dropped', 'number'], ['Agent', '']];
+
+/// How an agent's version stands to the aggregator's own; nothing where they are the same or one is not known.
+function skew(version) {
+  const own = now.me?.version;
+  if (!version || !own || version === own) return null;
+  const order = compareVersions(version, own);
+  if (order === 0) return null;
+  return order === null ? 'another version than the aggregator' : order < 0 ? 'older than the aggregator' : 'newer than the aggregator';
+}
 
 class Row {
   constructor(instance) {
@@ -33,7 +42,8 @@ class Row {
     this.cell(2, badge(instance.out_of_service ?? instance.mode, instance.mode), h('small', {}, 'since ', time(instance.since_micros / 1e6)), instance.claim_disagrees && badge('claims otherwise', 'bad', `its agent says ${instance.claimed_state}`));
     this.cell(8, spool.waiting ? badge(plural(spool.waiting, 'sample'), 'hold') : '0');
     this.cell(9, spool.dropped ? badge(number(spool.dropped), 'bad') : '0');
-    this.cell(10, instance.agent_version ?? '–', h('small', {}, instance.connected ? (instance.ready === false ? 'connected, not ready' : 'connected') : 'silent'));
+    const apart = skew(instance.agent_version);
+    this.cell(10, instance.agent_version ?? '–', apart && [' ', badge(apart, 'hold', `agent ${instance.agent_version}, aggregator ${now.me.version}`)], h('small', {}, instance.connected ? (instance.ready === false ? 'connected, not ready' : 'connected') : 'silent', instance.first_acknowledged_millis != null && `, first kept after ${number(instance.first_acknowledged_millis / 1000, 1)} s`));
     this.values();
   }
 
@@ -123,7 +133,9 @@ export async function open(host, context) {
     const waiting = all.reduce((sum, one) => sum + one.spool.waiting, 0), dropped = all.reduce((sum, one) => sum + one.spool.dropped, 0);
     fill(figures, figure('Instances', number(all.length), `${all.filter(one => one.mode === 'serving').length} serving`), figure('Connected', number(all.length - silent), silent ? `${silent} silent` : 'all of them'),
       figure('Wait in spools', number(waiting), 'samples on their way'), figure('Dropped', number(dropped), dropped ? 'by agents whose spool was full' : 'none'),
-      figure('Agents', versions.size <= 1 ? [...versions.keys()][0] ?? '–' : `${versions.size} versions`, [...versions].sort().map(([version, many]) => `${version}: ${many}`).join(', ') || undefined));
+      figure('Agents', versions.size <= 1 ? [...versions.keys()][0] ?? '–' : `${versions.size} versions`,
+        [...versions].sort(([a], [b]) => compareVersions(a, b) || byName(a, b)).map(([version, many]) => `${version}: ${many}${skew(version) ? `, ${skew(version)}` : ''}`).join('; ') || undefined,
+        now.me && `The aggregator is ${now.me.version}`));
     fill(count, `${number(found.length)} of ${plural(all.length, 'instance')}`, followed === null && ': too many to follow at once; choose a group for live load');
     const turn = (to, text) => h('button', { type: 'button', disabled: to < 1 || to > pages, onclick: () => context.set({ page: to === 1 ? null : to }, { push: true }) }, text);
     fill(pager, pages > 1 && [turn(page - 1, 'Earlier'), h('span', {}, `page ${page} of ${pages}`), turn(page + 1, 'Later')]);
@@ -142,11 +154,14 @@ export async function open(host, context) {
     show();
   };
   await read();
+  // Who joined, left or changed its mode shows at once; what waits in spools changes all the time, and is asked for.
+  const end = listen(what => what === 'groups' && !document.hidden && read().catch(() => {}));
   const timers = [setInterval(() => document.hidden || rows.forEach(row => { row.dirty = true; row.draw(); }), 1000), setInterval(() => document.hidden || read().catch(() => {}), 5000)];
   return {
     update: () => read().catch(() => {}),
     close() {
       stop.abort();
+      end();
       timers.forEach(clearInterval);
     },
   };

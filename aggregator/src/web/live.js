@@ -3,6 +3,8 @@
 import { ask, follow, path } from './api.js';
 
 const listeners = new Set();
+/// Revisions of lists as last told, by their event: a stream that begins anew repeats them.
+const revisions = new Map();
 let stream = null;
 
 export const now = {
@@ -24,11 +26,24 @@ const RANK = { viewer: 1, operator: 2, admin: 3 };
 export const may = role => (RANK[now.me?.role] ?? 0) >= RANK[role];
 /// The server's time, seconds since 1970.
 export const serverNow = () => Date.now() / 1000 + now.ahead;
-/// Calls back on news: `what` is 'groups', 'round' or 'state'. Returns how to end it.
+/// Calls back on news: `what` is 'groups', 'round', 'state', or a list that was changed: 'events', 'audit', 'access'. Returns
+/// how to end it.
 export const listen = callback => {
   listeners.add(callback);
   return () => listeners.delete(callback);
 };
+/// Reads, and again by `again` whenever a list was changed. It listens first, so that nothing falls between the two. Resolves with
+/// how to end it.
+export async function keep(list, read, again) {
+  const end = listen(what => what === list && again());
+  try {
+    await read();
+  } catch (error) {
+    end();
+    throw error;
+  }
+  return end;
+}
 const tell = (what, news) => listeners.forEach(listener => listener(what, news));
 
 export async function whoAmI() {
@@ -62,11 +77,16 @@ export function watch(group) {
         data.groups.forEach(line => now.groups.set(line.name, line));
         data.gone.forEach(gone => now.groups.delete(gone));
         now.everywhere = data.everywhere;
+      } else if ('revision' in data) {
+        if (revisions.get(name) === data.revision) return;
+        revisions.set(name, data.revision);
       }
       tell(name, data);
     },
     state(state) {
       if (state === 'live') first = true;
+      // Another aggregator counts anew: by its number alone nobody knows what was missed.
+      else revisions.clear();
       now.state = state;
       tell('state');
     },

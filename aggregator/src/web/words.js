@@ -46,6 +46,29 @@ export const byName = (a, b) => a.localeCompare(b, undefined, { numeric: true })
 export const number = (value, digits = 0) => value == null ? '–'
   : value.toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 export const percent = (share, digits = 0) => share == null ? '–' : `${number(100 * share, digits)} %`;
+const versionOf = text => {
+  const found = /^v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:-([0-9A-Za-z.-]+))?(?:\+.*)?$/.exec(text ?? '');
+  return found && { numbers: [1, 2, 3].map(part => Number(found[part] ?? 0)), before: found[4]?.split('.') };
+};
+/// Versions in their order, as semantic versioning has it: below 0, 0 or above 0; null where one of them is none.
+export function compareVersions(a, b) {
+  const [one, other] = [versionOf(a), versionOf(b)];
+  if (!one || !other) return null;
+  const apart = one.numbers.map((part, index) => part - other.numbers[index]).find(Boolean);
+  if (apart) return apart;
+  // What comes before a release is older than it, and shorter is older where the rest is the same.
+  if (!one.before || !other.before) return (one.before ? 0 : 1) - (other.before ? 0 : 1);
+  for (let index = 0; index < Math.max(one.before.length, other.before.length); index++) {
+    const [left, right] = [one.before[index], other.before[index]];
+    if (left === right) continue;
+    if (left === undefined || right === undefined) return left === undefined ? -1 : 1;
+    const [first, second] = [left, right].map(part => /^\d+$/.test(part) ? Number(part) : NaN);
+    if (!Number.isNaN(first) && !Number.isNaN(second)) return first - second;
+    if (Number.isNaN(first) !== Number.isNaN(second)) return Number.isNaN(first) ? 1 : -1;
+    return left < right ? -1 : 1;
+  }
+  return 0;
+}
 export const plural = (count, one, many) => `${number(count)} ${count === 1 ? one : many ?? `${one}s`}`;
 /// Money has the currency of the configured prices, which nobody said.
 export const money = value => value == null ? '–' : number(value, value !== 0 && Math.abs(value) < 10 ? 3 : 2);

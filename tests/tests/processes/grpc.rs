@@ -1,9 +1,17 @@
-//! A stranger's gRPC client: reflection, health and the services it finds.
+//! Strangers' clients: by gRPC reflection, health and the services they find, by REST whatever the document allows.
 
-use anyhow::ensure;
-use foreshadow_tests::process::{Aggregator, tool};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use foreshadow_tests::process::{Aggregator, Process, agent, eventually, tool};
+use foreshadow_tests::tokens::Tokens;
 use foreshadow_tests::web;
+use tempfile::TempDir;
 use tokio::process::Command;
+
+use super::history::steady;
 
 #[tokio::test]
 async fn a_stranger_finds_and_asks_every_service() -> anyhow::Result<()> {
@@ -69,30 +77,153 @@ async fn the_openapi_document_names_every_rest_route() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Requests made up from the document, some as it wants them and most not: each is answered as the document says, and none by a
-/// fault of ours. `FORESHADOW_ASKED=300`: for so many seconds.
+/// What schemathesis takes a group, an instance and so on from, mostly: so that it asks for what is there.
+const THERE: &str = "\
+hooks = \"messages.py\"
+# Streams that end when nobody listens any more.
+[[operations]]
+include-path = [\"/changes\", \"/shadow/metrics\"]
+request-timeout = 1
+[dictionaries]
+groups.values = [\"web\"]
+instances.values = [\"i-1\"]
+generations.values = [1]
+modes.values = [\"scale-out\", \"full\"]
+reasons.values = [\"a test\"]
+before.values = [\"-1h\", \"-1d\"]
+after.values = [\"+10m\", \"+1h\"]
+[parameters]
+\"path.group\" = { dictionary = \"groups\", probability = 0.9 }
+\"query.group\" = { dictionary = \"groups\", probability = 0.9 }
+\"body.group\" = { dictionary = \"groups\", probability = 0.9 }
+\"path.instance\" = { dictionary = \"instances\", probability = 0.9 }
+\"query.instance\" = { dictionary = \"instances\", probability = 0.9 }
+\"path.generation\" = { dictionary = \"generations\", probability = 0.9 }
+\"query.from\" = { dictionary = \"before\", probability = 0.9 }
+\"query.to\" = { dictionary = \"after\", probability = 0.9 }
+\"query.at\" = { dictionary = \"after\", probability = 0.9 }
+\"query.mode\" = { dictionary = \"modes\", probability = 0.9 }
+\"body.mode\" = { dictionary = \"modes\", probability = 0.9 }
+\"body.reason\" = { dictionary = \"reasons\", probability = 0.9 }
+\"query.reason\" = { dictionary = \"reasons\", probability = 0.9 }
+";
+
+/// An aggregator with tokens and a group that has an agent and three days behind it.
+struct Asked {
+    directory: TempDir,
+    tokens: Tokens,
+    aggregator: Aggregator,
+    _agent: Process,
+}
+
+impl Asked {
+    async fn start() -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let (path, tokens) = (directory.path(), Tokens::make(directory.path()).await?);
+        let inventory = path.join("inventory.toml");
+        std::fs::write(&inventory, "[group.web]\nminimum = 1\nmaximum = 9\ninstances = [\"i-1\"]\n")?;
+        let config = format!(
+            "[identity]\ntokens = {:?}\n[inventory]\nfile = {inventory:?}\ninterval_seconds = 5\nwarm_up_seconds = 0\n\
+             [remote_write]\nexporter = \"node\"\n[otlp]\nexporter = \"hostmetrics\"\n[line_protocol]\nexporter = \"telegraf\"\n",
+            tokens.file
+        );
+        // The first run makes the database, the second finds a history in it.
+        let first = Aggregator::start(path, &config).await?;
+        ensure!(first.process.terminate().await?.success());
+        steady(path, "web", 90.0, 3).await?;
+        let aggregator = Aggregator::start(path, &config).await?;
+        let token = tokens.write("agent")?.display().to_string();
+        let agent = agent(path, &aggregator.url, "i-1", &["--token-file", &token])?;
+        let asked = Self { directory, tokens, aggregator, _agent: agent };
+        eventually("a forecast from its past", Duration::from_secs(120), async || {
+            let models = asked.get("/groups/web/models").await?.json()?;
+            Ok(models["cpu"]["standing"].is_object().then_some(()))
+        })
+        .await?;
+        eventually("its first plan", Duration::from_secs(60), async || {
+            Ok((asked.get("/plans/1?group=web").await?.status == 200).then_some(()))
+        })
+        .await?;
+        std::fs::write(asked.file("openapi.json"), asked.get("/openapi.json").await?.body)?;
+        std::fs::write(asked.file("schemathesis.toml"), THERE)?;
+        std::fs::write(asked.file("messages.py"), include_str!("grpc/messages.py"))?;
+        Ok(asked)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    async fn get(&self, path: &str) -> anyhow::Result<web::Answer> {
+        let bearer = format!("Bearer {}", self.tokens.of("viewer"));
+        web::request(http::Method::GET, &self.aggregator.url_of(path), &[("authorization", &bearer)], "").await
+    }
+
+    /// Asks as a role, or as nobody, until so many examples or seconds; gives how often an operation had a status.
+    async fn by(&self, role: &str, long: [&str; 2]) -> anyhow::Result<BTreeMap<(String, u16), u32>> {
+        let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
+        let mut command = Command::new(tool("schemathesis")?);
+        command.current_dir(self.directory.path()).args(["run", "openapi.json", "--url", &self.aggregator.url]);
+        command.args(["--seed", "1", "--checks", checks, "--no-color"]).args(long);
+        if !self.tokens.of(role).is_empty() {
+            command.args(["--header", &format!("Authorization: Bearer {}", self.tokens.of(role))]);
+        }
+        let answers = self.file("answers");
+        drop(std::fs::remove_file(&answers));
+        let output = command.output().await?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "as {role}: {said}\n{}", String::from_utf8_lossy(&output.stderr));
+        let mut statuses = BTreeMap::new();
+        for line in std::fs::read_to_string(answers)?.lines() {
+            let (operation, status) = line.rsplit_once(' ').context("an operation and a status")?;
+            *statuses.entry((operation.to_owned(), status.parse()?)).or_default() += 1;
+        }
+        Ok(statuses)
+    }
+}
+
+/// Requests made up from the document, some as it wants them and most not, by everybody there is: each is answered as the document
+/// says, and none by a fault of ours. `FORESHADOW_ASKED=300`: for so many seconds.
+///
+/// Every route documents a problem for whatever else it answers, so that what is held against the document of most refusals is their
+/// form.
 #[tokio::test]
 async fn whatever_is_asked_is_answered_as_the_openapi_document_says() -> anyhow::Result<()> {
-    let directory = tempfile::tempdir()?;
-    let aggregator = Aggregator::start(directory.path(), "[group.web]\nminimum = 1\nmaximum = 9\n").await?;
-    let document = format!("{}/openapi.json", aggregator.url);
-    let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
-    // Metrics in protobuf are asked for by their real senders: tests remote and otlp.
-    let foreign = ["--exclude-path", "/api/v1/write", "--exclude-path", "/v1/metrics"];
-    let seconds = std::env::var("FORESHADOW_ASKED");
-    let long = seconds.as_ref().map_or(["--max-examples", "8"], |seconds| ["--max-time", seconds]);
-    let output = Command::new(tool("schemathesis")?)
-        .current_dir(directory.path())
-        .args(["run", &document, "--seed", "1", "--checks", checks, "--no-color"])
-        .args(long)
-        .args(foreign)
-        .output()
-        .await?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "{said}");
-    let cases = said.lines().find_map(|line| line.trim().split_once(" generated, ")?.0.parse::<u32>().ok());
-    ensure!(cases > Some(500), "{said}");
-    println!("{} requests", cases.unwrap_or_default());
+    let asked = Asked::start().await?;
+    let seconds: Option<u32> = std::env::var("FORESHADOW_ASKED").ok().map(|seconds| seconds.parse()).transpose()?;
+    let each = seconds.map(|seconds| (seconds / 4).max(1).to_string());
+    // An admin last: what it changes is changed for all.
+    for (role, examples) in [("nobody", "1"), ("viewer", "8"), ("operator", "4"), ("admin", "8")] {
+        let long = each.as_deref().map_or(["--max-examples", examples], |seconds| ["--max-time", seconds]);
+        let statuses = asked.by(role, long).await?;
+        let mut by_status: BTreeMap<u16, u32> = BTreeMap::new();
+        for ((_, status), times) in &statuses {
+            *by_status.entry(*status).or_default() += times;
+        }
+        println!("as {role}: {} requests, {by_status:?}", by_status.values().sum::<u32>());
+        ensure!(by_status.values().sum::<u32>() > 500, "as {role}: {by_status:?}");
+        let has = |status: u16| by_status.contains_key(&status);
+        let (unknown, refused) = (role == "nobody", ["viewer", "operator"].contains(&role));
+        assert_eq!((has(401), has(403)), (unknown, refused), "as {role}: {by_status:?}");
+        // What is there was asked for, and shown to whom it may be.
+        let shown = [
+            "GET /overview",
+            "GET /instances",
+            "GET /groups/{group}",
+            "GET /groups/{group}/minutes",
+            "GET /groups/{group}/models",
+            "GET /groups/{group}/history",
+            "GET /plans/{generation}",
+        ];
+        for operation in shown {
+            let times = statuses.get(&(operation.to_owned(), 200));
+            ensure!(times.is_some() != unknown, "as {role}: {operation} {times:?}");
+        }
+        for (operation, taken) in [("POST /api/v1/write", 204), ("POST /v1/metrics", 200)] {
+            let times = statuses.get(&(operation.to_owned(), taken));
+            ensure!(times.is_some() == ["operator", "admin"].contains(&role), "as {role}: {operation} {times:?}");
+        }
+    }
     Ok(())
 }
 

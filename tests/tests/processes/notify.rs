@@ -2,6 +2,7 @@
 //! each change once, signed, also when it was down.
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +21,8 @@ use hyper_util::rt::TokioIo;
 use rcgen::{CertificateParams, KeyPair, SanType};
 use serde_json::Value;
 use tokio::process::Command;
+
+use super::machines::{Setup, WITHIN, World};
 
 /// What came, with its signature.
 #[derive(Debug, Clone, Default)]
@@ -72,25 +75,45 @@ impl Hook {
     }
 }
 
+/// A real Alertmanager.
+struct Alertmanager {
+    url: String,
+    _process: Process,
+}
+
+impl Alertmanager {
+    async fn start(directory: &Path) -> anyhow::Result<Self> {
+        let port = free_port()?;
+        let routes = directory.join("alertmanager.yml");
+        std::fs::write(&routes, "route:\n  receiver: nobody\nreceivers:\n  - name: nobody\n")?;
+        let mut command = Command::new("prometheus-alertmanager");
+        command
+            .arg(format!("--config.file={}", routes.display()))
+            .arg(format!("--storage.path={}", directory.join("alerts").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--cluster.listen-address=");
+        let process =
+            Process::start("alertmanager", command, directory).context("Debian package prometheus-alertmanager")?;
+        let url = format!("http://127.0.0.1:{port}");
+        eventually("Alertmanager is ready", Duration::from_secs(60), async || {
+            Ok((web::get(&format!("{url}/-/ready")).await?.status == 200).then_some(()))
+        })
+        .await?;
+        Ok(Self { url, _process: process })
+    }
+
+    /// The alert of this name that stands now.
+    async fn standing(&self, name: &str) -> anyhow::Result<Option<Value>> {
+        let answer = web::get(&format!("{}/api/v2/alerts", self.url)).await?.json()?;
+        let alerts = answer.as_array().cloned().unwrap_or_default();
+        Ok(alerts.into_iter().find(|alert| alert["labels"]["alertname"] == name))
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn alarms_reach_a_real_alertmanager_and_a_server_of_ones_own_and_end() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
-    let port = free_port()?;
-    let routes = directory.path().join("alertmanager.yml");
-    std::fs::write(&routes, "route:\n  receiver: nobody\nreceivers:\n  - name: nobody\n")?;
-    let mut command = Command::new("prometheus-alertmanager");
-    command
-        .arg(format!("--config.file={}", routes.display()))
-        .arg(format!("--storage.path={}", directory.path().join("alerts").display()))
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .arg("--cluster.listen-address=");
-    let _manager =
-        Process::start("alertmanager", command, directory.path()).context("Debian package prometheus-alertmanager")?;
-    let manager = format!("http://127.0.0.1:{port}");
-    eventually("Alertmanager is ready", Duration::from_secs(60), async || {
-        Ok((web::get(&format!("{manager}/-/ready")).await?.status == 200).then_some(()))
-    })
-    .await?;
+    let manager = Alertmanager::start(directory.path()).await?;
 
     // A certificate that ends in ten days, and a group of whose instances none reports.
     let path = |name: &str| directory.path().join(name);
@@ -114,21 +137,16 @@ async fn alarms_reach_a_real_alertmanager_and_a_server_of_ones_own_and_end() -> 
     std::fs::write(&inventory, "[group.web]\nminimum = 1\nmaximum = 4\ninstances = [\"i-1\"]\n")?;
     let config = format!(
         "[listen]\ncertificate = \"{}\"\nkey = \"{}\"\n[inventory]\nfile = \"{}\"\ninterval_seconds = 5\nwarm_up_seconds = 0\n[notify]\nafter_seconds = 0\nlink = \"https://foreshadow.example/\"\n\
-         [notify.alertmanager]\nurl = \"{manager}\"\n[notify.webhook]\nurl = \"{url}\"\nsecret_file = \"{}\"\n",
+         [notify.alertmanager]\nurl = \"{}\"\n[notify.webhook]\nurl = \"{url}\"\nsecret_file = \"{}\"\n",
         path("server.pem").display(),
         path("server.key").display(),
         inventory.display(),
+        manager.url,
         secret.display()
     );
     let aggregator = Aggregator::start_tls(directory.path(), &config, free_port()?, &path("ca.pem")).await?;
-    let alerts = async || {
-        let answer = web::get(&format!("{manager}/api/v2/alerts")).await?.json()?;
-        Ok::<_, anyhow::Error>(answer.as_array().cloned().unwrap_or_default())
-    };
-    let named =
-        |alerts: &[Value], name: &str| alerts.iter().find(|alert| alert["labels"]["alertname"] == name).cloned();
     let stale = eventually("the alarm of a silent group", Duration::from_secs(60), async || {
-        Ok(named(&alerts().await?, "ForeshadowStaleData"))
+        manager.standing("ForeshadowStaleData").await
     })
     .await?;
     assert_eq!((&stale["labels"]["group"], &stale["labels"]["severity"]), (&"web".into(), &"ticket".into()), "{stale}");
@@ -141,7 +159,7 @@ async fn alarms_reach_a_real_alertmanager_and_a_server_of_ones_own_and_end() -> 
     );
 
     let ending = eventually("the alarm of the certificate", Duration::from_secs(60), async || {
-        Ok(named(&alerts().await?, "ForeshadowCertificateEnds"))
+        manager.standing("ForeshadowCertificateEnds").await
     })
     .await?;
     ensure!(ending["labels"]["subject"].as_str().is_some_and(|file| file.ends_with("server.pem")), "{ending}");
@@ -159,14 +177,73 @@ async fn alarms_reach_a_real_alertmanager_and_a_server_of_ones_own_and_end() -> 
     let ca = path("ca.pem").display().to_string();
     let agent = agent(directory.path(), &aggregator.url, "i-1", &["--ca", &ca])?;
     eventually("the end of the alarm", Duration::from_secs(60), async || {
-        let over = named(&alerts().await?, "ForeshadowStaleData").is_none();
+        let over = manager.standing("ForeshadowStaleData").await?.is_none();
         Ok((over && hook.told("stale_data", "resolved") == 1).then_some(()))
     })
     .await?;
     assert_eq!(hook.told("stale_data", "firing"), 1, "once");
-    assert!(named(&alerts().await?, "ForeshadowCertificateEnds").is_some());
+    assert!(manager.standing("ForeshadowCertificateEnds").await?.is_some());
     assert_eq!(hook.told("certificate_ends", "firing"), 1);
     assert!(agent.terminate().await?.success());
     assert!(aggregator.process.terminate().await?.success());
+    Ok(())
+}
+
+/// Groups that act: one whose provider has no capacity, and one that may cost no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn failing_launches_and_a_spent_budget_reach_both_as_they_happen() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let manager = Alertmanager::start(directory.path()).await?;
+    let hook = Hook::default();
+    let secret = directory.path().join("secret");
+    std::fs::write(&secret, "between the two of us\n")?;
+    // Two machines of `shop` cost all that it may.
+    let more = format!(
+        "[shadow.prices_per_hour]\n\"m5.large\" = 0.5\n[group.shop]\nspend_per_hour = 1.0\n\
+         [notify]\nafter_seconds = 0\n[notify.alertmanager]\nurl = \"{}\"\n[notify.webhook]\nurl = \"{}\"\nsecret_file = \"{}\"\n",
+        manager.url,
+        hook.start().await?,
+        secret.display()
+    );
+    let setup = Setup { groups: &["web", "shop"], size: 2, load: 60, more: &more, ..Setup::default() };
+    let world = World::start_with(setup).await?;
+    let arrives = async |kind: &str, name: &str| {
+        let alert =
+            eventually(name, WITHIN, async || manager.standing(name).await).await.with_context(|| world.said())?;
+        eventually(kind, WITHIN, async || Ok((hook.told(kind, "firing") == 1).then_some(()))).await?;
+        Ok::<_, anyhow::Error>(alert)
+    };
+    for kind in ["launches_fail", "shadow_budget_spent"] {
+        assert_eq!(hook.told(kind, "firing"), 0, "nothing is the matter yet: {kind}");
+    }
+
+    let why = "no capacity for m5.large in zone a";
+    world.refuse_launches("web", why)?;
+    world.set_minimum("web", 3)?;
+    let failing = arrives("launches_fail", "ForeshadowLaunchesFail").await?;
+    assert_eq!((&failing["labels"]["group"], &failing["labels"]["severity"]), (&"web".into(), &"page".into()));
+    // The provider's words are where the alarm says they are.
+    ensure!(
+        failing["annotations"]["description"].as_str().is_some_and(|text| text.contains("journal --group web")),
+        "{failing}"
+    );
+    let intents = world.intents("web").await?;
+    ensure!(intents.iter().any(|it| it["settled"].to_string().contains(why)), "{intents:#?}");
+
+    world.set_minimum("shop", 3)?;
+    let spent = arrives("shadow_budget_spent", "ForeshadowShadowBudgetSpent").await?;
+    assert_eq!((&spent["labels"]["group"], &spent["labels"]["severity"]), (&"shop".into(), &"ticket".into()));
+    ensure!(spent["annotations"]["summary"].as_str().is_some_and(|text| text.contains("1.00 an hour")), "{spent}");
+    assert_eq!((world.machines("web")?, world.machines("shop")?), (2, 2), "nobody was launched");
+
+    // Two are enough again: the budget's alarm is over, for both; the launch's back-off stands.
+    world.set_minimum("shop", 1)?;
+    eventually("the end of the budget's alarm", WITHIN, async || {
+        let over = manager.standing("ForeshadowShadowBudgetSpent").await?.is_none();
+        Ok((over && hook.told("shadow_budget_spent", "resolved") == 1).then_some(()))
+    })
+    .await?;
+    assert!(manager.standing("ForeshadowLaunchesFail").await?.is_some());
+    assert_eq!((hook.told("launches_fail", "firing"), hook.told("shadow_budget_spent", "firing")), (1, 1), "once each");
     Ok(())
 }

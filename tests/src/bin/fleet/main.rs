@@ -122,6 +122,7 @@ async fn main() -> anyhow::Result<()> {
         transport: arguments.transport,
         batch: arguments.batch.max(1),
         spread: arguments.spread,
+        ..Wire::default()
     };
     if arguments.aggregator.is_some() {
         return against(&arguments, script, wire).await;

@@ -93,6 +93,35 @@ async fn a_throttle_of_one_service_is_waited_for_by_all_that_ask_there() -> anyh
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_who_ask_in_one_region_spend_one_budget_whatever_service_they_ask() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let members = world.cloud.template_group("web", 2, &["us-east-1a"]).await?;
+    // Ten at once, and two a second.
+    let budgets = Budgets::new(2);
+    let begun = tokio::time::Instant::now();
+    let outside = fleet_of(&world.proxy.url, &["web"], &budgets, world.clock.clone()).await;
+    let inside = fleet_of(&world.proxy.url, &["web"], &budgets, world.clock.clone()).await;
+    let (one, mut of_one, mut of_other) = (ids(&members[..1]), 0, 0);
+    let sent = || world.proxy.calls().len();
+    while sent() < 20 {
+        let before = sent();
+        outside.outside(&id("web"), &one).await?;
+        of_one += sent() - before;
+        inside.describe_some(&[id("web")]).await?;
+        of_other = sent() - of_one;
+    }
+    let (calls, elapsed) = (world.proxy.calls(), begun.elapsed());
+    println!("{of_one} and {of_other} calls in {elapsed:?}");
+    let asked = |action: &str| calls.iter().any(|call| call.action == action);
+    assert!(asked("DescribeInstances") && asked("DescribeAutoScalingGroups"), "of EC2 and of Auto Scaling");
+    // What is asked beyond the ten comes back at two a second. Half as fast would take twice as long, and two budgets not half of it.
+    let least = Duration::from_millis(500) * (u32::try_from(calls.len())? - 10);
+    assert!(of_one.max(of_other) < 10 + (calls.len() - 10) / 2, "{of_one} and {of_other}");
+    assert!(elapsed >= least && elapsed < 2 * least, "{elapsed:?}, {least:?} are needed");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn how_long_its_load_balancer_drains_is_read_and_kept() -> anyhow::Result<()> {
     let world = World::new().await?;
     world.cloud.template_group("web", 1, &["us-east-1a"]).await?;

@@ -222,6 +222,11 @@ impl World {
         Ok(std::fs::write(self.file(&format!("not_yet.{group}")), "")?)
     }
 
+    /// From now on launches in this group are refused in these words.
+    pub fn refuse_launches(&self, group: &str, why: &str) -> anyhow::Result<()> {
+        Ok(std::fs::write(self.file(&format!("no_capacity.{group}")), why)?)
+    }
+
     /// It was told to ask later, and waits.
     pub async fn waits(&self, group: &str) -> anyhow::Result<()> {
         let told = self.file(&format!("not_yet.{group}"));

@@ -5,7 +5,8 @@
 "detach after" it is done, "detach never" (held, and then lost without being done), "describe open terminate" (before, and only
 while an intent of that action is open, of any if none is named). Then `held.GROUP` appears, and it goes on when `hold.GROUP` is gone.
 Every change that was done is a line in `done`: operation, token, machines. Every question what became of one is a line in `asked`:
-group, token; the next of a group is answered by "not yet" when there is a `not_yet.GROUP`, which goes with it."""
+group, token; the next of a group is answered by "not yet" when there is a `not_yet.GROUP`, which goes with it. While there is a
+`no_capacity.GROUP`, launches are refused in its words."""
 import fcntl, json, os, sys, time, urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -103,6 +104,8 @@ with open(path("lock"), "w") as lock:
         if os.path.exists(path(f"not_yet.{GROUP}")):
             os.remove(path(f"not_yet.{GROUP}"))
             answer = {"result": "not_yet"}
+    elif operation == "launch" and os.path.exists(path(f"no_capacity.{GROUP}")):
+        answer = {"result": "refused", "why": open(path(f"no_capacity.{GROUP}")).read()}
     else:
         answer["instances"] = change(state)
     json.dump(state, open(path("machines.new"), "w"))

@@ -3,6 +3,7 @@
 
 mod seed;
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use foreshadow_tests::fleet::{Fleet, Script};
+use foreshadow_tests::fleet::{Fleet, Script, Wire};
 use foreshadow_tests::process::{Aggregator, eventually, free_port};
 use foreshadow_tests::tokens::Tokens;
 use foreshadow_tests::web;
@@ -43,24 +44,20 @@ fn machines(directory: &Path) -> anyhow::Result<String> {
     let names: Vec<String> = (0..MACHINES).map(|number| format!("m-{number}")).collect();
     let all: serde_json::Map<String, Value> =
         names.iter().map(|name| (name.clone(), json!({"state": "running", "tags": {}}))).collect();
-    let groups = json!({"web": {"minimum": 2, "maximum": 40, "tags": {}, "members": names}});
+    let members: Vec<&String> = names.iter().filter(|name| !DETACHED.contains(&name.as_str())).collect();
+    let groups = json!({"web": {"minimum": 2, "maximum": 40, "tags": {}, "members": members}});
     let state = json!({"groups": groups, "machines": all, "tokens": {}});
     std::fs::write(directory.join("machines.json"), state.to_string())?;
     Ok(path.display().to_string())
 }
 
-/// Somebody takes machines out of `web` without asking us.
-fn detach(directory: &Path, names: &[&str]) -> anyhow::Result<()> {
-    let path = directory.join("machines.json");
-    // The program writes the file whenever it is asked anything, under this lock.
-    let lock = std::fs::File::create(directory.join("machines.json.lock"))?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
-    let mut state: Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
-    let members = state["groups"]["web"]["members"].as_array_mut().context("members")?;
-    members.retain(|member| !names.iter().any(|name| member == name));
-    std::fs::write(directory.join("machines.new"), state.to_string())?;
-    Ok(std::fs::rename(directory.join("machines.new"), path)?)
-}
+/// Whose agent says that it is older than the aggregator, and which version.
+const OLD: &str = "m-2";
+const OLD_VERSION: &str = "0.0.9";
+/// Whose agent keeps its past in its spool.
+const BEHIND: &str = "m-3";
+/// What every agent of `web` measured before it connected: more than a sparkline shows.
+const PAST: Duration = Duration::from_secs(720);
 
 /// A group that only a file knows, whose name has whatever a name may have.
 const STRANGE: &str = "batch/night:eu@2";
@@ -85,22 +82,25 @@ fn config(directory: &Path) -> anyhow::Result<String> {
 
 fn agents(
     url: &str,
-    names: Vec<String>,
-    group: &str,
-    load: impl Fn(usize) -> f64 + Send + Sync + 'static,
+    names: &[&str],
+    wire: Wire,
+    load: impl Fn(&str) -> f64 + Send + Sync + 'static,
 ) -> anyhow::Result<Fleet> {
-    Fleet::start(&Script {
+    let loads: Vec<f64> = names.iter().map(|name| load(name)).collect();
+    let script = Script {
         aggregator: url.to_owned(),
-        instances: names,
-        group: group.to_owned(),
+        instances: names.iter().map(|name| (*name).to_owned()).collect(),
+        group: String::new(),
         instance_type: "m5.large".to_owned(),
         interval: Duration::from_secs(1),
         load: Arc::new(move |index, second| {
-            let wobble =
-                3.0 * ((second as f64) / 9.0 + index as f64).sin() + ((second * 7 + index as u64 * 13) % 5) as f64;
-            (load(index) + wobble).clamp(0.5, 100.0) as f32
+            let load = loads.get(index).copied().unwrap_or_default();
+            let wobble = 3.0 * ((second as f64) / 9.0 + load).sin() + ((second * 7 + index as u64 * 13) % 5) as f64;
+            // What idles does so evenly.
+            (load + wobble * (load / 20.0).min(1.0)).clamp(0.5, 100.0) as f32
         }),
-    })
+    };
+    Fleet::start_with(&script, wire)
 }
 
 /// An aggregator whose groups have a past, a present and shadows.
@@ -125,24 +125,33 @@ impl World {
         seed::history(directory.path(), now()).await?;
         let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
         let url = aggregator.url.clone();
-        let names = (0..MACHINES).map(|number| format!("m-{number}")).collect();
-        let carried = seed::demand(now() / 60) / f64::from(MACHINES - DETACHED.len() as u32);
-        let idle: Vec<usize> = DETACHED.iter().filter_map(|name| name.strip_prefix("m-")?.parse().ok()).collect();
-        let web = agents(&url, names, "", move |index| if idle.contains(&index) { 2.0 } else { carried })?;
-        let search = agents(&url, vec!["s-0".to_owned()], "", |_| 34.0)?;
-        eventually("web is forecast", Duration::from_secs(120), async || {
+        let serving = MACHINES - DETACHED.len() as u32;
+        let carried = seed::demand(now() / 60) / f64::from(serving);
+        // Not all alike, so that load over traffic is a line.
+        let load = move |name: &str| match name.strip_prefix("m-").and_then(|number| number.parse::<f64>().ok()) {
+            Some(_) if DETACHED.contains(&name) => 2.0,
+            Some(number) => carried * (0.75 + 0.5 * number / f64::from(serving - 1)),
+            None => 34.0,
+        };
+        let names: Vec<String> = (0..MACHINES).map(|number| format!("m-{number}")).collect();
+        let like_ours: Vec<&str> =
+            names.iter().map(String::as_str).filter(|name| ![OLD, BEHIND].contains(name)).collect();
+        let measured = || Wire { past: PAST, ..Wire::default() };
+        let old = Wire { agent_version: Some(OLD_VERSION.to_owned()), ..measured() };
+        let fleets = vec![
+            agents(&url, &like_ours, measured(), load)?,
+            agents(&url, &[OLD], old, load)?,
+            agents(&url, &[BEHIND], Wire { kept_back: 1, ..measured() }, load)?,
+            agents(&url, &["s-0"], Wire::default(), load)?,
+        ];
+        eventually("web is forecast, with two foreign shadows", Duration::from_secs(120), async || {
             let group = web::get_json(&format!("{url}/groups/web")).await?;
-            let (forecasts, serving) = (&group["forecasts"], &group["summary"]["serving"]);
-            Ok((forecasts[0]["paths"].is_array() && *serving == MACHINES).then_some(()))
+            let (forecasts, summary) = (&group["forecasts"], &group["summary"]);
+            let all = summary["serving"] == serving && summary["shadow"] == DETACHED.len();
+            Ok((forecasts[0]["paths"].is_array() && all).then_some(()))
         })
         .await?;
-        detach(directory.path(), &DETACHED)?;
-        eventually("two foreign shadows", Duration::from_secs(60), async || {
-            let group = web::get_json(&format!("{url}/groups/web")).await?;
-            Ok((group["summary"]["shadow"] == DETACHED.len() as u64).then_some(()))
-        })
-        .await?;
-        Ok(Self { aggregator, _fleets: vec![web, search], _directory: directory })
+        Ok(Self { aggregator, _fleets: fleets, _directory: directory })
     }
 }
 
@@ -170,7 +179,9 @@ fn given(what: &str, url: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_is_shown_steers_and_can_be_used_by_anybody() -> anyhow::Result<()> {
     let world = World::start().await?;
-    look(&given("pages", &world.aggregator.url)).await?;
+    let mut asked = given("pages", &world.aggregator.url);
+    asked["agents"] = json!({"old": OLD, "version": OLD_VERSION, "behind": BEHIND});
+    look(&asked).await?;
 
     // What was clicked was done, and is written down with its reason.
     let url = &world.aggregator.url;
@@ -187,6 +198,7 @@ async fn every_page_is_shown_steers_and_can_be_used_by_anybody() -> anyhow::Resu
         ("set_mode", "a week of plans looks right"),
         ("enter_event", "the yearly sale"),
         ("delete_event", "postponed"),
+        ("adopt_shadow", "nobody else wants it"),
     ] {
         ensure!(done.contains(&wanted), "{wanted:?} is not in {done:?}");
     }
@@ -206,7 +218,11 @@ async fn a_role_is_offered_what_it_may_do_and_no_token_is_in_an_address() -> any
         tokens.file.display(),
         file.display()
     );
-    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    let port = free_port()?;
+    let first = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
+    assert!(first.process.terminate().await?.success());
+    seed::shadows(directory.path(), now(), &[("i-8", "foreign"), ("i-9", "ours")]).await?;
+    let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
     let bearer = format!("Bearer {}", tokens.of("viewer"));
     let known = async || {
         let answer = web::request(
@@ -275,6 +291,14 @@ async fn changes_are_streamed_and_only_changes() -> anyhow::Result<()> {
         (name.as_str(), all["groups"].as_array().map(Vec::len), &all["everywhere"]),
         ("groups", Some(2), &Value::Null)
     );
+    let mut lists = BTreeMap::new();
+    while lists.len() < 3 {
+        let (name, data) = tokio::time::timeout(within, changes.next()).await?.context("an event")?;
+        if name != "groups" {
+            lists.insert(name, data["revision"].as_u64().context("a revision")?);
+        }
+    }
+    ensure!(lists.keys().eq(["access", "audit", "events"]), "{lists:?}");
     let mut web_alone = web::events(&format!("{url}/changes?group=web")).await?;
     let (_, first) = tokio::time::timeout(within, web_alone.next()).await?.context("an event")?;
     assert_eq!((first["groups"].as_array().map(Vec::len), &first["groups"][0]["name"]), (Some(1), &"web".into()));
@@ -290,13 +314,23 @@ async fn changes_are_streamed_and_only_changes() -> anyhow::Result<()> {
     let body = r#"{"reason": "a test"}"#;
     let paused = web::request(http::Method::POST, &format!("{url}/groups/api/pause"), &[], body).await?;
     ensure!(paused.status == 200, "{}", paused.body);
+    let mut audited = false;
     loop {
-        let (_, data) = tokio::time::timeout(within, changes.next()).await?.context("an event")?;
+        let (name, data) = tokio::time::timeout(within, changes.next()).await?.context("an event")?;
+        if name != "groups" {
+            ensure!(name == "audit" && data["revision"].as_u64() > lists.get("audit").copied(), "{name}: {data}");
+            audited = true;
+            continue;
+        }
         let groups = data["groups"].as_array().context("groups")?;
         if let Some(api) = groups.iter().find(|line| line["name"] == "api" && line["paused"] == true) {
             assert_eq!(groups.len(), 1, "web did not change: {api}");
             break;
         }
+    }
+    while !audited {
+        let (name, _) = tokio::time::timeout(within, changes.next()).await?.context("an event")?;
+        audited = name == "audit";
     }
     for (path, status) in [
         ("/changes?group=nobody", 404),

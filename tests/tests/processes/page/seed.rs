@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
 pub const MACHINES: u32 = 14;
-/// Those that somebody takes out of the group.
+/// Those that somebody took out of the group.
 pub const DETACHED: [&str; 2] = ["m-12", "m-13"];
+/// How long ago, seconds.
+const STOOD: i64 = 3_600;
 
 fn statement(name: &str) -> anyhow::Result<&'static str> {
     Ok(foreshadow::sql::statements().find(|(own, _)| *own == name).context("the statement")?.1)
@@ -88,6 +90,58 @@ pub async fn minutes(directory: &Path, group: &str, now: i64, days: i64) -> anyh
     Ok(())
 }
 
+async fn write_session(
+    to: &mut Transaction<'_, Sqlite>,
+    number: i64,
+    instance: &str,
+    origin: &str,
+    started: i64,
+    ended: Option<i64>,
+    why: &str,
+) -> anyhow::Result<()> {
+    sqlx::query(statement("SESSION_WRITE")?)
+        .bind(number)
+        .bind(instance)
+        .bind("web")
+        .bind("m5.large")
+        .bind(origin)
+        .bind(started)
+        .bind(started + 5_400)
+        .bind(ended)
+        .bind(why)
+        .bind(0.107)
+        .bind(None::<&str>)
+        .bind(started + 86_400)
+        .bind(None::<i64>)
+        .execute(&mut **to)
+        .await?;
+    Ok(())
+}
+
+async fn write_placement(
+    to: &mut Transaction<'_, Sqlite>,
+    instance: &str,
+    since: i64,
+    mode: &str,
+) -> anyhow::Result<()> {
+    let insert = sqlx::query(statement("PLACEMENT_WRITE")?).bind(instance).bind(since * 1_000_000).bind("web");
+    insert.bind(mode).bind(0_i64).execute(&mut **to).await?;
+    Ok(())
+}
+
+/// Open shadow sessions of `web`, and nothing else: instances with their origin.
+pub async fn shadows(directory: &Path, now: i64, instances: &[(&str, &str)]) -> anyhow::Result<()> {
+    let pool = open(directory).await?;
+    let mut transaction = pool.begin().await?;
+    for (number, (instance, origin)) in instances.iter().enumerate() {
+        write_placement(&mut transaction, instance, now - STOOD, "shadow").await?;
+        write_session(&mut transaction, number as i64 + 1, instance, origin, now - STOOD, None, "a test").await?;
+    }
+    transaction.commit().await?;
+    pool.close().await;
+    Ok(())
+}
+
 /// A plan as it is stored.
 fn plan(generation: i64, minute: i64) -> Value {
     let (serving, now_needed, soon) = (served(minute), need(demand(minute)), ahead(minute));
@@ -104,7 +158,9 @@ fn plan(generation: i64, minute: i64) -> Value {
         "need_now": now_needed, "need_ahead": soon, "steps": steps, "holds": [{"hold": "BaselineInDoubt", "metric": "cpu", "doubt": "too_few_shadows"}],
         "holds_in_words": ["the idle cpu baseline is taken as zero: too few shadows"], "simulated": false, "verdicts": [],
         "not_taken": [{"direction": "scale_in", "instances": 1, "reason": "one more could go by the forecast",
-            "holds": [{"hold": "BaselineInDoubt", "metric": "cpu", "doubt": "too_few_shadows"}]}],
+            "holds": [{"hold": "BaselineInDoubt", "metric": "cpu", "doubt": "too_few_shadows"}]},
+            {"direction": "scale_out", "instances": 2, "reason": "two more are wanted than a launch may bring at once",
+            "holds": [{"hold": "LaunchCapped", "wanted": 2, "allowed": 0}]}],
         "needs": [{"metric": "cpu", "demand": demand(minute), "baseline": 0.0, "reactive": now_needed, "ahead": soon,
             "window": soon + 1, "without_baseline": now_needed, "trust": trust}]})
 }
@@ -185,30 +241,32 @@ pub async fn history(directory: &Path, now: i64) -> anyhow::Result<()> {
         insert.bind("web").bind("launch").bind(i64::from(seconds)).execute(&mut *transaction).await?;
     }
     for (number, (instance, origin, began, ended, why)) in [
-        ("m-20", "ours", 10_790, 5_990, "back in its group"),
-        ("m-21", "ours", 5_390, 1_490, "terminated: all agreed"),
-        ("m-19", "foreign", 20_000, 16_400, "detached by alice, by the trail"),
+        ("m-20", "ours", 10_790, Some(5_990), "back in its group"),
+        ("m-21", "ours", 5_390, Some(1_490), "terminated: all agreed"),
+        ("m-19", "foreign", 20_000, Some(16_400), "detached by alice, by the trail"),
+        (DETACHED[0], "foreign", STOOD, None, "detached by bob, by the trail"),
+        (DETACHED[1], "foreign", STOOD, None, "detached by bob, by the trail"),
     ]
     .into_iter()
     .enumerate()
     {
-        let (started, ended) = (now - began, now - ended);
-        sqlx::query(statement("SESSION_WRITE")?)
-            .bind(number as i64 + 1)
-            .bind(instance)
-            .bind("web")
-            .bind("m5.large")
-            .bind(origin)
-            .bind(started)
-            .bind(started + 5_400)
-            .bind(ended)
-            .bind(why)
-            .bind(0.107)
-            .bind(None::<&str>)
-            .bind(started + 86_400)
-            .bind(None::<i64>)
-            .execute(&mut *transaction)
-            .await?;
+        write_session(
+            &mut transaction,
+            number as i64 + 1,
+            instance,
+            origin,
+            now - began,
+            ended.map(|ago| now - ago),
+            why,
+        )
+        .await?;
+    }
+    for number in 0..MACHINES {
+        let name = format!("m-{number}");
+        write_placement(&mut transaction, &name, now - 2 * STOOD, "serving").await?;
+        if DETACHED.contains(&name.as_str()) {
+            write_placement(&mut transaction, &name, now - STOOD, "shadow").await?;
+        }
     }
     for (name, starts, length, ramp, intensity, repeat) in [
         // Some hours ago, whatever the time of day: the page shows the latest six.
