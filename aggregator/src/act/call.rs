@@ -22,20 +22,19 @@ pub struct Fresh {
     pub outside: Vec<Outside>,
 }
 
-/// Describes afresh what an intent concerns. A group that nobody owns is claimed by its tag, and nothing is done to it yet: a tag
-/// cannot be set only if it is not there, so two installations may both have set theirs. By the next plan the last one stands, and
-/// both read it.
+/// Describes afresh what an intent concerns. Claims the group when nobody owns it: the tag is set and
+/// read back, so that of two installations one wins.
 pub async fn describe(fleet: &dyn Fleet, intent: &Intent, owner: &str) -> Result<Fresh, String> {
-    let fresh = look(fleet, intent).await?;
+    let mut fresh = look(fleet, intent).await?;
+    if fresh.group.owner.is_none() {
+        let tags = Tags::from([(OWNER_TAG, Some(owner.to_owned()))]);
+        fleet.tag_group(&intent.group, &tags).await.map_err(|error| format!("the group cannot be claimed: {error}"))?;
+        fresh = look(fleet, intent).await?;
+    }
     match &fresh.group.owner {
         Some(found) if found == owner => Ok(fresh),
         Some(other) => Err(format!("the group belongs to the installation {other}; taking over is an explicit call")),
-        None => {
-            let tags = Tags::from([(OWNER_TAG, Some(owner.to_owned()))]);
-            let claimed = fleet.tag_group(&intent.group, &tags).await;
-            claimed.map_err(|error| format!("the group cannot be claimed: {error}"))?;
-            Err("the group was nobody's and is claimed now: the next plan acts".to_owned())
-        }
+        None => Err("the group was claimed and does not show it yet".to_owned()),
     }
 }
 

@@ -259,7 +259,8 @@ impl Journal {
             Called::Done { instances } => self.settle(token, Settled::Done { instances }),
             Called::Refused { why } => self.settle(token, refused(why, true)),
             Called::Withheld { why } => self.settle(token, refused(why, false)),
-            Called::Throttled if in_doubt => {
+            // Asked again at once it would be asked without end while the cloud answers so.
+            Called::Throttled | Called::Unknown if in_doubt => {
                 open.wait(now);
                 Vec::new()
             }

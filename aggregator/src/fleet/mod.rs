@@ -24,7 +24,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::store::StoreId;
 
-pub use aws::{AwsFleet, AwsQueue, Budgets, CALLS_PER_SECOND, CloudWatch, Datum, InMemory, Letter, Letters, MetricAsked, Turns};
+pub use aws::{
+    AwsFleet, AwsQueue, Budgets, CALLS_PER_SECOND, CloudWatch, Datum, InMemory, Letter, Letters, MetricAsked, Turns,
+};
 pub use file::FileFleet;
 pub use notice::{HeardBy, Notice, shown_reason};
 

@@ -42,6 +42,14 @@ fn backs_off(
     }
 }
 
+/// What is known of an instance, for whoever looks for the reason.
+fn story(world: &World, id: &str) -> String {
+    let sessions = world.sessions().iter().filter(|session| session.instance.as_str() == id);
+    let named =
+        |(intent, _): &(&Intent, Option<&Settled>)| intent.action.instances().iter().any(|it| it.as_str() == id);
+    format!("{:#?}\n{:#?}", sessions.collect::<Vec<_>>(), world.journal().filter(named).collect::<Vec<_>>())
+}
+
 /// Follows every change the cloud was asked for.
 #[derive(Debug)]
 pub struct Witness {
@@ -174,7 +182,8 @@ impl Witness {
         self.bare.retain(|name, _| may && bare.contains(name));
         for name in bare {
             let since = *self.bare.entry(name.clone()).or_insert(now);
-            assert!(now - since <= BARE_FOR, "seed {} at {now}: {name} has no lease since {since}", self.seed);
+            let bare = now - since > BARE_FOR;
+            assert!(!bare, "seed {} at {now}: {name} has no lease since {since}\n{}", self.seed, story(world, &name));
         }
     }
 
@@ -281,15 +290,8 @@ impl Witness {
                 ours && (session.ended.is_none() || session.reason.contains("hard limit"))
             });
             let over = matches!(it.lifecycle, Lifecycle::Terminating | Lifecycle::Terminated);
-            let story = || {
-                let sessions = world.sessions().iter().filter(|session| session.instance.as_str() == id);
-                let intents = world
-                    .journal()
-                    .filter(|(intent, _)| intent.action.instances().iter().any(|instance| instance.as_str() == id));
-                format!("{:#?}\n{:#?}", sessions.collect::<Vec<_>>(), intents.collect::<Vec<_>>())
-            };
             let known = it.group.is_some() || over || watched;
-            assert!(known, "seed {}: {id} is forgotten: {it:?}\n{}", self.seed, story());
+            assert!(known, "seed {}: {id} is forgotten: {it:?}\n{}", self.seed, story(world, id));
         }
     }
 }

@@ -399,3 +399,36 @@ fn what_could_not_be_written_never_was() {
     let checked = Event::Checked { token: lost.token, refusals: Vec::new(), owns: true };
     assert_eq!(journal.on(checked, NOW), [], "and nothing of it is called");
 }
+
+/// The cloud may answer so for as long as it likes: asked without a pause it would be asked as fast as a machine can.
+#[test]
+fn a_launch_of_which_nobody_knows_is_asked_for_again_once_at_once_and_then_ever_later() {
+    let (mut journal, launch, mut now) = (Journal::default(), intent(Action::launch(2, 9)), NOW);
+    let token = launch.token.clone();
+    journal.on(Event::Begin(launch), now);
+    let mut effects = journal.on(Event::Written(token.clone()), now);
+    let mut calls = Vec::new();
+    while now < NOW + 3_600 {
+        let Some(effect) = effects.pop() else {
+            now += 1;
+            effects = journal.on(Event::Tick, now);
+            continue;
+        };
+        let token = token.clone();
+        let event = match effect {
+            Effect::Check(_) => Event::Checked { token, refusals: Vec::new(), owns: true },
+            Effect::Call(_) => {
+                calls.push(now - NOW);
+                assert!(calls.len() < 100, "{calls:?}");
+                Event::Called { token, outcome: Called::Unknown }
+            }
+            Effect::Resolve(_) => Event::Found { token, found: Found::NotDone },
+            other => panic!("{other:?}"),
+        };
+        effects = journal.on(event, now);
+    }
+    assert_eq!(calls[..2], [0, 0], "the answer may only have been lost");
+    let waits: Vec<i64> = calls[1..].windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(waits.iter().all(|wait| *wait >= 5) && waits.is_sorted(), "{waits:?}");
+    assert_eq!(waits.last(), Some(&300));
+}

@@ -193,12 +193,13 @@ async fn a_launch_over_zones_asks_each_for_its_share_and_the_others_where_there_
     // the first zone has by now. What cannot be written down is not asked for.
     let lost = || Fault::Error { status: 500, code: "InternalFailure" };
     let turns: Arc<dyn Turns> = Arc::new(InMemory::default());
-    let process = || fleet_after(&world.proxy.url, &["web"], &Budgets::default(), turns.clone(), world.clock.clone());
+    let budgets = Budgets::default();
+    let process = || fleet_after(&world.proxy.url, &["web"], &budgets, turns.clone(), world.clock.clone());
     for (step, dies) in [(1, false), (2, true)] {
         let token = token("web", step);
-        let expected = around.iter().map(|(zone, count, which)| {
-            (zone.clone(), count.clone(), which.replace(first.as_str(), token.as_str()))
-        });
+        let expected = around
+            .iter()
+            .map(|(zone, count, which)| (zone.clone(), count.clone(), which.replace(first.as_str(), token.as_str())));
         let expected: Vec<_> = expected.collect();
         let fleet = process().await;
         world.proxy.next("LaunchInstances", [launched(&[]), lost()]);
@@ -215,7 +216,8 @@ async fn a_launch_over_zones_asks_each_for_its_share_and_the_others_where_there_
     assert_eq!(fleet.call(&id("web"), &launch, &token("web", 3)).await, done(&all()[2..]));
     assert_eq!(world.proxy.take_changes().len(), 2, "no other zone is asked for what the first does not have");
     world.proxy.next("LaunchInstances", [launched(&[])]);
-    let called = fleet.call(&id("web"), &Action::Launch { count: 2, size: 5, zones: one_share() }, &token("web", 4)).await;
+    let called =
+        fleet.call(&id("web"), &Action::Launch { count: 2, size: 5, zones: one_share() }, &token("web", 4)).await;
     assert!(refusal(&called).contains("cannot be written down: the disk is full"), "{called:?}");
     world.proxy.take_changes();
     world.proxy.next("LaunchInstances", [launched(&[]), launched(&[]), launched(&[]), launched(&[])]);

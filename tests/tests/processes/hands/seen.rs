@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use aws_config::Region;
 use foreshadow::clock::{Clock as _, SystemClock};
 use foreshadow::fleet::{
-    Action, AwsFleet, Budgets, CpuCredits, Fleet as _, GROUP_TAG, InMemory, OWNER_TAG, Outside, Reach, RunState, Tags, UNTIL_TAG,
+    Action, AwsFleet, Budgets, CpuCredits, Fleet as _, GROUP_TAG, InMemory, OWNER_TAG, Outside, Reach, RunState, Tags,
+    UNTIL_TAG,
 };
 use foreshadow_proto::convert::Id;
 use foreshadow_tests::proxy::Fault;
@@ -258,7 +259,8 @@ async fn only_endpoints_on_this_machine_are_loopback() -> anyhow::Result<()> {
     let config = AwsFleet::loader().region(Region::from_static("us-east-1")).load().await;
     assert_eq!(
         AwsFleet::with(&config, Vec::new(), &Budgets::default(), Arc::new(InMemory::default()), Arc::new(SystemClock))
-            .await.reach(),
+            .await
+            .reach(),
         Reach::Cloud
     );
     Ok(())
