@@ -43,7 +43,7 @@ class Row {
     this.cell(8, spool.waiting ? badge(plural(spool.waiting, 'sample'), 'hold') : '0');
     this.cell(9, spool.dropped ? badge(number(spool.dropped), 'bad') : '0');
     const apart = skew(instance.agent_version);
-    this.cell(10, instance.agent_version ?? '–', apart && [' ', badge(apart, 'hold', `agent ${instance.agent_version}, aggregator ${now.me.version}`)], h('small', {}, instance.connected ? (instance.ready === false ? 'connected, not ready' : 'connected') : 'silent', instance.first_acknowledged_millis != null && `, first kept after ${number(instance.first_acknowledged_millis / 1000, 1)} s`));
+    this.cell(10, instance.agent_version ?? '–', apart && [' ', badge(apart, 'hold', `agent ${instance.agent_version}, aggregator ${now.me.version}`)], h('small', {}, instance.connected ? (instance.ready === false ? 'connected, not ready' : 'connected') : 'silent', spool.first_acknowledged_millis != null && `, first kept after ${number(spool.first_acknowledged_millis / 1000, 1)} s`));
     this.values();
   }
 
