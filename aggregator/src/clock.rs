@@ -95,6 +95,34 @@ pub fn time_argument(text: &str) -> Result<String, String> {
     read_time(text, SystemClock.wall_seconds()).map(|_| text.to_owned())
 }
 
+/// A clock that a test moves.
+#[cfg(test)]
+pub mod hand {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::Clock;
+
+    /// A full hour, seconds since the Unix epoch.
+    pub const START: i64 = 1_800_000_000;
+
+    /// Seconds since the start, and how far the wall clock jumped beyond them.
+    #[derive(Debug, Default)]
+    pub struct Hand {
+        pub passed: AtomicI64,
+        pub jumped: AtomicI64,
+    }
+
+    impl Clock for Hand {
+        fn wall_micros(&self) -> i64 {
+            (START + self.boot_seconds() + self.jumped.load(Ordering::Relaxed)) * 1_000_000
+        }
+
+        fn boot_seconds(&self) -> i64 {
+            self.passed.load(Ordering::Relaxed)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -205,10 +205,10 @@ INFLUXDB = """
 reporting-disabled = true
 bind-address = "127.0.0.1:8088"
 [meta]
-dir = "/root/influx/meta"
+dir = "/srv/influx/meta"
 [data]
-dir = "/root/influx/data"
-wal-dir = "/root/influx/wal"
+dir = "/srv/influx/data"
+wal-dir = "/srv/influx/wal"
 [http]
 bind-address = "127.0.0.1:8086"
 """

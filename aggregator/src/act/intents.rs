@@ -177,3 +177,40 @@ fn lines(rows: Vec<sqlx::sqlite::SqliteRow>) -> Result<Vec<Line>, sqlx::Error> {
     }
     Ok(lines)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::act::service::tests::kept_in;
+    use crate::clock::SystemClock;
+    use crate::fleet::Action;
+    use crate::store::StoreId;
+
+    #[tokio::test]
+    async fn turns_outlive_the_process_and_go_with_their_intent() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let group = Id::new("group", "web").expect("an id");
+        let (store, now) = (kept_in(directory.path(), std::sync::Arc::new(SystemClock)).await, KEPT + 1_000);
+        let intents = Intents::new(store.pool());
+        let [old, open] = [0, 1].map(|step| Token::new(StoreId([1; 16]), &group, 1, step));
+        for (step, token) in [(0, &old), (1, &open)] {
+            let (token, action) = (token.clone(), Action::launch(2, 4));
+            let (written_at, valid_until) = (0, 60);
+            let intent =
+                Intent { token, group: group.clone(), generation: 1, step, epoch: 1, action, written_at, valid_until };
+            intents.write(&intent, "a test").await.expect("written");
+        }
+        assert_eq!(intents.turn(&open, 0).await, Ok(0), "none was kept");
+        for (token, share, turn) in [(&old, 0, 1), (&open, 0, 1), (&open, 1, 3), (&open, 0, 2)] {
+            intents.keep(token, share, turn).await.expect("kept");
+        }
+        // Whoever comes after reads them: the latest of each share.
+        let next = Intents::new(store.pool());
+        assert_eq!((next.turn(&open, 0).await, next.turn(&open, 1).await), (Ok(2), Ok(3)));
+        next.settle(&old, &Settled::Done { instances: Vec::new() }, 500).await.expect("settled");
+        next.expire(now).await.expect("expired");
+        assert_eq!((next.turn(&old, 0).await, next.turn(&open, 0).await), (Ok(0), Ok(2)));
+        store.pool().close().await;
+        assert!(next.turn(&open, 0).await.is_err(), "not known is not none");
+    }
+}

@@ -227,33 +227,15 @@ impl ExternalScaler for ScalerService {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::sync::atomic::Ordering;
 
     use foreshadow_proto::v1;
     use serde_json::json;
     use tonic::Code;
 
     use super::*;
+    use crate::clock::hand::Hand;
     use crate::rounds::{AnswersCapacity, PredictError};
-
-    const START: i64 = 1_800_000_000;
-
-    /// Seconds since the start, and how far the wall clock jumped beyond them.
-    #[derive(Debug, Default)]
-    struct Hand {
-        passed: AtomicI64,
-        jumped: AtomicI64,
-    }
-
-    impl Clock for Hand {
-        fn wall_micros(&self) -> i64 {
-            (START + self.boot_seconds() + self.jumped.load(Ordering::Relaxed)) * 1_000_000
-        }
-
-        fn boot_seconds(&self) -> i64 {
-            self.passed.load(Ordering::Relaxed)
-        }
-    }
 
     /// So many are needed, or nobody knows.
     #[derive(Debug)]

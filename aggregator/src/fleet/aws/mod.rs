@@ -1,8 +1,8 @@
 //! Auto Scaling groups by the AWS API. `AWS_ENDPOINT_URL` and the usual credential chain are
 //! honoured. The permissions that describing and acting need are in `deploy/aws`.
 //!
-//! `describe` reads groups, `schedule` what the provider will change by the clock, `budget` says how fast, `launch` (with `turns`) and `hands`
-//! change them, `outcome` finds out what became of a change, `outside` looks at instances that left, `queue` and `event` hear of
+//! `describe` reads groups, `schedule` what the provider will change by the clock, `budget` says how fast, `launch` (by `turns`) and
+//! `hands` change them, `outcome` finds out what became of a change, `outside` looks at instances that left, `queue` and `event` hear of
 //! those that move, and `activities` asks why. `query` and `ec2` are the calls without an SDK.
 
 mod activities;

@@ -20,7 +20,7 @@ pub trait Turns: fmt::Debug + Send + Sync {
     async fn keep(&self, token: &Token, share: usize, turn: usize) -> Result<(), String>;
 }
 
-/// For a fleet that changes nothing, or whose process does not outlive its store.
+/// As long as the process lives: for a fleet that launches nobody.
 #[derive(Debug, Default)]
 pub struct InMemory(Mutex<BTreeMap<(Token, usize), usize>>);
 

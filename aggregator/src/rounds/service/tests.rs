@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use foreshadow_proto::convert::{NetworkRates, Sample, StreamId};
@@ -7,33 +7,15 @@ use serde_json::json;
 use super::*;
 use crate::act::service::tests::{kept_in, leash_of};
 use crate::act::{Intent, Intents, Kind, Settled};
+use crate::clock::hand::{Hand, START};
 use crate::decision::{Decision, DecisionLog};
 use crate::fleet::{Action, CpuCredits, Fleet, FleetError, GroupInventory, Inventory, Lifecycle, Member, Token};
 use crate::observe::{Hint, Patience};
 use crate::shadow::ShadowConfig;
 use crate::store::Stored;
 
-/// A full hour.
-const START: i64 = 1_800_000_000;
 const SERVING: usize = 4;
 const AS_EVER: Used = Used { cpu: 40.0, packets: 2_000.0, stolen: 0.0, memory: 50 };
-
-/// Seconds since the start, and how far the wall clock jumped beyond them.
-#[derive(Debug, Default)]
-struct Hand {
-    passed: AtomicI64,
-    jumped: AtomicI64,
-}
-
-impl Clock for Hand {
-    fn wall_micros(&self) -> i64 {
-        (START + self.boot_seconds() + self.jumped.load(Ordering::Relaxed)) * 1_000_000
-    }
-
-    fn boot_seconds(&self) -> i64 {
-        self.passed.load(Ordering::Relaxed)
-    }
-}
 
 /// A cloud that could act, and tells nothing by itself.
 #[derive(Debug)]
