@@ -276,6 +276,26 @@ fn the_highest_minute_of_the_step_is_no_surprise() {
     assert_eq!(made(&policy(), &lower).holds, [surprise], "present demand counts as well");
 }
 
+/// Every agent says zero from one minute to the next: the highest minute of the step is from before.
+#[test]
+fn demand_that_is_suddenly_gone_is_a_surprise_whatever_it_was_a_minute_ago() {
+    let fallen = |gross: f64| {
+        changed(calm(), |it| {
+            cpu(it).demand.as_mut().expect("measured").gross = gross;
+            (cpu(it).forecast, cpu(it).highest_lately) = (Some(flat(251.0)), Some(260.0));
+        })
+    };
+    let floor = 251.0 * 0.8;
+    let quiet = made(&policy(), &fallen(floor * 0.25));
+    assert_eq!(quiet.holds, []);
+    assert!(!detached(&quiet).is_empty(), "{quiet:?}");
+    for gross in [0.0, floor * 0.249] {
+        let plan = made(&policy(), &fallen(gross));
+        let surprise = Hold::Surprise { metric: Metric::Cpu, demand: gross, expected_at_least: floor };
+        assert_eq!((plan.holds.as_slice(), detached(&plan), terminated(&plan)), (&[surprise][..], vec![], vec![]));
+    }
+}
+
 #[test]
 fn every_metric_must_agree_before_anybody_goes() {
     let mut policy = policy();

@@ -3,7 +3,7 @@
 //!
 //! Only what is known to be back in its group, or never to have left it, loses its tags; what is in doubt keeps them, and
 //! the reaper takes them off when they have run out and the machine turns out to serve. What could not be brought back has
-//! lost its lease, and is tried again soon: the reaper tags it once more when nothing comes of that.
+//! perhaps lost its lease: the reaper looks soon, and tags it again where it stands outside.
 
 use foreshadow_proto::convert::Id;
 
@@ -19,6 +19,8 @@ pub struct Aftermath {
     pub in_doubt: Vec<Id>,
     /// It is no more: its session ends.
     pub ended: Vec<Id>,
+    /// It was to come back and is not known to have: its lease was taken off for that.
+    pub unleased: Vec<Id>,
 }
 
 impl Aftermath {
@@ -30,7 +32,10 @@ impl Aftermath {
                 Self { inside: rest(instances), ..Self::default() }
             }
             (Settled::Done { instances }, action) if action.brings_back() => {
-                Self { inside: instances.clone(), ..Self::default() }
+                Self { inside: instances.clone(), unleased: rest(instances), ..Self::default() }
+            }
+            (Settled::Refused { .. }, action) if action.brings_back() => {
+                Self { unleased: named.to_vec(), ..Self::default() }
             }
             (Settled::Done { instances }, Action::Terminate { .. }) => {
                 Self { ended: instances.clone(), ..Self::default() }
@@ -77,10 +82,11 @@ mod tests {
             assert_eq!(after(action, &refused(true)), unknown, "the call may come yet");
         }
         for action in [Action::Attach { instances: both.clone() }, Action::ExitStandby { instances: both.clone() }] {
-            let back = Aftermath { inside: ids(&["i-1"]), ..Aftermath::default() };
+            let back = Aftermath { inside: ids(&["i-1"]), unleased: ids(&["i-2"]), ..Aftermath::default() };
             assert_eq!(after(action.clone(), &half), back);
-            assert_eq!(after(action.clone(), &refused(false)), Aftermath::default());
-            assert_eq!(after(action, &refused(true)), Aftermath::default());
+            let out = Aftermath { unleased: both.clone(), ..Aftermath::default() };
+            assert_eq!(after(action.clone(), &refused(false)), out);
+            assert_eq!(after(action, &refused(true)), out);
         }
         let ended = Aftermath { ended: ids(&["i-1"]), ..Aftermath::default() };
         assert_eq!(after(Action::Terminate { instances: both.clone() }, &half), ended);

@@ -82,7 +82,16 @@ enum Tagged {
     Stranded(Stranded),
 }
 
-/// One look at a cloud.
+/// What came of one look at a cloud.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Look {
+    /// Who is stranded; `None`: it could not look.
+    pub stranded: Option<Vec<Stranded>>,
+    /// A shadow of ours stands without its tags, and could not be tagged.
+    pub unleased: bool,
+}
+
+/// Looks at one cloud.
 #[derive(Debug)]
 pub(super) struct Reaper {
     owner: String,
@@ -109,14 +118,16 @@ impl Reaper {
         Self { owner, sessions, timeline, clock, control, moving, doubted }
     }
 
-    /// Closes the sessions of what is no more, tags again what lost its tags, adopts what nobody holds, and gives who is
-    /// stranded. `None`: it could not look.
-    pub async fn look(&self, fleet: &dyn Fleet) -> Option<Vec<Stranded>> {
-        self.look_after_sessions(fleet).await;
-        self.look_for_tags(fleet).await
+    /// Closes the sessions of what is no more, tags again what lost its tags, adopts what nobody holds, and finds who is
+    /// stranded.
+    pub async fn look(&self, fleet: &dyn Fleet) -> Look {
+        let unleased = !self.look_after_sessions(fleet).await;
+        Look { stranded: self.look_for_tags(fleet).await, unleased }
     }
 
-    async fn look_after_sessions(&self, fleet: &dyn Fleet) {
+    /// False: a call failed, and who lost its lease is to be tagged yet.
+    async fn look_after_sessions(&self, fleet: &dyn Fleet) -> bool {
+        let mut all = true;
         let mut by_group: BTreeMap<Id, Vec<ShadowSession>> = BTreeMap::new();
         for session in self.sessions.sessions().await {
             let here = self.timeline.group(&session.group).is_some_and(|group| group.source == Some(fleet.name()));
@@ -126,7 +137,10 @@ impl Reaper {
         }
         for (group, sessions) in by_group {
             let instances: Vec<Id> = sessions.iter().map(|session| session.instance.clone()).collect();
-            let Ok(shown) = fleet.outside(&group, &instances).await else { continue };
+            let Ok(shown) = fleet.outside(&group, &instances).await else {
+                all = false;
+                continue;
+            };
             for outside in shown {
                 if outside.state == RunState::Ended {
                     let why = "somebody else ended it";
@@ -143,9 +157,11 @@ impl Reaper {
                 let again = call::lease(fleet, &group, &[outside.instance], &self.owner, session.until).await;
                 if let Err(error) = again {
                     tracing::warn!(error, "a lease cannot be tagged");
+                    all = false;
                 }
             }
         }
+        all
     }
 
     /// It is in service or on its way into it, and nothing is being done to it. Who stands by is in its group as well, under
@@ -485,7 +501,7 @@ mod tests {
         ]);
         let moving = BTreeSet::from([ids[3].clone()]);
         let reaper = Reaper::new("us".to_owned(), sessions.clone(), timeline, clock, control, moving, BTreeSet::new());
-        assert_eq!(reaper.look(&cloud).await, Some(Vec::new()));
+        assert_eq!(reaper.look(&cloud).await, Look { stranded: Some(Vec::new()), unleased: false });
         let until = sessions.open_of(&ids[1]).await.expect("open").until.to_string();
         assert_eq!(cloud.written(), [("i-bare".to_owned(), Some(until))], "what is being changed is left alone");
         let mut open = Vec::new();
@@ -515,14 +531,18 @@ mod tests {
             Reaper::new("us".to_owned(), sessions.clone(), timeline, clock.clone(), control, nobody, doubted)
         };
         let reaper = |sessions: &Sessions| reaper_that(sessions, &[]);
-        assert_eq!(reaper(&sessions).look(&cloud).await, Some(Vec::new()), "its session is open: it is measured");
+        assert_eq!(
+            reaper(&sessions).look(&cloud).await.stranded,
+            Some(Vec::new()),
+            "its session is open: it is measured"
+        );
         sessions.release(&doubted, "its lease is over", clock.now()).await.expect("released");
-        let told = reaper(&sessions).look(&cloud).await.expect("looked");
+        let told = reaper(&sessions).look(&cloud).await.stranded.expect("looked");
         assert!(told.len() == 1 && told[0].warning().contains("perhaps taken out by hand"), "{told:?}");
         assert_eq!(cloud.written(), [("i-doubted".to_owned(), Some(IN_DOUBT.to_owned()))]);
         // Its session is forgotten after a week, and what is written on it is not.
         let (forgot, ..) = kept(true).await;
-        let told = reaper(&forgot).look(&cloud).await.expect("looked");
+        let told = reaper(&forgot).look(&cloud).await.stranded.expect("looked");
         assert!(told.len() == 1 && told[0].until.is_none(), "{told:?}");
         assert_eq!((cloud.written(), forgot.open_of(&doubted).await), (Vec::new(), None));
         leaves("i-doubted", &forgot, &timeline).await;
@@ -530,7 +550,7 @@ mod tests {
         // One that left without a session: its agent was silent, or we did not run.
         let unseen = Cloud::of(vec![outside("i-unseen", &over, "us", "web")]);
         let instance = Id::new("instance", "i-unseen").expect("an id");
-        let told = reaper_that(&forgot, std::slice::from_ref(&instance)).look(&unseen).await.expect("looked");
+        let told = reaper_that(&forgot, std::slice::from_ref(&instance)).look(&unseen).await.stranded.expect("looked");
         assert_eq!(told.len(), 1, "{told:?}");
         assert_eq!(unseen.written(), [("i-unseen".to_owned(), Some(IN_DOUBT.to_owned()))]);
         leaves("i-unseen", &forgot, &timeline).await;
@@ -552,8 +572,8 @@ mod tests {
         let (nobody, undoubted) = (BTreeSet::new(), BTreeSet::new());
         let reaper =
             Reaper::new("us".to_owned(), sessions.clone(), timeline.clone(), clock, control, nobody, undoubted);
-        let names = |stranded: Option<Vec<Stranded>>| -> Vec<String> {
-            stranded.expect("looked").iter().map(|it| it.instance.to_string()).collect()
+        let names = |look: Look| -> Vec<String> {
+            look.stranded.expect("looked").iter().map(|it| it.instance.to_string()).collect()
         };
         assert_eq!(names(reaper.look(&cloud).await), ["i-theirs"], "nobody knows yet which groups there are");
         assert_eq!(cloud.written(), []);

@@ -11,6 +11,7 @@ use foreshadow_proto::convert::Id;
 use planner::plan::{Plan, Step};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::aftermath::Aftermath;
@@ -45,6 +46,8 @@ const DETACHED_REMEMBERED: i64 = 7 * 86_400;
 const HOLD_EVERY: Duration = Duration::from_secs(10);
 /// Lease tags nobody answers for are looked for this often.
 const REAP_EVERY: Duration = Duration::from_secs(600);
+/// And after this where a shadow of ours may stand without its lease: with its journal lost nobody would find it.
+const REAP_SOON: Duration = Duration::from_secs(30);
 /// What the checker said holds for this long, seconds by the clock that runs while the process stands still: tags are set
 /// within it (two calls of twenty seconds at most), and a later call would be by a picture that is gone.
 const SAID_FOR: i64 = 45;
@@ -66,6 +69,8 @@ pub struct Service {
     about: HashMap<tokio::task::Id, About>,
     traced: Traced,
     every: Every,
+    /// When leases are looked after next.
+    reap_at: Instant,
 }
 
 /// How often it looks at what no plan and no answer tells it of.
@@ -73,6 +78,7 @@ pub struct Service {
 struct Every {
     hold: Duration,
     reap: Duration,
+    reap_soon: Duration,
 }
 
 /// What a task is about, and since when, µs since the Unix epoch.
@@ -97,6 +103,10 @@ struct Current {
 enum Came {
     /// A stage of an intent, and when it ended, µs since the Unix epoch.
     Stage(Box<Done>, i64),
+    /// Leases were looked after; whether a shadow of ours may be without its own.
+    Reaped {
+        unleased: bool,
+    },
     Nothing,
 }
 
@@ -186,7 +196,8 @@ impl Service {
             tasks: JoinSet::new(),
             about: HashMap::new(),
             traced,
-            every: Every { hold: HOLD_EVERY, reap: REAP_EVERY },
+            every: Every { hold: HOLD_EVERY, reap: REAP_EVERY, reap_soon: REAP_SOON },
+            reap_at: Instant::now() + REAP_EVERY,
         };
         for group in begun_twice(&open) {
             Invariant::OneChangeAtATime.violated(group.as_str(), "the journal has more than one open intent of it");
@@ -208,7 +219,7 @@ impl Service {
         let mut expire = tokio::time::interval(Duration::from_secs(3_600));
         let mut hold = tokio::time::interval(self.every.hold);
         hold.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut reap = tokio::time::interval_at(tokio::time::Instant::now() + self.every.reap, self.every.reap);
+        self.reap_at = self.reap_at.min(Instant::now() + self.every.reap);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -224,33 +235,48 @@ impl Service {
                         tracing::warn!(%error, "old intents cannot be dropped");
                     }
                 }
-                _ = reap.tick() => {
-                    let moving: BTreeSet<Id> = {
-                        let executor = self.handle.executor();
-                        executor.open().flat_map(|intent| intent.action.instances()).cloned().collect()
-                    };
-                    let (sessions, timeline, clock) = (self.sessions.clone(), self.timeline.clone(), self.clock.clone());
-                    let (handle, fleets) = (self.handle.clone(), self.handle.fleets().to_vec());
-                    self.tasks.spawn(async move {
-                        let lines = match handle.intents().since(clock.wall_seconds() - DETACHED_REMEMBERED).await {
-                            Ok(lines) => lines,
-                            Err(error) => {
-                                tracing::warn!(%error, "leases nobody holds are not looked for: whose they are cannot be read");
-                                return Came::Nothing;
-                            }
-                        };
-                        let (owner, control) = (handle.owner(), handle.control().clone());
-                        let reaper = Reaper::new(owner, sessions, timeline, clock, control, moving, in_doubt(&lines));
-                        for fleet in fleets.iter().filter(|fleet| handle.reach(Some(fleet.name())) != Reach::None) {
-                            if let Some(stranded) = reaper.look(&**fleet).await {
-                                handle.set_stranded(fleet.name(), stranded);
-                            }
-                        }
-                        Came::Nothing
-                    });
+                () = tokio::time::sleep_until(self.reap_at) => {
+                    self.reap_at = Instant::now() + self.every.reap;
+                    self.reap();
                 }
             }
         }
+    }
+
+    /// Looks after leases, in a task of its own.
+    fn reap(&mut self) {
+        let moving: BTreeSet<Id> = {
+            let executor = self.handle.executor();
+            executor.open().flat_map(|intent| intent.action.instances()).cloned().collect()
+        };
+        let (sessions, timeline, clock) = (self.sessions.clone(), self.timeline.clone(), self.clock.clone());
+        let (handle, fleets) = (self.handle.clone(), self.handle.fleets().to_vec());
+        self.tasks.spawn(async move {
+            let lines = match handle.intents().since(clock.wall_seconds() - DETACHED_REMEMBERED).await {
+                Ok(lines) => lines,
+                Err(error) => {
+                    tracing::warn!(%error, "leases nobody holds are not looked for: whose they are cannot be read");
+                    return Came::Reaped { unleased: true };
+                }
+            };
+            let (owner, control) = (handle.owner(), handle.control().clone());
+            let reaper = Reaper::new(owner, sessions, timeline, clock, control, moving, in_doubt(&lines));
+            let mut unleased = false;
+            for fleet in fleets.iter().filter(|fleet| handle.reach(Some(fleet.name())) != Reach::None) {
+                let look = reaper.look(&**fleet).await;
+                unleased |= look.unleased;
+                if let Some(stranded) = look.stranded {
+                    handle.set_stranded(fleet.name(), stranded);
+                }
+            }
+            Came::Reaped { unleased }
+        });
+    }
+
+    /// A shadow of ours may stand without its lease: what failed once is tried again, and no sooner, so that a cloud that
+    /// refuses is not asked without a pause.
+    fn reap_soon(&mut self) {
+        self.reap_at = self.reap_at.min(Instant::now() + self.every.reap_soon);
     }
 
     async fn ended(&mut self, ended: Result<(tokio::task::Id, Came), tokio::task::JoinError>) {
@@ -271,7 +297,8 @@ impl Service {
                     Done::Described(intent, fresh, owns) => self.judge(intent, fresh, owns).await,
                 }
             }
-            Ok((_, Came::Nothing)) => {}
+            Ok((_, Came::Reaped { unleased: true })) => self.reap_soon(),
+            Ok((_, Came::Reaped { unleased: false } | Came::Nothing)) => {}
             Err(error) => {
                 tracing::error!(%error, token = ?about.as_ref().map(|it| &it.token), "a step of the journal panicked");
                 metrics::counter!("foreshadow_step_panics_total").increment(1);
@@ -580,6 +607,9 @@ impl Service {
         let now = self.clock.now();
         self.sessions.unmark(&after.inside).await;
         self.sessions.doubt(&after.in_doubt, now).await;
+        if !after.unleased.is_empty() {
+            self.reap_soon();
+        }
         for instance in &after.ended {
             if let Err(error) = self.sessions.close(instance, "terminated", now).await {
                 tracing::warn!(%error, "a session of what was terminated is not closed");

@@ -32,6 +32,8 @@ use crate::store::StoreId;
 const PACKET_BYTES: f64 = 800.0;
 /// Leases are looked after this often, seconds, as in life.
 const REAP_EVERY: i64 = 600;
+/// And where a shadow may have lost its lease, as in the service.
+const REAP_SOON: i64 = 30;
 /// Slices kept of each instance: fifteen minutes.
 const KEPT_SLICES: i64 = 90;
 
@@ -69,8 +71,8 @@ pub struct World {
     slices: HashMap<Id, InstanceSlices>,
     pub standing: Standing,
     started: i64,
-    /// When leases were looked after last.
-    reaped: i64,
+    /// When leases are looked after next.
+    reap_at: i64,
     /// Carries out this many effects more and then dies.
     dies_after: Option<usize>,
     /// How often it died.
@@ -124,7 +126,7 @@ impl World {
             slices: HashMap::new(),
             standing,
             started: now,
-            reaped: now,
+            reap_at: now + REAP_EVERY,
             dies_after: None,
             crashes: 0,
             faults: Faults::default(),
@@ -321,9 +323,9 @@ impl World {
     /// Carries a plan out at the true time `now`, and whatever of earlier ones is still open.
     pub fn act(&mut self, planned: &Planned, now: i64) {
         self.fleet.set_now(now);
-        if now - self.reaped >= REAP_EVERY && reaper::may_tag(&self.standing) {
-            self.reaped = now;
-            self.reap();
+        if now >= self.reap_at && reaper::may_tag(&self.standing) {
+            let unleased = self.reap();
+            self.reap_at = now + if unleased { REAP_SOON } else { REAP_EVERY };
         }
         let now = self.wall(now);
         let due = self.executor.on(Event::Tick, now);
@@ -348,31 +350,39 @@ impl World {
             };
             let Ok(changed) = changed else { continue };
             changed.released.iter().for_each(|released| self.timeline.release(released));
-            changed.sessions.first().into_iter().for_each(|session| self.tag(session));
-        }
-    }
-
-    /// Shadows of ours that lost their tags are tagged again.
-    fn reap(&self) {
-        let moving: Vec<&Id> = self.executor.open().flat_map(|intent| intent.action.instances()).collect();
-        let ours =
-            |it: &&ShadowSession| it.ended.is_none() && it.origin == Origin::Ours && !moving.contains(&&it.instance);
-        for session in self.book.sessions().iter().filter(ours) {
-            let asked = std::slice::from_ref(&session.instance);
-            let Some(Ok(shown)) = self.fleet.outside(&self.group, asked).now_or_never() else { continue };
-            if shown.iter().any(|shown| reaper::lost_its_lease(shown, &self.owner())) {
+            for session in changed.sessions.first() {
                 self.tag(session);
             }
         }
     }
 
+    /// Shadows of ours that lost their tags are tagged again; whether one may be without them still.
+    fn reap(&self) -> bool {
+        let mut unleased = false;
+        let moving: Vec<&Id> = self.executor.open().flat_map(|intent| intent.action.instances()).collect();
+        let ours =
+            |it: &&ShadowSession| it.ended.is_none() && it.origin == Origin::Ours && !moving.contains(&&it.instance);
+        for session in self.book.sessions().iter().filter(ours) {
+            let asked = std::slice::from_ref(&session.instance);
+            let Some(Ok(shown)) = self.fleet.outside(&self.group, asked).now_or_never() else {
+                unleased = true;
+                continue;
+            };
+            if shown.iter().any(|shown| reaper::lost_its_lease(shown, &self.owner())) {
+                unleased |= !self.tag(session);
+            }
+        }
+        unleased
+    }
+
     /// The tags of a shadow follow its lease.
-    fn tag(&self, session: &ShadowSession) {
-        let instance = std::slice::from_ref(&session.instance);
+    fn tag(&self, session: &ShadowSession) -> bool {
+        let (instance, owner) = (std::slice::from_ref(&session.instance), self.owner());
         if session.ended.is_none() {
-            drop(call::lease(&*self.fleet, &session.group, instance, &self.owner(), session.until).now_or_never());
+            let leased = call::lease(&*self.fleet, &session.group, instance, &owner, session.until);
+            leased.now_or_never().is_some_and(|told| told.is_ok())
         } else {
-            drop(call::untag(&*self.fleet, instance).now_or_never());
+            call::untag(&*self.fleet, instance).now_or_never().is_some_and(|told| told.is_ok())
         }
     }
 
@@ -464,6 +474,9 @@ impl World {
         let after = Aftermath::of(intent, settled);
         self.book.unmark(&after.inside);
         self.book.doubt(&after.in_doubt, self.faults.clocks(now));
+        if !after.unleased.is_empty() {
+            self.reap_at = self.reap_at.min(self.faults.clocks(now).boot + REAP_SOON);
+        }
         for instance in &after.ended {
             drop(self.book.close(instance, "terminated", self.faults.clocks(intent.written_at)));
         }

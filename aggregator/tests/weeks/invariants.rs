@@ -8,7 +8,7 @@ use foreshadow::shadow::Origin;
 use foreshadow::simulation::World;
 use foreshadow_proto::convert::Id;
 use planner::policy::Mode;
-use planner::simulation::cloud::fault::Call;
+use planner::simulation::cloud::fault::{Call, CloudError};
 use planner::simulation::cloud::{Account, Actor, Effect, Instance, Lifecycle, Mutation};
 
 use crate::week::{LEASE, TARGET};
@@ -19,8 +19,9 @@ const GROUP: &str = "web";
 const DESCRIBED_WITHIN: i64 = 180;
 /// The oldest description of the courses, seconds.
 const LAG: i64 = 50;
-/// Tags that were lost are made good within this, seconds: calls that do it fail as all others do.
-const BARE_FOR: i64 = 6_000;
+/// Tags that were lost are made good within this, seconds: calls that do it fail as all others do, and are made again with every
+/// round.
+const BARE_FOR: i64 = 1_800;
 
 /// After the cloud refused a launch, or to let somebody out, none of that kind is begun for five minutes, by the clock that the process
 /// had. `begun` says which intent the call was of; one that is repeated was begun before.
@@ -47,7 +48,13 @@ fn story(world: &World, id: &str) -> String {
     let sessions = world.sessions().iter().filter(|session| session.instance.as_str() == id);
     let named =
         |(intent, _): &(&Intent, Option<&Settled>)| intent.action.instances().iter().any(|it| it.as_str() == id);
-    format!("{:#?}\n{:#?}", sessions.collect::<Vec<_>>(), world.journal().filter(named).collect::<Vec<_>>())
+    let asked = world.fleet.with(|cloud| {
+        let of = |it: &&Mutation| it.ids.iter().any(|named| named == id);
+        cloud.mutations().iter().filter(of).map(|it| format!("{it:?}")).collect::<Vec<_>>()
+    });
+    let sessions: Vec<_> = sessions.map(|it| format!("{it:?}")).collect();
+    let intents: Vec<_> = world.journal().filter(named).map(|it| format!("{it:?}")).collect();
+    [sessions, intents, asked].concat().join("\n")
 }
 
 /// Follows every change the cloud was asked for.
@@ -67,8 +74,8 @@ pub struct Witness {
     gone: Vec<(i64, usize)>,
     /// When each was detached by us last: its lease begins no earlier.
     since: BTreeMap<String, i64>,
-    /// When somebody detached one by hand: until a description shows that, it is counted still.
-    by_hand: Vec<i64>,
+    /// Whom somebody detached by hand, and when: until a description shows that, it is counted still.
+    by_hand: Vec<(i64, String)>,
     /// How many were in the group lately, or were to be.
     there: Vec<(i64, u32)>,
     /// Shadows of ours without their tags, and since when.
@@ -106,7 +113,7 @@ impl Witness {
     }
 
     pub fn foreign(&mut self, instance: &str, now: i64) {
-        self.by_hand.push(now);
+        self.by_hand.push((now, instance.to_owned()));
         self.ours.remove(instance);
         self.since.remove(instance);
         self.foreign.insert(instance.to_owned());
@@ -141,7 +148,7 @@ impl Witness {
         });
         self.gone.retain(|(at, _)| now - at < 900);
         self.there.retain(|(at, _)| now - at <= DESCRIBED_WITHIN);
-        self.by_hand.retain(|at| now - at <= LAG);
+        self.by_hand.retain(|(at, _)| now - at <= LAG);
     }
 
     pub fn after(&mut self, world: &World, now: i64) {
@@ -228,6 +235,7 @@ impl Witness {
                 let named = |it: &Intent| it.action.instances().iter().map(Id::as_str).eq(mutation.ids.iter());
                 backs_off(world, Action::takes_out, named, &case);
                 if !applied {
+                    self.contested(mutation, now);
                     return;
                 }
                 self.gone.push((now, mutation.ids.len()));
@@ -253,7 +261,7 @@ impl Witness {
                 let shown = serving + self.by_hand.len();
                 assert!(shown as f64 * TARGET >= gross, "{serving} serve for {gross}: {}", case());
                 for id in &mutation.ids {
-                    assert!(self.ours.contains(id), "{id} is not ours to end: {}", case());
+                    assert!(self.ours.contains(id), "{id} is not ours to end: {}\n{}", case(), story(world, id));
                     let it = was(id).unwrap_or_else(|| panic!("{id} is unknown: {}", case()));
                     let over = matches!(it.lifecycle, Lifecycle::Terminating | Lifecycle::Terminated);
                     assert!(it.group.is_none() || over, "{id} is in a group: {}", case());
@@ -273,6 +281,17 @@ impl Witness {
                 assert!((4..=there.max(4)).contains(&least), "a floor of {least} with {there} there: {}", case());
             }
             other => panic!("nobody asked for {other:?}: {}", case()),
+        }
+    }
+
+    /// Somebody detached whom we asked for while no description could show it, and our own call was never answered: both asked for
+    /// the same, it left, and nobody can tell by whom.
+    fn contested(&mut self, mutation: &Mutation, now: i64) {
+        if mutation.error == Some(CloudError::Unknown) {
+            let just = |id: &&String| self.by_hand.iter().any(|(_, name)| name == *id);
+            let both: Vec<String> = mutation.ids.iter().filter(just).cloned().collect();
+            self.since.extend(both.iter().map(|id| (id.clone(), now)));
+            self.ours.extend(both);
         }
     }
 

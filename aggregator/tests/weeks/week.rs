@@ -325,7 +325,6 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
         let planned = plan(&world, &observed, forecast, forecaster.lately(), (&mut memory, shadow_by), wall);
         show(&world, &planned);
         // Zeros are no load, and what hangs carries less than it is asked for: what must be carried is what is asked for.
-        // Zeros are no load, and what hangs carries less than it is asked for: what must be carried is what is asked for.
         let asked = (world.faults.zeros || world.faults.hung).then_some(demand);
         let asked = asked.or_else(|| observed.demand.map(|demand| demand.gross));
         witness.before(&world, trouble.is_silent(now), asked, now);

@@ -9,6 +9,9 @@ use crate::policy::{Metric, Policy};
 
 /// Quantile below which the forecast thought demand impossible.
 const SURPRISE_QUANTILE: f64 = 0.05;
+/// A minute may be quieter than the highest of its step, of which the forecast speaks. Below this share of the least that was thought
+/// possible it is no quiet minute: the agents lie, or nobody comes through any more.
+const SUDDEN: f64 = 0.25;
 /// An inventory older than this is stale.
 const INVENTORY_FRESH_SECONDS: u32 = 120;
 /// CPU at or below this share of what it was has fallen …
@@ -132,10 +135,12 @@ fn of_metric(now: i64, policy: &Policy, evidence: &Evidence, need: &MetricNeeds,
     let target = policy.targets.get(&metric).copied().unwrap_or_default();
     // One quiet minute among five is no surprise: like is compared with like.
     let gross = found.highest_lately.map_or(demand.gross, |highest| highest.max(demand.gross));
-    let net = Demand { gross, ..demand }.net(baseline_points(metric, found, target));
+    let net = |gross| Demand { gross, ..demand }.net(baseline_points(metric, found, target));
+    let (highest, present) = (net(gross), net(demand.gross));
     if let Some(floor) = path.step_of(now).and_then(|step| path.demand(step, SURPRISE_QUANTILE))
-        && net < floor
+        && (highest < floor || present < floor * SUDDEN)
     {
-        holds.push(Hold::Surprise { metric, demand: net, expected_at_least: floor });
+        let demand = if highest < floor { highest } else { present };
+        holds.push(Hold::Surprise { metric, demand, expected_at_least: floor });
     }
 }

@@ -55,7 +55,7 @@ struct Recording {
     refuses_tags: AtomicBool,
     /// The first who sets tags says so, and waits.
     gate: Mutex<Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>>,
-    tagged: Vec<Outside>,
+    outside: Vec<Outside>,
 }
 
 impl Recording {
@@ -123,7 +123,11 @@ impl Fleet for Recording {
 
     async fn tagged(&self, tag: &str) -> Result<Vec<Outside>, FleetError> {
         self.note("tagged", &[id(tag)]);
-        Ok(self.tagged.clone())
+        Ok(self.outside.iter().filter(|it| it.tags.contains_key(tag)).cloned().collect())
+    }
+
+    async fn outside(&self, _: &Id, instances: &[Id]) -> Result<Vec<Outside>, FleetError> {
+        Ok(self.outside.iter().filter(|it| instances.contains(&it.instance)).cloned().collect())
     }
 }
 
@@ -296,7 +300,7 @@ async fn leases_nobody_holds_are_looked_for_while_the_loop_runs() {
         protected: false,
         tags: tags.map(|(tag, value)| (tag.to_owned(), value.to_owned())).into(),
     };
-    let fleet = Arc::new(Recording { tagged: vec![left], ..Recording::default() });
+    let fleet = Arc::new(Recording { outside: vec![left], ..Recording::default() });
     let Driven { mut service, .. } = Driven::new(&fleet).await;
     service.every.reap = Duration::from_millis(10);
     let (handle, shutdown) = (service.handle(), CancellationToken::new());
@@ -318,7 +322,7 @@ async fn whom_a_call_in_doubt_names_is_told_and_not_adopted_while_the_loop_runs(
         protected: false,
         tags: tags.map(|(tag, value)| (tag.to_owned(), value.to_owned())).into(),
     };
-    let fleet = Arc::new(Recording { tagged: vec![left], ..Recording::default() });
+    let fleet = Arc::new(Recording { outside: vec![left], ..Recording::default() });
     let Driven { mut service, pool, .. } = Driven::new(&fleet).await;
     let (token, action) = (Token::new(INSTALLATION, &id("web"), 1, 0), Action::Detach { instances: vec![id("s-1")] });
     let (written_at, valid_until) = (START - 100, START - 40);
@@ -331,6 +335,36 @@ async fn whom_a_call_in_doubt_names_is_told_and_not_adopted_while_the_loop_runs(
     let (handle, shutdown) = (service.handle(), CancellationToken::new());
     let running = tokio::spawn(service.run(shutdown.clone()));
     until(|| handle.stranded().iter().any(|found| found.instance == id("s-1")), "it is adopted").await;
+    shutdown.cancel();
+    running.await.expect("it ends");
+}
+
+/// An attach takes the lease off first. What nobody can tell apart from a machine of nobody's may not stand for ten minutes.
+#[tokio::test]
+async fn who_was_to_come_back_and_did_not_is_tagged_again_soon_and_until_it_is() {
+    let bare = Outside {
+        instance: id("h-1"),
+        state: RunState::Running,
+        group: None,
+        in_target_group: Some(false),
+        protected: false,
+        tags: BTreeMap::new(),
+    };
+    let fleet = Arc::new(Recording { outside: vec![bare], ..Recording::default() });
+    let Driven { mut service, sessions, .. } = Driven::new(&fleet).await;
+    sessions.adopt(&id("h-1"), "ours").await.expect("adopted");
+    fleet.refuses_tags.store(true, Ordering::Relaxed);
+    (service.every.reap, service.every.reap_soon) = (Duration::from_secs(3_600), Duration::from_millis(10));
+    let action = Action::Attach { instances: vec![id("h-1")] };
+    let token = Token::new(INSTALLATION, &id("web"), 1, 0);
+    let (written_at, valid_until) = (START - 10, START + 50);
+    let intent = Intent { token, group: id("web"), generation: 1, step: 0, epoch: 1, action, written_at, valid_until };
+    let failed = Settled::Refused { why: vec!["throttled".to_owned()], by_cloud: false, in_doubt: false };
+    service.settle(intent, failed).await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(service.run(shutdown.clone()));
+    let times = || fleet.asked.lock().expect("a lock").iter().filter(|asked| *asked == "tag h-1").count();
+    until(|| times() >= 3, "it stands without a lease").await;
     shutdown.cancel();
     running.await.expect("it ends");
 }
