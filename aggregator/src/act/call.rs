@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use foreshadow_proto::convert::Id;
 
-use super::journal::Intent;
+use super::journal::{Intent, SHOWN_AFTER};
 use crate::fleet::{
-    Action, Called, Fleet, FleetError, GROUP_TAG, GroupInventory, OWNER_TAG, Outside, RunState, Tags, UNTIL_TAG,
+    Action, CLAIMED_TAG, Called, Fleet, FleetError, GROUP_TAG, GroupInventory, OWNER_TAG, Outside, Reach, RunState,
+    Tags, UNTIL_TAG,
 };
 
 /// What the cloud says right before a call.
@@ -22,20 +23,51 @@ pub struct Fresh {
     pub outside: Vec<Outside>,
 }
 
-/// Describes afresh what an intent concerns. Claims the group when nobody owns it: the tag is set and
-/// read back, so that of two installations one wins.
+/// A claim is acted on after this time, seconds. A tag cannot be set only where there is none, so two installations may both
+/// claim a group that shows no owner: the second one as long after the first as a description may lag ([`SHOWN_AFTER`]) and its two calls
+/// may take (twenty seconds each), and the first sees that a lag later still.
+const CLAIM_SETTLES: i64 = 2 * SHOWN_AFTER + 40;
+
+/// Describes afresh what an intent concerns. A group that nobody owns is claimed by its tag, and nothing is done to it until every
+/// other claim would show: of those who claimed it in the same moment the last one's tag stands, and each of them reads it.
 pub async fn describe(fleet: &dyn Fleet, intent: &Intent, owner: &str) -> Result<Fresh, String> {
-    let mut fresh = look(fleet, intent).await?;
-    if fresh.group.owner.is_none() {
-        let tags = Tags::from([(OWNER_TAG, Some(owner.to_owned()))]);
-        fleet.tag_group(&intent.group, &tags).await.map_err(|error| format!("the group cannot be claimed: {error}"))?;
-        fresh = look(fleet, intent).await?;
-    }
+    let fresh = look(fleet, intent).await?;
     match &fresh.group.owner {
-        Some(found) if found == owner => Ok(fresh),
-        Some(other) => Err(format!("the group belongs to the installation {other}; taking over is an explicit call")),
-        None => Err("the group was claimed and does not show it yet".to_owned()),
+        Some(other) if other != owner => {
+            Err(format!("the group belongs to the installation {other}; taking over is an explicit call"))
+        }
+        Some(_) => match fresh.group.claimed {
+            Some(at) if (fresh.taken - at).abs() < CLAIM_SETTLES && fleet.reach() == Reach::Cloud => Err(format!(
+                "the group was claimed at {at}: it is acted on {CLAIM_SETTLES} s later, when every other claim would show"
+            )),
+            _ => Ok(fresh),
+        },
+        None => {
+            tag_claimed(fleet, &intent.group, owner, fresh.taken).await?;
+            Err("the group was nobody's and is claimed now: a later plan acts".to_owned())
+        }
     }
+}
+
+/// Claims a group if it is nobody's, so that its first plan need not wait for that.
+pub async fn claim(fleet: &dyn Fleet, group: &Id, owner: &str) -> Result<(), String> {
+    let inventory = fleet.describe_some(std::slice::from_ref(group)).await.map_err(|error| error.to_string())?;
+    match inventory.groups.get(group) {
+        Some(found) if found.owner.is_none() => {
+            tag_claimed(fleet, group, owner, inventory.taken_micros / 1_000_000).await
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn tag_claimed(fleet: &dyn Fleet, group: &Id, owner: &str, at: i64) -> Result<(), String> {
+    let tags = Tags::from([(OWNER_TAG, Some(owner.to_owned())), (CLAIMED_TAG, Some(at.to_string()))]);
+    fleet.tag_group(group, &tags).await.map_err(|error| format!("the group cannot be claimed: {error}"))
+}
+
+/// The tags of a group that somebody takes over from another installation, by an explicit call: it is acted on at once.
+pub fn taken_over(owner: &str) -> Tags {
+    Tags::from([(OWNER_TAG, Some(owner.to_owned())), (CLAIMED_TAG, Some("0".to_owned()))])
 }
 
 async fn look(fleet: &dyn Fleet, intent: &Intent) -> Result<Fresh, String> {
@@ -114,13 +146,28 @@ async fn unlease(fleet: &dyn Fleet, group: &Id, instances: &[Id]) -> Result<(), 
     Ok(())
 }
 
-/// Takes the lease off what is no shadow of ours any more.
+/// Takes the lease off what is no shadow of ours any more, and not that of another installation: who lost the group, or never had
+/// it, may name whom the other holds.
+pub async fn untag_ours(fleet: &dyn Fleet, group: &Id, instances: &[Id], owner: &str) -> Result<(), FleetError> {
+    let ours = |it: &Outside| {
+        let tagged = [UNTIL_TAG, GROUP_TAG, OWNER_TAG].iter().any(|tag| it.tags.contains_key(*tag));
+        tagged && it.tags.get(OWNER_TAG).is_none_or(|found| found == owner)
+    };
+    let shown = fleet.outside(group, instances).await?;
+    let ours: Vec<Id> = shown.into_iter().filter(ours).map(|it| it.instance).collect();
+    if ours.is_empty() { Ok(()) } else { untag(fleet, &ours).await }
+}
+
+/// Takes the tags of a lease off.
 pub async fn untag(fleet: &dyn Fleet, instances: &[Id]) -> Result<(), FleetError> {
     fleet.tag(instances, &Tags::from([(UNTIL_TAG, None), (GROUP_TAG, None), (OWNER_TAG, None)])).await
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
     use async_trait::async_trait;
 
     use super::*;
@@ -169,6 +216,120 @@ mod tests {
     #[tokio::test]
     async fn before_a_change_its_group_alone_is_described() {
         assert!(describe(&Many, &launch(), "us").await.expect("described").complete);
+    }
+
+    /// Instances with their tags, and whose were taken off.
+    #[derive(Debug)]
+    struct Tagged(Vec<Outside>, Mutex<Vec<Id>>);
+
+    #[async_trait]
+    impl Fleet for Tagged {
+        async fn describe(&self) -> Result<Inventory, FleetError> {
+            Ok(Inventory::default())
+        }
+
+        async fn outside(&self, _: &Id, instances: &[Id]) -> Result<Vec<Outside>, FleetError> {
+            Ok(self.0.iter().filter(|it| instances.contains(&it.instance)).cloned().collect())
+        }
+
+        async fn tag(&self, instances: &[Id], tags: &Tags) -> Result<(), FleetError> {
+            assert!(tags.values().all(Option::is_none), "{tags:?}");
+            self.1.lock().expect("a lock").extend(instances.iter().cloned());
+            Ok(())
+        }
+
+        fn name(&self) -> &'static str {
+            "tagged"
+        }
+    }
+
+    #[tokio::test]
+    async fn the_lease_of_another_installation_is_not_taken_off() {
+        let id = |name: &str| Id::new("instance", name).expect("an id");
+        let tagged = |name: &str, tags: &[(&str, &str)]| Outside {
+            instance: id(name),
+            state: RunState::Running,
+            group: None,
+            in_target_group: None,
+            protected: false,
+            tags: tags.iter().map(|(tag, value)| ((*tag).to_owned(), (*value).to_owned())).collect(),
+        };
+        let cloud = Tagged(
+            vec![
+                tagged("i-ours", &[(UNTIL_TAG, "9"), (GROUP_TAG, "web"), (OWNER_TAG, "us")]),
+                tagged("i-half", &[(UNTIL_TAG, "9")]),
+                tagged("i-theirs", &[(UNTIL_TAG, "9"), (GROUP_TAG, "web"), (OWNER_TAG, "them")]),
+                tagged("i-bare", &[("Name", "web")]),
+            ],
+            Mutex::default(),
+        );
+        let named = ["i-ours", "i-half", "i-theirs", "i-bare"].map(id);
+        untag_ours(&cloud, &launch().group, &named, "us").await.expect("untagged");
+        assert_eq!(*cloud.1.lock().expect("a lock"), [id("i-ours"), id("i-half")]);
+    }
+
+    /// A group whose tags are what was said of it last.
+    #[derive(Debug)]
+    struct Claimed {
+        tags: Mutex<(Option<String>, Option<i64>)>,
+        now: AtomicI64,
+        reach: Reach,
+    }
+
+    #[async_trait]
+    impl Fleet for Claimed {
+        async fn describe(&self) -> Result<Inventory, FleetError> {
+            let (owner, claimed) = self.tags.lock().expect("a lock").clone();
+            let web = GroupInventory { owner, claimed, ..GroupInventory::default() };
+            let groups = BTreeMap::from([(launch().group, web)]);
+            let taken_micros = self.now.load(Ordering::Relaxed) * 1_000_000;
+            Ok(Inventory { complete: true, taken_micros, groups, ..Inventory::default() })
+        }
+
+        async fn tag_group(&self, _: &Id, tags: &Tags) -> Result<(), FleetError> {
+            let at = tags[CLAIMED_TAG].as_ref().map(|at| at.parse().expect("a time"));
+            *self.tags.lock().expect("a lock") = (tags[OWNER_TAG].clone(), at);
+            Ok(())
+        }
+
+        fn reach(&self) -> Reach {
+            self.reach
+        }
+
+        fn name(&self) -> &'static str {
+            "claimed"
+        }
+    }
+
+    #[tokio::test]
+    async fn a_group_of_nobodys_is_claimed_first_and_acted_on_when_every_other_claim_would_show() {
+        let cloud = Claimed { tags: Mutex::default(), now: AtomicI64::new(10_000), reach: Reach::Cloud };
+        let asks = async |owner: &str, now: i64| {
+            cloud.now.store(now, Ordering::Relaxed);
+            describe(&cloud, &launch(), owner).await.map(|_| ())
+        };
+        let why = asks("us", 10_000).await.expect_err("claimed, and no more");
+        assert!(why.contains("claimed now"), "{why}");
+        claim(&cloud, &launch().group, "late").await.expect("asked");
+        assert!(asks("us", 10_001).await.expect_err("too early").contains("claimed at 10000"), "it is somebody's");
+        // Another read "nobody" in the same moment; its tag came last.
+        cloud
+            .tag_group(
+                &launch().group,
+                &Tags::from([(OWNER_TAG, Some("them".to_owned())), (CLAIMED_TAG, Some("10001".to_owned()))]),
+            )
+            .await
+            .expect("tagged");
+        assert!(asks("us", 10_200).await.expect_err("theirs").contains("belongs to the installation them"));
+        assert!(asks("them", 10_160).await.expect_err("too early").contains("claimed at 10001"));
+        assert_eq!(asks("them", 10_161).await, Ok(()));
+        assert!(asks("them", 9_900).await.is_err(), "its clock was set back");
+        cloud.tag_group(&launch().group, &taken_over("us")).await.expect("tagged");
+        assert_eq!(asks("us", 10_162).await, Ok(()), "an explicit call");
+        // On this very machine nothing lags.
+        let near = Claimed { tags: Mutex::default(), now: AtomicI64::new(10_000), reach: Reach::Loopback };
+        claim(&near, &launch().group, "us").await.expect("claimed");
+        assert!(describe(&near, &launch(), "us").await.is_ok());
     }
 
     #[tokio::test]

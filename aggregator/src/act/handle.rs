@@ -190,7 +190,10 @@ impl Handle {
         let instance = std::slice::from_ref(&session.instance);
         let tagged = match session.ended {
             None => self.mark_lease(session, source).await,
-            Some(_) => call::untag(&**fleet, instance).await.map_err(|error| error.to_string()),
+            Some(_) => {
+                let untagged = call::untag_ours(&**fleet, &session.group, instance, &self.owner()).await;
+                untagged.map_err(|error| error.to_string())
+            }
         };
         if let Err(error) = tagged {
             tracing::warn!(error, instance = %session.instance, "the tags of a lease cannot follow it");

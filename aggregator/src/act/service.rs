@@ -620,8 +620,9 @@ impl Service {
             return;
         }
         let Some(fleet) = self.source(group).filter(|_| !after.inside.is_empty()) else { return };
+        let (group, owner) = (group.clone(), self.handle.owner());
         self.tasks.spawn(async move {
-            if let Err(error) = call::untag(&*fleet, &after.inside).await {
+            if let Err(error) = call::untag_ours(&*fleet, &group, &after.inside, &owner).await {
                 tracing::warn!(%error, instances = ?after.inside, "who serves carries the tags of a lease on");
             }
             Came::Nothing

@@ -14,9 +14,8 @@ use super::ApiState;
 use super::ask::{Asked, wrong};
 use super::problem::Problem;
 use super::rest::{found_of, json_body, known_group, limit_of};
-use crate::act::{Leave, Standing, Stranded};
+use crate::act::{Leave, Standing, Stranded, call};
 use crate::clock::read_time;
-use crate::fleet::{OWNER_TAG, Tags};
 use crate::identity::Caller;
 use crate::leash::LimitsShown;
 use crate::observe::STANDBY;
@@ -83,7 +82,8 @@ pub async fn mode(
         return Err(wrong("mode", &format!("the configuration file allows {at_most} at most")));
     }
     let source = state.timeline.group(&group).and_then(|snapshot| snapshot.source);
-    if wanted.mode > Mode::Observe && state.act.fleet(source).is_none() {
+    let fleet = state.act.fleet(source).filter(|_| wanted.mode > Mode::Observe);
+    if wanted.mode > Mode::Observe && fleet.is_none() {
         if !state.timeline.is_read() {
             let why = "the group is in no inventory that was read since the start: ask again in some seconds";
             return Err(Problem::new(StatusCode::CONFLICT, why));
@@ -105,7 +105,17 @@ pub async fn mode(
     let said = control.set_mode(&group, wanted.mode, now, &caller.name, reason).await;
     said.map_err(|error| Problem::unavailable(&error))?;
     tracing::warn!(%group, mode = %wanted.mode, by = caller.name, reason, "mode");
-    Ok(Json(control.standing(&group)))
+    let standing = control.standing(&group);
+    // Its first plan claims it where this fails.
+    if let Some(fleet) = fleet.filter(|_| !standing.paused).cloned() {
+        let owner = state.act.owner();
+        tokio::spawn(async move {
+            if let Err(error) = call::claim(&*fleet, &group, &owner).await {
+                tracing::warn!(%group, error, "not claimed yet");
+            }
+        });
+    }
+    Ok(Json(standing))
 }
 
 /// Until when a group may go below what it needed in the same hour a week ago, and why.
@@ -308,8 +318,10 @@ pub async fn owner(
     let fleet = fleet.ok_or_else(|| Problem::new(StatusCode::CONFLICT, "no source that can act has the group"))?;
     let before = snapshot.and_then(|snapshot| snapshot.owner);
     audited(&state, &caller, "take_over", &format!("{group} from {before:?}"), reason).await?;
-    let tags = Tags::from([(OWNER_TAG, Some(state.act.owner()))]);
-    fleet.tag_group(&group, &tags).await.map_err(|error| Problem::unavailable(&error))?;
+    fleet
+        .tag_group(&group, &call::taken_over(&state.act.owner()))
+        .await
+        .map_err(|error| Problem::unavailable(&error))?;
     state.hint.give();
     Ok(Json(json!({ "group": group, "owner": state.act.owner(), "before": before })))
 }

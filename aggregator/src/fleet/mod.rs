@@ -32,6 +32,8 @@ pub use notice::{HeardBy, Notice, shown_reason};
 
 /// Tag of a group: the installation that may change it.
 pub const OWNER_TAG: &str = "foreshadow:owner";
+/// Tag of a group: when it was claimed, seconds since the epoch by the clock of the installation that claimed it.
+pub const CLAIMED_TAG: &str = "foreshadow:claimed";
 /// Tag of a group whose MinSize was raised to launch: the user's own value, to be restored.
 pub const MINIMUM_TAG: &str = "foreshadow:minimum";
 /// Tag of a shadow of ours: when its lease ends, seconds since the epoch. Removed before it is
@@ -183,6 +185,8 @@ pub struct GroupInventory {
     pub termination: Vec<Pick>,
     /// The installation that may change it, by [`OWNER_TAG`].
     pub owner: Option<String>,
+    /// When it was claimed, by [`CLAIMED_TAG`].
+    pub claimed: Option<i64>,
 }
 
 impl GroupInventory {

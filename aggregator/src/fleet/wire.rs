@@ -93,6 +93,7 @@ struct Group {
     deploying: bool,
     version: Option<String>,
     owner: Option<String>,
+    claimed: Option<i64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -143,6 +144,7 @@ pub(super) fn read_inventory(answer: &[u8], groups: &[String], taken_micros: i64
             evens_zones: false,
             termination: Vec::new(),
             owner: group.owner.filter(|owner| !owner.is_empty()),
+            claimed: group.claimed,
         };
         inventory.groups.insert(id, found);
     }

@@ -10,8 +10,8 @@ use planner::simulation::StrictCloud;
 use planner::simulation::cloud::{self, CloudError, InstanceView, Member as CloudMember};
 
 use crate::fleet::{
-    Action, Called, Fleet, FleetError, Found, GroupInventory, Inventory, Lifecycle, MINIMUM_TAG, Member, OWNER_TAG,
-    Outside, Reach, RunState, Tags, Token,
+    Action, CLAIMED_TAG, Called, Fleet, FleetError, Found, GroupInventory, Inventory, Lifecycle, MINIMUM_TAG, Member,
+    OWNER_TAG, Outside, Reach, RunState, Tags, Token,
 };
 
 /// `AttachInstances`, `DetachInstances`, `EnterStandby` and `ExitStandby` take this many ids.
@@ -229,6 +229,7 @@ impl Fleet for SimulatedFleet {
                 evens_zones: false,
                 termination: Vec::new(),
                 owner: view.tags.get(OWNER_TAG).cloned(),
+                claimed: view.tags.get(CLAIMED_TAG).and_then(|at| at.parse().ok()),
             };
             inventory.groups.insert(group, found);
         }

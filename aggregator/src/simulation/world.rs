@@ -350,7 +350,7 @@ impl World {
             };
             let Ok(changed) = changed else { continue };
             changed.released.iter().for_each(|released| self.timeline.release(released));
-            for session in changed.sessions.first() {
+            if let Some(session) = changed.sessions.first() {
                 self.tag(session);
             }
         }
@@ -382,7 +382,8 @@ impl World {
             let leased = call::lease(&*self.fleet, &session.group, instance, &owner, session.until);
             leased.now_or_never().is_some_and(|told| told.is_ok())
         } else {
-            call::untag(&*self.fleet, instance).now_or_never().is_some_and(|told| told.is_ok())
+            let untagged = call::untag_ours(&*self.fleet, &session.group, instance, &owner);
+            untagged.now_or_never().is_some_and(|told| told.is_ok())
         }
     }
 
@@ -483,7 +484,8 @@ impl World {
         if !reaper::may_tag(&self.standing) {
             return;
         }
-        drop(call::untag(&*self.fleet, &after.inside).now_or_never());
+        let owner = self.owner();
+        drop(call::untag_ours(&*self.fleet, &self.group, &after.inside, &owner).now_or_never());
     }
 }
 

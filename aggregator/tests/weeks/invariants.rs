@@ -11,7 +11,7 @@ use planner::policy::Mode;
 use planner::simulation::cloud::fault::{Call, CloudError};
 use planner::simulation::cloud::{Account, Actor, Effect, Instance, Lifecycle, Mutation};
 
-use crate::week::{LEASE, TARGET};
+use crate::week::{LEASE, TARGET, owner};
 
 const GROUP: &str = "web";
 /// The oldest picture that anything is done by, seconds: a plan is carried out until 95 s after its round, by a description that
@@ -68,6 +68,8 @@ pub struct Witness {
     foreign: BTreeSet<String>,
     /// Detached by us, or adopted.
     ours: BTreeSet<String>,
+    /// Whom another installation changed while the group was its own.
+    theirs: BTreeSet<String>,
     /// Launches that took effect, by token.
     tokens: BTreeMap<String, usize>,
     /// When we detached, and how many.
@@ -102,6 +104,7 @@ impl Witness {
             read: 0,
             foreign: BTreeSet::new(),
             ours: BTreeSet::new(),
+            theirs: BTreeSet::new(),
             tokens: BTreeMap::new(),
             gone: Vec::new(),
             since: BTreeMap::new(),
@@ -163,14 +166,22 @@ impl Witness {
         }
     }
 
-    /// What another installation does: nothing, since the group is not its own.
-    pub fn without(&mut self, world: &World, now: i64, lives: impl FnOnce()) {
+    /// What another installation does: nothing but claim the group, unless it is its own.
+    pub fn without(&mut self, world: &World, them: &str, now: i64, lives: impl FnOnce()) {
         let count = |world: &World| world.fleet.with(|cloud| cloud.mutations().len());
-        let before = count(world);
+        let (before, theirs) = (count(world), owner(world).is_some_and(|owner| owner == them));
         lives();
         let done = world.fleet.with(|cloud| cloud.mutations()[before..].to_vec());
-        let theirs: Vec<&Mutation> = done.iter().filter(|it| it.by == Actor::Caller).collect();
-        assert!(theirs.is_empty(), "seed {} at {now}: another installation changes it: {theirs:?}", self.seed);
+        let asked = || done.iter().filter(|it| it.by == Actor::Caller);
+        if theirs {
+            self.theirs.extend(asked().flat_map(|it| it.ids.iter().cloned()));
+        }
+        // Who left while the group was theirs stays under their lease.
+        let own = |id: &String| id == GROUP || self.theirs.contains(id);
+        let may = |it: &&Mutation| theirs || it.call == Call::Tag && it.ids.iter().all(own);
+        let not: Vec<&Mutation> = asked().filter(|it| !may(it)).collect();
+        let told: Vec<String> = not.iter().flat_map(|it| &it.ids).map(|id| story(world, id)).collect();
+        assert!(not.is_empty(), "seed {} at {now}: another changes it: {not:?}\n{}", self.seed, told.concat());
         self.read = count(world);
     }
 
@@ -202,6 +213,8 @@ impl Witness {
             return;
         }
         assert!(!before.dispossessed, "another has the lease: {}", case());
+        let owner = before.account.groups.get(GROUP).and_then(|group| group.tags.get(OWNER_TAG));
+        assert_eq!(owner, Some(&world.owner()), "it is another's: {}", case());
         let was = |id: &String| before.account.instances.get(id);
         let applied = mutation.effect == Effect::Applied;
         match mutation.call {

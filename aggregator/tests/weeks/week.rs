@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use checker::Limits;
-use foreshadow::act::{Planned, Settled};
-use foreshadow::fleet::{Action, OWNER_TAG};
+use foreshadow::act::{Planned, Settled, call};
+use foreshadow::fleet::{Action, Fleet as _, OWNER_TAG};
 use foreshadow::observe::Patience;
 use foreshadow::shadow::ShadowConfig;
 use foreshadow::simulation::{Observed, Options, World};
 use foreshadow_proto::convert::Id;
+use futures::FutureExt as _;
 use planner::baseline::Baseline;
 use planner::evidence::{Evidence, MetricEvidence};
 use planner::plan::Memory;
@@ -29,6 +30,8 @@ pub const LEASE: i64 = 1_800;
 pub const TARGET: f64 = 60.0;
 /// The end of a life, in which demand is to be met again, seconds.
 const LAST: i64 = 3_600;
+/// Two who claimed the group in the same minute have settled by then whose it is, seconds.
+const SETTLED: i64 = 900;
 /// How long agents are silent, seconds.
 const SILENT: i64 = 600;
 
@@ -289,8 +292,7 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
     let mut witness = Witness::new(seed, mode);
     let (mut memory, mut steps, mut digest, mut demand) = (Memory::default(), 0, 0_u64, 0.0);
     let (mut stopped_until, mut healed, mut short) = (begin, false, 0);
-    let mut owned_since = i64::MAX;
-    let (mut rival, mut rivals) = (None, Memory::default());
+    let mut rival = (seed % 4 == 1).then(|| Rival::of(&world, seed % 8 == 1));
     let end = begin + length + course.healed;
     let trust = 0.6 + 0.4 * trouble.random.uniform();
     for now in (begin..end).step_by(round as usize) {
@@ -327,20 +329,18 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
         // Zeros are no load, and what hangs carries less than it is asked for: what must be carried is what is asked for.
         let asked = (world.faults.zeros || world.faults.hung).then_some(demand);
         let asked = asked.or_else(|| observed.demand.map(|demand| demand.gross));
+        // In one life of four a second installation has the same group in its configuration, in the same mode, from the first minute.
+        if let Some(rival) = rival.as_mut().filter(|it| it.first) {
+            rival.lives(&world, &mut witness, demand, &planned, (begin, now));
+        }
         witness.before(&world, trouble.is_silent(now), asked, now);
         // A process that was stopped between plan and act goes on with a plan that is too old.
         let late = if !healing && trouble.once_in(300) { 95 } else { 0 };
         stopped_until = now + late;
         world.act(&planned, now + late);
         witness.after(&world, now);
-        // In one life of four a second installation has the same group in its configuration, in the same mode.
-        if owned(&world) {
-            owned_since = owned_since.min(now);
-        }
-        // Who owns it is shown by then to whoever describes it.
-        if seed % 4 == 1 && now % 600 == 0 && now.saturating_sub(owned_since) > 300 {
-            let rival = rival.get_or_insert_with(|| world.beside([0xEE; 16]));
-            witness.without(&world, now, || beside(rival, demand, &planned, &mut rivals, now));
+        if let Some(rival) = rival.as_mut().filter(|it| !it.first) {
+            rival.lives(&world, &mut witness, demand, &planned, (begin, now));
         }
         steps += 1;
         digest = fold(digest, &format!("{:?}{:?}", planned.plan.steps, planned.plan.need_now));
@@ -351,17 +351,48 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
     summary(&world, &trouble, steps, digest, begin + length)
 }
 
-/// Somebody's tag is on the group.
-fn owned(world: &World) -> bool {
-    world.fleet.with(|cloud| cloud.truth().groups.get(GROUP).is_some_and(|group| group.tags.contains_key(OWNER_TAG)))
+/// Another installation, which believes that the group is its own and knows the same forecast.
+struct Rival {
+    world: World,
+    memory: Memory,
+    /// It comes before the other in every round.
+    first: bool,
+    /// The group was taken over from it, so many seconds after the beginning.
+    lost: Option<i64>,
 }
 
-/// A round of another installation, which believes that the group is its own and knows the same forecast.
-fn beside(rival: &mut World, demand: f64, first: &Planned, memory: &mut Memory, now: i64) {
-    let Some(observed) = rival.observe(now, demand, true) else { return };
-    let forecast = first.evidence.metrics.get(&Metric::Cpu).and_then(|found| found.forecast.clone());
-    let planned = plan(rival, &observed, forecast, None, (memory, first.policy.shadow_by), now);
-    rival.act(&planned, now);
+impl Rival {
+    fn of(world: &World, first: bool) -> Self {
+        Self { world: world.beside([0xEE; 16]), memory: Memory::default(), first, lost: None }
+    }
+
+    /// Its round: every one until it is settled whose the group is, and then one in ten
+    /// minutes. Where it won, the group is taken over from it.
+    fn lives(&mut self, world: &World, witness: &mut Witness, demand: f64, first: &Planned, (begin, now): (i64, i64)) {
+        let since = now - begin;
+        if since >= SETTLED && owner(world).is_some_and(|owner| owner == self.world.owner()) {
+            let over = call::taken_over(&world.owner());
+            drop(world.fleet.tag_group(&world.group, &over).now_or_never());
+            self.lost = Some(since);
+            witness.not_ours(world);
+        }
+        // By a picture from before it was taken over it may act once more.
+        let fooled = self.lost.is_some_and(|lost| since - lost < SETTLED);
+        if fooled || since >= SETTLED && now % 600 != 0 {
+            return;
+        }
+        witness.without(world, &self.world.owner(), now, || {
+            let Some(observed) = self.world.observe(now, demand, true) else { return };
+            let forecast = first.evidence.metrics.get(&Metric::Cpu).and_then(|found| found.forecast.clone());
+            let planned = plan(&self.world, &observed, forecast, None, (&mut self.memory, first.policy.shadow_by), now);
+            self.world.act(&planned, now);
+        });
+    }
+}
+
+/// Whose tag is on the group.
+pub fn owner(world: &World) -> Option<String> {
+    world.fleet.with(|cloud| cloud.truth().groups.get(GROUP)?.tags.get(OWNER_TAG).cloned())
 }
 
 fn plan(

@@ -13,7 +13,7 @@ use super::fault::{Fault, shown};
 use super::launch::counts_in_units;
 use super::version::{plain, version};
 use super::zones::evens_zones;
-use crate::fleet::{FleetError, GroupInventory, Inventory, Lifecycle, MINIMUM_TAG, Member, OWNER_TAG};
+use crate::fleet::{CLAIMED_TAG, FleetError, GroupInventory, Inventory, Lifecycle, MINIMUM_TAG, Member, OWNER_TAG};
 
 /// Names in one describe call; AWS takes up to 50.
 const NAMES_PER_CALL: usize = 50;
@@ -314,6 +314,7 @@ fn group_inventory(group: &AutoScalingGroup, whole: &mut Inventory) -> GroupInve
         evens_zones: evens_zones(group),
         termination: group.termination_policies.iter().flatten().filter_map(|word| pick(word)).collect(),
         owner: tag(group, OWNER_TAG).filter(|owner| !owner.is_empty()).map(str::to_owned),
+        claimed: tag(group, CLAIMED_TAG).and_then(|at| at.parse().ok()),
         ..GroupInventory::default()
     }
 }
