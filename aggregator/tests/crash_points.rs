@@ -28,7 +28,8 @@ const LOW: f64 = 150.0;
 const HIGH: f64 = 700.0;
 /// Minutes: low, and long enough for leases to end; then high; then low again.
 const COURSE: [(i64, f64); 3] = [(48, LOW), (64, HIGH), (100, LOW)];
-/// A shadow may be without its tags until the reaper has looked twice, minutes.
+/// A shadow may be without its tags until the reaper has looked twice, minutes: it looks soon after an attach that failed, and
+/// every ten after a death.
 const BARE_FOR: i64 = 21;
 
 /// What failed and where it died.
@@ -38,8 +39,13 @@ struct Case {
     /// Launches by a raised minimum that names nobody, not by a call with a token.
     by_size: bool,
     fault: Option<(Call, Fault)>,
+    /// From which description on three in a row fail.
+    blind_from: Option<u32>,
     dies_after: Option<usize>,
 }
+
+/// So many descriptions in a row fail.
+const BLIND: usize = 3;
 
 fn options() -> Options {
     Options {
@@ -100,6 +106,8 @@ struct Lived {
     /// The most that were ever in the group, and those that were when the load had been high for long.
     most: u32,
     high: u32,
+    /// It was over before the fault came.
+    unharmed: bool,
 }
 
 /// Lives it to the end and judges all of it.
@@ -107,8 +115,11 @@ fn life(case: Case) -> Lived {
     let config = Config { start: START, groups: vec![GroupConfig::new(GROUP, 2, 40, 10)], ..Config::default() };
     let mut cloud = StrictCloud::new(1, config);
     if let Some((call, fault)) = case.fault {
-        // The tag of the group's owner is not what this is about.
-        cloud.queue_fault(call, u32::from(call == Call::Tag), fault);
+        // The two tags of the group's owner are not what this is about.
+        cloud.queue_fault(call, if call == Call::Tag { 2 } else { 0 }, fault);
+    }
+    for after in case.blind_from.into_iter().flat_map(|from| [from; BLIND]) {
+        cloud.queue_fault(Call::DescribeGroup, after, Fault::LostRequest);
     }
     let group = Id::new("group", GROUP).expect("a name");
     let fleet = SimulatedFleet::new(cloud);
@@ -136,7 +147,9 @@ fn life(case: Case) -> Lived {
     judge(&world, case);
     let mutations = world.fleet.with(|cloud| cloud.mutations().to_vec());
     let ours = mutations.iter().filter(|it| it.by == Actor::Caller && it.effect == Effect::Applied);
-    Lived { died: world.crashes > 0, calls: ours.map(|it| it.call).collect(), most, high }
+    let calls = ours.map(|it| it.call).collect();
+    let unharmed = world.fleet.with(|cloud| cloud.has_queued_faults());
+    Lived { died: world.crashes > 0, calls, most, high, unharmed }
 }
 
 /// Who runs outside its group, and does not carry all of its lease.
@@ -194,11 +207,14 @@ fn judge(world: &World, case: Case) {
 fn every(shadow_by: ShadowBy, by_size: bool, calls: &[Call]) -> (usize, BTreeSet<Call>) {
     let faults = [Fault::Throttled, Fault::Contention, Fault::LostRequest, Fault::LostAnswer];
     let failing = calls.iter().flat_map(|call| faults.map(|fault| Some((*call, fault))));
-    let calm = life(Case { shadow_by, by_size, fault: None, dies_after: None });
+    // None of those asked for come, or some of them.
+    let lacking = [0, 1].map(|come| Some((Call::Launch, Fault::InsufficientCapacity(come))));
+    let lacking = lacking.into_iter().filter(|_| calls.contains(&Call::Launch));
+    let calm = life(Case { shadow_by, by_size, fault: None, blind_from: None, dies_after: None });
     let mut lives = 1;
-    for fault in std::iter::once(None).chain(failing) {
+    for fault in std::iter::once(None).chain(failing).chain(lacking) {
         for after in 0.. {
-            let case = Case { shadow_by, by_size, fault, dies_after: Some(after) };
+            let case = Case { shadow_by, by_size, fault, blind_from: None, dies_after: Some(after) };
             let lived = life(case);
             lives += 1;
             // As many as are needed come, and never one more.
@@ -210,6 +226,25 @@ fn every(shadow_by: ShadowBy, by_size: bool, calls: &[Call]) -> (usize, BTreeSet
     }
     println!("{lives} lives");
     (lives, calm.calls)
+}
+
+/// Descriptions are what everything is judged by: wherever three of them fail, nothing is done by what was there before.
+#[test]
+fn whichever_descriptions_fail_nobody_is_lost_or_ended_twice() {
+    for shadow_by in [ShadowBy::Detach, ShadowBy::Standby] {
+        let calm = life(Case { shadow_by, by_size: false, fault: None, blind_from: None, dies_after: None });
+        let mut lives = 0;
+        for from in 0.. {
+            let case = Case { shadow_by, by_size: false, fault: None, blind_from: Some(from), dies_after: None };
+            let lived = life(case);
+            assert!(lived.most <= calm.most && lived.high == calm.high, "{lived:?} of {calm:?}: {case:?}");
+            lives += 1;
+            if lived.unharmed {
+                break;
+            }
+        }
+        assert!(lives > 100, "{lives}");
+    }
 }
 
 #[test]

@@ -145,8 +145,8 @@ struct Open {
     intent: Intent,
     stage: Stage,
     tries: u32,
-    /// When the call may have gone out last.
-    called_at: i64,
+    /// When a call of it may have gone out last of which nobody knows what it did.
+    unanswered: Option<i64>,
 }
 
 /// The open intents, at most one a group.
@@ -183,6 +183,9 @@ impl Journal {
             Event::Found { token, found } => self.found(&token, found, now),
             Event::Lost(token) => {
                 if let Some(open) = self.open.get_mut(&token) {
+                    if open.stage == Stage::Calling {
+                        open.unanswered = Some(now);
+                    }
                     open.wait(now);
                 }
                 Vec::new()
@@ -204,7 +207,7 @@ impl Journal {
             (Stage::Checking, Effect::Check(intent.clone()))
         };
         let too_old = !sent && now > intent.valid_until;
-        self.open.insert(token.clone(), Open { intent, stage, tries: 0, called_at: now });
+        self.open.insert(token.clone(), Open { intent, stage, tries: 0, unanswered: sent.then_some(now) });
         if too_old {
             let why = vec!["it was never sent, and its plan is too old to be carried out".to_owned()];
             return self.settle(&token, Settled::Refused { why, by_cloud: false, in_doubt: false });
@@ -217,7 +220,7 @@ impl Journal {
             return Vec::new();
         }
         let effect = Effect::Write(intent.clone());
-        self.open.insert(intent.token.clone(), Open { intent, stage: Stage::Writing, tries: 0, called_at: now });
+        self.open.insert(intent.token.clone(), Open { intent, stage: Stage::Writing, tries: 0, unanswered: None });
         vec![effect]
     }
 
@@ -234,11 +237,10 @@ impl Journal {
         }
         if why.is_empty() {
             open.stage = Stage::Calling;
-            open.called_at = now;
             return vec![Effect::Call(open.intent.clone())];
         }
         // A call went out before, and a description this soon may not show it: what speaks against another may pass as well.
-        let in_doubt = open.tries > 0 && now - open.called_at < SHOWN_AFTER;
+        let in_doubt = open.is_in_doubt(now);
         if in_doubt && owns {
             open.wait(now);
             return Vec::new();
@@ -250,26 +252,29 @@ impl Journal {
         let Some(open) = self.open.get_mut(token).filter(|open| open.stage == Stage::Calling) else {
             return Vec::new();
         };
-        // What this answer says of the call before it: nothing.
-        let in_doubt = open.tries > 0;
+        // What this answer says of a call before it: nothing. Until a description would show that one, it is found out about
+        // again; asked at once it would be asked without end while the cloud answers so.
+        let (repeated, in_doubt) = (open.unanswered.is_some(), open.is_in_doubt(now));
         open.tries += 1;
-        open.called_at = now;
-        let refused = |why: String, by_cloud| Settled::Refused { why: vec![why], by_cloud, in_doubt };
+        let refused = |why: String, by_cloud| Settled::Refused { why: vec![why], by_cloud, in_doubt: false };
         match outcome {
-            Called::Done { instances } => self.settle(token, Settled::Done { instances }),
-            Called::Refused { why } => self.settle(token, refused(why, true)),
-            Called::Withheld { why } => self.settle(token, refused(why, false)),
-            // Asked again at once it would be asked without end while the cloud answers so.
-            Called::Throttled | Called::Unknown if in_doubt => {
-                open.wait(now);
-                Vec::new()
+            Called::Done { instances } => return self.settle(token, Settled::Done { instances }),
+            Called::Refused { why } if !in_doubt => return self.settle(token, refused(why, true)),
+            Called::Withheld { why } if !in_doubt => return self.settle(token, refused(why, false)),
+            Called::Throttled if !repeated => {
+                return self.settle(token, refused("the API throttles".to_owned(), false));
             }
-            Called::Throttled => self.settle(token, refused("the API throttles".to_owned(), false)),
             Called::Unknown => {
-                open.stage = Stage::Resolving;
-                vec![Effect::Resolve(open.intent.clone())]
+                open.unanswered = Some(now);
+                if !repeated {
+                    open.stage = Stage::Resolving;
+                    return vec![Effect::Resolve(open.intent.clone())];
+                }
             }
+            Called::Refused { .. } | Called::Withheld { .. } | Called::Throttled => {}
         }
+        open.wait(now);
+        Vec::new()
     }
 
     fn found(&mut self, token: &Token, found: Found, now: i64) -> Vec<Effect> {
@@ -279,7 +284,7 @@ impl Journal {
         let launch = matches!(open.intent.action, Action::Launch { .. });
         // A description this soon after the call may simply not show it yet. A launch need not wait: its
         // token makes the repetition harmless.
-        let too_soon = !launch && now - open.called_at < SHOWN_AFTER;
+        let too_soon = !launch && open.is_in_doubt(now);
         let found = if found == Found::NotDone && too_soon { Found::NotYet } else { found };
         match found {
             Found::Done { instances } => self.settle(token, Settled::Done { instances }),
@@ -328,6 +333,11 @@ impl Journal {
 }
 
 impl Open {
+    /// A call of it may have been done, and no description would show that yet.
+    fn is_in_doubt(&self, now: i64) -> bool {
+        self.unanswered.is_some_and(|at| now - at < SHOWN_AFTER)
+    }
+
     /// Asks again later what became of it.
     fn wait(&mut self, now: i64) {
         self.tries += 1;

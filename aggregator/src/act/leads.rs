@@ -86,6 +86,11 @@ impl Leads {
         Some((kind, seconds))
     }
 
+    /// What a restart leaves: what was measured. Whom calls are to bring, the journal says.
+    pub fn reopened(&self) -> Self {
+        Self { measured: self.measured.clone(), pending: BTreeMap::new() }
+    }
+
     /// Takes in one that was measured before.
     pub fn measured(&mut self, group: &Id, kind: Kind, seconds: u32) {
         let leads = self.measured.entry((group.clone(), kind)).or_default();

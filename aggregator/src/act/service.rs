@@ -639,7 +639,7 @@ fn begun_twice(open: &[(Intent, bool)]) -> BTreeSet<&Id> {
 /// Whom the journal names as detached by us, with the reason: by the latest that was done to it, and unless its session
 /// has ended since, or is somebody else's: it came back and was taken out once more. A call that was given up in doubt makes nobody
 /// ours who had not left by then.
-fn ours(lines: &[Line], sessions: &[ShadowSession]) -> BTreeMap<Id, String> {
+pub(crate) fn ours(lines: &[Line], sessions: &[ShadowSession]) -> BTreeMap<Id, String> {
     let mut ours: BTreeMap<Id, (String, i64)> = BTreeMap::new();
     for Line { intent, reason, settled, .. } in lines {
         let named = || intent.action.instances().iter().cloned();

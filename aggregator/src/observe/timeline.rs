@@ -518,6 +518,18 @@ impl Timeline {
         record.push(placement);
     }
 
+    /// What a restart leaves of it: placements, as they are stored, and nothing of sources and agents. `now` in µs.
+    pub(crate) fn reopened(&self, now: i64) -> Self {
+        let patience = *self.0.patience.read().unwrap_or_else(PoisonError::into_inner);
+        let opened = Self::new(patience, self.0.interval_millis, self.0.shadow_interval_millis);
+        for (instance, record) in &self.read().instances {
+            for placement in &record.placements {
+                opened.restore(instance.clone(), placement.clone(), record.claimed, now);
+            }
+        }
+        opened
+    }
+
     /// Forgets instances that were gone before a time (µs), so that years of launches fit in memory.
     pub(super) fn forget_gone(&self, before: i64) {
         self.write().instances.retain(|_, record| {

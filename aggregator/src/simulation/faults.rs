@@ -18,6 +18,8 @@ pub struct Faults {
     pub hung: bool,
     /// Agents report zero for everything.
     pub zeros: bool,
+    /// Every third agent cannot be heard.
+    pub partly: bool,
     /// Another process has taken the lease of the group.
     pub dispossessed: bool,
     /// What the wall clock of this process is ahead of the true time, seconds.
@@ -38,6 +40,11 @@ impl Faults {
             }
         }
         carried
+    }
+
+    /// Whether the agent of an instance is heard, where any are.
+    pub(super) fn hears(&self, instance: &str) -> bool {
+        !self.partly || !instance.bytes().last().is_some_and(|last| last % 3 == 0)
     }
 
     pub(super) fn clock_jumped(&self, boot: i64) -> bool {

@@ -1,7 +1,7 @@
 //! The strict fake behind the cloud seam. Its futures are ready at once.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -26,6 +26,8 @@ pub struct SimulatedFleet {
     state: Mutex<(StrictCloud, i64)>,
     /// What the clock of whoever describes is ahead of the cloud's, seconds.
     ahead: AtomicI64,
+    /// Every other member is on a page that is lost.
+    partial: AtomicBool,
     /// It knows no launch by a token: a raised minimum launches, and names nobody.
     by_size: bool,
 }
@@ -34,7 +36,13 @@ impl SimulatedFleet {
     pub fn new(cloud: StrictCloud) -> Self {
         let groups = cloud.truth().groups.keys().cloned().collect();
         let now = cloud.clock();
-        Self { groups, state: Mutex::new((cloud, now)), ahead: AtomicI64::new(0), by_size: false }
+        Self {
+            groups,
+            state: Mutex::new((cloud, now)),
+            ahead: AtomicI64::new(0),
+            partial: AtomicBool::new(false),
+            by_size: false,
+        }
     }
 
     /// As an AWS without `LaunchInstances`, or a group without a launch template.
@@ -52,6 +60,11 @@ impl SimulatedFleet {
         let mut state = self.state();
         state.1 = now;
         state.0.advance(now);
+    }
+
+    /// From now on descriptions have lost a page, and say so.
+    pub fn set_partial(&self, partial: bool) {
+        self.partial.store(partial, Ordering::Relaxed);
     }
 
     /// Descriptions are stamped by a clock that is so far ahead, seconds.
@@ -213,6 +226,11 @@ impl Fleet for SimulatedFleet {
                     None => break page.group,
                 }
             };
+            if self.partial.load(Ordering::Relaxed) {
+                inventory.complete = false;
+                let mut shown = 0..;
+                members.retain(|_| shown.next().is_some_and(|number: usize| number % 2 == 0));
+            }
             let Ok(group) = Id::new("group", name) else { continue };
             let found = GroupInventory {
                 minimum: own_minimum(&view.tags).unwrap_or(view.min),

@@ -17,8 +17,9 @@ use planner::simulation::cloud::{Carried, Lifecycle};
 use super::{Faults, SimulatedFleet};
 use crate::act::aftermath::Aftermath;
 use crate::act::journal::{Effect, Event};
+use crate::act::service::ours;
 use crate::act::{Executor, Intent, Kind, Leads, Outlook, Planned, Seen, Settled, Standing, Verdict};
-use crate::act::{call, executor::Next, reaper, verdicts};
+use crate::act::{Line, call, executor::Next, reaper, verdicts};
 use crate::decision::Decision;
 use crate::fleet::{Called, Fleet, Found, Reach, Token};
 use crate::observe::{self, GroupSnapshot, Patience, Timeline};
@@ -56,6 +57,14 @@ struct Kept {
     settled: Option<(Settled, i64)>,
 }
 
+impl Kept {
+    fn line(&self) -> Line {
+        let (settled, settled_at) = self.settled.clone().unzip();
+        let sent_at = self.sent.then_some(self.intent.written_at);
+        Line { intent: self.intent.clone(), reason: "not needed".to_owned(), sent_at, settled_at, settled }
+    }
+}
+
 /// The state of the world between steps.
 #[derive(Debug)]
 pub struct World {
@@ -73,6 +82,8 @@ pub struct World {
     started: i64,
     /// When leases are looked after next.
     reap_at: i64,
+    /// What there is to do about what it found open when it came back: done with its first plan.
+    reopened: Vec<Effect>,
     /// Carries out this many effects more and then dies.
     dies_after: Option<usize>,
     /// How often it died.
@@ -104,7 +115,6 @@ impl World {
     pub fn around(fleet: Arc<SimulatedFleet>, group: Id, options: Options) -> Self {
         let now = fleet.with(|cloud| cloud.clock());
         let timeline = Timeline::new(options.patience, 1_000, 1_000);
-        timeline.set_read();
         let executor = Executor::new(StoreId(options.installation), 1, options.limits);
         let standing = Standing {
             mode: options.mode,
@@ -127,6 +137,7 @@ impl World {
             standing,
             started: now,
             reap_at: now + REAP_EVERY,
+            reopened: Vec::new(),
             dies_after: None,
             crashes: 0,
             faults: Faults::default(),
@@ -204,7 +215,10 @@ impl World {
         let heard = heard && self.faults.ahead == 0;
         let now = self.wall(now);
         match self.fleet.describe().now_or_never()? {
-            Ok(found) => self.timeline.take("simulated", &found),
+            Ok(found) => {
+                self.timeline.take("simulated", &found);
+                self.timeline.set_read();
+            }
             Err(error) => self.timeline.lost("simulated", error.to_string()),
         }
         let moves = self.timeline.moves(now * 1_000_000);
@@ -229,7 +243,9 @@ impl World {
         let talk = (!talk.is_empty()).then(|| talk.iter().sum::<f64>() / talk.len() as f64);
         let clocks = self.faults.clocks(now);
         let inventory = inventory::inventory(&snapshot, &sessions, &self.slices, talk, &outlook, clocks);
-        let demand = if heard { measured(&inventory, &carried) } else { None };
+        let readings = carried.readings.iter().filter(|reading| self.faults.hears(&reading.id));
+        let readings: BTreeMap<&str, f64> = readings.map(|it| (it.id.as_str(), it.utilisation)).collect();
+        let demand = if heard { measured(&inventory, &readings) } else { None };
         let used = Use::of(serving_slices(&snapshot, &self.slices), slice);
         let pulse = self.pulse.take(now, used);
         let conditions = Conditions { pulse, ..self.conditions(&snapshot, &outlook, now) };
@@ -238,7 +254,7 @@ impl World {
 
     /// Every live instance's agent reports the minute.
     fn hear(&mut self, carried: &Carried, now: i64) {
-        for reading in &carried.readings {
+        for reading in carried.readings.iter().filter(|reading| self.faults.hears(&reading.id)) {
             let Ok(instance) = Id::new("instance", &reading.id) else { continue };
             if matches!(reading.lifecycle, Lifecycle::Terminating | Lifecycle::Terminated) {
                 continue;
@@ -328,13 +344,14 @@ impl World {
             self.reap_at = now + if unleased { REAP_SOON } else { REAP_EVERY };
         }
         let now = self.wall(now);
-        let due = self.executor.on(Event::Tick, now);
-        self.perform(planned, due, now);
+        let mut due = std::mem::take(&mut self.reopened);
+        due.extend(self.executor.on(Event::Tick, now));
+        let mut alive = self.perform(planned, due, now);
         let mut index = 0;
-        loop {
+        while alive {
             match self.executor.next(planned, &mut index, &self.standing, self.reach, now) {
                 Next::Lease(step) => self.lease(&step.step, &step.reason, now),
-                Next::Effects(effects) => self.perform(planned, effects, now),
+                Next::Effects(effects) => alive = self.perform(planned, effects, now),
                 Next::End => return,
             }
         }
@@ -387,12 +404,13 @@ impl World {
         }
     }
 
-    fn perform(&mut self, planned: &Planned, mut effects: Vec<Effect>, now: i64) {
+    /// False: it died, and goes on with its next round.
+    fn perform(&mut self, planned: &Planned, mut effects: Vec<Effect>, now: i64) -> bool {
         while !effects.is_empty() {
             if self.dies_after == Some(0) {
                 self.dies_after = None;
-                effects = self.restart(now);
-                continue;
+                self.restart(now);
+                return false;
             }
             if let Some(left) = &mut self.dies_after {
                 *left -= 1;
@@ -402,26 +420,42 @@ impl World {
                 effects.extend(self.executor.on(event, now));
             }
         }
+        true
     }
 
-    /// The process died: what is on disk is all it knows.
-    fn restart(&mut self, now: i64) -> Vec<Effect> {
+    /// The process died: what is on disk is all it knows, as the service and the observer open it.
+    fn restart(&mut self, now: i64) {
         self.crashes += 1;
         self.started = self.faults.clocks(now).boot;
         self.pulse.restarted();
+        self.slices.clear();
+        self.timeline = self.timeline.reopened(now * 1_000_000);
+        self.leads = self.leads.reopened();
         self.executor =
             Executor::new(StoreId(self.options.installation), self.executor.epoch() + 1, self.options.limits);
+        let mut lines: Vec<Line> = self.disk.values().map(Kept::line).collect();
+        lines.sort_by_key(|line| line.intent.written_at);
+        self.book = Book::new(self.options.shadow.clone(), self.book.sessions().to_vec());
+        for (instance, reason) in ours(&lines, self.book.sessions()) {
+            self.book.mark_ours(&[instance], &reason);
+        }
         let (mut open, mut done) = (Vec::new(), Vec::new());
-        for Kept { intent, sent, settled } in self.disk.values() {
-            match settled {
-                Some((settled, at)) => done.push((intent.clone(), settled.clone(), *at)),
-                None => open.push((intent.clone(), *sent)),
+        for Line { intent, sent_at, settled_at, settled, .. } in lines {
+            match settled.zip(settled_at) {
+                Some((settled, at)) => {
+                    let kind = Kind::begun_by(&intent.action).filter(|_| !intent.is_late(at));
+                    if let (Some(kind), Settled::Done { instances }) = (kind, &settled) {
+                        self.leads.called(instances, kind, intent.written_at);
+                    }
+                    done.push((intent, settled, at));
+                }
+                None => open.push((intent, sent_at.is_some())),
             }
         }
         done.sort_by_key(|(_, _, at)| *at);
         let timeline = self.timeline.clone();
         self.executor.restore(&done, |group, since| timeline.newcomers(group, since * 1_000_000), now);
-        self.executor.on(Event::Reopened(open), now)
+        self.reopened = self.executor.on(Event::Reopened(open), now);
     }
 
     fn one(&mut self, planned: &Planned, effect: Effect, now: i64) -> Option<Event> {
@@ -490,8 +524,7 @@ impl World {
 }
 
 /// Demand of the minute, from the agents of those that the inventory has as serving.
-fn measured(inventory: &Inventory, carried: &Carried) -> Option<Demand> {
-    let readings: BTreeMap<&str, f64> = carried.readings.iter().map(|it| (it.id.as_str(), it.utilisation)).collect();
+fn measured(inventory: &Inventory, readings: &BTreeMap<&str, f64>) -> Option<Demand> {
     let serving: Vec<Reading> = inventory
         .instances
         .iter()

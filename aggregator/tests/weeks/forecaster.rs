@@ -1,6 +1,9 @@
 //! A forecast that costs nothing: the same time yesterday at today's level, with wide quantiles. The
 //! weeks are about what is done with a forecast, also a wrong one.
 
+use std::collections::VecDeque;
+
+use planner::demand::Demand;
 use planner::evidence::Forecast;
 use planner::simulation::Load;
 
@@ -14,27 +17,38 @@ pub struct Forecaster {
     /// Net demand, one value a minute from `start` on.
     minutes: Vec<f64>,
     start: i64,
+    /// Gross demand of the last five minutes, as far as it was measured.
+    lately: VecDeque<Option<f64>>,
 }
 
 impl Forecaster {
     pub fn new(start: i64) -> Self {
-        Self { minutes: Vec::new(), start }
+        Self { start, ..Self::default() }
     }
 
     /// One that has lived through the day before `start`.
     pub fn warm(start: i64, load: &mut Load) -> Self {
         let begun = start - 86_400;
-        Self { minutes: (0..1_440).map(|minute| load.minute(begun + 60 * minute)).collect(), start: begun }
+        Self {
+            minutes: (0..1_440).map(|minute| load.minute(begun + 60 * minute)).collect(),
+            start: begun,
+            ..Self::default()
+        }
     }
 
-    pub fn take(&mut self, net: Option<f64>) {
+    /// A minute, net of the idle baseline, points.
+    pub fn take(&mut self, demand: Option<Demand>, baseline: f64) {
         let last = self.minutes.last().copied().unwrap_or_default();
-        self.minutes.push(net.unwrap_or(last));
+        self.minutes.push(demand.map_or(last, |demand| demand.net(baseline)));
+        self.lately.push_back(demand.map(|demand| demand.gross));
+        if self.lately.len() > 5 {
+            self.lately.pop_front();
+        }
     }
 
-    /// Highest of the last five minutes.
+    /// Highest gross demand of the last five minutes.
     pub fn lately(&self) -> Option<f64> {
-        self.minutes.iter().rev().take(5).copied().reduce(f64::max)
+        self.lately.iter().flatten().copied().reduce(f64::max)
     }
 
     /// `None` on the first day.

@@ -10,7 +10,7 @@ use foreshadow::shadow::ShadowConfig;
 use foreshadow::simulation::{Observed, Options, World};
 use foreshadow_proto::convert::Id;
 use futures::FutureExt as _;
-use planner::baseline::Baseline;
+use planner::baseline::{self, Baseline};
 use planner::evidence::{Evidence, MetricEvidence};
 use planner::plan::Memory;
 use planner::policy::{Metric, Mode, Policy, ShadowBy};
@@ -85,6 +85,10 @@ struct Trouble {
     zeros_until: i64,
     /// The clock of the process is an hour off until then.
     off_until: i64,
+    /// Every third agent cannot be heard until then.
+    partly_until: i64,
+    /// Descriptions lose a page until then.
+    partial_until: i64,
     /// Another has the lease until then.
     dispossessed_until: i64,
     /// Draws what came later, so that older lives stay what they were.
@@ -126,6 +130,14 @@ impl Trouble {
             self.dispossessed_until = now + 900;
         }
         world.faults.dispossessed = now < self.dispossessed_until;
+        if self.later.next().is_multiple_of((2_000 / self.dense).max(1)) {
+            self.partly_until = now + 1_200;
+        }
+        if self.later.next().is_multiple_of((2_000 / self.dense).max(1)) {
+            self.partial_until = now + 900;
+        }
+        world.faults.partly = now < self.partly_until;
+        world.fleet.set_partial(now < self.partial_until);
         if self.once_in(150) {
             world.dies_after((self.random.next() % 7) as usize);
         }
@@ -284,6 +296,8 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
         hung_until: 0,
         zeros_until: 0,
         off_until: 0,
+        partly_until: 0,
+        partial_until: 0,
         dispossessed_until: 0,
         later: Seeded::new(seed ^ 0x2A17),
         by_hand: 0,
@@ -291,6 +305,7 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
     };
     let mut witness = Witness::new(seed, mode);
     let (mut memory, mut steps, mut digest, mut demand) = (Memory::default(), 0, 0_u64, 0.0);
+    let mut idle = Idle::default();
     let (mut stopped_until, mut healed, mut short) = (begin, false, 0);
     let mut rival = (seed % 4 == 1).then(|| Rival::of(&world, seed % 8 == 1));
     let end = begin + length + course.healed;
@@ -306,7 +321,8 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
             world.standing.paused = false;
             (trouble.silent_until, trouble.hung_until, trouble.zeros_until) = (0, 0, 0);
             world.set_right(now);
-            world.faults.dispossessed = false;
+            (world.faults.dispossessed, world.faults.partly) = (false, false);
+            world.fleet.set_partial(false);
         }
         if !healing {
             trouble.strike(&mut world, &mut witness, now);
@@ -320,14 +336,20 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
             short += i64::from(serving(&world) * TARGET < demand) * round;
         }
         if now % 60 == 0 {
-            forecaster.take(observed.demand.map(|demand| demand.gross));
+            forecaster.take(observed.demand, idle.baseline.points);
         }
-        let forecast = forecaster.forecast(now, trust);
         let wall = world.wall(now);
-        let planned = plan(&world, &observed, forecast, forecaster.lately(), (&mut memory, shadow_by), wall);
+        let found = MetricEvidence {
+            demand: observed.demand,
+            highest_lately: forecaster.lately(),
+            forecast: forecaster.forecast(now, trust),
+            ..idle.found(&world, &world.policy(&base(shadow_by)), wall)
+        };
+        let planned = plan(&world, &observed, found, (&mut memory, shadow_by), wall);
         show(&world, &planned);
         // Zeros are no load, and what hangs carries less than it is asked for: what must be carried is what is asked for.
-        let asked = (world.faults.zeros || world.faults.hung).then_some(demand);
+        let lying = world.faults.zeros || world.faults.hung || world.faults.partly;
+        let asked = lying.then_some(demand);
         let asked = asked.or_else(|| observed.demand.map(|demand| demand.gross));
         // In one life of four a second installation has the same group in its configuration, in the same mode, from the first minute.
         if let Some(rival) = rival.as_mut().filter(|it| it.first) {
@@ -337,8 +359,12 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
         // A process that was stopped between plan and act goes on with a plan that is too old.
         let late = if !healing && trouble.once_in(300) { 95 } else { 0 };
         stopped_until = now + late;
+        let crashes = world.crashes;
         world.act(&planned, now + late);
         witness.after(&world, now);
+        if world.crashes > crashes {
+            idle = Idle::default();
+        }
         if let Some(rival) = rival.as_mut().filter(|it| !it.first) {
             rival.lives(&world, &mut witness, demand, &planned, (begin, now));
         }
@@ -349,6 +375,26 @@ pub fn recorded(seed: u64, course: Course, show: &mut dyn FnMut(&World, &Planned
     // Alive again: demand is met, but for what rises faster than anything starts.
     assert!(short <= LAST / 4, "seed {seed}: healed, and short of machines for {short} of the last {LAST} s");
     summary(&world, &trouble, steps, digest, begin + length)
+}
+
+/// The idle baseline as the rounds move it.
+#[derive(Default)]
+struct Idle {
+    baseline: Baseline,
+    at: Option<i64>,
+}
+
+impl Idle {
+    fn found(&mut self, world: &World, policy: &Policy, now: i64) -> MetricEvidence {
+        let idle = world.idle(policy, now);
+        let Some((found, target)) = idle.get(&Metric::Cpu).zip(policy.targets.get(&Metric::Cpu)) else {
+            return MetricEvidence { baseline: self.baseline, ..MetricEvidence::default() };
+        };
+        let hours = (now - *self.at.get_or_insert(now)).max(0) as f64 / 3_600.0;
+        let (baseline, baseline_doubt) = baseline::bounded(&self.baseline, found, *target, hours);
+        (self.baseline, self.at) = (baseline, Some(now));
+        MetricEvidence { baseline, baseline_doubt, ..MetricEvidence::default() }
+    }
 }
 
 /// Another installation, which believes that the group is its own and knows the same forecast.
@@ -384,7 +430,8 @@ impl Rival {
         witness.without(world, &self.world.owner(), now, || {
             let Some(observed) = self.world.observe(now, demand, true) else { return };
             let forecast = first.evidence.metrics.get(&Metric::Cpu).and_then(|found| found.forecast.clone());
-            let planned = plan(&self.world, &observed, forecast, None, (&mut self.memory, first.policy.shadow_by), now);
+            let found = MetricEvidence { demand: observed.demand, forecast, ..MetricEvidence::default() };
+            let planned = plan(&self.world, &observed, found, (&mut self.memory, first.policy.shadow_by), now);
             self.world.act(&planned, now);
         });
     }
@@ -398,20 +445,11 @@ pub fn owner(world: &World) -> Option<String> {
 fn plan(
     world: &World,
     observed: &Observed,
-    forecast: Option<planner::evidence::Forecast>,
-    highest_lately: Option<f64>,
+    found: MetricEvidence,
     (memory, shadow_by): (&mut Memory, ShadowBy),
     now: i64,
 ) -> Planned {
     let policy = world.policy(&base(shadow_by));
-    let found = MetricEvidence {
-        demand: observed.demand,
-        age_seconds: 0,
-        highest_lately,
-        baseline: Baseline::default(),
-        baseline_doubt: None,
-        forecast,
-    };
     let evidence = Evidence {
         inventory: observed.inventory.clone(),
         metrics: BTreeMap::from([(Metric::Cpu, found)]),

@@ -106,6 +106,10 @@ impl Schedule {
         self.queued.push(Queued { call, after, fault });
     }
 
+    pub(super) const fn is_queued(&self) -> bool {
+        !self.queued.is_empty()
+    }
+
     /// The fate of the next call. Always draws the same number of times, so that a rate of zero
     /// does not shift the faults of another kind.
     pub(super) fn draw(&mut self, call: Call) -> Option<Fault> {

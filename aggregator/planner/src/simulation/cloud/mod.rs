@@ -132,6 +132,11 @@ impl StrictCloud {
         self.faults.queue(call, after, fault);
     }
 
+    /// Whether a fault that was queued waits for its call.
+    pub fn has_queued_faults(&self) -> bool {
+        self.faults.is_queued()
+    }
+
     /// From now on no call meets a fault.
     pub fn heal(&mut self) {
         self.faults = Schedule::new(self.seed, FaultRates::default());
