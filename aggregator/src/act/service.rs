@@ -641,12 +641,12 @@ fn begun_twice(open: &[(Intent, bool)]) -> BTreeSet<&Id> {
 /// ours who had not left by then.
 pub(crate) fn ours(lines: &[Line], sessions: &[ShadowSession]) -> BTreeMap<Id, String> {
     let mut ours: BTreeMap<Id, (String, i64)> = BTreeMap::new();
-    for Line { intent, reason, settled, .. } in lines {
+    for Line { intent, reason, sent_at, settled, .. } in lines {
         let named = || intent.action.instances().iter().cloned();
         let (mut taken, mut given) = (BTreeSet::new(), BTreeSet::new());
         match settled {
-            // It may be done, or be done yet.
-            None if intent.action.takes_out() => taken = named().collect(),
+            // It may be done, or be done yet. What was never sent took nobody out: who left was taken out by somebody else.
+            None if intent.action.takes_out() && sent_at.is_some() => taken = named().collect(),
             Some(Settled::Refused { in_doubt: true, .. }) if intent.action.takes_out() => {
                 let left = |instance: &Id| {
                     let open = sessions.iter().find(|it| it.ended.is_none() && it.instance == *instance);
@@ -782,6 +782,8 @@ pub(crate) mod tests {
             ours(lines, sessions).into_keys().map(|instance| instance.to_string()).collect()
         };
         assert_eq!(said(&[line(detach(), 100, None)], &[]), ["i-1", "i-2"], "it may be done");
+        let unsent = Line { sent_at: None, ..line(detach(), 100, None) };
+        assert_eq!(said(&[unsent], &[]), [""; 0], "it was not called yet");
         let doubtful = [line(detach(), 100, refused(true))];
         assert_eq!(said(&doubtful, &[]), [""; 0], "by a late call or by hand: who could say");
         assert_eq!(said(&doubtful, &[session("i-2", 110, None)]), ["i-2"], "it had left by then");

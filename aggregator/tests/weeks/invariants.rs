@@ -94,6 +94,7 @@ struct Before {
     paused: bool,
     /// Its lease is another's.
     dispossessed: bool,
+    crashes: u32,
 }
 
 impl Witness {
@@ -148,6 +149,7 @@ impl Witness {
             silent,
             paused: world.standing.paused,
             dispossessed: world.faults.dispossessed,
+            crashes: world.crashes,
         });
         self.gone.retain(|(at, _)| now - at < 900);
         self.there.retain(|(at, _)| now - at <= DESCRIBED_WITHIN);
@@ -248,7 +250,7 @@ impl Witness {
                 let named = |it: &Intent| it.action.instances().iter().map(Id::as_str).eq(mutation.ids.iter());
                 backs_off(world, Action::takes_out, named, &case);
                 if !applied {
-                    self.contested(mutation, now);
+                    self.contested(mutation, world.crashes > before.crashes, now);
                     return;
                 }
                 self.gone.push((now, mutation.ids.len()));
@@ -297,10 +299,10 @@ impl Witness {
         }
     }
 
-    /// Somebody detached whom we asked for while no description could show it, and our own call was never answered: both asked for
-    /// the same, it left, and nobody can tell by whom.
-    fn contested(&mut self, mutation: &Mutation, now: i64) {
-        if mutation.error == Some(CloudError::Unknown) {
+    /// Somebody detached whom we asked for while no description could show it, and our own call was never answered, or its answer
+    /// died with the process: both asked for the same, it left, and nobody can tell by whom.
+    fn contested(&mut self, mutation: &Mutation, died: bool, now: i64) {
+        if died || mutation.error == Some(CloudError::Unknown) {
             let just = |id: &&String| self.by_hand.iter().any(|(_, name)| name == *id);
             let both: Vec<String> = mutation.ids.iter().filter(just).cloned().collect();
             self.since.extend(both.iter().map(|id| (id.clone(), now)));

@@ -83,8 +83,8 @@ with open(path("lock"), "w") as lock:
         answer = {"complete": True, "groups": {}}
         for name in ask["groups"]:
             group = state["groups"][name]
-            members = [{"instance": id, "lifecycle": "InService"} for id in group["members"]]
-            bounds = {"minimum": group["minimum"], "maximum": 40, "desired": len(members)}
+            members = [{"instance": id, "lifecycle": "InService", "version": "v1"} for id in group["members"]]
+            bounds = {"minimum": group["minimum"], "maximum": 40, "desired": len(members), "version": "v1"}
             answer["groups"][name] = {**bounds, "members": members, "owner": group["owner"]}
     elif operation == "tag_group":
         group = state["groups"][GROUP]
