@@ -350,7 +350,7 @@ impl World {
             };
             let Ok(changed) = changed else { continue };
             changed.released.iter().for_each(|released| self.timeline.release(released));
-            for session in changed.sessions.first() {
+            if let Some(session) = changed.sessions.first() {
                 self.tag(session);
             }
         }
