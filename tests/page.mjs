@@ -70,7 +70,7 @@ const PAGES = [
   ['events', '#/events', '.calendar .entry'],
   ['instances', '#/instances?group=web', '.spark .line'],
   ['models', '#/models', 'main tbody tr'],
-  ['models-web', '#/models/web', 'main .bar'],
+  ['models-web', '#/models/web', '.plot svg .line.load'],
   ['access', '#/access', 'main tbody tr'],
   ['audit', '#/audit', 'main h1'],
 ];
@@ -80,6 +80,52 @@ const sparks = page => page.waitForFunction(() => {
   const rows = [...document.querySelectorAll('table.instances tbody tr')];
   return rows.length > 0 && rows.every(row => row.querySelector('.spark .line')?.getAttribute('d') && row.cells[4].innerText.includes('%'));
 });
+
+/// The charts of coverage and loss over time: a line for each band, from one side to the other, and what a cursor on them tells is
+/// what was seeded.
+async function held(page, width) {
+  const figures = (value, digits) => value.toLocaleString('en-GB', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const bands = [['1h', 'up to 1 h ahead'], ['6h', '1 to 6 h ahead'], ['24h', 'beyond 6 h']];
+  for (const [label, of, per, says] of [
+    ['Coverage of CPU over time', 'inside', 'outcomes', share => `${figures(100 * share, 0)} %`], ['Loss of CPU over time', 'loss', 'day_before', share => figures(share, 2)],
+  ]) {
+    const plot = page.locator(`.plot[aria-label^="${label}"]`), legend = page.locator('figure.chart', { has: plot }).locator('.legend .item');
+    const lines = await plot.locator('svg .line').evaluateAll(lines => lines.map(line => { const box = line.getBBox(); return { kind: line.getAttribute('class'), wide: box.width, high: box.height }; }));
+    assert.deepEqual(lines.map(line => line.kind), ['line load', 'line ahead', 'line shadow'], label);
+    for (const { kind, wide, high } of lines) assert.ok(wide > 0.6 * width && high > 10, `${label}, ${kind}: ${wide} by ${high} px`);
+    await plot.focus();
+    // At the oldest hour, and then a twelfth of the time further each: also within the day on which little held.
+    await page.keyboard.press('Home');
+    const told = [];
+    for (let times = 0; times < 11; times++) {
+      const at = Date.parse(await legend.first().getAttribute('title')) / 1000;
+      const shown = await legend.allInnerTexts();
+      for (const [index, [band, name]] of bands.entries()) {
+        const mine = given.forecast_hours.filter(hour => hour.band === band && hour.hour + 1800 <= at);
+        const day = mine.filter(hour => hour.hour > mine.at(-1).hour - 86400);
+        const sum = what => day.reduce((sum, hour) => sum + hour[what], 0);
+        assert.equal(shown[index + 1].replace(/\s+/g, ' '), `${name} ${says(sum(of) / sum(per))}`, `${label} at ${new Date(1000 * at).toISOString()}`);
+      }
+      told.push(shown[1]);
+      await page.keyboard.press('Shift+ArrowRight');
+    }
+    assert.ok(new Set(told).size > 3, `${label}: all the same, ${told}`);
+    await page.keyboard.press('Escape');
+  }
+  const folded = page.locator('.members + details');
+  assert.equal(await folded.count(), width > 720 ? 0 : 1, 'models without a share are folded away where it is narrow');
+  if (width <= 720) {
+    const tall = await page.evaluate(() => document.documentElement.scrollHeight);
+    assert.ok(tall < 2500, `the page of models is ${tall} px long`);
+    await folded.locator('summary').click();
+    await folded.locator('.badge', { hasText: 'challenger' }).first().waitFor();
+    await folded.locator('summary').click();
+  }
+  await page.evaluate(() => {
+    document.activeElement.blur();
+    scrollTo(0, 0);
+  });
+}
 
 /// Every page, both themes, narrow and wide.
 async function everyPage(page) {
@@ -93,6 +139,9 @@ async function everyPage(page) {
         await narrowEnough(page, where);
         await page.waitForFunction(() => !document.querySelector('.toast'));
         if (name === 'instances') await sparks(page);
+        if (name === 'models-web') await held(page, width);
+        // Nothing is shown as pointed at.
+        await page.mouse.move(width - 2, 778);
         await page.screenshot({ path: join(given.screenshots, `${name}-${theme}-${width}.png`), fullPage: true });
         await axe(page, where);
       }

@@ -75,7 +75,7 @@ export const table = (caption, columns, rows, empty) => {
   if (!rows.length) return h('p', { class: 'empty' }, empty);
   const head = h('tr', {}, columns.map(column => h('th', { scope: 'col', class: column.kind }, column.name || h('span', { class: 'hidden' }, 'What may be done'))));
   const line = row => h('tr', { class: row.kind }, columns.map((column, index) =>
-    h(index ? 'td' : 'th', { scope: index ? null : 'row', class: column.kind, data: { name: column.name } },
+    h(index ? 'td' : 'th', { scope: index ? null : 'row', class: [column.kind, row.cells[index] === '–' && 'nothing'].filter(Boolean).join(' ') || null, data: { name: column.name, ...column.short && { short: column.short } } },
       h('div', {}, row.cells[index]))));
   return h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': caption },
     h('table', {}, h('caption', { class: 'hidden' }, caption), h('thead', {}, head), h('tbody', {}, rows.map(line))));

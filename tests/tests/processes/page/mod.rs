@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use seed::{DETACHED, MACHINES};
+use seed::{DETACHED, ForecastHour, MACHINES};
 
 /// How long the browser may take for everything: a minute and a half by itself, more beside neighbours.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -106,6 +106,8 @@ fn agents(
 /// An aggregator whose groups have a past, a present and shadows.
 struct World {
     aggregator: Aggregator,
+    /// When its past ends, seconds since 1970.
+    seeded: i64,
     _fleets: Vec<Fleet>,
     _directory: tempfile::TempDir,
 }
@@ -122,7 +124,8 @@ impl World {
             web::request(http::Method::POST, &format!("{}/limits", first.url), &[], r#"{"reason": "a test"}"#).await?;
         anyhow::ensure!(accepted.status.is_success(), "{}", accepted.body);
         assert!(first.process.terminate().await?.success());
-        seed::history(directory.path(), now()).await?;
+        let seeded = now();
+        seed::history(directory.path(), seeded).await?;
         let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
         let url = aggregator.url.clone();
         let serving = MACHINES - DETACHED.len() as u32;
@@ -151,7 +154,7 @@ impl World {
             Ok((forecasts[0]["paths"].is_array() && all).then_some(()))
         })
         .await?;
-        Ok(Self { aggregator, _fleets: fleets, _directory: directory })
+        Ok(Self { aggregator, seeded, _fleets: fleets, _directory: directory })
     }
 }
 
@@ -181,6 +184,7 @@ async fn every_page_is_shown_steers_and_can_be_used_by_anybody() -> anyhow::Resu
     let world = World::start().await?;
     let mut asked = given("pages", &world.aggregator.url);
     asked["agents"] = json!({"old": OLD, "version": OLD_VERSION, "behind": BEHIND});
+    asked["forecast_hours"] = seed::forecast_hours(world.seeded).iter().map(ForecastHour::told).collect();
     look(&asked).await?;
 
     // What was clicked was done, and is written down with its reason.
