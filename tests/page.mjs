@@ -514,18 +514,24 @@ async function dialogs(page) {
     ['token-made', '#/access', 'main tbody tr', async () => { await press('New token'); await page.locator('dialog [name=name]').fill('shown once'); await press('Make it'); }, 'dialog textarea[readonly]'],
     ['token-join', '#/access', 'main tbody tr', () => press('New join token')],
     ['token-revoke', '#/access', 'main tbody tr', () => row('for its dialog', 'Revoke')],
+    ['certificate-revoke', '#/access', '[aria-labelledby=certificates] tbody tr', () => row('m-40', 'Revoke')],
+    ['certificate-release', '#/access', '[aria-labelledby=certificates] tbody tr', () => row('m-42', 'Release')],
+    ['resume-all', '#/', 'table.fleet', async () => { await post('/pause', { reason: 'for its dialog' }); await page.locator('#tools').getByRole('button', { name: 'Resume' }).click(); },
+      'dialog[open] h2', () => post('/resume', { reason: 'it was shown' })],
   ];
   for (const width of [1440, 360]) {
     for (const theme of ['light', 'dark']) {
       await page.setViewportSize({ width, height: width > 500 ? 900 : 780 });
       await page.emulateMedia({ colorScheme: theme });
-      for (const [name, hash, ready, open, shown = 'dialog[open] h2'] of all) {
+      for (const [name, hash, ready, open, shown = 'dialog[open] h2', undo = () => {}] of all) {
         await go(page, hash, ready);
         await open();
         await page.waitForSelector(shown);
         await judged(page, name, theme, width);
         await page.keyboard.press('Escape');
         await page.waitForSelector('dialog', { state: 'detached' });
+        await undo();
+        await page.locator('#banner .paused').waitFor({ state: 'detached' });
       }
     }
   }

@@ -189,7 +189,7 @@ async fn every_page_is_shown_steers_and_can_be_used_by_anybody() -> anyhow::Resu
 
     // What was clicked was done, and is written down with its reason.
     let url = &world.aggregator.url;
-    let audit = web::get_json(&format!("{url}/audit?limit=50")).await?;
+    let audit = web::get_json(&format!("{url}/audit?limit=200")).await?;
     let done: Vec<(&str, &str)> = audit
         .as_array()
         .context("a list")?

@@ -108,6 +108,20 @@ pub async fn write_forecast_hours(
     Ok(())
 }
 
+/// Instances that were let in by certificate: two that are, and one that was thrown out.
+async fn write_certificates(to: &mut Transaction<'_, Sqlite>, now: i64) -> anyhow::Result<()> {
+    let micros = |seconds: i64| seconds * 1_000_000;
+    for (number, (instance, ago)) in [("m-40", 9_000), ("m-41", 400_000), ("m-42", 800_000)].into_iter().enumerate() {
+        let number = number as u8 + 1;
+        let key = sqlx::query(statement("KEY_WRITE")?).bind(instance).bind(vec![number * 37; 32]);
+        key.bind(micros(now - ago)).bind("5f3a9c0277d1e84b").execute(&mut **to).await?;
+        let certificate = sqlx::query(statement("CERTIFICATE_WRITE")?).bind(vec![number * 53; 32]).bind(instance);
+        certificate.bind(micros(now - 3_600)).bind(micros(now + 82_800)).execute(&mut **to).await?;
+    }
+    sqlx::query(statement("KEY_REVOKE")?).bind(micros(now - 7_200)).bind("m-42").execute(&mut **to).await?;
+    Ok(())
+}
+
 async fn open(directory: &Path) -> anyhow::Result<SqlitePool> {
     let file = directory.join("data/foreshadow.db");
     Ok(SqlitePool::connect(&format!("sqlite://{}", file.display())).await?)
@@ -235,6 +249,7 @@ pub async fn history(directory: &Path, now: i64) -> anyhow::Result<()> {
     write_minutes(&mut transaction, "web", now, 14, 1.0).await?;
     write_minutes(&mut transaction, "search", now, 1, 0.06).await?;
     write_forecast_hours(&mut transaction, "web", &forecast_hours(now)).await?;
+    write_certificates(&mut transaction, now).await?;
     for (number, minute) in ((now / 60 - 7 * 1_440)..(now / 60)).step_by(5).enumerate() {
         let generation = number as i64 + 1;
         let insert = sqlx::query(statement("PLAN_WRITE")?).bind("web").bind(generation).bind(minute * 60);
