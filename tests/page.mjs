@@ -338,8 +338,9 @@ async function truth(page) {
   for (const [what, words] of [
     ['the interval that was measured', /darker interval promises 80 %\. It held/], ['lead times with their evidence', /Launch to serving: 4 min, nine in ten of 6 measured/],
     ['the price of shadows', /0\.107/], ['why it was terminated', /forecast, present and the shadow agree/], ['what the cloud refused', /no capacity in us-east-1a/],
-    ['the foreign shadows', /m-12/], ['the idle baseline with its evidence', /From shadows: [\d.]+ points, the median of 2/],
+    ['the foreign shadows', /m-12/],
   ]) assert.match(shown, words, what);
+  await baseline(page);
   for (const [what, drawn] of [
     ['the forecast fan', '.plot .fan'], ['the median of the forecast', '[aria-labelledby=demand] .plot .line.ahead'],
     ['what serves', '[aria-labelledby=capacity] .plot .line.serve'], ['what the plans needed', '[aria-labelledby=capacity] .plot .line.load'],
@@ -377,6 +378,27 @@ async function truth(page) {
   await page.waitForFunction(() => document.querySelector('main h1')?.textContent === 'batch/night:eu@2');
   await go(page, '#/groups/nobody', 'main .said.bad');
   assert.match(await text(page, 'main'), /"nobody" is not known/);
+}
+
+/// The idle baseline that is in use, with all it rests on: shadows and those that serve agree, and from nothing it rises by a point
+/// an hour.
+async function baseline(page) {
+  let found;
+  await until('the idle baseline is in use', async () => {
+    found = (await api('/groups/web/models')).cpu;
+    return found.baseline.points >= 0.01 && !found.doubt;
+  });
+  await page.reload();
+  await page.locator('[aria-labelledby=evidence] h3').first().waitFor();
+  const shown = await text(page, '[aria-labelledby=evidence]');
+  const number = pattern => Number(pattern.exec(shown)?.[1]);
+  const inUse = number(/In use: ([\d.]+) points\n/);
+  assert.ok(inUse > 0 && inUse < 1 && Math.abs(inUse - found.baseline.points) < 0.02, `in use: ${inUse} of ${found.baseline.points}: ${shown}`);
+  assert.ok(Math.abs(number(/From shadows: ([\d.]+) points, the median of 2/) - 2) < 0.6, shown);
+  assert.ok(Math.abs(number(/From the regression of load over traffic: ([\d.]+) points, through \d+ minutes of those that serve/) - 2) < 0.2, shown);
+  assert.ok(number(/regression of load over traffic: [\d.]+ points, through (\d+) minutes/) >= 30, shown);
+  const [, points, spread, readings, line] = /m5\.large: ([\d.]+) points, ([\d.]+) apart at most, 2 shadows, (\d+) readings of ten seconds; by those that serve ([\d.]+) points, through \d+ minutes/.exec(shown).map(Number);
+  assert.ok(Math.abs(points - line) < 1 && spread < 1 && readings >= 60, shown);
 }
 
 /// Makes an event and a token in one window: another that shows the lists sees them come and go by itself.

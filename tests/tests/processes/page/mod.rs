@@ -56,6 +56,8 @@ const OLD: &str = "m-2";
 const OLD_VERSION: &str = "0.0.9";
 /// Whose agent keeps its past in its spool.
 const BEHIND: &str = "m-3";
+/// What an instance of `web` uses when nobody asks anything of it, points.
+const IDLE: f64 = 2.0;
 /// What every agent of `web` measured before it connected: more than a sparkline shows.
 const PAST: Duration = Duration::from_secs(720);
 
@@ -132,14 +134,14 @@ impl World {
         let carried = seed::demand(now() / 60) / f64::from(serving);
         // Not all alike, so that load over traffic is a line.
         let load = move |name: &str| match name.strip_prefix("m-").and_then(|number| number.parse::<f64>().ok()) {
-            Some(_) if DETACHED.contains(&name) => 2.0,
+            Some(_) if DETACHED.contains(&name) => IDLE,
             Some(number) => carried * (0.75 + 0.5 * number / f64::from(serving - 1)),
             None => 34.0,
         };
         let names: Vec<String> = (0..MACHINES).map(|number| format!("m-{number}")).collect();
         let like_ours: Vec<&str> =
             names.iter().map(String::as_str).filter(|name| ![OLD, BEHIND].contains(name)).collect();
-        let measured = || Wire { past: PAST, ..Wire::default() };
+        let measured = || Wire { past: PAST, idle: IDLE, ..Wire::default() };
         let old = Wire { agent_version: Some(OLD_VERSION.to_owned()), ..measured() };
         let fleets = vec![
             agents(&url, &like_ours, measured(), load)?,
