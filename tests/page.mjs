@@ -451,6 +451,11 @@ async function instances(page) {
   assert.match(await text(page, '.figures'), new RegExp(`${version}: 1, older than the aggregator; ${own}: 13`));
   assert.match(await row(behind).locator('td').nth(7).innerText(), /^\d+ samples$/);
   assert.equal(await row(old).locator('td').nth(7).innerText(), '0');
+  // What waits and what was dropped rides on the stream: the list is asked for by nobody.
+  const asked = [];
+  page.on('request', request => { if (new URL(request.url()).pathname === '/instances') asked.push(request.url()); });
+  await new Promise(later => setTimeout(later, 6000));
+  assert.deepEqual(asked, [], 'the list of instances is polled');
   // What moves: the figure, and its line.
   const cpu = row('m-0').locator('td').nth(3), line = row('m-0').locator('.spark .line');
   const [figure, drawn] = [await cpu.innerText(), await line.getAttribute('d')];
@@ -700,21 +705,31 @@ async function scripting(page, work) {
   return after - before;
 }
 
-/// As if there were two thousand groups: what the server says of one is said of each, by the answer and by the stream.
+/// As if there were two thousand groups with five instances each: what the server says of one is said of each, by the answer and by
+/// the stream. `window.tell` sends the stream one event more.
 async function multiplied() {
-  const [line] = (await api('/overview')).groups;
+  const [line] = (await api('/overview')).groups, [instance] = await api('/instances');
   const page = watch(await browser.newPage());
-  await page.addInitScript(({ line, count }) => {
-    const groups = Array.from({ length: count }, (_, index) => ({ ...line, name: `group-${String(index).padStart(4, '0')}`, serving: index % 40, need_ahead: index % 37 }));
+  await page.addInitScript(({ line, instance, count }) => {
+    const name = (kind, index) => `${kind}-${String(index).padStart(4, '0')}`;
+    const groups = Array.from({ length: count }, (_, index) => ({ ...line, name: name('group', index), serving: index % 40, need_ahead: index % 37 }));
     const all = JSON.stringify({ now: Math.floor(Date.now() / 1000), everywhere: null, groups, gone: [] });
+    const instances = Array.from({ length: 5 * count }, (_, index) => ({ ...instance, instance: name('i', index), group: name('group', Math.floor(index / 5)) }));
     const real = window.fetch;
     window.fetch = (path, options) => {
       if (path === '/overview') return Promise.resolve(new Response(all));
-      if (path !== '/changes') return real(path.replace(/group-\d{4}/, line.name), options);
-      const told = new ReadableStream({ start: stream => stream.enqueue(new TextEncoder().encode(`event: groups\ndata: ${all}\n\n`)) });
+      if (!path.startsWith('/changes')) return real(path.replace(/group-\d{4}/, line.name).replace(/i-\d{4}/, instance.instance), options);
+      const told = new ReadableStream({
+        start(stream) {
+          window.tell = (event, data) => stream.enqueue(new TextEncoder().encode(`event: ${event}\ndata: ${typeof data === 'string' ? data : JSON.stringify(data)}\n\n`));
+          window.tell('groups', all);
+          if (path.includes('instances=true')) window.tell('instances', { instances, gone: [] });
+        },
+      });
       return Promise.resolve(new Response(told));
     };
-  }, { line, count: 2000 });
+    window.spool = waiting => window.tell('instances', { instances: [{ ...instances[3], spool: { ...instances[3].spool, waiting } }], gone: [] });
+  }, { line, instance, count: 2000 });
   return page;
 }
 
@@ -737,6 +752,14 @@ async function weight() {
   await measure('2 000 groups', multiplied, async page => {
     await go(page, '#/', 'table.fleet tbody tr >> nth=49');
     assert.match(await text(page, 'main'), /2,000 groups, 1 to 50/);
+  });
+  await measure('10 000 instances of 2 000 groups, and ten that change', multiplied, async page => {
+    await go(page, '#/instances', 'table.instances tbody tr >> nth=49');
+    assert.match(await text(page, 'main'), /10,000 instances: too many to follow at once/);
+    for (let waiting = 1; waiting <= 10; waiting++) {
+      await page.evaluate(waiting => window.spool(waiting), waiting);
+      await page.waitForFunction(waiting => document.querySelector('table.instances tbody tr:nth-child(4)').cells[8].innerText === `${waiting} sample${waiting > 1 ? 's' : ''}`, waiting);
+    }
   });
   await measure('14 days at one minute', async () => watch(await browser.newPage()), async page => {
     await go(page, `#/groups/${given.group}?span=14d`, '.plot svg .line.load');

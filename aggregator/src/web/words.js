@@ -42,7 +42,7 @@ export function span(seconds) {
 }
 
 /// Names in the order people expect: 2 before 10.
-export const byName = (a, b) => a.localeCompare(b, undefined, { numeric: true });
+export const byName = new Intl.Collator(undefined, { numeric: true }).compare;
 export const number = (value, digits = 0) => value == null ? '–'
   : value.toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 export const percent = (share, digits = 0) => share == null ? '–' : `${number(100 * share, digits)} %`;

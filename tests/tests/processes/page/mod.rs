@@ -305,6 +305,29 @@ async fn changes_are_streamed_and_only_changes() -> anyhow::Result<()> {
         }
     }
     ensure!(lists.keys().eq(["access", "audit", "events"]), "{lists:?}");
+    // Instances to those that ask for them: all at first, and then what changed of one.
+    let told = async |changes: &mut web::Events| loop {
+        let (name, data) = tokio::time::timeout(within, changes.next()).await?.context("an event")?;
+        if name == "instances" {
+            let of = |list: &str, field: &str| -> Vec<String> {
+                let all = data[list].as_array().into_iter().flatten();
+                all.filter_map(|one| one[field].as_str().or(one.as_str()).map(str::to_owned)).collect()
+            };
+            return anyhow::Ok((of("instances", "instance"), of("gone", "")));
+        }
+    };
+    let mut with_instances = web::events(&format!("{url}/changes?instances=true")).await?;
+    assert_eq!(
+        told(&mut with_instances).await?,
+        (vec!["i-2".to_owned(), "i-1".to_owned()], vec![]),
+        "by group and name"
+    );
+    let mut of_web = web::events(&format!("{url}/changes?group=web&instances=true")).await?;
+    assert_eq!(told(&mut of_web).await?, (vec!["i-1".to_owned()], vec![]));
+    let pushed = json!({"instance": "i-2", "at": now(), "cpu_percent": 40}).to_string();
+    let taken = web::request(http::Method::POST, &format!("{url}/shadow/metrics?format=ndjson"), &[], pushed).await?;
+    ensure!(taken.status == 200, "{}", taken.body);
+    assert_eq!(told(&mut with_instances).await?, (vec!["i-2".to_owned()], vec![]), "it was heard of");
     let mut web_alone = web::events(&format!("{url}/changes?group=web")).await?;
     let (_, first) = tokio::time::timeout(within, web_alone.next()).await?.context("an event")?;
     assert_eq!((first["groups"].as_array().map(Vec::len), &first["groups"][0]["name"]), (Some(1), &"web".into()));
@@ -341,6 +364,7 @@ async fn changes_are_streamed_and_only_changes() -> anyhow::Result<()> {
     for (path, status) in [
         ("/changes?group=nobody", 404),
         ("/changes?x=1", 400),
+        ("/changes?instances=some", 400),
         ("/overview?x=1", 400),
         ("/whoami?x=1", 400),
         ("/instances?group=nobody", 404),
