@@ -140,6 +140,7 @@ async function everyPage(page) {
         await page.waitForFunction(() => !document.querySelector('.toast'));
         if (name === 'instances') await sparks(page);
         if (name === 'models-web') await held(page, width);
+        if (name === 'group') for (const fan of ['wide', 'narrow']) assert.ok(await page.locator(`.plot .fan.${fan}`).isVisible(), `the ${fan} interval is not seen: ${where}`);
         // Nothing is shown as pointed at.
         await page.mouse.move(width - 2, 778);
         await page.screenshot({ path: join(given.screenshots, `${name}-${theme}-${width}.png`), fullPage: true });

@@ -69,8 +69,8 @@ export const button = (text, attributes, work) => {
   return node;
 };
 
-/// A table whose cells carry their column's name, so that a narrow screen shows them as a list. Scrolls by itself where it
-/// must, and can be reached by keyboard then.
+/// A table whose cells carry their column's name, so that a narrow screen shows them as a list, without those that have nothing to
+/// say. Scrolls by itself where it must, and can be reached by keyboard then.
 export const table = (caption, columns, rows, empty) => {
   if (!rows.length) return h('p', { class: 'empty' }, empty);
   const head = h('tr', {}, columns.map(column => h('th', { scope: 'col', class: column.kind }, column.name || h('span', { class: 'hidden' }, 'What may be done'))));

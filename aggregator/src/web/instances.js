@@ -5,7 +5,7 @@ import { follow, lines, path } from './api.js';
 import { spark } from './chart.js';
 import { badge, figure, fill, h, steady } from './dom.js';
 import { listen, now, readAll, serverNow, watch } from './live.js';
-import { byName, bytes, compareVersions, number, percent, plural, span, time } from './words.js';
+import { brief, byName, bytes, compareVersions, number, percent, plural, span, time } from './words.js';
 
 const WINDOW = 600, PAGE = 50, AT_ONCE = 4;
 /// Samples of more instances than these are not followed at once.
@@ -39,7 +39,7 @@ class Row {
     this.newest = Math.max(this.newest ?? 0, (spool.newest_micros ?? 0) / 1e6);
     this.cell(0, instance.instance, h('small', {}, [instance.instance_type, instance.zone].filter(Boolean).join(', ')));
     steady(this.cells[1].firstChild, instance.group, () => h('a', { href: `#/groups/${encodeURIComponent(instance.group)}` }, instance.group));
-    this.cell(2, badge(instance.out_of_service ?? instance.mode, instance.mode), h('small', {}, 'since ', time(instance.since_micros / 1e6)), instance.claim_disagrees && badge('claims otherwise', 'bad', `its agent says ${instance.claimed_state}`));
+    this.cell(2, badge(instance.out_of_service ?? instance.mode, instance.mode), h('small', {}, 'since ', time(instance.since_micros / 1e6, at => brief(at, serverNow()))), instance.claim_disagrees && badge('claims otherwise', 'bad', `its agent says ${instance.claimed_state}`));
     this.cell(8, spool.waiting ? badge(plural(spool.waiting, 'sample'), 'hold') : '0');
     this.cell(9, spool.dropped ? badge(number(spool.dropped), 'bad') : '0');
     const apart = skew(instance.agent_version);

@@ -16,6 +16,8 @@ const DAY = { weekday: 'short', day: 'numeric', month: 'short' };
 export const clock = seconds => format(CLOCK).format(seconds * 1000);
 export const day = seconds => format(DAY).format(seconds * 1000);
 export const moment = seconds => format({ ...DAY, ...CLOCK, second: '2-digit' }).format(seconds * 1000);
+/// A time of the last day by the clock, an older one by its day.
+export const brief = (seconds, now) => now - seconds < 86400 ? clock(seconds) : format({ day: 'numeric', month: 'short' }).format(seconds * 1000);
 export const utc = seconds => `${new Date(seconds * 1000).toISOString().replace('.000Z', 'Z')}`;
 
 /// A moment, with UTC when pointed at.
