@@ -11,7 +11,7 @@ use tonic::Status;
 
 use super::ApiState;
 use super::influx;
-use super::problem::Problem;
+use super::problem::{self, Problem};
 use super::streams::{Shown, while_known};
 use crate::identity::{Caller, Presented, Role};
 
@@ -211,7 +211,7 @@ pub(super) async fn check(State(state): State<ApiState>, mut request: Request, n
                 return while_known(next.run(request).await, caller, shown, state, is_grpc);
             }
             match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
-                Ok(response) => while_known(response, caller, shown, state, is_grpc),
+                Ok(response) => while_known(problem::of_extractor(response).await, caller, shown, state, is_grpc),
                 Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end in time")
                     .into_response(),
             }
