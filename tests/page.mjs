@@ -70,7 +70,7 @@ const PAGES = [
   ['events', '#/events', '.calendar .entry'],
   ['instances', '#/instances?group=web', '.spark .line'],
   ['models', '#/models', 'main tbody tr'],
-  ['models-web', '#/models/web', 'main .bar'],
+  ['models-web', '#/models/web', '.plot svg .line.load'],
   ['access', '#/access', 'main tbody tr'],
   ['audit', '#/audit', 'main h1'],
 ];
@@ -80,6 +80,52 @@ const sparks = page => page.waitForFunction(() => {
   const rows = [...document.querySelectorAll('table.instances tbody tr')];
   return rows.length > 0 && rows.every(row => row.querySelector('.spark .line')?.getAttribute('d') && row.cells[4].innerText.includes('%'));
 });
+
+/// The charts of coverage and loss over time: a line for each band, from one side to the other, and what a cursor on them tells is
+/// what was seeded.
+async function held(page, width) {
+  const figures = (value, digits) => value.toLocaleString('en-GB', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const bands = [['1h', 'up to 1 h ahead'], ['6h', '1 to 6 h ahead'], ['24h', 'beyond 6 h']];
+  for (const [label, of, per, says] of [
+    ['Coverage of CPU over time', 'inside', 'outcomes', share => `${figures(100 * share, 0)} %`], ['Loss of CPU over time', 'loss', 'day_before', share => figures(share, 2)],
+  ]) {
+    const plot = page.locator(`.plot[aria-label^="${label}"]`), legend = page.locator('figure.chart', { has: plot }).locator('.legend .item');
+    const lines = await plot.locator('svg .line').evaluateAll(lines => lines.map(line => { const box = line.getBBox(); return { kind: line.getAttribute('class'), wide: box.width, high: box.height }; }));
+    assert.deepEqual(lines.map(line => line.kind), ['line load', 'line ahead', 'line shadow'], label);
+    for (const { kind, wide, high } of lines) assert.ok(wide > 0.6 * width && high > 10, `${label}, ${kind}: ${wide} by ${high} px`);
+    await plot.focus();
+    // At the oldest hour, and then a twelfth of the time further each: also within the day on which little held.
+    await page.keyboard.press('Home');
+    const told = [];
+    for (let times = 0; times < 11; times++) {
+      const at = Date.parse(await legend.first().getAttribute('title')) / 1000;
+      const shown = await legend.allInnerTexts();
+      for (const [index, [band, name]] of bands.entries()) {
+        const mine = given.forecast_hours.filter(hour => hour.band === band && hour.hour + 1800 <= at);
+        const day = mine.filter(hour => hour.hour > mine.at(-1).hour - 86400);
+        const sum = what => day.reduce((sum, hour) => sum + hour[what], 0);
+        assert.equal(shown[index + 1].replace(/\s+/g, ' '), `${name} ${says(sum(of) / sum(per))}`, `${label} at ${new Date(1000 * at).toISOString()}`);
+      }
+      told.push(shown[1]);
+      await page.keyboard.press('Shift+ArrowRight');
+    }
+    assert.ok(new Set(told).size > 3, `${label}: all the same, ${told}`);
+    await page.keyboard.press('Escape');
+  }
+  const folded = page.locator('.members + details');
+  assert.equal(await folded.count(), width > 720 ? 0 : 1, 'models without a share are folded away where it is narrow');
+  if (width <= 720) {
+    const tall = await page.evaluate(() => document.documentElement.scrollHeight);
+    assert.ok(tall < 2500, `the page of models is ${tall} px long`);
+    await folded.locator('summary').click();
+    await folded.locator('.badge', { hasText: 'challenger' }).first().waitFor();
+    await folded.locator('summary').click();
+  }
+  await page.evaluate(() => {
+    document.activeElement.blur();
+    scrollTo(0, 0);
+  });
+}
 
 /// Every page, both themes, narrow and wide.
 async function everyPage(page) {
@@ -93,6 +139,10 @@ async function everyPage(page) {
         await narrowEnough(page, where);
         await page.waitForFunction(() => !document.querySelector('.toast'));
         if (name === 'instances') await sparks(page);
+        if (name === 'models-web') await held(page, width);
+        if (name === 'group') for (const fan of ['wide', 'narrow']) assert.ok(await page.locator(`.plot .fan.${fan}`).isVisible(), `the ${fan} interval is not seen: ${where}`);
+        // Nothing is shown as pointed at.
+        await page.mouse.move(width - 2, 778);
         await page.screenshot({ path: join(given.screenshots, `${name}-${theme}-${width}.png`), fullPage: true });
         await axe(page, where);
       }
@@ -289,8 +339,9 @@ async function truth(page) {
   for (const [what, words] of [
     ['the interval that was measured', /darker interval promises 80 %\. It held/], ['lead times with their evidence', /Launch to serving: 4 min, nine in ten of 6 measured/],
     ['the price of shadows', /0\.107/], ['why it was terminated', /forecast, present and the shadow agree/], ['what the cloud refused', /no capacity in us-east-1a/],
-    ['the foreign shadows', /m-12/], ['the idle baseline with its evidence', /From shadows: [\d.]+ points, the median of 2/],
+    ['the foreign shadows', /m-12/],
   ]) assert.match(shown, words, what);
+  await baseline(page);
   for (const [what, drawn] of [
     ['the forecast fan', '.plot .fan'], ['the median of the forecast', '[aria-labelledby=demand] .plot .line.ahead'],
     ['what serves', '[aria-labelledby=capacity] .plot .line.serve'], ['what the plans needed', '[aria-labelledby=capacity] .plot .line.load'],
@@ -328,6 +379,27 @@ async function truth(page) {
   await page.waitForFunction(() => document.querySelector('main h1')?.textContent === 'batch/night:eu@2');
   await go(page, '#/groups/nobody', 'main .said.bad');
   assert.match(await text(page, 'main'), /"nobody" is not known/);
+}
+
+/// The idle baseline that is in use, with all it rests on: shadows and those that serve agree, and from nothing it rises by a point
+/// an hour.
+async function baseline(page) {
+  let found;
+  await until('the idle baseline is in use', async () => {
+    found = (await api('/groups/web/models')).cpu;
+    return found.baseline.points >= 0.01 && !found.doubt;
+  });
+  await page.reload();
+  await page.locator('[aria-labelledby=evidence] h3').first().waitFor();
+  const shown = await text(page, '[aria-labelledby=evidence]');
+  const number = pattern => Number(pattern.exec(shown)?.[1]);
+  const inUse = number(/In use: ([\d.]+) points\n/);
+  assert.ok(inUse > 0 && inUse < 1 && Math.abs(inUse - found.baseline.points) < 0.02, `in use: ${inUse} of ${found.baseline.points}: ${shown}`);
+  assert.ok(Math.abs(number(/From shadows: ([\d.]+) points, the median of 2/) - 2) < 0.6, shown);
+  assert.ok(Math.abs(number(/From the regression of load over traffic: ([\d.]+) points, through \d+ minutes of those that serve/) - 2) < 0.2, shown);
+  assert.ok(number(/regression of load over traffic: [\d.]+ points, through (\d+) minutes/) >= 30, shown);
+  const [, points, spread, readings, line] = /m5\.large: ([\d.]+) points, ([\d.]+) apart at most, 2 shadows, (\d+) readings of ten seconds; by those that serve ([\d.]+) points, through \d+ minutes/.exec(shown).map(Number);
+  assert.ok(Math.abs(points - line) < 1 && spread < 1 && readings >= 60, shown);
 }
 
 /// Makes an event and a token in one window: another that shows the lists sees them come and go by itself.
@@ -380,6 +452,11 @@ async function instances(page) {
   assert.match(await text(page, '.figures'), new RegExp(`${version}: 1, older than the aggregator; ${own}: 13`));
   assert.match(await row(behind).locator('td').nth(7).innerText(), /^\d+ samples$/);
   assert.equal(await row(old).locator('td').nth(7).innerText(), '0');
+  // What waits and what was dropped rides on the stream: the list is asked for by nobody.
+  const asked = [];
+  page.on('request', request => { if (new URL(request.url()).pathname === '/instances') asked.push(request.url()); });
+  await new Promise(later => setTimeout(later, 6000));
+  assert.deepEqual(asked, [], 'the list of instances is polled');
   // What moves: the figure, and its line.
   const cpu = row('m-0').locator('td').nth(3), line = row('m-0').locator('.spark .line');
   const [figure, drawn] = [await cpu.innerText(), await line.getAttribute('d')];
@@ -465,18 +542,24 @@ async function dialogs(page) {
     ['token-made', '#/access', 'main tbody tr', async () => { await press('New token'); await page.locator('dialog [name=name]').fill('shown once'); await press('Make it'); }, 'dialog textarea[readonly]'],
     ['token-join', '#/access', 'main tbody tr', () => press('New join token')],
     ['token-revoke', '#/access', 'main tbody tr', () => row('for its dialog', 'Revoke')],
+    ['certificate-revoke', '#/access', '[aria-labelledby=certificates] tbody tr', () => row('m-40', 'Revoke')],
+    ['certificate-release', '#/access', '[aria-labelledby=certificates] tbody tr', () => row('m-42', 'Release')],
+    ['resume-all', '#/', 'table.fleet', async () => { await post('/pause', { reason: 'for its dialog' }); await page.locator('#tools').getByRole('button', { name: 'Resume' }).click(); },
+      'dialog[open] h2', () => post('/resume', { reason: 'it was shown' })],
   ];
   for (const width of [1440, 360]) {
     for (const theme of ['light', 'dark']) {
       await page.setViewportSize({ width, height: width > 500 ? 900 : 780 });
       await page.emulateMedia({ colorScheme: theme });
-      for (const [name, hash, ready, open, shown = 'dialog[open] h2'] of all) {
+      for (const [name, hash, ready, open, shown = 'dialog[open] h2', undo = () => {}] of all) {
         await go(page, hash, ready);
         await open();
         await page.waitForSelector(shown);
         await judged(page, name, theme, width);
         await page.keyboard.press('Escape');
         await page.waitForSelector('dialog', { state: 'detached' });
+        await undo();
+        await page.locator('#banner .paused').waitFor({ state: 'detached' });
       }
     }
   }
@@ -623,21 +706,31 @@ async function scripting(page, work) {
   return after - before;
 }
 
-/// As if there were two thousand groups: what the server says of one is said of each, by the answer and by the stream.
+/// As if there were two thousand groups with five instances each: what the server says of one is said of each, by the answer and by
+/// the stream. `window.tell` sends the stream one event more.
 async function multiplied() {
-  const [line] = (await api('/overview')).groups;
+  const [line] = (await api('/overview')).groups, [instance] = await api('/instances');
   const page = watch(await browser.newPage());
-  await page.addInitScript(({ line, count }) => {
-    const groups = Array.from({ length: count }, (_, index) => ({ ...line, name: `group-${String(index).padStart(4, '0')}`, serving: index % 40, need_ahead: index % 37 }));
+  await page.addInitScript(({ line, instance, count }) => {
+    const name = (kind, index) => `${kind}-${String(index).padStart(4, '0')}`;
+    const groups = Array.from({ length: count }, (_, index) => ({ ...line, name: name('group', index), serving: index % 40, need_ahead: index % 37 }));
     const all = JSON.stringify({ now: Math.floor(Date.now() / 1000), everywhere: null, groups, gone: [] });
+    const instances = Array.from({ length: 5 * count }, (_, index) => ({ ...instance, instance: name('i', index), group: name('group', Math.floor(index / 5)) }));
     const real = window.fetch;
     window.fetch = (path, options) => {
       if (path === '/overview') return Promise.resolve(new Response(all));
-      if (path !== '/changes') return real(path.replace(/group-\d{4}/, line.name), options);
-      const told = new ReadableStream({ start: stream => stream.enqueue(new TextEncoder().encode(`event: groups\ndata: ${all}\n\n`)) });
+      if (!path.startsWith('/changes')) return real(path.replace(/group-\d{4}/, line.name).replace(/i-\d{4}/, instance.instance), options);
+      const told = new ReadableStream({
+        start(stream) {
+          window.tell = (event, data) => stream.enqueue(new TextEncoder().encode(`event: ${event}\ndata: ${typeof data === 'string' ? data : JSON.stringify(data)}\n\n`));
+          window.tell('groups', all);
+          if (path.includes('instances=true')) window.tell('instances', { instances, gone: [] });
+        },
+      });
       return Promise.resolve(new Response(told));
     };
-  }, { line, count: 2000 });
+    window.spool = waiting => window.tell('instances', { instances: [{ ...instances[3], spool: { ...instances[3].spool, waiting } }], gone: [] });
+  }, { line, instance, count: 2000 });
   return page;
 }
 
@@ -660,6 +753,14 @@ async function weight() {
   await measure('2 000 groups', multiplied, async page => {
     await go(page, '#/', 'table.fleet tbody tr >> nth=49');
     assert.match(await text(page, 'main'), /2,000 groups, 1 to 50/);
+  });
+  await measure('10 000 instances of 2 000 groups, and ten that change', multiplied, async page => {
+    await go(page, '#/instances', 'table.instances tbody tr >> nth=49');
+    assert.match(await text(page, 'main'), /10,000 instances: too many to follow at once/);
+    for (let waiting = 1; waiting <= 10; waiting++) {
+      await page.evaluate(waiting => window.spool(waiting), waiting);
+      await page.waitForFunction(waiting => document.querySelector('table.instances tbody tr:nth-child(4)').cells[8].innerText === `${waiting} sample${waiting > 1 ? 's' : ''}`, waiting);
+    }
   });
   await measure('14 days at one minute', async () => watch(await browser.newPage()), async page => {
     await go(page, `#/groups/${given.group}?span=14d`, '.plot svg .line.load');

@@ -60,6 +60,8 @@ pub struct Wire {
     pub kept_back: u32,
     /// How long each agent has measured before it connects: a sample every ten seconds.
     pub past: Duration,
+    /// What each uses without traffic, points: its packets and bytes tell of the rest.
+    pub idle: f64,
 }
 
 impl Default for Wire {
@@ -73,6 +75,7 @@ impl Default for Wire {
             agent_version: None,
             kept_back: 0,
             past: Duration::ZERO,
+            idle: 0.0,
         }
     }
 }
@@ -146,6 +149,7 @@ impl Fleet {
             agent_version: self.wire.agent_version.clone(),
             kept_back: self.wire.kept_back,
             past: self.wire.past,
+            idle: self.wire.idle,
             script: self.script.clone(),
             endpoint: self.endpoint.clone(),
             done: self.done.clone(),
@@ -192,6 +196,7 @@ struct Agent {
     agent_version: Option<String>,
     kept_back: u32,
     past: Duration,
+    idle: f64,
     script: Script,
     endpoint: Endpoint,
     done: Arc<Done>,
@@ -221,7 +226,7 @@ impl Agent {
         let began = HostClock.wall_micros();
         for before in (1..=self.past.as_secs() / PAST_SECONDS).rev().map(|number| number * PAST_SECONDS) {
             let every = Duration::from_secs(PAST_SECONDS);
-            let mut measured = sample(began, every, (script.load)(*index, self.past.as_secs() - before));
+            let mut measured = sample(began, every, (script.load)(*index, self.past.as_secs() - before), self.idle);
             let before_micros = before * 1_000_000;
             measured.wall_micros -= i64::try_from(before_micros).unwrap_or_default();
             measured.monotonic_micros = measured.monotonic_micros.saturating_sub(before_micros);
@@ -238,7 +243,7 @@ impl Agent {
                     if !done.paused.load(Ordering::Relaxed) {
                         let now = HostClock.wall_micros();
                         let second = u64::try_from((now - began) / 1_000_000).unwrap_or_default();
-                        session.on(Event::Sampled(sample(now, script.interval, (script.load)(*index, second))));
+                        session.on(Event::Sampled(sample(now, script.interval, (script.load)(*index, second), self.idle)));
                         sequence += 1;
                         unanswered.push_back((sequence, Instant::now()));
                         done.made.fetch_add(1, Ordering::Relaxed);
@@ -321,7 +326,8 @@ fn answered(unanswered: &mut VecDeque<(u64, Instant)>, ack: &v1::Ack, done: &Don
     }
 }
 
-fn sample(now: i64, interval: Duration, cpu: f32) -> v1::Sample {
+fn sample(now: i64, interval: Duration, cpu: f32, idle: f64) -> v1::Sample {
+    let busy = (f64::from(cpu) - idle).max(0.0);
     v1::Sample {
         sequence: 0,
         wall_micros: now,
@@ -333,10 +339,10 @@ fn sample(now: i64, interval: Duration, cpu: f32) -> v1::Sample {
         memory_used_bytes: Some(2 << 30),
         memory_total_bytes: Some(8 << 30),
         network: Some(v1::Network {
-            in_bytes: 10_000.0 * f64::from(cpu),
-            out_bytes: 20_000.0 * f64::from(cpu),
-            in_packets: 10.0 * f64::from(cpu),
-            out_packets: 10.0 * f64::from(cpu),
+            in_bytes: 10_000.0 * busy,
+            out_bytes: 20_000.0 * busy,
+            in_packets: 10.0 * busy,
+            out_packets: 10.0 * busy,
             errors: 0.0,
         }),
     }

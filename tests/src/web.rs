@@ -114,11 +114,22 @@ pub async fn get_json(url: &str) -> anyhow::Result<Value> {
     answer.json()
 }
 
-/// Server-sent events: name and data.
-pub async fn events(url: &str) -> anyhow::Result<Pin<Box<dyn Stream<Item = (String, Value)> + Send>>> {
+/// Server-sent events as they come: name and data.
+pub type Events = Pin<Box<dyn Stream<Item = (String, Value)> + Send>>;
+
+/// Server-sent events, asked for by nobody.
+pub async fn events(url: &str) -> anyhow::Result<Events> {
+    events_by(url, &[]).await
+}
+
+/// Server-sent events, asked for with headers.
+pub async fn events_by(url: &str, headers: &[(&str, &str)]) -> anyhow::Result<Events> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-    let request = Request::builder().uri(url).header("accept", "text/event-stream").body(Full::new(Bytes::new()))?;
-    let response = client.request(request).await?;
+    let mut request = Request::builder().uri(url).header("accept", "text/event-stream");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = client.request(request.body(Full::new(Bytes::new()))?).await?;
     ensure!(response.status().is_success(), "{url}: {}", response.status());
     let chunks = BodyDataStream::new(response.into_body());
     let events = chunks

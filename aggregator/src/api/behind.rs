@@ -110,13 +110,85 @@ pub async fn models(
     Ok(Json(metrics))
 }
 
+/// Of whom nothing newer is known than this, that one is late, µs.
+const LATE_MICROS: i64 = 30_000_000;
+
 /// An instance with its group.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct InstanceShown {
     #[schema(value_type = String)]
     group: Id,
     #[serde(flatten)]
     member: MemberSnapshot,
+    /// Its newest sample is older than half a minute.
+    late: bool,
+}
+
+impl InstanceShown {
+    fn new((group, member): (Id, MemberSnapshot), now_micros: i64) -> Self {
+        let late = member.spool.newest_micros.is_some_and(|newest| now_micros - newest > LATE_MICROS);
+        Self { group, member, late }
+    }
+
+    pub(super) const fn instance(&self) -> &Id {
+        &self.member.instance
+    }
+
+    /// Says something that the other does not. The time of the newest sample alone is no news: it is another with each.
+    fn is_news_after(&mut self, told: &Self) -> bool {
+        let newest = std::mem::replace(&mut self.member.spool.newest_micros, told.member.spool.newest_micros);
+        let differs = self != told;
+        self.member.spool.newest_micros = newest;
+        differs
+    }
+}
+
+/// Those of every group, or of one, as they are now.
+pub(super) fn shown(state: &ApiState, group: Option<&Id>) -> Vec<InstanceShown> {
+    let now = state.clock.wall_micros();
+    let found = match group {
+        Some(group) => {
+            let members = state.timeline.group(group).map(|snapshot| snapshot.members).unwrap_or_default();
+            members.into_iter().map(|member| (group.clone(), member)).collect()
+        }
+        None => state.timeline.members(),
+    };
+    found.into_iter().map(|member| InstanceShown::new(member, now)).collect()
+}
+
+/// What changed of instances since the event before.
+#[derive(Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct InstanceChanges {
+    /// Those that are new or different; at first all of them.
+    instances: Vec<InstanceShown>,
+    /// Those that are no more.
+    #[schema(value_type = Vec<String>)]
+    gone: Vec<Id>,
+}
+
+/// What a stream has told of instances.
+#[derive(Debug, Default)]
+pub(super) struct InstancesTold(Option<BTreeMap<Id, InstanceShown>>);
+
+impl InstancesTold {
+    /// What is new in them, if anything is.
+    pub fn news(&mut self, found: Vec<InstanceShown>) -> Option<InstanceChanges> {
+        let at_first = self.0.is_none();
+        let mut before = self.0.take().unwrap_or_default();
+        let (mut told, mut instances) = (BTreeMap::new(), Vec::new());
+        for mut one in found {
+            match before.remove(one.instance()) {
+                Some(was) if !one.is_news_after(&was) => told.insert(was.instance().clone(), was),
+                _ => {
+                    instances.push(one.clone());
+                    told.insert(one.instance().clone(), one)
+                }
+            };
+        }
+        self.0 = Some(told);
+        let gone: Vec<Id> = before.into_keys().collect();
+        (at_first || !instances.is_empty() || !gone.is_empty()).then_some(InstanceChanges { instances, gone })
+    }
 }
 
 /// Instances of every group, or of one: mode, agent, and how its samples come in.
@@ -126,13 +198,54 @@ pub struct InstanceShown {
         (status = 404, description = "not known", body = Problem)))]
 pub async fn instances(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<InstanceShown>>, Problem> {
     let asked = asked.only(&["group"])?;
-    let groups = match asked.text("group") {
-        Some(name) => vec![known_group(&state, name)?],
-        None => state.timeline.groups(),
-    };
-    let found = groups.into_iter().filter_map(|group| Some((state.timeline.group(&group)?.members, group)));
-    let instances = found.flat_map(|(members, group)| {
-        members.into_iter().map(move |member| InstanceShown { group: group.clone(), member })
-    });
-    Ok(Json(instances.collect()))
+    let group = asked.text("group").map(|name| known_group(&state, name)).transpose()?;
+    Ok(Json(shown(&state, group.as_ref())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::{InstanceMode, Spool};
+
+    fn one(name: &str, newest: i64, waiting: u64, now: i64) -> InstanceShown {
+        let member = MemberSnapshot {
+            instance: name.parse().expect("an id"),
+            mode: InstanceMode::Serving,
+            since_micros: 0,
+            instance_type: None,
+            zone: None,
+            version: None,
+            protected: false,
+            cpu_credits: None,
+            out_of_service: None,
+            connected: true,
+            ready: None,
+            agent_version: None,
+            claimed_state: None,
+            claim_disagrees: false,
+            spool: Spool { newest_micros: Some(newest * 1_000_000), waiting, ..Spool::default() },
+            proven: None,
+        };
+        InstanceShown::new(("web".parse().expect("an id"), member), now * 1_000_000)
+    }
+
+    #[test]
+    fn of_instances_only_what_changed_is_told_and_a_newer_sample_is_no_change() {
+        let mut told = InstancesTold::default();
+        let mut news = |found: Vec<InstanceShown>| {
+            told.news(found).map(|changes| {
+                let names = changes.instances.iter().map(|one| one.instance().to_string()).collect::<Vec<_>>();
+                (names.join(" "), changes.gone.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+            })
+        };
+        let said = |instances: &str, gone: &str| Some((instances.to_owned(), gone.to_owned()));
+        assert_eq!(news(Vec::new()), said("", ""), "that there is none is news at first");
+        assert_eq!(news(Vec::new()), None);
+        assert_eq!(news(vec![one("i-1", 10, 0, 10), one("i-2", 10, 0, 10)]), said("i-1 i-2", ""));
+        assert_eq!(news(vec![one("i-1", 20, 0, 20), one("i-2", 11, 0, 20)]), None);
+        assert_eq!(news(vec![one("i-1", 30, 7, 30), one("i-2", 11, 0, 30)]), said("i-1", ""), "its spool fills");
+        assert_eq!(news(vec![one("i-1", 31, 7, 42), one("i-2", 11, 0, 42)]), said("i-2", ""), "no sample for 31 s");
+        assert_eq!(news(vec![one("i-1", 71, 7, 72), one("i-2", 72, 0, 72)]), said("i-2", ""), "it is back");
+        assert_eq!(news(vec![one("i-2", 73, 0, 73)]), said("", "i-1"));
+    }
 }

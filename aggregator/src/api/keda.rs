@@ -17,7 +17,6 @@ use foreshadow_proto::externalscaler::{
 };
 use futures::{Stream, StreamExt as _};
 use planner::policy::Metric;
-use tokio_stream::wrappers::IntervalStream;
 use tonic::{Request, Response, Status};
 
 use super::ApiState;
@@ -179,12 +178,24 @@ impl ExternalScaler for ScalerService {
         let metadata = &request.get_ref().scaler_metadata;
         self.admit(request.extensions().get(), metadata).await?;
         let asked = Asked::read(metadata)?;
-        let (answers, mut last) = (self.answers.clone(), None);
-        let changes = IntervalStream::new(tokio::time::interval(PUSHED_EVERY)).filter_map(move |_| {
-            let result = answers.is_active(&asked);
-            let news = (last != Some(result)).then_some(Ok(IsActiveResponse { result }));
-            last = Some(result);
-            std::future::ready(news)
+        let (service, metadata, known) = (self.clone(), metadata.clone(), request.extensions().get().cloned());
+        let begun = Some((tokio::time::interval(PUSHED_EVERY), None));
+        let changes = futures::stream::unfold(begun, move |state| {
+            let (service, asked, metadata, known) = (service.clone(), asked.clone(), metadata.clone(), known.clone());
+            async move {
+                let (mut looks, last) = state?;
+                loop {
+                    looks.tick().await;
+                    // A token in the metadata may be over by now; of one in the header the routes know.
+                    if let Err(refused) = service.admit(known.as_ref(), &metadata).await {
+                        return Some((Err(refused), None));
+                    }
+                    let result = service.answers.is_active(&asked);
+                    if last != Some(result) {
+                        return Some((Ok(IsActiveResponse { result }), Some((looks, Some(result)))));
+                    }
+                }
+            }
         });
         let until = self.state.shutdown.clone();
         Ok(Response::new(Box::pin(changes.take_until(async move { until.cancelled().await }))))

@@ -23,6 +23,7 @@ mod retract;
 pub mod routes;
 mod server;
 mod steer;
+mod streams;
 mod watch;
 mod week;
 

@@ -17,7 +17,8 @@ use serde_json::Value;
 use tokio::time::MissedTickBehavior;
 
 use super::ApiState;
-use super::ask::Asked;
+use super::ask::{Asked, wrong};
+use super::behind::{self, InstancesTold};
 use super::problem::Problem;
 use super::rest::known_group;
 use super::routes;
@@ -291,8 +292,10 @@ fn of_round(state: &ApiState, group: &Id, line: &GroupLine) -> Option<Round> {
 
 /// Server-sent events: `groups` with every group at first and then those that changed; for one group also `round`,
 /// whenever it was planned anew. `events`, `audit` and `access` (tokens and certificates) say at first and after every change
-/// how often that list was changed, to those who may read it.
-#[utoipa::path(get, path = "/changes", params(("group" = Option<String>, Query, description = "this group alone")),
+/// how often that list was changed, to those who may read it. Where asked for, `instances` with every instance at first and then
+/// those of which more changed than their newest sample.
+#[utoipa::path(get, path = "/changes", params(("group" = Option<String>, Query, description = "this group alone"),
+    ("instances" = Option<bool>, Query, description = "instances as well; not unless told")),
     responses((status = 200, description = "a stream of changes", body = Changes, content_type = "text/event-stream"),
         (status = 400, description = "a parameter is wrong", body = Problem),
         (status = 404, description = "not known", body = Problem)))]
@@ -301,27 +304,37 @@ pub async fn changes(
     Extension(caller): Extension<Caller>,
     asked: Asked,
 ) -> Result<Response, Problem> {
-    let asked = asked.only(&["group"])?;
+    let asked = asked.only(&["group", "instances"])?;
     let group = asked.text("group").map(|name| known_group(&state, name)).transpose()?;
+    let instances = match asked.text("instances") {
+        None | Some("false") => None,
+        Some("true") => Some(InstancesTold::default()),
+        Some(_) => return Err(wrong("instances", "must be true or false")),
+    };
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let until = state.shutdown.clone();
-    let events = futures::stream::unfold((Told::default(), looks), move |(mut told, mut looks)| {
-        let (state, group, caller) = (state.clone(), group.clone(), caller.clone());
-        async move {
-            looks.tick().await;
-            // Before the rest: what changes meanwhile is told the next time.
-            let revisions = revisions(&state, &caller);
-            let (mut lines, everywhere) = lines(&state).await;
-            let mut round = None;
-            if let Some(group) = &group {
-                lines.retain(|name, _| name == group.as_str());
-                round = lines.get(group.as_str()).and_then(|line| of_round(&state, group, line));
+    let events =
+        futures::stream::unfold((Told::default(), instances, looks), move |(mut told, mut instances, mut looks)| {
+            let (state, group, caller) = (state.clone(), group.clone(), caller.clone());
+            async move {
+                looks.tick().await;
+                // Before the rest: what changes meanwhile is told the next time.
+                let revisions = revisions(&state, &caller);
+                let (mut lines, everywhere) = lines(&state).await;
+                let mut round = None;
+                if let Some(group) = &group {
+                    lines.retain(|name, _| name == group.as_str());
+                    round = lines.get(group.as_str()).and_then(|line| of_round(&state, group, line));
+                }
+                let mut news = told.news(state.clock.wall_seconds(), lines, everywhere, round, revisions);
+                if let Some(told) = &mut instances {
+                    let changes = told.news(behind::shown(&state, group.as_ref()));
+                    news.extend(changes.and_then(|it| Event::default().event("instances").json_data(it).ok()));
+                }
+                Some((news, (told, instances, looks)))
             }
-            let news = told.news(state.clock.wall_seconds(), lines, everywhere, round, revisions);
-            Some((news, (told, looks)))
-        }
-    });
+        });
     let events = events.flat_map(|events| futures::stream::iter(events.into_iter().map(Ok::<_, Infallible>)));
     let events = events.take_until(async move { until.cancelled().await });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())

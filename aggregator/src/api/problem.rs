@@ -5,6 +5,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+/// Longest words of the router's own.
+const LONGEST_REFUSAL: usize = 4_096;
+
 /// What went wrong, with every field that is at fault.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Problem {
@@ -66,6 +69,19 @@ impl Problem {
         let fields = self.errors.iter().map(|FieldProblem { field, problem }| format!("; {field}: {problem}"));
         std::iter::once(self.detail.clone()).chain(fields).collect()
     }
+}
+
+/// What is refused before a handler sees it, a body that is too large or a name that is no UTF-8, is refused in plain text: told as
+/// any other problem instead.
+pub(super) async fn of_extractor(response: Response) -> Response {
+    let is_text =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !response.status().is_client_error() || !is_text {
+        return response;
+    }
+    let status = response.status();
+    let said = axum::body::to_bytes(response.into_body(), LONGEST_REFUSAL).await.unwrap_or_default();
+    Problem::new(status, String::from_utf8_lossy(&said)).into_response()
 }
 
 impl IntoResponse for Problem {

@@ -222,7 +222,8 @@ pub(super) fn limit_of(asked: &Known) -> Result<u32, Problem> {
 #[utoipa::path(get, path = "/plans", params(
     ("group" = String, Query), ("limit" = Option<u32>, Query, description = "20 unless told, 500 at most"),
     ("to" = Option<String>, Query, description = "made then or before: RFC 3339, seconds since 1970 or like -6h; now unless told")),
-    responses((status = 200, description = "found", body = Value), (status = 400, description = "a parameter or a field is wrong", body = Problem)))]
+    responses((status = 200, description = "found", body = Value), (status = 400, description = "a parameter or a field is wrong", body = Problem),
+        (status = 404, description = "not known", body = Problem)))]
 pub async fn plans(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<Value>>, Problem> {
     let asked = asked.only(&["group", "limit", "to"])?;
     let name = asked.text("group").ok_or_else(|| wrong("group", "is missing"))?.to_owned();
@@ -289,7 +290,8 @@ fn plan_of(record: Value, trace: Option<TraceId>) -> Option<Value> {
 #[utoipa::path(get, path = "/decisions", params(
     ("group" = String, Query), ("limit" = Option<u32>, Query, description = "20 unless told, 500 at most"),
     ("at" = Option<String>, Query, description = "made at or before: RFC 3339, seconds since 1970 or like -6h; now unless told")),
-    responses((status = 200, description = "found", body = Vec<Kept>), (status = 400, description = "a parameter or a field is wrong", body = Problem)))]
+    responses((status = 200, description = "found", body = Vec<Kept>), (status = 400, description = "a parameter or a field is wrong", body = Problem),
+        (status = 404, description = "not known", body = Problem)))]
 pub async fn decisions(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<Kept>>, Problem> {
     let asked = asked.only(&["group", "limit", "at"])?;
     let name = asked.text("group").ok_or_else(|| wrong("group", "is missing"))?.to_owned();

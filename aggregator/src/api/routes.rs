@@ -11,7 +11,8 @@ use tonic::Status;
 
 use super::ApiState;
 use super::influx;
-use super::problem::Problem;
+use super::problem::{self, Problem};
+use super::streams::{Shown, while_known};
 use crate::identity::{Caller, Presented, Role};
 
 /// A request is read and answered within this time: who sends a body a byte a minute is let go.
@@ -201,15 +202,16 @@ pub(super) async fn check(State(state): State<ApiState>, mut request: Request, n
     let authorization =
         if influx::WRITES.contains(&path.as_str()) { authorization.map(influx::bearer) } else { authorization };
     let presented = request.extensions().get::<Presented>().copied().unwrap_or_default();
-    match state.callers.caller(presented, authorization.as_deref(), state.clock.wall_micros()).await {
+    let shown = Shown { presented, authorization };
+    match shown.caller(&state).await {
         Ok(caller) if route.roles.allow(&caller) => {
-            request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(caller.clone());
             // What streams goes on for as long as both sides do; pushing has a deadline of its own.
             if is_grpc || path == "/shadow/metrics" {
-                return next.run(request).await;
+                return while_known(next.run(request).await, caller, shown, state, is_grpc);
             }
             match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
-                Ok(response) => response,
+                Ok(response) => while_known(problem::of_extractor(response).await, caller, shown, state, is_grpc),
                 Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end in time")
                     .into_response(),
             }

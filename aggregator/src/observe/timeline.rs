@@ -170,7 +170,7 @@ impl GroupSnapshot {
     }
 }
 
-#[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
 pub struct MemberSnapshot {
     #[schema(value_type = String)]
     pub instance: Id,
@@ -412,38 +412,28 @@ impl Timeline {
         said.collect()
     }
 
+    /// Everybody who is not gone, with the group, in one look: of thousands of groups one by one each would look at all.
+    pub fn members(&self) -> Vec<(Id, MemberSnapshot)> {
+        let state = self.read();
+        let of = |(instance, record): (&Id, &Record)| {
+            let placed = record.here()?;
+            Some((placed.group.clone(), record.shown(instance, placed)))
+        };
+        let mut members: Vec<(Id, MemberSnapshot)> = state.instances.iter().filter_map(of).collect();
+        drop(state);
+        members.sort_by(|(group, a), (other, b)| group.cmp(other).then_with(|| a.instance.cmp(&b.instance)));
+        members
+    }
+
     /// A group as it is now, members that are gone left out.
     pub fn group(&self, group: &Id) -> Option<GroupSnapshot> {
         let state = self.read();
         let source = state.groups.get(group);
-        let mut members: Vec<MemberSnapshot> = state
-            .instances
-            .iter()
-            .filter_map(|(instance, record)| {
-                let placed = record.placements.last()?;
-                (placed.group == *group && placed.mode != InstanceMode::Gone).then(|| MemberSnapshot {
-                    instance: instance.clone(),
-                    mode: placed.mode,
-                    since_micros: placed.since_micros,
-                    instance_type: record.instance_type(),
-                    zone: record.zone(),
-                    version: record.member.as_ref().and_then(|member| member.version.clone()),
-                    protected: record.member.as_ref().is_some_and(|member| member.protected),
-                    cpu_credits: record.member.as_ref().and_then(|member| member.cpu_credits),
-                    out_of_service: record.word().filter(|word| record.member.is_some() && *word != DETACHED),
-                    connected: record.agent.connected,
-                    ready: record.agent.ready.map(|(ready, _)| ready),
-                    agent_version: Some(record.agent.version.clone()).filter(|version| !version.is_empty()),
-                    claimed_state: record.agent.facts.target_lifecycle_state.clone(),
-                    claim_disagrees: record.disagrees(),
-                    spool: Spool {
-                        first_acknowledged_millis: record.agent.facts.first_acknowledged_millis,
-                        ..record.agent.spool
-                    },
-                    proven: record.agent.heard.map(|_| record.agent.proven),
-                })
-            })
-            .collect();
+        let of_group = |(instance, record): (&Id, &Record)| {
+            let placed = record.here().filter(|placed| placed.group == *group)?;
+            Some(record.shown(instance, placed))
+        };
+        let mut members: Vec<MemberSnapshot> = state.instances.iter().filter_map(of_group).collect();
         if source.is_none() && members.is_empty() {
             return None;
         }
@@ -754,6 +744,32 @@ impl State {
 
 impl Record {
     /// How it leaves, when it does.
+    /// Where it stands, unless it is gone.
+    fn here(&self) -> Option<&Placement> {
+        self.placements.last().filter(|placed| placed.mode != InstanceMode::Gone)
+    }
+
+    fn shown(&self, instance: &Id, placed: &Placement) -> MemberSnapshot {
+        MemberSnapshot {
+            instance: instance.clone(),
+            mode: placed.mode,
+            since_micros: placed.since_micros,
+            instance_type: self.instance_type(),
+            zone: self.zone(),
+            version: self.member.as_ref().and_then(|member| member.version.clone()),
+            protected: self.member.as_ref().is_some_and(|member| member.protected),
+            cpu_credits: self.member.as_ref().and_then(|member| member.cpu_credits),
+            out_of_service: self.word().filter(|word| self.member.is_some() && *word != DETACHED),
+            connected: self.agent.connected,
+            ready: self.agent.ready.map(|(ready, _)| ready),
+            agent_version: Some(self.agent.version.clone()).filter(|version| !version.is_empty()),
+            claimed_state: self.agent.facts.target_lifecycle_state.clone(),
+            claim_disagrees: self.disagrees(),
+            spool: Spool { first_acknowledged_millis: self.agent.facts.first_acknowledged_millis, ..self.agent.spool },
+            proven: self.agent.heard.map(|_| self.agent.proven),
+        }
+    }
+
     fn word(&self) -> Option<&'static str> {
         match self.member.as_ref().map(|member| &member.lifecycle) {
             Some(Lifecycle::Standby) => Some(STANDBY),

@@ -69,7 +69,8 @@ async function route() {
   const host = h('div', { class: `page ${page.path || 'fleet'}` });
   const given = context(segments, query);
   fill(main, h('p', { class: 'empty' }, 'Reading…'));
-  watch(page.path === 'groups' ? segments[1] : undefined);
+  // What is followed on its page depends on the group that is chosen there.
+  if (page.module !== instances) watch(page.path === 'groups' ? segments[1] : undefined);
   try {
     const shown = await page.module.open(host, given) ?? {};
     if (mine !== generation) return shown.close?.();

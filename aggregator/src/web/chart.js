@@ -27,7 +27,11 @@ const SHAPES = {
   up: 'M0-5 5 4H-5z', down: 'M0 5 5-4H-5z', back: 'M0-5 5 0 0 5-5 0z', end: 'M-4-4 4 4M4-4-4 4', event: 'M0-5a5 5 0 1 0 .01 0z',
 };
 
-/// One chart. `options`: label, height, format, cursor, onRange(from, to) or onRange() for all, onPick(at).
+/// Marks stand above what is drawn, below the unit.
+const MARKS = 12;
+
+/// One chart. `options`: label, height, format, unit, cursor, onRange(from, to) or onRange() for all, onPick(at). `floor`: the axis
+/// begins below the least that is drawn, at a whole ten, and not at nothing.
 export class Chart {
   constructor(options) {
     this.options = { height: 220, format: number, cursor: new Cursor(), ...options };
@@ -71,21 +75,28 @@ export class Chart {
   render() {
     const { data } = this;
     if (!data) return;
-    this.height = data.lanes ? TOP + BOTTOM + LANE * Math.max(1, data.lanes.length) : this.options.height;
+    this.top = TOP + (data.marks.length ? MARKS : 0);
+    this.height = data.lanes ? this.top + BOTTOM + LANE * Math.max(1, data.lanes.length) : this.options.height;
     const [width, height] = [this.width, this.height];
     const bottom = height - BOTTOM;
     this.svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
     this.svg.setAttribute('width', width);
     this.svg.setAttribute('height', height);
     let most = 1;
+    this.least = 0;
     if (!data.lanes) {
       for (const line of data.lines) most = Math.max(most, greatestIn(line.times, line.values, data.from, data.to));
       for (const fan of data.fans) if (fan.scales !== false) most = Math.max(most, greatestIn(fan.times, fan.high, data.from, data.to));
       for (const rule of data.rules) if (rule.scales) most = Math.max(most, rule.value);
-      most *= 1.08;
+      if (this.options.floor) {
+        const drawn = [...data.lines.flatMap(line => line.values), ...data.rules.filter(rule => rule.name).map(rule => rule.value)];
+        const least = drawn.reduce((least, value) => Math.min(least, value), most);
+        this.least = Math.max(0, 10 * Math.floor(least / 10 - 0.5));
+      }
+      most += 0.08 * (most - this.least);
     }
     this.most = most;
-    this.y = value => TOP + (bottom - TOP) * (1 - Math.min(1.02, value / most));
+    this.y = value => this.top + (bottom - this.top) * (1 - Math.min(1.02, (value - this.least) / (most - this.least)));
     this.pointed = s('g', {});
     const inner = s('g', { 'clip-path': `url(#${this.clip()})` });
     fill(this.svg,
@@ -93,7 +104,7 @@ export class Chart {
       this.axes(bottom), inner, this.pointed);
     inner.append(...this.windows(bottom), ...data.fans.map(fan => this.fan(fan)));
     if (data.now > data.from && data.now < data.to) {
-      inner.append(s('path', { class: 'now', d: `M${this.x(data.now)} ${TOP}V${bottom}` }));
+      inner.append(s('path', { class: 'now', d: `M${this.x(data.now)} ${this.top}V${bottom}` }));
     }
     inner.append(...data.rules.map(rule => s('path', { class: `rule ${rule.kind ?? ''}`, d: `M${LEFT} ${this.y(rule.value).toFixed(1)}H${width}` })),
       ...data.lines.map(line => this.line(line)), ...(data.lanes ?? []).map((lane, index) => this.lane(lane, index)),
@@ -112,14 +123,14 @@ export class Chart {
     const times = timeTicks(data.from, data.to, Math.max(2, (width - LEFT) / 84));
     for (const tick of times) {
       const x = this.x(tick.at);
-      group.append(s('path', { class: tick.day ? 'grid day' : 'grid', d: `M${x.toFixed(1)} ${TOP}V${bottom}` }));
+      group.append(s('path', { class: tick.day ? 'grid day' : 'grid', d: `M${x.toFixed(1)} ${this.top}V${bottom}` }));
       if (x > LEFT + 14 && x < width - 22) {
         group.append(s('text', { x, y: bottom + 15, 'text-anchor': 'middle', class: tick.day ? 'day' : null }, tick.day ? day(tick.at) : clock(tick.at)));
       }
     }
     if (data.lanes) return group;
     if (this.options.unit) group.append(s('text', { class: 'unit', x: LEFT, y: 10 }, this.options.unit));
-    for (const value of ticks(0, this.most, Math.max(2, (bottom - TOP) / 44))) {
+    for (const value of ticks(this.least, this.most, Math.max(2, (bottom - this.top) / 44))) {
       const y = this.y(value);
       group.append(s('path', { class: 'grid', d: `M${LEFT} ${y.toFixed(1)}H${width - RIGHT}` }),
         s('text', { x: LEFT - 6, y: y + 4, 'text-anchor': 'end' }, this.options.format(value)));
@@ -132,11 +143,11 @@ export class Chart {
     let free = -Infinity;
     return this.data.windows.filter(window => window.to > this.data.from && window.from < this.data.to).flatMap(window => {
       const [left, right] = [Math.max(LEFT, this.x(window.from)), this.x(Math.min(this.data.to, window.to))];
-      const nodes = [s('rect', { class: 'window', x: left, y: TOP, width: Math.max(2, right - left), height: bottom - TOP }, s('title', {}, window.detail)),
-        s('path', { class: 'flag', d: `M${left.toFixed(1)} ${TOP}V${bottom}` })];
+      const nodes = [s('rect', { class: 'window', x: left, y: this.top, width: Math.max(2, right - left), height: bottom - this.top }, s('title', {}, window.detail)),
+        s('path', { class: 'flag', d: `M${left.toFixed(1)} ${this.top}V${bottom}` })];
       const name = window.name.length > 22 ? `${window.name.slice(0, 21)}…` : window.name;
       if (left > free && left + 7.2 * name.length < this.width) {
-        nodes.push(s('text', { class: 'flag', x: left + 4, y: TOP + 11 }, name));
+        nodes.push(s('text', { class: 'flag', x: left + 4, y: this.top + 11 }, name));
         free = left + 7.6 * name.length + 8;
       }
       return nodes;
@@ -161,7 +172,7 @@ export class Chart {
   }
 
   lane({ spans }, index) {
-    const y = TOP + index * LANE + 3;
+    const y = this.top + index * LANE + 3;
     return s('g', {}, spans.filter(span => span.to > this.data.from && span.from < this.data.to).map(span => {
       const [left, right] = [this.x(Math.max(span.from, this.data.from)), this.x(Math.min(span.to, this.data.to))];
       const width = Math.max(3, right - left);
@@ -172,7 +183,7 @@ export class Chart {
   }
 
   mark({ at, shape, kind, title, value }) {
-    const y = value === undefined ? TOP - 4 : this.y(value);
+    const y = value === undefined ? this.top - 4 : this.y(value);
     return s('path', { class: `mark ${kind}`, d: SHAPES[shape] ?? SHAPES.back, transform: `translate(${this.x(at).toFixed(1)} ${y.toFixed(1)})` }, s('title', {}, title));
   }
 
@@ -188,10 +199,10 @@ export class Chart {
     const at = this.options.cursor.at;
     const inside = at !== null && at >= data.from && at <= data.to;
     fill(this.pointed);
-    if (inside) this.pointed.append(s('path', { class: 'cursor', d: `M${this.x(at).toFixed(1)} ${TOP}V${this.height - BOTTOM}` }));
+    if (inside) this.pointed.append(s('path', { class: 'cursor', d: `M${this.x(at).toFixed(1)} ${this.top}V${this.height - BOTTOM}` }));
     if (this.drag?.to !== undefined) {
       const [left, right] = [this.x(this.drag.from), this.x(this.drag.to)].sort((a, b) => a - b);
-      this.pointed.append(s('rect', { class: 'chosen', x: left, y: TOP, width: right - left, height: this.height - BOTTOM - TOP }));
+      this.pointed.append(s('rect', { class: 'chosen', x: left, y: this.top, width: right - left, height: this.height - BOTTOM - this.top }));
     }
     const told = inside ? at : Math.min(data.now ?? data.to, data.to);
     const item = (kind, name, value) => h('span', { class: 'item' }, h('i', { class: `swatch ${kind}` }), name, value !== null && h('b', {}, value));

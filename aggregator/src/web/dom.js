@@ -69,13 +69,13 @@ export const button = (text, attributes, work) => {
   return node;
 };
 
-/// A table whose cells carry their column's name, so that a narrow screen shows them as a list. Scrolls by itself where it
-/// must, and can be reached by keyboard then.
+/// A table whose cells carry their column's name, so that a narrow screen shows them as a list, without those that have nothing to
+/// say. Scrolls by itself where it must, and can be reached by keyboard then.
 export const table = (caption, columns, rows, empty) => {
   if (!rows.length) return h('p', { class: 'empty' }, empty);
   const head = h('tr', {}, columns.map(column => h('th', { scope: 'col', class: column.kind }, column.name || h('span', { class: 'hidden' }, 'What may be done'))));
   const line = row => h('tr', { class: row.kind }, columns.map((column, index) =>
-    h(index ? 'td' : 'th', { scope: index ? null : 'row', class: column.kind, data: { name: column.name } },
+    h(index ? 'td' : 'th', { scope: index ? null : 'row', class: [column.kind, row.cells[index] === '–' && 'nothing'].filter(Boolean).join(' ') || null, data: { name: column.name, ...column.short && { short: column.short } } },
       h('div', {}, row.cells[index]))));
   return h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': caption },
     h('table', {}, h('caption', { class: 'hidden' }, caption), h('thead', {}, head), h('tbody', {}, rows.map(line))));

@@ -254,7 +254,7 @@ class Group {
     const b = found?.baseline;
     fill(this.at.evidence, h('div', { class: 'columns' },
       h('div', {}, h('h3', {}, 'Lead times'), h('ul', {}, lead('Launch to serving', launch), lead('Re-attach to serving', reattach)), h('p', { class: 'muted' }, 'What is planned ahead by: the launch lead and one step of the forecast.')),
-      b && !this.declared && h('div', {}, h('h3', {}, `Idle baseline of ${metric(this.metric)}`), h('ul', {}, h('li', {}, h('strong', {}, `In use: ${number(b.points, 1)} points`), found.doubt && `, zero because ${doubt[found.doubt] ?? found.doubt}`),
+      b && !this.declared && h('div', {}, h('h3', {}, `Idle baseline of ${metric(this.metric)}`), h('ul', {}, h('li', {}, h('strong', {}, `In use: ${number(b.points, b.points > 0 && b.points < 1 ? 2 : 1)} points`), found.doubt && `, zero because ${doubt[found.doubt] ?? found.doubt}`),
         h('li', {}, `From shadows: ${b.from_shadows === null ? 'none' : `${number(b.from_shadows, 1)} points, the median of ${b.shadows}`}`), h('li', {}, `From the regression of load over traffic: ${b.from_regression === null ? 'none' : `${number(b.from_regression, 1)} points, through ${plural(b.regression_minutes, 'minute')} of those that serve`}`),
         (found.idle ?? []).map(one => h('li', {}, `${one.instance_type}: ${number(one.points, 1)} points, ${number(one.spread, 1)} apart at most, ${plural(one.shadows, 'shadow')}, ${plural(one.readings, 'reading')} of ten seconds${one.regression ? `; by those that serve ${number(one.regression.points, 1)} points, through ${plural(one.regression.minutes, 'minute')}` : ''}`))),
       h('p', { class: 'muted' }, `What an instance uses when it does nothing. Target ${number(found.target)} %. It moves a point an hour at most.`))));

@@ -1,11 +1,11 @@
-// Instances as they report: load of the last ten minutes, how their samples come in, which agent they run. Live by the stream
-// of samples; the past of a row is asked for when it is seen.
+// Instances as they report: load of the last ten minutes, how their samples come in, which agent they run. Live by the stream of
+// what changes and by that of samples; the past of a row is asked for when it is seen.
 
-import { ask, follow, lines, path } from './api.js';
+import { follow, lines, path } from './api.js';
 import { spark } from './chart.js';
 import { badge, figure, fill, h, steady } from './dom.js';
-import { listen, now, readAll, serverNow } from './live.js';
-import { byName, bytes, compareVersions, number, percent, plural, span, time } from './words.js';
+import { listen, now, readAll, serverNow, watch } from './live.js';
+import { brief, byName, bytes, compareVersions, number, percent, plural, span, time } from './words.js';
 
 const WINDOW = 600, PAGE = 50, AT_ONCE = 4;
 /// Samples of more instances than these are not followed at once.
@@ -39,7 +39,7 @@ class Row {
     this.newest = Math.max(this.newest ?? 0, (spool.newest_micros ?? 0) / 1e6);
     this.cell(0, instance.instance, h('small', {}, [instance.instance_type, instance.zone].filter(Boolean).join(', ')));
     steady(this.cells[1].firstChild, instance.group, () => h('a', { href: `#/groups/${encodeURIComponent(instance.group)}` }, instance.group));
-    this.cell(2, badge(instance.out_of_service ?? instance.mode, instance.mode), h('small', {}, 'since ', time(instance.since_micros / 1e6)), instance.claim_disagrees && badge('claims otherwise', 'bad', `its agent says ${instance.claimed_state}`));
+    this.cell(2, badge(instance.out_of_service ?? instance.mode, instance.mode), h('small', {}, 'since ', time(instance.since_micros / 1e6, at => brief(at, serverNow()))), instance.claim_disagrees && badge('claims otherwise', 'bad', `its agent says ${instance.claimed_state}`));
     this.cell(8, spool.waiting ? badge(plural(spool.waiting, 'sample'), 'hold') : '0');
     this.cell(9, spool.dropped ? badge(number(spool.dropped), 'bad') : '0');
     const apart = skew(instance.agent_version);
@@ -62,7 +62,9 @@ class Row {
     const { sample } = this;
     const at = serverNow();
     const age = this.newest ? at - this.newest : null;
-    this.cell(7, age === null ? h('span', { class: 'muted' }, 'none yet') : age > 30 ? badge(span(age), 'bad') : `${number(Math.max(0, age))} s ago`);
+    // Of one whose samples are not followed it is known that it is late, and else not how new its newest is.
+    const { late } = this.instance, followed = Boolean(sample);
+    this.cell(7, age === null ? h('span', { class: 'muted' }, 'none yet') : late || (followed && age > 30) ? badge(span(age), 'bad') : followed ? `${number(Math.max(0, age))} s ago` : 'in the last 30 s');
     if (!sample) return;
     this.cell(4, `${number(sample.cpu_percent, 1)} %`, sample.cpu_steal_percent > 1 && h('small', {}, `${number(sample.cpu_steal_percent, 1)} % stolen`));
     this.cell(5, sample.memory_used_bytes === null || !sample.memory_total_bytes ? '–' : percent(sample.memory_used_bytes / sample.memory_total_bytes), sample.memory_total_bytes && h('small', {}, `of ${bytes(sample.memory_total_bytes)}`));
@@ -147,22 +149,50 @@ export async function open(host, context) {
     Array.from({ length: AT_ONCE }, work);
   };
 
-  const read = async () => {
-    all = (await ask(path(['instances'], { group: group() }), { signal: stop.signal })).sort((a, b) => byName(a.group, b.group) || byName(a.instance, b.instance));
-    fill(select, h('option', { value: '' }, 'any'), [...now.groups.keys()].map(name => h('option', { value: name, selected: name === group() }, name)));
+  let places = new Map();
+  // Thousands are put in order when somebody comes or goes, and not for every figure that changes.
+  const take = news => {
+    if (!now.instances) return;
+    if (news && all.length === now.instances.size && !news.gone.length && news.instances.every(one => all[places.get(one.instance)]?.group === one.group)) {
+      news.instances.forEach(one => { all[places.get(one.instance)] = one; });
+    } else {
+      all = [...now.instances.values()].sort((a, b) => (a.group === b.group ? byName(a.instance, b.instance) : byName(a.group, b.group)));
+      places = new Map(all.map((one, index) => [one.instance, index]));
+    }
     follows();
     show();
   };
-  await read();
-  // Who joined, left or changed its mode shows at once; what waits in spools changes all the time, and is asked for.
-  const end = listen(what => what === 'groups' && !document.hidden && read().catch(() => {}));
-  const timers = [setInterval(() => document.hidden || rows.forEach(row => { row.dirty = true; row.draw(); }), 1000), setInterval(() => document.hidden || read().catch(() => {}), 5000)];
+  const choices = () => steady(select, [[...now.groups.keys()], group()], () => [h('option', { value: '' }, 'any'), ...[...now.groups.keys()].map(name => h('option', { value: name, selected: name === group() }, name))]);
+  let told;
+  const first = new Promise((resolve, reject) => { told = { resolve, reject }; });
+  const end = listen((what, news) => {
+    if (what === 'instances') {
+      take(news);
+      told.resolve();
+    } else if (what === 'groups') choices();
+    else if (what === 'state' && now.state === 'refused') told.reject(news);
+  });
+  let watched = null;
+  const read = () => {
+    choices();
+    if (watched === (watched = group() ?? '')) return take();
+    rows.clear();
+    watch(group(), { instances: true });
+  };
+  read();
+  try {
+    await first;
+  } catch (error) {
+    end();
+    throw error;
+  }
+  const timer = setInterval(() => document.hidden || rows.forEach(row => { row.dirty = true; row.draw(); }), 1000);
   return {
-    update: () => read().catch(() => {}),
+    update: read,
     close() {
       stop.abort();
       end();
-      timers.forEach(clearInterval);
+      clearInterval(timer);
     },
   };
 }

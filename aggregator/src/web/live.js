@@ -12,6 +12,8 @@ export const now = {
   me: null,
   /// Lines of `GET /overview` by name.
   groups: new Map(),
+  /// Instances by name, where a page follows them; null until they are known.
+  instances: null,
   /// What was last said of everything.
   everywhere: null,
   /// 'live', 'lost' or 'refused'.
@@ -26,7 +28,7 @@ const RANK = { viewer: 1, operator: 2, admin: 3 };
 export const may = role => (RANK[now.me?.role] ?? 0) >= RANK[role];
 /// The server's time, seconds since 1970.
 export const serverNow = () => Date.now() / 1000 + now.ahead;
-/// Calls back on news: `what` is 'groups', 'round', 'state', or a list that was changed: 'events', 'audit', 'access'. Returns
+/// Calls back on news: `what` is 'groups', 'round', 'instances', 'state', or a list that was changed: 'events', 'audit', 'access'. Returns
 /// how to end it.
 export const listen = callback => {
   listeners.add(callback);
@@ -63,12 +65,13 @@ export async function readAll() {
   tell('groups', all);
 }
 
-/// Follows every group, or one alone.
-export function watch(group) {
+/// Follows every group, or one alone; with `instances` those in it as well.
+export function watch(group, { instances } = {}) {
   stream?.abort();
   stream = new AbortController();
-  let first = true;
-  follow(path(['changes'], { group }), stream.signal, {
+  now.instances = null;
+  let first = true, firstOfInstances = true;
+  follow(path(['changes'], { group, instances }), stream.signal, {
     event(name, data) {
       if (name === 'groups') {
         // A stream that begins anew says everything: what it leaves out is no more.
@@ -77,18 +80,23 @@ export function watch(group) {
         data.groups.forEach(line => now.groups.set(line.name, line));
         data.gone.forEach(gone => now.groups.delete(gone));
         now.everywhere = data.everywhere;
+      } else if (name === 'instances') {
+        if (firstOfInstances) now.instances = new Map();
+        firstOfInstances = false;
+        data.instances.forEach(one => now.instances.set(one.instance, one));
+        data.gone.forEach(gone => now.instances.delete(gone));
       } else if ('revision' in data) {
         if (revisions.get(name) === data.revision) return;
         revisions.set(name, data.revision);
       }
       tell(name, data);
     },
-    state(state) {
-      if (state === 'live') first = true;
+    state(state, error) {
+      if (state === 'live') first = firstOfInstances = true;
       // Another aggregator counts anew: by its number alone nobody knows what was missed.
       else revisions.clear();
       now.state = state;
-      tell('state');
+      tell('state', error);
     },
   });
 }

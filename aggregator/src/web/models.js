@@ -15,7 +15,7 @@ async function fleet(host, context) {
   const show = () => {
     const wanted = (context.query.find ?? '').toLowerCase();
     const found = [...now.groups.values()].filter(line => line.name.toLowerCase().includes(wanted) || (line.model ?? '').toLowerCase().includes(wanted)).sort((a, b) => (a.trust ?? -1) - (b.trust ?? -1) || byName(a.name, b.name));
-    fill(body, table('Forecasts by group', [{ name: 'Group' }, { name: 'Models and their shares, first hour' }, { name: 'Trust', kind: 'number' }, { name: 'Interval held', kind: 'number' }, { name: 'Promised', kind: 'number' }],
+    fill(body, table('Forecasts by group', [{ name: 'Group' }, { name: 'Models and their shares, first hour', short: 'Models' }, { name: 'Trust', kind: 'number' }, { name: 'Interval held', kind: 'number' }, { name: 'Promised', kind: 'number' }],
       found.slice(0, 200).map(line => ({ cells: [h('a', { href: `#/models/${encodeURIComponent(line.name)}` }, line.name), line.model ?? h('span', { class: 'muted' }, 'no forecast yet'), number(line.trust, 2), percent(line.measured_coverage), percent(line.nominal_coverage)] })), 'No group yet.'),
     found.length > 200 && h('p', { class: 'muted' }, `${number(found.length - 200)} more: narrow the search.`));
   };
@@ -51,12 +51,21 @@ function bands(hours, of, per, scale) {
     .map(({ points, ...line }) => ({ ...line, times: points.map(point => point[0]), values: points.map(point => scale * point[1]), gap: 4 * 3600 }));
 }
 
-function members(standing) {
+/// On a narrow screen a model is a card, and those without a share are folded away.
+const NARROW = matchMedia('(max-width: 720px)');
+
+function members(standing, folded) {
   const order = [...standing.members].sort((a, b) => b.weights[0] - a.weights[0] || (a.losses[0] ?? 9) - (b.losses[0] ?? 9));
   const loss = value => value === null ? h('span', { class: 'muted' }, '–') : h('span', { class: value < 1 ? 'better' : '' }, number(value, 2));
-  return table('Models', [{ name: 'Model' }, { name: 'Standing' }, ...NAMES.flatMap(name => [{ name: `Share, ${BANDS[name]}` }, { name: `Loss, ${BANDS[name]}`, kind: 'number' }])],
-    order.map((member, rank) => ({ cells: [h('code', {}, member.model), rank === 0 && member.weights[0] > 0 ? badge('champion', 'good') : member.weights.some(weight => weight > 0) ? badge('contributes') : badge('challenger', 'hold'),
-      ...NAMES.flatMap((_, band) => [member.weights[band] > 0 ? bar(member.weights[band], 'ahead') : h('span', { class: 'muted' }, 'none'), loss(member.losses[band])])] })), 'No model could be replayed on this history yet.');
+  const contributes = member => member.weights.some(weight => weight > 0);
+  const row = member => ({ cells: [h('code', {}, member.model), member === order[0] && member.weights[0] > 0 ? badge('champion', 'good') : contributes(member) ? badge('contributes') : badge('challenger', 'hold'),
+    ...NAMES.flatMap((_, band) => [member.weights[band] > 0 ? bar(member.weights[band], 'ahead') : h('span', { class: 'muted' }, 'none'), loss(member.losses[band])])] });
+  const shown = (caption, members, empty) => h('div', { class: 'members' }, table(caption,
+    [{ name: 'Model' }, { name: 'Standing' }, ...NAMES.flatMap(name => [{ name: `Share, ${BANDS[name]}`, short: BANDS[name].replace(' ahead', '') }, { name: `Loss, ${BANDS[name]}`, short: 'loss', kind: 'number' }])], members.map(row), empty));
+  const others = order.filter(member => !contributes(member));
+  if (!NARROW.matches || others.length < 2 || others.length === order.length) return shown('Models', order, 'No model could be replayed on this history yet.');
+  return [shown('Models with a share', order.filter(contributes)),
+    h('details', { open: folded.open, ontoggle: event => { folded.open = event.target.open; } }, h('summary', {}, `${others.length} challengers without a share`), shown('Challengers without a share', others))];
 }
 
 const PARTS = { width: 'the interval is narrow', coverage: 'it held what it promised', skill: 'better than seasonal naive', history: 'enough history', freshness: 'the last hour was observed' };
@@ -64,7 +73,7 @@ const PARTS = { width: 'the interval is narrow', coverage: 'it held what it prom
 async function one(host, context, name) {
   const charts = [];
   let found = {}, course = null;
-  const body = h('div');
+  const body = h('div'), folded = { open: false };
   fill(host, h('nav', { class: 'crumbs', 'aria-label': 'Where you are' }, h('a', { href: '#/models' }, 'Models'), ' / ', h('a', { href: `#/groups/${encodeURIComponent(name)}` }, name)), h('h1', {}, `Models of ${name}`), body);
   const section = (title, id, ...children) => h('section', { 'aria-labelledby': id }, h('h2', { id }, title), children);
   const show = () => {
@@ -73,7 +82,7 @@ async function one(host, context, name) {
       if (!standing) return section(metric(key), `of-${key}`, h('p', {}, refused ? `Not forecast: ${refused}.` : 'No forecast yet: it comes after 30 minutes of data.'));
       // The simulated group of the demo has a clock of its own.
       const at = now.groups.get(name)?.simulated ? standing.made_at : serverNow();
-      const coverage = new Chart({ label: `Coverage of ${metric(key)} over time`, height: 200, format: value => `${number(value)} %` });
+      const coverage = new Chart({ label: `Coverage of ${metric(key)} over time`, height: 180, floor: true, format: value => `${number(value)} %` });
       const trust = new Chart({ label: `Trust in ${metric(key)} over time`, height: 130, format: value => number(value, 2) });
       const losses = new Chart({ label: `Loss of ${metric(key)} over time`, height: 160, format: value => number(value, 2) });
       charts.push(coverage, losses, trust);
@@ -87,8 +96,8 @@ async function one(host, context, name) {
       const naive = standing.skill.map((skill, index) => skill === null ? null : `${BANDS[NAMES[index]]}: ${number(skill, 2)}`).filter(Boolean);
       return section(metric(key), `of-${key}`,
         h('dl', { class: 'figures' }, figure('Trust', number(standing.trust.score, 2), 'how far plans follow it'), ...standing.coverage.map(band => figure(`Held, ${BANDS[band.band]}`, percent(band.measured), `promised ${percent(band.nominal)}, ${number(band.observations)} outcomes`)),
-          figure('History', span(standing.history_seconds)), figure('Selected', time(standing.trained_at, seconds => ago(seconds, at))), figure('Target', `${number(target)} %`)),
-        h('h3', {}, 'Champion and challengers'), h('p', { class: 'muted' }, 'Loss is pinball loss beside that of seasonal naive on the group’s own replayed past: below 1 is better. A model that does not beat it gets no share.'), members(standing),
+          figure('History', span(standing.history_seconds)), figure('Selected', time(standing.trained_at, seconds => ago(seconds - seconds % 60, at - at % 60))), figure('Target', `${number(target)} %`)),
+        h('h3', {}, 'Champion and challengers'), h('p', { class: 'muted' }, 'Loss is pinball loss beside that of seasonal naive on the group’s own replayed past: below 1 is better. A model that does not beat it gets no share.'), members(standing, folded),
         naive.length > 0 && h('p', {}, 'All together, beside seasonal naive: ', naive.join(', '), '.'),
         h('h3', {}, 'Did the intervals hold?'), covered.length ? [h('p', { class: 'muted' }, 'Over the day before each hour, of the last thirty days.'), coverage.node]
           : h('p', { class: 'muted' }, 'Nothing that was published has come due yet; the figures above are from the replay of the past.'),
@@ -102,9 +111,11 @@ async function one(host, context, name) {
   };
   await read();
   const timer = setInterval(() => document.hidden || body.contains(document.activeElement) || read().catch(() => {}), 60000);
+  NARROW.addEventListener('change', show);
   return {
     close() {
       clearInterval(timer);
+      NARROW.removeEventListener('change', show);
       charts.forEach(chart => chart.close());
     },
   };

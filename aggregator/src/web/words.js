@@ -16,6 +16,8 @@ const DAY = { weekday: 'short', day: 'numeric', month: 'short' };
 export const clock = seconds => format(CLOCK).format(seconds * 1000);
 export const day = seconds => format(DAY).format(seconds * 1000);
 export const moment = seconds => format({ ...DAY, ...CLOCK, second: '2-digit' }).format(seconds * 1000);
+/// A time of the last day by the clock, an older one by its day.
+export const brief = (seconds, now) => now - seconds < 86400 ? clock(seconds) : format({ day: 'numeric', month: 'short' }).format(seconds * 1000);
 export const utc = seconds => `${new Date(seconds * 1000).toISOString().replace('.000Z', 'Z')}`;
 
 /// A moment, with UTC when pointed at.
@@ -42,7 +44,7 @@ export function span(seconds) {
 }
 
 /// Names in the order people expect: 2 before 10.
-export const byName = (a, b) => a.localeCompare(b, undefined, { numeric: true });
+export const byName = new Intl.Collator(undefined, { numeric: true }).compare;
 export const number = (value, digits = 0) => value == null ? '–'
   : value.toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 export const percent = (share, digits = 0) => share == null ? '–' : `${number(100 * share, digits)} %`;

@@ -183,10 +183,8 @@ impl Asked {
 }
 
 /// Requests made up from the document, some as it wants them and most not, by everybody there is: each is answered as the document
-/// says, and none by a fault of ours. `FORESHADOW_ASKED=300`: for so many seconds.
-///
-/// Every route documents a problem for whatever else it answers, so that what is held against the document of most refusals is their
-/// form.
+/// says, by a status that it names for that route and in its form, and none by a fault of ours. `FORESHADOW_ASKED=300`: for so many
+/// seconds.
 #[tokio::test]
 async fn whatever_is_asked_is_answered_as_the_openapi_document_says() -> anyhow::Result<()> {
     let asked = Asked::start().await?;
@@ -223,6 +221,31 @@ async fn whatever_is_asked_is_answered_as_the_openapi_document_says() -> anyhow:
             let times = statuses.get(&(operation.to_owned(), taken));
             ensure!(times.is_some() == ["operator", "admin"].contains(&role), "as {role}: {operation} {times:?}");
         }
+    }
+    Ok(())
+}
+
+/// What the router refuses by itself has the form of every other refusal.
+#[tokio::test]
+async fn what_reaches_no_handler_is_refused_as_a_problem() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let aggregator = Aggregator::start(directory.path(), "").await?;
+    let large = " ".repeat(3 << 20);
+    for (method, path, body, status) in [
+        (http::Method::POST, "/pause", large.as_str(), 413),
+        (http::Method::GET, "/groups/%FF", "", 400),
+        (http::Method::GET, "/groups/web/nothing", "", 404),
+        (http::Method::PATCH, "/groups", "", 405),
+    ] {
+        let answer = web::request(method, &aggregator.url_of(path), &[], body.to_owned()).await?;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.headers["content-type"]),
+            (status, &"application/problem+json".parse()?),
+            "{path}"
+        );
+        let told = answer.json()?;
+        assert_eq!(told["status"], status, "{told}");
+        ensure!(told["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{told}");
     }
     Ok(())
 }

@@ -19,9 +19,11 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rcgen::{CertificateParams, KeyPair, SanType};
-use serde_json::Value;
+use serde_json::{Value, json};
+use sqlx::SqlitePool;
 use tokio::process::Command;
 
+use super::history::steady;
 use super::machines::{Setup, WITHIN, World};
 
 /// What came, with its signature.
@@ -245,5 +247,69 @@ async fn failing_launches_and_a_spent_budget_reach_both_as_they_happen() -> anyh
     .await?;
     assert!(manager.standing("ForeshadowLaunchesFail").await?.is_some());
     assert_eq!((hook.told("launches_fail", "firing"), hook.told("shadow_budget_spent", "firing")), (1, 1), "once each");
+    Ok(())
+}
+
+/// What the forecasts of `web` came to in the last ten hours, of an interval that promised four in five: so many of 24 an hour were
+/// within it.
+async fn held(directory: &Path, inside: i64) -> anyhow::Result<()> {
+    let pool = SqlitePool::connect(&format!("sqlite://{}", directory.join("data/foreshadow.db").display())).await?;
+    let (_, write) = foreshadow::sql::statements().find(|(name, _)| *name == "FORECAST_HOUR_WRITE").context("it")?;
+    let this_hour = SystemClock.wall_seconds().div_euclid(3_600);
+    for hour in this_hour - 10..this_hour {
+        let row = sqlx::query(write).bind("web").bind("cpu").bind("1h").bind(hour * 3_600).bind(0.8);
+        row.bind(inside).bind(24_i64).bind(80.0).bind(100.0).bind(24_i64).execute(&pool).await?;
+    }
+    pool.close().await;
+    Ok(())
+}
+
+/// What was published and came due outside is on the disk: a forecast that is made from a group's own past has it against itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn intervals_that_do_not_hold_reach_both_as_does_their_end() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let manager = Alertmanager::start(directory.path()).await?;
+    let hook = Hook::default();
+    let (secret, inventory) = (directory.path().join("secret"), directory.path().join("inventory.toml"));
+    std::fs::write(&secret, "between the two of us\n")?;
+    std::fs::write(&inventory, "[group.web]\nminimum = 1\nmaximum = 9\ninstances = [\"i-1\"]\n")?;
+    let config = format!(
+        "[inventory]\nfile = {inventory:?}\ninterval_seconds = 5\nwarm_up_seconds = 0\n[notify]\nafter_seconds = 0\n\
+         [notify.alertmanager]\nurl = \"{}\"\n[notify.webhook]\nurl = \"{}\"\nsecret_file = {secret:?}\n",
+        manager.url,
+        hook.start().await?,
+    );
+    // The first run makes the database.
+    let first = Aggregator::start(directory.path(), &config).await?;
+    ensure!(first.process.terminate().await?.success());
+    steady(directory.path(), "web", 90.0, 3).await?;
+    held(directory.path(), 12).await?;
+    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    let lost = eventually("the alarm of what did not hold", Duration::from_secs(120), async || {
+        manager.standing("ForeshadowCoverageLost").await
+    })
+    .await?;
+    assert_eq!((&lost["labels"]["group"], &lost["labels"]["severity"]), (&"web".into(), &"ticket".into()), "{lost}");
+    let (summary, description) = (&lost["annotations"]["summary"], &lost["annotations"]["description"]);
+    assert_eq!(*summary, "intervals of web cpu held 50 % of the time and promise 80 %");
+    ensure!(description.as_str().is_some_and(|text| text.contains("foreshadow models web")), "{lost}");
+    let forecast = &web::get_json(&format!("{}/groups/web", aggregator.url)).await?["forecasts"][0];
+    assert_eq!((&forecast["measured_coverage"], &forecast["nominal_coverage"]), (&0.5.into(), &0.8.into()));
+    eventually("the change", WITHIN, async || Ok((hook.told("coverage_lost", "firing") == 1).then_some(()))).await?;
+
+    // Its past is told anew, from elsewhere: what came of forecasts that were made of the old one speaks of these no more.
+    let from = (SystemClock.wall_seconds() - 4 * 86_400).div_euclid(60) * 60;
+    let past =
+        json!({"metric": "cpu", "source": "elsewhere", "from": from, "to": from + 60, "minutes": [[from, 90.0, 3.0]]});
+    let url = format!("{}/groups/web/history", aggregator.url);
+    let taken = web::request(http::Method::POST, &url, &[], past.to_string()).await?;
+    ensure!(taken.status == 200, "{}", taken.body);
+    eventually("the end of the alarm", Duration::from_secs(120), async || {
+        let over = manager.standing("ForeshadowCoverageLost").await?.is_none();
+        Ok((over && hook.told("coverage_lost", "resolved") == 1).then_some(()))
+    })
+    .await?;
+    assert_eq!(hook.told("coverage_lost", "firing"), 1, "once");
+    ensure!(aggregator.process.terminate().await?.success());
     Ok(())
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use seed::{DETACHED, MACHINES};
+use seed::{DETACHED, ForecastHour, MACHINES};
 
 /// How long the browser may take for everything: a minute and a half by itself, more beside neighbours.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -56,6 +56,8 @@ const OLD: &str = "m-2";
 const OLD_VERSION: &str = "0.0.9";
 /// Whose agent keeps its past in its spool.
 const BEHIND: &str = "m-3";
+/// What an instance of `web` uses when nobody asks anything of it, points.
+const IDLE: f64 = 2.0;
 /// What every agent of `web` measured before it connected: more than a sparkline shows.
 const PAST: Duration = Duration::from_secs(720);
 
@@ -106,6 +108,8 @@ fn agents(
 /// An aggregator whose groups have a past, a present and shadows.
 struct World {
     aggregator: Aggregator,
+    /// When its past ends, seconds since 1970.
+    seeded: i64,
     _fleets: Vec<Fleet>,
     _directory: tempfile::TempDir,
 }
@@ -122,21 +126,22 @@ impl World {
             web::request(http::Method::POST, &format!("{}/limits", first.url), &[], r#"{"reason": "a test"}"#).await?;
         anyhow::ensure!(accepted.status.is_success(), "{}", accepted.body);
         assert!(first.process.terminate().await?.success());
-        seed::history(directory.path(), now()).await?;
+        let seeded = now();
+        seed::history(directory.path(), seeded).await?;
         let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
         let url = aggregator.url.clone();
         let serving = MACHINES - DETACHED.len() as u32;
         let carried = seed::demand(now() / 60) / f64::from(serving);
         // Not all alike, so that load over traffic is a line.
         let load = move |name: &str| match name.strip_prefix("m-").and_then(|number| number.parse::<f64>().ok()) {
-            Some(_) if DETACHED.contains(&name) => 2.0,
+            Some(_) if DETACHED.contains(&name) => IDLE,
             Some(number) => carried * (0.75 + 0.5 * number / f64::from(serving - 1)),
             None => 34.0,
         };
         let names: Vec<String> = (0..MACHINES).map(|number| format!("m-{number}")).collect();
         let like_ours: Vec<&str> =
             names.iter().map(String::as_str).filter(|name| ![OLD, BEHIND].contains(name)).collect();
-        let measured = || Wire { past: PAST, ..Wire::default() };
+        let measured = || Wire { past: PAST, idle: IDLE, ..Wire::default() };
         let old = Wire { agent_version: Some(OLD_VERSION.to_owned()), ..measured() };
         let fleets = vec![
             agents(&url, &like_ours, measured(), load)?,
@@ -151,7 +156,7 @@ impl World {
             Ok((forecasts[0]["paths"].is_array() && all).then_some(()))
         })
         .await?;
-        Ok(Self { aggregator, _fleets: fleets, _directory: directory })
+        Ok(Self { aggregator, seeded, _fleets: fleets, _directory: directory })
     }
 }
 
@@ -181,11 +186,12 @@ async fn every_page_is_shown_steers_and_can_be_used_by_anybody() -> anyhow::Resu
     let world = World::start().await?;
     let mut asked = given("pages", &world.aggregator.url);
     asked["agents"] = json!({"old": OLD, "version": OLD_VERSION, "behind": BEHIND});
+    asked["forecast_hours"] = seed::forecast_hours(world.seeded).iter().map(ForecastHour::told).collect();
     look(&asked).await?;
 
     // What was clicked was done, and is written down with its reason.
     let url = &world.aggregator.url;
-    let audit = web::get_json(&format!("{url}/audit?limit=50")).await?;
+    let audit = web::get_json(&format!("{url}/audit?limit=200")).await?;
     let done: Vec<(&str, &str)> = audit
         .as_array()
         .context("a list")?
@@ -299,6 +305,29 @@ async fn changes_are_streamed_and_only_changes() -> anyhow::Result<()> {
         }
     }
     ensure!(lists.keys().eq(["access", "audit", "events"]), "{lists:?}");
+    // Instances to those that ask for them: all at first, and then what changed of one.
+    let told = async |changes: &mut web::Events| loop {
+        let (name, data) = tokio::time::timeout(within, changes.next()).await?.context("an event")?;
+        if name == "instances" {
+            let of = |list: &str, field: &str| -> Vec<String> {
+                let all = data[list].as_array().into_iter().flatten();
+                all.filter_map(|one| one[field].as_str().or(one.as_str()).map(str::to_owned)).collect()
+            };
+            return anyhow::Ok((of("instances", "instance"), of("gone", "")));
+        }
+    };
+    let mut with_instances = web::events(&format!("{url}/changes?instances=true")).await?;
+    assert_eq!(
+        told(&mut with_instances).await?,
+        (vec!["i-2".to_owned(), "i-1".to_owned()], vec![]),
+        "by group and name"
+    );
+    let mut of_web = web::events(&format!("{url}/changes?group=web&instances=true")).await?;
+    assert_eq!(told(&mut of_web).await?, (vec!["i-1".to_owned()], vec![]));
+    let pushed = json!({"instance": "i-2", "at": now(), "cpu_percent": 40}).to_string();
+    let taken = web::request(http::Method::POST, &format!("{url}/shadow/metrics?format=ndjson"), &[], pushed).await?;
+    ensure!(taken.status == 200, "{}", taken.body);
+    assert_eq!(told(&mut with_instances).await?, (vec!["i-2".to_owned()], vec![]), "it was heard of");
     let mut web_alone = web::events(&format!("{url}/changes?group=web")).await?;
     let (_, first) = tokio::time::timeout(within, web_alone.next()).await?.context("an event")?;
     assert_eq!((first["groups"].as_array().map(Vec::len), &first["groups"][0]["name"]), (Some(1), &"web".into()));
@@ -335,6 +364,7 @@ async fn changes_are_streamed_and_only_changes() -> anyhow::Result<()> {
     for (path, status) in [
         ("/changes?group=nobody", 404),
         ("/changes?x=1", 400),
+        ("/changes?instances=some", 400),
         ("/overview?x=1", 400),
         ("/whoami?x=1", 400),
         ("/instances?group=nobody", 404),
