@@ -139,8 +139,16 @@ impl Executor {
             if !step.permitted {
                 continue;
             }
-            if matches!(step.step, Step::Extend { .. } | Step::Release { .. } | Step::Adopt { .. }) {
-                return Next::Lease(step.clone());
+            match &step.step {
+                Step::Extend { instances } => {
+                    let instances = self.at_rest(&group, instances);
+                    if instances.is_empty() {
+                        continue;
+                    }
+                    return Next::Lease(PlannedStep { step: Step::Extend { instances }, ..step.clone() });
+                }
+                Step::Release { .. } | Step::Adopt { .. } => return Next::Lease(step.clone()),
+                _ => {}
             }
             let Some(intent) = self.intent(planned, at, now) else { continue };
             let around = self.surroundings(&group, &intent.action, reach, planned.plan.made_at);
@@ -157,6 +165,17 @@ impl Executor {
             return Next::Effects(effects);
         }
         Next::End
+    }
+
+    /// Whom no open intent names, and nothing was done to that this plan could not see: a lease that is extended is tagged, and
+    /// who is on the way back, or came back, carries none.
+    fn at_rest(&self, group: &Id, names: &[String]) -> Vec<String> {
+        let moving: BTreeSet<&Id> = self.open().flat_map(|intent| intent.action.instances()).collect();
+        let rests = |name: &&String| {
+            let Ok(id) = Id::new("instance", name) else { return false };
+            !moving.contains(&id) && self.ledger.mode(group, &id, InstanceMode::Shadow).is_none()
+        };
+        names.iter().filter(rests).cloned().collect()
     }
 
     /// What the checker says of every step, by the evidence of the plan itself.
@@ -410,6 +429,30 @@ mod tests {
         let launch = Action::Launch { count: 1, size: 1, zones: Vec::new() };
         let leave = |group: &Id, now| executor.surroundings(group, &launch, Reach::Cloud, now).leave_below_last_week;
         assert_eq!([leave(&web, 999), leave(&web, 1_000), leave(&api, 999)], [true, false, false]);
+    }
+
+    /// A plan that was made while an attach was under way extends a lease of whom it brings back.
+    #[test]
+    fn the_lease_of_whom_an_attach_brings_back_is_not_extended() {
+        const NOW: i64 = 1_800_000_000;
+        let ids = |names: &[&str]| names.iter().map(|name| Id::new("id", name).expect("an id")).collect::<Vec<_>>();
+        let web = Id::new("group", "web").expect("an id");
+        let mut executor = Executor::new(StoreId([1; 16]), 1, Limits::default());
+        let names = ["s-1", "s-2"].map(str::to_owned);
+        assert_eq!(executor.at_rest(&web, &names), names);
+        let token = Token::new(StoreId([1; 16]), &web, 1, 0);
+        let (action, valid_until) = (Action::Attach { instances: ids(&["s-1"]) }, NOW + 60);
+        let (group, generation) = (web.clone(), 1);
+        let intent = Intent { token, group, generation, step: 0, epoch: 1, action, written_at: NOW, valid_until };
+        let token = intent.token.clone();
+        drop(executor.on(Event::Begin(intent), NOW));
+        assert_eq!(executor.at_rest(&web, &names), ["s-2"], "it is on the way");
+        drop(executor.on(Event::Written(token.clone()), NOW));
+        drop(executor.on(Event::Checked { token: token.clone(), refusals: Vec::new(), owns: true }, NOW));
+        let outcome = crate::fleet::Called::Done { instances: ids(&["s-1"]) };
+        let effects = executor.on(Event::Called { token, outcome }, NOW);
+        assert!(matches!(effects[..], [Effect::Settle(..)]) && executor.open().next().is_none(), "{effects:?}");
+        assert_eq!(executor.at_rest(&web, &names), ["s-2"], "it came back, and no inventory shows it");
     }
 
     #[test]

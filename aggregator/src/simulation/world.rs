@@ -226,10 +226,7 @@ impl World {
         for released in self.book.follow(&moves, self.faults.clocks(now)).released {
             self.timeline.release(&released);
         }
-        for session in self.book.sessions() {
-            let until = if session.ended.is_some() { 0 } else { session.until * 1_000_000 };
-            self.timeline.lease(&session.instance, until, session.origin == Origin::Ours);
-        }
+        self.keep_leased();
         let snapshot = self.timeline.group(&self.group)?;
         let outlook = self.outlook(&snapshot, now);
         let sessions: Vec<ShadowSession> =
@@ -252,6 +249,14 @@ impl World {
         Some(Observed { carried, demand, inventory, conditions, sessions, version: snapshot.version })
     }
 
+    /// Who is under a lease is not judged by silence.
+    fn keep_leased(&self) {
+        for session in self.book.sessions() {
+            let until = if session.ended.is_some() { 0 } else { session.until * 1_000_000 };
+            self.timeline.lease(&session.instance, until, session.origin == Origin::Ours);
+        }
+    }
+
     /// Every live instance's agent reports the minute.
     fn hear(&mut self, carried: &Carried, now: i64) {
         for reading in carried.readings.iter().filter(|reading| self.faults.hears(&reading.id)) {
@@ -260,7 +265,7 @@ impl World {
                 continue;
             }
             let ready = reading.lifecycle != Lifecycle::Pending;
-            self.timeline.agent_heard(&instance, ready, now * 1_000_000);
+            self.timeline.agent_heard(&instance, ready, self.wall(now) * 1_000_000);
             let packets = reading.network / PACKET_BYTES / 2.0;
             let slices = self.slices.entry(instance).or_default();
             slices.add(&Sample {
@@ -439,6 +444,7 @@ impl World {
         for (instance, reason) in ours(&lines, self.book.sessions()) {
             self.book.mark_ours(&[instance], &reason);
         }
+        self.keep_leased();
         let (mut open, mut done) = (Vec::new(), Vec::new());
         for Line { intent, sent_at, settled_at, settled, .. } in lines {
             match settled.zip(settled_at) {

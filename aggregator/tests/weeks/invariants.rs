@@ -235,7 +235,7 @@ impl Witness {
                         cloud.truth().instances.get(id).is_some_and(|it| it.tags.contains_key(UNTIL_TAG))
                     });
                     // What was not done is tagged again by now.
-                    assert!(!(applied && leased), "{id} serves with a lease on it: {}", case());
+                    assert!(!(applied && leased), "{id} serves with a lease on it: {}\n{}", case(), story(world, id));
                 }
             }
             // Out of standby: it was taken out before, and ends now.

@@ -175,7 +175,7 @@ async fn killed_in_every_state_of_the_journal_it_brings_back_once() -> anyhow::R
     let mut world = world_of(&[], 3_600).await?;
     world.set_mode("web", "full").await?;
     let mut left = SIZE;
-    for _ in 0..12 {
+    for _ in 0..9 {
         left -= 1;
         world.set_minimum("web", left)?;
         world.settled_at("web", left).await?;

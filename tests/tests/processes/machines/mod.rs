@@ -213,8 +213,7 @@ impl World {
         let held = self.file(&format!("held.{group}"));
         let waited = eventually(&format!("{group} is held"), LONG, async || Ok(held.exists().then_some(()))).await;
         let Err(error) = waited else { return Ok(()) };
-        let plan = web::get_json(&self.url(&format!("/groups/{group}"))).await.map(|group| group["plan"].clone());
-        Err(error.context(format!("{}\n{plan:#?}", self.said())))
+        Err(self.explained(group, error).await)
     }
 
     /// The next question what became of a call in this group is answered by "not yet".
@@ -284,13 +283,19 @@ impl World {
     /// Waits until so many machines are in a group and everything that was begun is settled.
     pub async fn settled_at(&self, group: &str, machines: usize) -> anyhow::Result<()> {
         let what = format!("{machines} machines in {group} and nothing open");
-        eventually(&what, LONG, async || {
+        let settled = eventually(&what, LONG, async || {
             let intents = self.intents(group).await?;
             let open = intents.iter().any(|intent| intent["settled"].is_null());
             Ok((!open && self.machines(group)? == machines).then_some(()))
-        })
-        .await
-        .with_context(|| self.said())
+        });
+        let Err(error) = settled.await else { return Ok(()) };
+        Err(self.explained(group, error).await)
+    }
+
+    /// What the aggregator wrote, and what it last decided.
+    async fn explained(&self, group: &str, error: anyhow::Error) -> anyhow::Error {
+        let plan = web::get_json(&self.url(&format!("/groups/{group}"))).await.map(|group| group["plan"].clone());
+        error.context(format!("{}\n{plan:#?}", self.said()))
     }
 
     /// What the aggregator wrote.
