@@ -70,6 +70,8 @@ pub struct Witness {
     ours: BTreeSet<String>,
     /// Whom another installation changed while the group was its own.
     theirs: BTreeSet<String>,
+    /// Asked for by both in the same moment: whose they are nobody can tell.
+    contested: BTreeSet<String>,
     /// Launches that took effect, by token.
     tokens: BTreeMap<String, usize>,
     /// When we detached, and how many.
@@ -106,6 +108,7 @@ impl Witness {
             foreign: BTreeSet::new(),
             ours: BTreeSet::new(),
             theirs: BTreeSet::new(),
+            contested: BTreeSet::new(),
             tokens: BTreeMap::new(),
             gone: Vec::new(),
             since: BTreeMap::new(),
@@ -119,6 +122,7 @@ impl Witness {
     pub fn foreign(&mut self, instance: &str, now: i64) {
         self.by_hand.push((now, instance.to_owned()));
         self.ours.remove(instance);
+        self.contested.remove(instance);
         self.since.remove(instance);
         self.foreign.insert(instance.to_owned());
     }
@@ -230,7 +234,7 @@ impl Witness {
             }
             Call::Attach | Call::ExitStandby => {
                 for id in &mutation.ids {
-                    assert!(self.ours.contains(id), "{id} is not ours to attach: {}", case());
+                    assert!(self.may_be_ours(id), "{id} is not ours to attach: {}", case());
                     let leased = world.fleet.with(|cloud| {
                         cloud.truth().instances.get(id).is_some_and(|it| it.tags.contains_key(UNTIL_TAG))
                     });
@@ -243,7 +247,7 @@ impl Witness {
                 if mutation.ids.iter().all(|id| was(id).is_some_and(|it| it.lifecycle == Lifecycle::Standby)) =>
             {
                 assert_eq!(self.mode, Mode::Full, "{}", case());
-                assert!(mutation.ids.iter().all(|id| self.ours.contains(id)), "not ours to end: {}", case());
+                assert!(mutation.ids.iter().all(|id| self.may_be_ours(id)), "not ours to end: {}", case());
             }
             Call::Detach | Call::EnterStandby => {
                 assert_eq!(self.mode, Mode::Full, "{}", case());
@@ -276,7 +280,7 @@ impl Witness {
                 let shown = serving + self.by_hand.len();
                 assert!(shown as f64 * TARGET >= gross, "{serving} serve for {gross}: {}", case());
                 for id in &mutation.ids {
-                    assert!(self.ours.contains(id), "{id} is not ours to end: {}\n{}", case(), story(world, id));
+                    assert!(self.may_be_ours(id), "{id} is not ours to end: {}\n{}", case(), story(world, id));
                     let it = was(id).unwrap_or_else(|| panic!("{id} is unknown: {}", case()));
                     let over = matches!(it.lifecycle, Lifecycle::Terminating | Lifecycle::Terminated);
                     assert!(it.group.is_none() || over, "{id} is in a group: {}", case());
@@ -306,8 +310,12 @@ impl Witness {
             let just = |id: &&String| self.by_hand.iter().any(|(_, name)| name == *id);
             let both: Vec<String> = mutation.ids.iter().filter(just).cloned().collect();
             self.since.extend(both.iter().map(|id| (id.clone(), now)));
-            self.ours.extend(both);
+            self.contested.extend(both);
         }
+    }
+
+    fn may_be_ours(&self, id: &str) -> bool {
+        self.ours.contains(id) || self.contested.contains(id)
     }
 
     /// Everything that was begun has come to an end, and no machine is forgotten.
