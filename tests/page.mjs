@@ -211,6 +211,11 @@ async function mode(page) {
   assert.match(await text(page, '.plans'), /launch: \d+ times/);
   assert.doesNotMatch(await text(page, '.plans'), /detach into shadow:/, 'scale-out takes nothing away');
   await page.locator('.again progress').waitFor();
+  await page.locator('dialog textarea').fill('without looking');
+  await page.getByRole('button', { name: 'Set mode' }).click();
+  await page.getByText('see what would have followed first').waitFor();
+  assert.equal((await api('/groups/web')).standing.mode, 'observe');
+  await page.locator('dialog textarea').fill('');
   await page.getByRole('radio', { name: /^full/ }).check();
   await page.waitForFunction(() => /What full would have allowed/.test(document.querySelector('.plans').innerText));
   assert.match(await text(page, '.plans'), /detach into shadow: \d+ times/);
@@ -221,6 +226,7 @@ async function mode(page) {
   await page.screenshot({ path: join(given.screenshots, 'mode.png') });
   await axe(page, 'the mode dialog');
   await page.getByRole('radio', { name: /scale-out/ }).check();
+  await page.locator('.again .chart svg .line').first().waitFor({ state: 'attached', timeout: 180000 });
   await page.getByRole('button', { name: 'Set mode' }).click();
   assert.ok(await page.locator('dialog textarea:invalid').count(), 'a reason is needed');
   await page.locator('dialog textarea').fill('a week of plans looks right');

@@ -126,7 +126,7 @@ export async function resume(group) {
 export async function changeMode(line) {
   const rank = mode => MODES.indexOf(mode);
   const week = h('div', { class: 'week plans', 'aria-live': 'polite' }), again = h('div', { class: 'week again' });
-  let course = null, chart = null, lived = null, turn = 0;
+  let course = null, chart = null, lived = null, turn = 0, seen = true;
   const close = () => {
     chart?.close();
     lived?.close();
@@ -136,11 +136,14 @@ export async function changeMode(line) {
     close();
     const mine = ++turn;
     fill(again);
+    seen = rank(mode) <= rank(line.mode);
     if (rank(mode) <= rank(line.mode)) return fill(week, rank(mode) < rank(line.mode) && h('p', {}, 'This tightens: it holds at once.'));
     if (!course) fill(week, h('p', { class: 'empty' }, 'Reading the plans of the last week…'));
     const wanted = () => turn === mine && again.isConnected;
     livedWeek(line.name, mode, again, wanted).then(shown => {
       if (shown) lived = shown;
+      // Also where it cannot be lived again: the dialog says why.
+      if (turn === mine) seen = true;
     });
     try {
       course ??= await ask(path(['groups', line.name, 'course'], { from: '-7d' }));
@@ -165,6 +168,7 @@ export async function changeMode(line) {
     ],
     async work({ mode, reason }) {
       if (mode === line.mode) throw new Error(`${line.name} is in ${mode} already: choose another mode, or cancel.`);
+      if (!seen) throw new Error('The last week is being lived again: see what would have followed first.');
       await ask(path(['groups', line.name, 'mode']), { method: 'POST', body: { mode, reason } });
       await readAll();
       return mode;

@@ -93,6 +93,21 @@ mod tests {
         }
     }
 
+    /// What the page has no words for it would show as the bare word.
+    #[test]
+    fn every_hold_has_words_on_the_page() {
+        let words = find("words.js").and_then(|asset| asset.body.split_once("export const HOLDS = {"));
+        let (words, _) = words.and_then(|(_, rest)| rest.split_once("};")).expect("a map of holds");
+        let named = include_str!("../../planner/src/hold.rs").split_once("pub const fn word(&self)").expect("words").1;
+        let named = named.split_once("impl fmt::Display").expect("their end").0;
+        let holds: Vec<&str> =
+            named.lines().filter_map(|line| line.trim().split("=> \"").nth(1)?.split('"').next()).collect();
+        assert!(holds.len() > 40, "{holds:?}");
+        for hold in holds {
+            assert!(words.contains(&format!("{hold}: '")), "{hold} has no words");
+        }
+    }
+
     #[test]
     fn nothing_makes_markup_of_text_or_comes_from_elsewhere() {
         for asset in ASSETS {

@@ -99,7 +99,7 @@ export const HOLDS = {
   CommonCause: 'too many groups at once', LaunchesFailing: 'launches fail', UnauthenticatedEvidence: 'agents are not authenticated', ClaimedGroup: 'known from agents alone', AtMinimum: 'at the minimum',
   AtMaximum: 'at the maximum', LaunchCapped: 'launches are capped', Protected: 'instances are protected', Warming: 'instances warm up', Changing: 'a change is under way', Paced: 'machines go slowly',
   BudgetSpent: 'the budget is spent', ShadowDisagrees: 'shadows do not agree', BackOff: 'the next launch waits', Hung: 'CPU does not follow the network', Stolen: 'hosts give processors to others', OutOfCredits: 'CPU credits run out', MemoryFull: 'memory is nearly full', Vetoed: 'errors or latency speak against it', VetoUntold: 'errors or latency are not told',
-  NeverReady: 'instances never get ready', Unpriced: 'a price is missing', CarriesTooMuch: 'those who stay would carry too little', UnevenZones: 'zones would become uneven',
+  NeverReady: 'instances never get ready', Unpriced: 'a price is missing', CarriesTooMuch: 'those who stay would carry too little', UnevenZones: 'zones would become uneven', SmallChange: 'too small to be worth a change',
 };
 export const hold = word => HOLDS[word] ?? word;
 
