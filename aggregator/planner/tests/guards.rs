@@ -273,7 +273,12 @@ fn the_highest_minute_of_the_step_is_no_surprise() {
         cpu(it).highest_lately = Some(150.0);
     });
     let surprise = Hold::Surprise { metric: Metric::Cpu, demand: 200.0, expected_at_least: 251.0 * 0.8 };
-    assert_eq!(made(&policy(), &lower).holds, [surprise], "present demand counts as well");
+    assert_eq!(made(&policy(), &lower).holds, [surprise]);
+    let risen = changed(calm(), |it| {
+        cpu(it).forecast = Some(flat(240.0));
+        cpu(it).highest_lately = Some(150.0);
+    });
+    assert_eq!(made(&policy(), &risen).holds, [], "present demand counts as well");
 }
 
 /// Every agent says zero from one minute to the next: the highest minute of the step is from before.

@@ -140,7 +140,6 @@ fn of_metric(now: i64, policy: &Policy, evidence: &Evidence, need: &MetricNeeds,
     if let Some(floor) = path.step_of(now).and_then(|step| path.demand(step, SURPRISE_QUANTILE))
         && (highest < floor || present < floor * SUDDEN)
     {
-        let demand = if highest < floor { highest } else { present };
-        holds.push(Hold::Surprise { metric, demand, expected_at_least: floor });
+        holds.push(Hold::Surprise { metric, demand: present, expected_at_least: floor });
     }
 }
