@@ -114,15 +114,17 @@ enum Came {
 #[derive(Debug)]
 enum Done {
     Event(Event),
-    Described(Intent, Result<Fresh, String>, bool),
+    Described(Intent, Box<Result<Fresh, String>>, bool),
 }
 
 impl Done {
     fn outcome(&self) -> Result<(), Vec<String>> {
         match self {
             Self::Event(event) => traced::outcome(event),
-            Self::Described(_, Err(why), _) => Err(vec![why.clone()]),
-            Self::Described(..) => Ok(()),
+            Self::Described(_, fresh, _) => match &**fresh {
+                Err(why) => Err(vec![why.clone()]),
+                Ok(_) => Ok(()),
+            },
         }
     }
 }
@@ -294,7 +296,7 @@ impl Service {
                         }
                         self.take(event).await;
                     }
-                    Done::Described(intent, fresh, owns) => self.judge(intent, fresh, owns).await,
+                    Done::Described(intent, fresh, owns) => self.judge(intent, *fresh, owns).await,
                 }
             }
             Ok((_, Came::Reaped { unleased: true })) => self.reap_soon(),
@@ -493,7 +495,7 @@ impl Service {
                 None => Err("no source that can act knows the group".to_owned()),
             };
             let owns = handle.owns().await;
-            Done::Described(intent, fresh, owns)
+            Done::Described(intent, Box::new(fresh), owns)
         });
     }
 

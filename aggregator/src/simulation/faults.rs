@@ -44,7 +44,7 @@ impl Faults {
 
     /// Whether the agent of an instance is heard, where any are.
     pub(super) fn hears(&self, instance: &str) -> bool {
-        !self.partly || !instance.bytes().last().is_some_and(|last| last % 3 == 0)
+        !self.partly || instance.bytes().last().is_none_or(|last| last % 3 != 0)
     }
 
     pub(super) fn clock_jumped(&self, boot: i64) -> bool {

@@ -229,7 +229,7 @@ impl Fleet for SimulatedFleet {
             if self.partial.load(Ordering::Relaxed) {
                 inventory.complete = false;
                 let mut shown = 0..;
-                members.retain(|_| shown.next().is_some_and(|number: usize| number % 2 == 0));
+                members.retain(|_| shown.next().is_some_and(|number: usize| number.is_multiple_of(2)));
             }
             let Ok(group) = Id::new("group", name) else { continue };
             let found = GroupInventory {
