@@ -1,6 +1,7 @@
 """The runner itself: what it cannot check makes it red."""
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -77,6 +78,28 @@ class Runner(Check):
         self.assertNotIn("check_arm64.Passes", left.stdout)
         required = self.ended(modules, copies=True, directory=clone / "tests/deploy", FORESHADOW_ARM64="required")
         self.assertEqual(required.returncode, 1)
+
+    def test_continuous_integration_requires_all_that_can_be_had(self):
+        author = ["-c", "user.name=tests", "-c", "user.email=tests@example.org"]
+        whole, shallow = self.directory(), self.directory() / "shallow"
+        self.run_tool("git", "init", "--quiet", whole)
+        for name in (".ci/run", "tests/run"):
+            (whole / name).parent.mkdir()
+        shutil.copy(HERE.parents[1] / ".ci/run", whole / ".ci/run")
+        (whole / "tests/run").write_text("env\n")
+        self.run_tool("git", "-C", whole, "add", ".")
+        for times in ("first", "second"):
+            self.run_tool("git", "-C", whole, *author, "commit", "--quiet", "--allow-empty", "--message", times)
+        self.run_tool("git", "clone", "--quiet", "--depth", "1", f"file://{whole}", shallow)
+        # Every variable by which something can be left out, as the runners and the tests name them.
+        named = "".join((HERE.parents[1] / name).read_text() for name in ("tests/run", "tests/deploy/run.py", "tests/tests/processes/faults.rs"))
+        every = set(re.findall(r"FORESHADOW_[A-Z0-9]+", named)) - {"FORESHADOW_BINARIES"}
+        self.assertGreaterEqual(every, {"FORESHADOW_COPY", "FORESHADOW_INJECTORS"})
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FORESHADOW_")}
+        for clone, required in ((whole, every), (shallow, every - {"FORESHADOW_OLDER"})):
+            ended = run("bash", clone / ".ci/run", env=environment)
+            self.assertEqual(ended.returncode, 0, ended.stderr)
+            self.assertEqual({line.removesuffix("=required") for line in ended.stdout.splitlines() if line.endswith("=required")}, required)
 
     def test_a_skip_is_red_and_so_is_nothing(self):
         self.assertEqual(self.ended({"check_other": SKIPS}, copies=True).returncode, 1)
