@@ -337,6 +337,26 @@ async function keys(page) {
   await page.keyboard.press('t');
 }
 
+/// A plan with steps: each with its own reason, what the checker says of it, and why shadows are left.
+async function refused(page) {
+  const at = given.refused_at;
+  await go(page, `#/groups/web?from=${at - 3600}&to=${at + 60}`, '.plot svg .line.load');
+  await page.getByRole('button', { name: 'Back to now' }).waitFor();
+  await page.locator('.plot').first().focus();
+  await page.keyboard.press('End');
+  await page.keyboard.press('Enter');
+  await page.locator('dialog .plan').waitFor();
+  const steps = await page.locator('dialog .plan .step').evaluateAll(steps => steps.map(step => step.innerText.replace(/\s+/g, ' ')));
+  assert.deepEqual(steps, [
+    'does re-attach 1 m-12 cpu needs 12 now; what stands in shadow comes back first The checker would let it.',
+    'would detach into shadow 2 m-0, m-1 12 serve; 10 are needed over the next hour at 95 % checker refuses the detaches of fifteen minutes are spent checker refuses m-1 is protected from scale-in',
+    'Left in shadow: 1 there m-13 is foreign: nobody adopted it',
+  ]);
+  await axe(page, 'a plan that the checker refuses');
+  await page.keyboard.press('Escape');
+  await page.locator('dialog').waitFor({ state: 'detached' });
+}
+
 /// What is shown of a group is what the API says.
 async function truth(page) {
   await go(page, '#/groups/web', '.plot svg .line.load');
@@ -600,6 +620,7 @@ async function pages() {
   await adopts(page);
   await mode(page);
   await truth(page);
+  await refused(page);
   await keys(page);
   await instances(page);
   await access(page);

@@ -186,6 +186,7 @@ async fn every_page_is_shown_steers_and_can_be_used_by_anybody() -> anyhow::Resu
     let world = World::start().await?;
     let mut asked = given("pages", &world.aggregator.url);
     asked["agents"] = json!({"old": OLD, "version": OLD_VERSION, "behind": BEHIND});
+    asked["refused_at"] = seed::refused_at(world.seeded).into();
     asked["forecast_hours"] = seed::forecast_hours(world.seeded).iter().map(ForecastHour::told).collect();
     look(&asked).await?;
 

@@ -242,6 +242,27 @@ fn plan(generation: i64, minute: i64) -> Value {
             "window": soon + 1, "without_baseline": now_needed, "trust": trust}]})
 }
 
+/// How long before the end of the past the plan was made that the checker refused, minutes.
+const REFUSED: i64 = 120;
+
+/// When it was made.
+pub fn refused_at(now: i64) -> i64 {
+    (now / 60 - REFUSED) * 60
+}
+
+/// A plan with a step that the checker lets, one that it refuses, and shadows that are left.
+fn refused(generation: i64, minute: i64) -> Value {
+    let mut plan = plan(generation, minute);
+    plan["mode"] = "full".into();
+    plan["steps"] = json!([
+        {"step": "reattach", "instances": ["m-12"], "permitted": true, "reason": "cpu needs 12 now; what stands in shadow comes back first"},
+        {"step": "detach", "instances": ["m-0", "m-1"], "permitted": false, "reason": "12 serve; 10 are needed over the next hour at 95 %"}]);
+    plan["verdicts"] = json!([{"step": 0, "allowed": true, "refusals": []},
+        {"step": 1, "allowed": false, "refusals": ["the detaches of fifteen minutes are spent", "m-1 is protected from scale-in"]}]);
+    plan["not_taken"] = json!([{"direction": "shadow", "instances": 1, "reason": "m-13 is foreign: nobody adopted it", "holds": []}]);
+    plan
+}
+
 /// Everything of `web`, and a little of the others.
 pub async fn history(directory: &Path, now: i64) -> anyhow::Result<()> {
     let pool = open(directory).await?;
@@ -253,7 +274,8 @@ pub async fn history(directory: &Path, now: i64) -> anyhow::Result<()> {
     for (number, minute) in ((now / 60 - 7 * 1_440)..(now / 60)).step_by(5).enumerate() {
         let generation = number as i64 + 1;
         let insert = sqlx::query(statement("PLAN_WRITE")?).bind("web").bind(generation).bind(minute * 60);
-        insert.bind(plan(generation, minute).to_string()).execute(&mut *transaction).await?;
+        let plan = if minute * 60 == refused_at(now) { refused(generation, minute) } else { plan(generation, minute) };
+        insert.bind(plan.to_string()).execute(&mut *transaction).await?;
     }
     for (number, (action, ago, why, refused)) in [
         (
