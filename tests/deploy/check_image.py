@@ -32,6 +32,7 @@ class Image(Check):
         root = bundle / "rootfs"
         found = {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
         self.assertLessEqual({"etc/ssl/certs/ca-certificates.crt", f"usr/share/doc/{name}/LICENSE"}, found)
+        self.assert_names_licences(name, (root / f"usr/share/doc/{name}/THIRD-PARTY-NOTICES").read_text())
         self.assertFalse([path for path in found if path.endswith("/sh") or "bash" in path], "no shell is in it")
         owner = (root / f"var/lib/{name}").stat()
         self.assertEqual((owner.st_uid, owner.st_gid), (65532, 65532))

@@ -42,6 +42,20 @@ class Check(unittest.TestCase):
         self.assertEqual(ended.returncode, status, f"{' '.join(map(str, command))}\n{ended.stdout}{ended.stderr}")
         return ended.stdout + ended.stderr
 
+    def assert_names_licences(self, package: str, notices: str):
+        """That every crate a program is linked of is named with its licence, and the licences' words are there."""
+        crates = re.findall(r"^([\w-]+) (\d\S*): (.+)$", notices.split("=" * 80)[0], re.MULTILINE)
+        self.assertGreater(len(crates), {"foreshadow": 200, "foreshadow-agent": 80}[package], f"{package}: {notices[:200]}")
+        locked = (REPOSITORY / "Cargo.lock").read_text()
+        for name, number, licence in crates:
+            self.assertIn(f'name = "{name}"\nversion = "{number}"', locked)
+            self.assertNotEqual(licence, "None", name)
+        names = {name for name, _, _ in crates}
+        self.assertLessEqual({"rustls", "ring", "tokio", "tonic"}, names)
+        self.assertFalse(names & {"proptest", "clap_derive", "foreshadow-proto"}, "neither tests, macros nor ours")
+        for text in ("Apache License", "Permission is hereby granted", "Redistribution and use in source and binary"):
+            self.assertIn(text, notices, package)
+
 
 def run(*command, **options) -> subprocess.CompletedProcess:
     options = {"capture_output": True, "text": True, "timeout": PATIENCE, "stdin": subprocess.DEVNULL} | options
