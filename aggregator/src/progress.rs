@@ -85,7 +85,8 @@ fn line(what: &str, done: u64, work: u64, elapsed: Duration, place: &str) -> Str
     format!("{what}: {:.0} %{left}{place}", 100.0 * share)
 }
 
-fn lasting(time: Duration) -> String {
+/// A length of time in one unit.
+pub fn lasting(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..90 => format!("{seconds} s"),
         seconds @ 90..5_400 => format!("{} min", (seconds + 30) / 60),

@@ -17,12 +17,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use neural::dataset::{Dataset, HoldOut};
 use neural::train::{Options, Progress, Trainer};
 use neural::{Contract, Manifest, manifest};
+use tokio::time::Instant;
 
 use crate::cli::WrongArgument;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::eval::read_rows;
 use crate::events::{Calendar, EventLog};
+use crate::progress::lasting;
 use crate::store::{Beside, Minute};
 
 /// The most of a history that is read: 15 months.
@@ -266,6 +268,7 @@ fn of_minutes(minutes: &[Minute]) -> Series {
 struct Shown {
     bar: ProgressBar,
     epochs: usize,
+    began: Instant,
 }
 
 impl Shown {
@@ -275,14 +278,14 @@ impl Shown {
         if let Ok(style) = style {
             bar.set_style(style);
         }
-        Self { bar, epochs }
+        Self { bar, epochs, began: Instant::now() }
     }
 
     fn update(&self, progress: &Progress) {
         let best = progress.best.map_or_else(String::new, |best| format!(", held out {best:.4}"));
         let said = format!("epoch {}/{}: loss {:.4}{best}", progress.epoch + 1, progress.epochs, progress.loss);
         if progress.epoch_ended && self.bar.is_hidden() {
-            eprintln!("{said}");
+            eprintln!("{said}{}", left(progress.epoch + 1, self.epochs, self.began.elapsed()));
         }
         self.bar.set_length((self.epochs * progress.of) as u64);
         self.bar.set_position((progress.epoch * progress.of + progress.done) as u64);
@@ -294,9 +297,24 @@ impl Shown {
     }
 }
 
+/// How long it takes from here, after so many of so many epochs; it may end sooner, where nothing is learnt any more.
+fn left(done: usize, epochs: usize, elapsed: Duration) -> String {
+    match epochs.checked_sub(done) {
+        None | Some(0) => String::new(),
+        Some(more) => format!(", {} left at most", lasting(elapsed.mul_f64(more as f64 / done.max(1) as f64))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_epoch_off_a_terminal_says_how_long_the_rest_takes() {
+        assert_eq!(left(1, 40, Duration::from_secs(3)), ", 2 min left at most");
+        assert_eq!(left(39, 40, Duration::from_secs(390)), ", 10 s left at most");
+        assert_eq!(left(40, 40, Duration::from_secs(400)), "");
+    }
 
     fn arguments(out: PathBuf) -> TrainArguments {
         TrainArguments {
