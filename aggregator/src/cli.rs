@@ -43,6 +43,9 @@ enum Command {
         /// Do not look at the files that it names: it is for another host
         #[arg(long)]
         without_files: bool,
+        /// Say what was found as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Print the configuration as it is understood, defaults included
     PrintConfig(ConfigFile),
@@ -54,6 +57,9 @@ enum Command {
         /// agent, viewer, operator or admin
         #[arg(long)]
         role: Role,
+        /// The token and its entry as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Make, list and revoke tokens while the aggregator runs: of callers, and join tokens of agents
     Tokens(Box<identity::TokensArguments>),
@@ -167,8 +173,8 @@ pub fn main() -> ExitCode {
             self::serve(serve)
         }
         Command::Demo(demo) => demo::main(&demo),
-        Command::CheckConfig { file, without_files } => match file.path() {
-            Some(file) => check_config(file, !without_files),
+        Command::CheckConfig { file, without_files, json } => match file.path() {
+            Some(file) => check_config(file, !without_files, json),
             None => {
                 eprintln!("foreshadow: which file? foreshadow check-config FILE");
                 ExitCode::from(USAGE)
@@ -181,8 +187,12 @@ pub fn main() -> ExitCode {
             }
             Err(code) => code,
         },
-        Command::Token { name, role } => {
+        Command::Token { name, role, json } => {
             let (token, entry) = new_token(&name, role, supervise::random());
+            if json {
+                println!("{:#}", serde_json::json!({ "name": name, "role": role, "token": token, "entry": entry }));
+                return ExitCode::SUCCESS;
+            }
             eprintln!("The token, shown this once; give it to its owner in a file:\n");
             println!("{token}");
             eprintln!("\nAdd this to the token file (identity.tokens):\n\n{entry}");
@@ -285,16 +295,26 @@ fn written(done: anyhow::Result<()>) -> ExitCode {
     done.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
 
-fn check_config(file: &Path, files: bool) -> ExitCode {
-    let config = match load(Some(file)) {
+fn check_config(file: &Path, files: bool, json: bool) -> ExitCode {
+    let wrong = |faults: &[Fault]| {
+        if json {
+            println!("{:#}", serde_json::json!({ "file": file, "right": false, "faults": faults }));
+        }
+        usage(faults)
+    };
+    let config = match Config::load(file) {
         Ok(config) => config,
-        Err(code) => return code,
+        Err(faults) => return wrong(&faults),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
     match runtime.block_on(Box::pin(supervise::check(&config, files))) {
+        Ok(elsewhere) if json => {
+            println!("{:#}", serde_json::json!({ "file": file, "right": true, "not_looked_at": elsewhere }));
+            ExitCode::SUCCESS
+        }
         Ok(elsewhere) => {
             for path in elsewhere {
                 eprintln!("{}: not looked at: systemd gives it to the service alone, while it runs", path.display());
@@ -302,7 +322,7 @@ fn check_config(file: &Path, files: bool) -> ExitCode {
             println!("{}: right", file.display());
             ExitCode::SUCCESS
         }
-        Err(faults) => usage(&faults),
+        Err(faults) => wrong(&faults),
     }
 }
 
@@ -326,4 +346,44 @@ pub struct WrongArgument(pub String);
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("foreshadow: {error:#}");
     if error.is::<WrongArgument>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every command that does something, by all its words.
+    fn that_do(command: &clap::Command, words: &str, all: &mut Vec<(String, clap::Command)>) {
+        for below in command.get_subcommands() {
+            let words = format!("{words} {}", below.get_name()).trim().to_owned();
+            if !below.is_subcommand_required_set() {
+                all.push((words.clone(), below.clone()));
+            }
+            that_do(below, &words, all);
+        }
+    }
+
+    #[test]
+    fn whatever_answers_answers_a_program_as_well() {
+        /// Those that answer nothing a program could read, or nothing else, and why.
+        const WITHOUT: [(&str, &str); 6] = [
+            ("serve", "runs, and tells by its API"),
+            ("demo", "is for looking at"),
+            ("print-config", "prints JSON and nothing else"),
+            ("completions", "prints a script"),
+            ("man", "writes pages for people"),
+            ("agent", "is another program"),
+        ];
+        let mut all = Vec::new();
+        that_do(&Arguments::command(), "", &mut all);
+        assert!(all.len() > 40, "{}", all.len());
+        for (words, command) in &all {
+            let json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+            let without = WITHOUT.iter().any(|(name, _)| name == words);
+            assert!(json != without, "{words}: --json {json}");
+        }
+        for (name, why) in WITHOUT {
+            assert!(all.iter().any(|(words, _)| words == name), "there is no {name} that {why}");
+        }
+    }
 }

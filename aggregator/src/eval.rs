@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use forecast::Contest;
 use forecast::score::{Line, Origins, SeriesOrigins, next, options};
+use serde_json::json;
 
 use crate::clock::written_time;
 use crate::progress::Progress;
@@ -32,6 +33,9 @@ pub struct EvalArguments {
     /// This ONNX file (with its manifest beside it) competes as well, as the model "network"
     #[arg(long, value_name = "FILE")]
     pub network: Option<PathBuf>,
+    /// Say what was written as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Forecasts every origin; an origin without a forecast is reported and left out, and the end says how many.
@@ -75,7 +79,11 @@ pub fn run(arguments: &EvalArguments) -> Result<()> {
     }
     progress.end();
     out.flush().with_context(|| format!("{}", arguments.out.display()))?;
-    eprintln!("{made} forecasts written to {}, {missing} origins without one", arguments.out.display());
+    if arguments.json {
+        println!("{:#}", json!({ "out": arguments.out, "forecasts": made, "origins_without": missing }));
+    } else {
+        eprintln!("{made} forecasts written to {}, {missing} origins without one", arguments.out.display());
+    }
     if made == 0 {
         bail!("no origin could be forecast");
     }
@@ -186,6 +194,7 @@ mod tests {
             out: out.clone(),
             model: None,
             network: None,
+            json: false,
         };
         run(&arguments).unwrap();
         let lines: Vec<serde_json::Value> =

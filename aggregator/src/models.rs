@@ -1,11 +1,11 @@
 //! `foreshadow models`: what each model has earned in a group, and what the intervals held. `foreshadow models check FILE`: what will
 //! be said when a file is configured, before it is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use neural::Network;
-use serde_json::Value;
+use neural::{Manifest, Network};
+use serde_json::{Value, json};
 
 use crate::client::{Client, escaped};
 use crate::train::scores_in_words;
@@ -39,7 +39,12 @@ struct List {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Ask {
     /// Load an ONNX file with its manifest beside it and replay its golden vectors: 0 when it can be served, 64 when not
-    Check { file: PathBuf },
+    Check {
+        file: PathBuf,
+        /// Say what was found as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What the aggregator says of its groups' models.
@@ -130,8 +135,13 @@ fn table(group: &str, answer: &Value) -> String {
 /// # Errors
 /// What is wrong with the file, and where in it.
 pub fn run(ask: &Ask) -> Result<(), neural::check::Refusal> {
-    let Ask::Check { file } = ask;
-    let network = Network::read(file)?;
+    let Ask::Check { file, json } = ask;
+    let network = Network::read(file);
+    if *json {
+        println!("{:#}", verdict(file, network.as_ref()));
+        return network.map(drop);
+    }
+    let network = network?;
     let read = network.manifest();
     let contract = &read.contract;
     let words: Vec<&str> = contract.features.iter().map(|feature| feature.word()).collect();
@@ -161,6 +171,18 @@ pub fn run(ask: &Ask) -> Result<(), neural::check::Refusal> {
     }
     println!("{}", scores_in_words(read));
     Ok(())
+}
+
+/// What was found of a file, for a program: its manifest, without the vectors themselves.
+fn verdict(file: &Path, found: Result<&Network, &neural::check::Refusal>) -> Value {
+    match found {
+        Err(refusal) => json!({ "file": file, "served": false, "why": refusal.to_string() }),
+        Ok(network) => {
+            let Manifest { made_by, contract, trained, scores, sha256, golden, .. } = network.manifest();
+            json!({ "file": file, "served": true, "golden_vectors": golden.len(), "sha256": sha256, "made_by": made_by,
+                "contract": contract, "trained": trained, "scores": scores })
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::replay;
 
@@ -12,6 +12,9 @@ use super::replay;
 pub struct ReplayArguments {
     /// JSON: one record, an array of them, or one after the other (foreshadow explain GROUP --record > FILE)
     file: PathBuf,
+    /// Say of each record what came out as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Replays every record of a file.
@@ -31,17 +34,20 @@ pub fn run(arguments: &ReplayArguments) -> anyhow::Result<()> {
     if records.is_empty() {
         bail!("{name}: holds no record; foreshadow explain GROUP --record writes one");
     }
-    let mut differ = 0;
+    let (mut differ, mut told) = (0, Vec::new());
     for (number, record) in records.iter().enumerate() {
         let difference = replay(record).with_context(|| format!("{name}: record {}", number + 1))?;
         let (group, generation) = (&difference.group, difference.generation);
+        differ += usize::from(difference.text.is_some());
         match difference.text {
+            text if arguments.json => told
+                .push(json!({ "group": group, "generation": generation, "same": text.is_none(), "difference": text })),
             None => println!("{group}, plan {generation}: the same, byte for byte"),
-            Some(text) => {
-                differ += 1;
-                println!("{group}, plan {generation}: another plan\n{text}");
-            }
+            Some(text) => println!("{group}, plan {generation}: another plan\n{text}"),
         }
+    }
+    if arguments.json {
+        println!("{:#}", Value::Array(told));
     }
     if differ > 0 {
         bail!("{differ} of {} records give another plan or verdict", records.len());

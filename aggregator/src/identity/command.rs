@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Role;
 use super::audit::{Anchor, Verified, verify};
-use crate::client::{Ask, Client, escaped, reason_argument};
+use crate::client::{Ask, escaped, reason_argument};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::store::Beside;
@@ -110,7 +110,7 @@ struct Named {
 #[derive(Debug, clap::Args)]
 pub struct AuthorityArguments {
     #[command(flatten)]
-    client: Client,
+    ask: Ask,
 }
 
 /// The audit log.
@@ -204,7 +204,12 @@ pub async fn certificates(arguments: &CertificatesArguments) -> anyhow::Result<(
 
 /// `foreshadow authority`.
 pub async fn authority(arguments: &AuthorityArguments) -> anyhow::Result<()> {
-    print!("{}", arguments.client.text("/authority").await?);
+    let certificate = arguments.ask.client.text("/authority").await?;
+    if arguments.ask.json {
+        println!("{:#}", json!({ "certificate": certificate }));
+    } else {
+        print!("{certificate}");
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use foreshadow_tests::process::{binary, free_port};
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
@@ -127,6 +128,48 @@ async fn check_config_finds_what_serve_refuses() -> anyhow::Result<()> {
     }
     let right = run("foreshadow", &["check-config", "--without-files", &secrets]).await?;
     assert!(right.status.success(), "{}", said(&right));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_found_without_an_aggregator_is_told_as_json_too() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let found = async |arguments: &[&str], code: i32| {
+        let output = run("foreshadow", arguments).await?;
+        anyhow::ensure!(output.status.code() == Some(code), "{arguments:?}: {}", said(&output));
+        Ok(serde_json::from_slice::<Value>(&output.stdout)?)
+    };
+    let right = write(directory.path(), "right.toml", "[group.web]\nminimum = 1\nmaximum = 2\n")?;
+    let told = found(&["check-config", "--json", &right], 0).await?;
+    assert_eq!(told, json!({"file": right, "right": true, "not_looked_at": []}));
+    let wrong = write(directory.path(), "wrong.toml", "[group.web]\nminimum = 5\nmaximum = 2\n")?;
+    let told = found(&["check-config", "--json", &wrong], 64).await?;
+    let fault =
+        json!({"file": wrong, "line": 2, "key": "group.web.minimum", "problem": "5 is above group.web.maximum = 2"});
+    assert_eq!(told, json!({"file": wrong, "right": false, "faults": [fault]}));
+    let network = write(directory.path(), "network.onnx", "not onnx")?;
+    let told = found(&["models", "check", "--json", &network], 64).await?;
+    assert!(told["served"] == false && told["why"].as_str().is_some_and(|why| why.contains("network.json")), "{told}");
+    // A token's entry is of this token, and opens with it.
+    let told = found(&["token", "--name", "ops", "--role", "admin", "--json"], 0).await?;
+    let (token, entry) = (told["token"].as_str().unwrap_or_default(), told["entry"].as_str().unwrap_or_default());
+    let mut hash = Command::new("sh");
+    hash.args(["-c", "printf %s \"$1\" | sha256sum", "sh", token]);
+    let hash = String::from_utf8(hash.output().await?.stdout)?;
+    let hash = hash.split(' ').next().unwrap_or_default();
+    assert_eq!(entry, format!("[token.ops]\nrole = \"admin\"\nsha256 = \"{hash}\"\n"), "{told}");
+    assert_eq!((&told["name"], &told["role"]), (&"ops".into(), &"admin".into()));
+    // Series that are scored.
+    let rows: String =
+        (0..72).map(|hour| format!("2024-01-0{}T{:02}:00:00Z,{}\n", 1 + hour / 24, hour % 24, hour % 24)).collect();
+    write(directory.path(), "shape.csv", &format!("timestamp,value\n{rows}"))?;
+    let origins = json!({"rule": "x", "series": [{"series": "shape", "interval_seconds": 3_600, "horizon_steps": 24,
+        "origins": ["2024-01-03T12:00:00Z"]}]});
+    let origins = write(directory.path(), "origins.json", &origins.to_string())?;
+    let (series, out) =
+        (directory.path().display().to_string(), directory.path().join("out.jsonl").display().to_string());
+    let told = found(&["eval", "--json", "--series", &series, "--origins", &origins, "--out", &out], 0).await?;
+    assert_eq!(told, json!({"out": out, "forecasts": 1, "origins_without": 0}));
     Ok(())
 }
 

@@ -184,6 +184,11 @@ async fn a_decision_is_found_by_its_time_and_replayed_byte_for_byte() -> anyhow:
     other["decision"]["evidence"]["conditions"]["paused"] = true.into();
     let (code, said) = replay(&other.to_string()).await?;
     assert_eq!(code, Some(1), "{said}");
+    let mut told = Command::new(binary("foreshadow")?);
+    let told = told.args(["replay", "--json"]).arg(&file).output().await?;
+    let records: Value = serde_json::from_slice(&told.stdout)?;
+    assert_eq!((told.status.code(), &records[0]["same"]), (Some(1), &false.into()), "{records}");
+    assert!(records[0]["difference"].as_str().is_some_and(|text| said.contains(text)), "{records}");
     for part in ["--- recorded", "+++ replayed", "Paused", "1 of 1 records give another plan"] {
         assert!(said.contains(part), "{part} in\n{said}");
     }
