@@ -22,7 +22,7 @@ const USAGE: u8 = 64;
 
 /// Predictive autoscaling: launches before the load comes, takes machines away reversibly.
 #[derive(Debug, Parser)]
-#[command(name = "foreshadow", version, propagate_version = true, after_help = manual::EXIT_CODES)]
+#[command(name = "foreshadow", version, propagate_version = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -245,7 +245,8 @@ pub fn main() -> ExitCode {
 /// Reads a command line. A variable of the environment that is empty is none.
 fn read(given: Vec<OsString>) -> Result<Arguments, clap::Error> {
     let empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    let read = without_variables(Arguments::command(), empty).try_get_matches_from(&given);
+    let command = manual::with_exit_codes(Arguments::command());
+    let read = without_variables(command, empty).try_get_matches_from(&given);
     read.and_then(|matches| Arguments::from_arg_matches(&matches)).map_err(|error| {
         // What the environment gave stands in the line of usage as if it had to be given: what is wrong is said without it.
         let alone = without_variables(Arguments::command(), |_| true).try_get_matches_from(&given);

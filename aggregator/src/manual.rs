@@ -10,6 +10,20 @@ use clap_complete::Shell;
 pub const EXIT_CODES: &str = "Exit codes: 0 done; 1 not done, refused, or found not to be whole, with the reason on standard error; \
 64 a wrong argument or configuration, with file, line, key and remedy, and nothing was begun.";
 
+/// What commands below a program end with: no page is without them, and the whole stands in one.
+fn in_short(program: &str) -> String {
+    format!("Exit codes: 0 done, 1 not done, 64 wrong use; {program}(1) says more.")
+}
+
+/// A program whose help, and that of every command below it, says how it ends.
+pub fn with_exit_codes(program: Command) -> Command {
+    fn below(command: Command, said: &str) -> Command {
+        command.mut_subcommands(|command| below(command.after_help(said.to_owned()), said))
+    }
+    let said = in_short(program.get_name());
+    below(program, &said).after_help(EXIT_CODES)
+}
+
 /// Of which program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Program {
@@ -58,7 +72,7 @@ pub fn pages(arguments: &ManArguments, own: Command) -> Result<()> {
     let out: &Path = &arguments.out;
     std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     for command in [own, foreshadow_agent::command()] {
-        clap_mangen::generate_to(command.after_help(EXIT_CODES), out).with_context(|| out.display().to_string())?;
+        clap_mangen::generate_to(with_exit_codes(command), out).with_context(|| out.display().to_string())?;
     }
     let count = std::fs::read_dir(out).with_context(|| out.display().to_string())?.count();
     println!("{count} pages in {}: man -l {}", out.display(), out.join("foreshadow.1").display());

@@ -62,7 +62,6 @@ async fn every_command_has_a_page_that_man_shows_without_complaint() -> anyhow::
     for name in ["foreshadow.1", "foreshadow-import-prometheus.1", "foreshadow-pause.1", "foreshadow-agent.1"] {
         ensure!(pages.iter().any(|page| page == name), "{name} in {pages:?}");
     }
-    let mut text = String::new();
     for page in &pages {
         let mut command = Command::new("man");
         command
@@ -73,13 +72,32 @@ async fn every_command_has_a_page_that_man_shows_without_complaint() -> anyhow::
         let shown = command.output().await.context("man (Debian package man-db)")?;
         let complaints = String::from_utf8_lossy(&shown.stderr).into_owned();
         ensure!(shown.status.success() && complaints.trim().is_empty(), "{page}: {complaints}");
-        if ["foreshadow.1", "foreshadow-agent.1"].contains(&page.as_str()) {
-            text.push_str(&String::from_utf8_lossy(&shown.stdout));
-        }
+        // Lines are filled out with blanks.
+        let shown = String::from_utf8_lossy(&shown.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+        let whole = ["foreshadow.1", "foreshadow-agent.1"].contains(&page.as_str());
+        let program = if page.starts_with("foreshadow-agent.") || page.starts_with("foreshadow-agent-") {
+            "foreshadow-agent"
+        } else {
+            "foreshadow"
+        };
+        let wanted = match whole {
+            true => "Exit codes: 0 done; 1 not done, refused, or found not to be whole".to_owned(),
+            false => format!("Exit codes: 0 done, 1 not done, 64 wrong use; {program}(1) says more."),
+        };
+        ensure!(shown.matches("Exit codes:").count() == 1 && shown.contains(&wanted), "{page}: {shown}");
     }
-    // Lines are filled out with blanks.
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    ensure!(text.matches("Exit codes:").count() == 2, "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn help_of_every_depth_says_how_it_ends() -> anyhow::Result<()> {
+    for arguments in
+        [&["--help"][..], &["journal", "--help"], &["import", "csv", "--help"], &["help", "store", "check"]]
+    {
+        let help = foreshadow(arguments).await?;
+        let said = String::from_utf8_lossy(&help.stdout).into_owned();
+        ensure!(help.status.success() && said.contains("Exit codes: 0 done"), "{arguments:?}: {said}");
+    }
     Ok(())
 }
 
