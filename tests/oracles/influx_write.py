@@ -1,6 +1,7 @@
 """Writes what Telegraf measures of a host, with InfluxData's own clients: influx_write.py 1|2 URL TOKEN INSTANCE
 
-The host's processors idle for 30 % of the time; 2 of 8 GB of memory are used.
+The host's processors idle for 30 % of the time; 2 of 8 GB of memory are used. The service has two queues: a client of version 1 writes
+how much waits for orders, 500, one of version 2 how much for payments, 300.
 """
 
 import sys
@@ -33,6 +34,8 @@ def points(now):
     yield "cpu", {"cpu": "cpu-total"}, {"usage_idle": 30.0, "usage_steal": 1.0, "usage_user": 69.0}
     yield "cpu", {"cpu": "cpu0"}, {"usage_idle": 99.0, "usage_steal": 0.0, "usage_user": 1.0}
     yield "mem", {}, {"total": 8_000_000_000, "available": 6_000_000_000, "used": 1_500_000_000}
+    queue, waiting = ("orders", 500) if version == "1" else ("payments", 300)
+    yield "rabbitmq_queue", {"queue": queue}, {"messages_ready": waiting}
     yield "system", {}, {"uptime_format": "1 day, 2:03", "load1": 0.5}
 
 

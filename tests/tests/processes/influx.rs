@@ -11,13 +11,16 @@ use http::Method;
 use serde_json::Value;
 use tokio::process::Command;
 
+/// A metric of the user's own, of which the mapped labels add up.
+const DECLARED: &str = "[line_protocol.metric.\"rabbitmq_queue.messages_ready\"]\ngives = \"queue\"\n\
+    labels = { queue = [\"orders\", \"payments\"] }\n[metric.queue]\nof = \"group\"\n[group.web.targets]\ncpu = 90\nqueue = 100\n";
 const SECTION: &str = "[line_protocol]\nexporter = \"telegraf\"\ngroup_label = \"service\"\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_real_clients_write_is_durable() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let tokens = Tokens::make(directory.path()).await?;
-    let config = format!("[identity]\ntokens = \"{}\"\n{SECTION}", tokens.file.display());
+    let config = format!("[identity]\ntokens = \"{}\"\n{SECTION}{DECLARED}", tokens.file.display());
     let port = free_port()?;
     let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/oracles/influx_write.py");
@@ -59,6 +62,14 @@ async fn what_real_clients_write_is_durable() -> anyhow::Result<()> {
         Ok((answer.status == 200).then(|| answer.json()).transpose()?.filter(|group| group["summary"]["serving"] == 2))
     })
     .await?;
+
+    // Both queues ask for eight; the processors of two machines would do with two.
+    let plan = eventually("the need of the queues", Duration::from_secs(60), async || {
+        let plan = get("/groups/web".to_owned()).await?.json()?["plan"].clone();
+        Ok((plan["need_now"] == 8).then_some(plan))
+    })
+    .await?;
+    assert_eq!(plan["binding"], "queue", "{plan}");
 
     // Killed, it has what it had said it has, and the clients go on.
     let before = get("/shadow/metrics?instance=i-2&from=-10m".to_owned()).await?.lines()?;

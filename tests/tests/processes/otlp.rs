@@ -80,19 +80,20 @@ async fn what_real_exporters_send_is_durable() -> anyhow::Result<()> {
     .await?;
 
     // A metric of the user's own comes the same way, and asks for more than the processors do.
-    let operator = format!("Bearer {}", tokens.of("operator"));
-    let headers = [("authorization", operator.as_str()), ("content-type", "application/json")];
-    for ago in [2_000_000, 0] {
-        let body = waiting("web", SystemClock.wall_micros() - ago, 800);
-        let answer = web::request(Method::POST, &format!("{}/v1/metrics", aggregator.url), &headers, body).await?;
-        assert_eq!((answer.status.as_u16(), answer.json()?), (200, json!({})));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/oracles/otlp_level.py");
+    for (way, jobs, need) in [("grpc", "600", 6), ("http", "800", 8)] {
+        let mut command = Command::new(tool("python")?);
+        command.args([script, way, &aggregator.url, tokens.of("operator"), "app.jobs", jobs]);
+        let exporter = Process::start(&format!("level-{way}"), command, directory.path())?;
+        let plan = eventually(&format!("the need of the queue by {way}"), Duration::from_secs(60), async || {
+            let plan = get("/groups/web".to_owned()).await?.json()?["plan"].clone();
+            Ok((plan["need_now"] == need).then_some(plan))
+        })
+        .await?;
+        assert_eq!(plan["binding"], "queue", "{plan}");
+        assert_eq!(exporter.output(), "", "the exporter was told that something is wrong");
+        exporter.kill().await?;
     }
-    let plan = eventually("the need of the queue", Duration::from_secs(60), async || {
-        let plan = get("/groups/web".to_owned()).await?.json()?["plan"].clone();
-        Ok((plan["need_now"] == 8).then_some(plan))
-    })
-    .await?;
-    assert_eq!(plan["binding"], "queue", "{plan}");
 
     // Killed, it has what it had said it has, and the exporters go on.
     let before = get("/shadow/metrics?instance=i-1&from=-10m".to_owned()).await?.lines()?;
@@ -129,7 +130,7 @@ fn scrape(instance: &str, at_micros: i64, idle: f64) -> String {
 }
 
 /// How many jobs wait for a service, as JSON.
-fn waiting(service: &str, at_micros: i64, jobs: u32) -> String {
+pub fn waiting(service: &str, at_micros: i64, jobs: u32) -> String {
     let point = json!({"timeUnixNano": (at_micros * 1_000).to_string(), "asInt": jobs.to_string()});
     let resource = json!({"attributes": [{"key": "service.name", "value": {"stringValue": service}}]});
     json!({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": [
