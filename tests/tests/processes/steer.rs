@@ -178,6 +178,36 @@ async fn whom_its_provider_ends_is_measured_and_nobody_adopts_it() -> anyhow::Re
     Ok(())
 }
 
+/// Who is not stranded is not taken over, whoever asks; and what is typed wrong is told before that.
+#[tokio::test]
+async fn only_the_stranded_are_taken_over() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("inventory.toml");
+    std::fs::write(&file, "[group.web]\nminimum = 1\nmaximum = 9\ninstances = [\"i-1\"]\n")?;
+    let config = format!("[inventory]\nfile = \"{}\"\ninterval_seconds = 5\n", file.display());
+    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    let url = &aggregator.url;
+    standing(url).await?;
+    for (arguments, code, why) in [
+        (
+            &["i-1", "--group", "web", "--reason", "ours"][..],
+            1,
+            "i-1 is not among the stranded: foreshadow shadow stranded",
+        ),
+        (&["i-1", "--group", "nobody", "--reason", "ours"], 1, "nobody"),
+        (&["i-1", "--group", "web", "--reason", " "], 64, "must say why"),
+        (&["i-1", "--reason", "ours"], 64, "--group"),
+    ] {
+        let output = foreshadow(url, &[&["shadow", "take"], arguments].concat()).await?;
+        let told = said(&output);
+        assert!(output.status.code() == Some(code) && told.contains(why), "{arguments:?}: {:?} {told}", output.status);
+    }
+    assert_eq!(web::get_json(&format!("{url}/audit?limit=50")).await?, serde_json::json!([]), "nothing was done");
+    let listed = foreshadow(url, &["shadow", "stranded", "--json"]).await?;
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&listed.stdout)?, serde_json::json!([]));
+    Ok(())
+}
+
 /// Answers a describe, and nothing else.
 const PROGRAM: &str = r#"#!/bin/sh
 cat > /dev/null

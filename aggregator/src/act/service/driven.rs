@@ -53,6 +53,8 @@ impl Clock for Hand {
 struct Recording {
     asked: Mutex<Vec<String>>,
     refuses_tags: AtomicBool,
+    /// Those that were set.
+    tags: Mutex<Vec<Tags>>,
     /// The first who sets tags says so, and waits.
     gate: Mutex<Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>>,
     outside: Vec<Outside>,
@@ -108,7 +110,7 @@ impl Fleet for Recording {
         Ok(())
     }
 
-    async fn tag(&self, instances: &[Id], _: &Tags) -> Result<(), FleetError> {
+    async fn tag(&self, instances: &[Id], tags: &Tags) -> Result<(), FleetError> {
         self.note("tag", instances);
         let gate = self.gate.lock().expect("a lock").take();
         if let Some((reached, opened)) = gate {
@@ -118,6 +120,7 @@ impl Fleet for Recording {
         if self.refuses_tags.load(Ordering::Relaxed) {
             return Err(FleetError::Invalid { source_name: "recording", problem: "AccessDenied".to_owned() });
         }
+        self.tags.lock().expect("a lock").push(tags.clone());
         Ok(())
     }
 
@@ -308,6 +311,51 @@ async fn leases_nobody_holds_are_looked_for_while_the_loop_runs() {
     until(|| handle.stranded().iter().any(|found| found.instance == id("s-1")), "nobody looks").await;
     shutdown.cancel();
     running.await.expect("it ends");
+}
+
+/// Who is taken over carries a lease of ours and is stranded no more; whoever went on meanwhile, or cannot be tagged, is left as it is.
+#[tokio::test]
+async fn who_is_stranded_is_taken_over_while_it_runs_alone_under_a_lease() {
+    let tags = [(UNTIL_TAG, "1"), (GROUP_TAG, "shop"), (OWNER_TAG, "another")];
+    let left = |name: &str| Outside {
+        instance: id(name),
+        state: RunState::Running,
+        group: None,
+        in_target_group: Some(false),
+        protected: false,
+        tags: tags.map(|(tag, value)| (tag.to_owned(), value.to_owned())).into(),
+    };
+    let fleet = Arc::new(Recording { outside: vec![left("s-1"), left("s-2")], ..Recording::default() });
+    let Driven { mut service, .. } = Driven::new(&fleet).await;
+    service.every.reap = Duration::from_millis(10);
+    let (handle, shutdown) = (service.handle(), CancellationToken::new());
+    let running = tokio::spawn(service.run(shutdown.clone()));
+    until(|| handle.stranded().len() == 2, "nobody looks").await;
+    shutdown.cancel();
+    running.await.expect("it ends");
+
+    let (web, names) = (id("web"), || handle.stranded().into_iter().map(|it| it.instance).collect::<Vec<_>>());
+    handle.take_stranded(&*fleet, &web, &id("s-1"), START + 600).await.expect("taken over");
+    let ours =
+        [(UNTIL_TAG, (START + 600).to_string()), (GROUP_TAG, web.to_string()), (OWNER_TAG, INSTALLATION.to_string())];
+    assert_eq!(*fleet.tags.lock().expect("a lock"), [Tags::from(ours.map(|(tag, value)| (tag, Some(value))))]);
+    assert_eq!(names(), [id("s-2")]);
+
+    fleet.refuses_tags.store(true, Ordering::Relaxed);
+    let refused = handle.take_stranded(&*fleet, &web, &id("s-2"), START + 600).await.expect_err("it cannot be tagged");
+    assert!(refused.contains("AccessDenied"), "{refused}");
+    fleet.refuses_tags.store(false, Ordering::Relaxed);
+    let changes: [fn(&mut Outside); 3] =
+        [|it| it.group = Some(id("shop")), |it| it.state = RunState::Ended, |it| drop(it.tags.remove(UNTIL_TAG))];
+    for change in changes {
+        let mut gone = left("s-2");
+        change(&mut gone);
+        let elsewhere = Recording { outside: vec![gone], ..Recording::default() };
+        let why = handle.take_stranded(&elsewhere, &web, &id("s-2"), START + 600).await.expect_err("it went on");
+        assert_eq!(why, "s-2 does not run alone under a lease any more: nothing was taken over");
+        assert!(!elsewhere.was_asked("tag s-2"));
+    }
+    assert_eq!(names(), [id("s-2")], "who was not taken over is told of on");
 }
 
 #[tokio::test]
