@@ -2,13 +2,20 @@
 
 use std::path::PathBuf;
 use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::ensure;
-use foreshadow_tests::process::{Aggregator, agent, eventually, tool};
+use foreshadow_agent::clock::{Clock as _, HostClock};
+use foreshadow_tests::process::{Aggregator, Process, agent, eventually, tool};
 use foreshadow_tests::tokens::Tokens;
+use foreshadow_tests::web;
+use http::Method;
 use serde_json::{Value, json};
 use tokio::process::Command;
+
+use super::otlp::waiting;
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -107,6 +114,59 @@ async fn keda_is_answered_by_every_call_and_a_viewer_alone() -> anyhow::Result<(
     ensure!(output.status.success(), "{}", said(&output));
     let log = aggregator.process.output();
     assert!(!log.contains(tokens.of("viewer")), "a token is in the log");
+    Ok(())
+}
+
+/// Nobody is there, nobody waits and nobody is needed; then somebody waits, and who listens is told without asking.
+#[tokio::test]
+async fn keda_is_told_by_itself_when_somebody_is_needed() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("inventory.toml");
+    std::fs::write(&file, "[group.web]\nminimum = 0\nmaximum = 9\ninstances = []\n")?;
+    let config = format!(
+        "[inventory]\nfile = \"{}\"\ninterval_seconds = 5\n[otlp]\n\
+         group_label = \"service.name\"\n[otlp.metric.\"app.jobs\"]\ngives = \"queue\"\n[metric.queue]\nof = \"group\"\n[group.web]\nminimum = 0\nmaximum = 9\n\
+         [group.web.targets]\nqueue = 100\n",
+        file.display()
+    );
+    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    let (jobs, url) = (Arc::new(AtomicU32::new(0)), format!("{}/v1/metrics", aggregator.url));
+    let told = jobs.clone();
+    tokio::spawn(async move {
+        loop {
+            let body = waiting("web", HostClock.wall_micros(), told.load(Ordering::Relaxed));
+            // The first are of a group that is not known yet.
+            drop(web::request(Method::POST, &url, &[("content-type", "application/json")], body).await);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let asks = |method: &str, more: &[&str]| {
+        let address = format!("127.0.0.1:{}", aggregator.port);
+        let object = json!({"name": "web", "namespace": "shop",
+            "scalerMetadata": {"scalerAddress": address, "group": "web", "metric": "queue"}});
+        let mut command = Command::new(tool("grpcurl")?);
+        command.args(["-plaintext", "-emit-defaults"]).args(more).args(["-d", &object.to_string(), &address]);
+        command.arg(format!("externalscaler.ExternalScaler/{method}"));
+        anyhow::Ok(command)
+    };
+    eventually("nobody is needed", Duration::from_secs(60), async || {
+        let output = asks("IsActive", &[])?.output().await?;
+        Ok(said(&output).contains("\"result\": false").then_some(()))
+    })
+    .await?;
+    let listening = Process::start("keda", asks("StreamIsActive", &["-max-time", "120"])?, directory.path())?;
+    let messages = async |wanted: &[&str]| {
+        eventually(&format!("KEDA is told {wanted:?}"), Duration::from_secs(60), async || {
+            let text = listening.output();
+            let told: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("\"result\": ")).collect();
+            ensure!(wanted.starts_with(&told), "{text}");
+            Ok((told == wanted).then_some(()))
+        })
+        .await
+    };
+    messages(&["false"]).await?;
+    jobs.store(300, Ordering::Relaxed);
+    messages(&["false", "true"]).await?;
     Ok(())
 }
 
