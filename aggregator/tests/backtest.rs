@@ -261,6 +261,47 @@ fn the_risk_is_kept_by_the_cheapest_setting_and_the_page_needs_nothing_beside_it
     assert_eq!(json["advice"]["setting"]["cost"].as_f64(), Some(cheapest), "{}", json["advice"]);
 }
 
+/// What docs/tuning.md has people type first, on a month of five minutes: as soon as it says, though this program is not optimised.
+#[test]
+fn a_month_of_five_minutes_gives_a_page_with_charts_by_one_command_within_seconds() {
+    let document =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tuning.md")).expect("a text");
+    assert!(
+        document.contains(
+            "**First look**, without the learning models, within twenty seconds for a month of five minutes:"
+        )
+    );
+    let command =
+        document.lines().find(|line| line.starts_with("foreshadow backtest ") && line.ends_with(" first.html"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut text = String::from("timestamp,value\n");
+    for (at, value) in rows(30) {
+        writeln!(text, "{},{value}", jiff::Timestamp::from_second(at).expect("a time")).expect("text");
+    }
+    std::fs::write(directory.path().join("load.csv"), text).expect("a file");
+    let began = tokio::time::Instant::now();
+    let output = Command::new(env!("CARGO_BIN_EXE_foreshadow"))
+        .args(command.expect("the command").split(' ').skip(1))
+        .current_dir(directory.path())
+        .output()
+        .expect("runs");
+    let took = began.elapsed();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(took.as_secs() < 20, "{took:?}");
+    let page = std::fs::read_to_string(directory.path().join("first.html")).expect("a page");
+    let longest = |chart: &str| {
+        chart
+            .split("<path class=\"line ")
+            .skip(1)
+            .filter_map(|line| line.split(" d=\"").nth(1)?.split('"').next())
+            .map(str::len)
+            .max()
+    };
+    let charts = page.split("<svg").skip(1).filter_map(|rest| rest.split("</svg>").next());
+    let drawn = charts.filter(|chart| longest(chart) > Some(1_000)).count();
+    assert!(drawn >= 1, "no chart with a day in it");
+}
+
 #[test]
 fn work_is_counted_as_it_is_told() {
     let (load, setting) = short(0.05);
