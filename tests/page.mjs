@@ -357,6 +357,56 @@ async function refused(page) {
   await page.locator('dialog').waitFor({ state: 'detached' });
 }
 
+/// Times are the viewer's and UTC is in the hover: of marks, of windows, of shadows, and of the plan that a time is asked for. What is longer
+/// than a day says the day as well.
+async function times(page) {
+  const at = given.refused_at;
+  const berlin = options => seconds => new Intl.DateTimeFormat('en-GB', { hourCycle: 'h23', timeZone: 'Europe/Berlin', hour: '2-digit', minute: '2-digit', ...options }).format(1000 * seconds);
+  const utc = seconds => new Date(1000 * seconds).toISOString().replace('.000Z', 'Z');
+  const events = await api(`/events?group=web&from=${at - 7200}&to=${at + 3600}`);
+  for (const [span, shown] of [['3h', berlin({})], ['7d', berlin({ weekday: 'short', day: 'numeric', month: 'short' })]]) {
+    // By both ways: a range of its own, and one that was chosen.
+    for (const query of span === '3h' ? ['span=6h', `from=${at - 10800}&to=${at + 60}`] : ['span=7d']) {
+      await go(page, `#/groups/web?${query}`, '.plot svg .line.load');
+      await page.locator('[aria-labelledby=capacity] .mark').first().waitFor({ state: 'attached' });
+      await page.waitForFunction(query => location.hash.endsWith(query), query);
+      const titles = what => page.locator(`${what} > title`).evaluateAll(titles => titles.map(title => title.textContent));
+      let marks, written;
+      await until(`marks of ${query} are the viewer's`, async () => {
+        written = (await api('/intents?group=web&limit=200')).map(intent => ({ first: shown(intent.written_at), last: `${utc(intent.written_at)} (UTC)` }));
+        marks = await titles('[aria-labelledby=capacity] .plot .mark');
+        return marks.length > 0 && marks.every(title => written.some(({ first, last }) => title.startsWith(`${first} `) && title.endsWith(`\n${last}`)));
+      }).catch(error => { throw new Error(`${error.message}: ${JSON.stringify({ marks, written })}`); });
+      const windows = await titles('[aria-labelledby=demand] .plot .window');
+      const [one] = events.filter(event => event.name === 'Evening show').flatMap(event => event.occurrences);
+      const [rises, ends] = [one.rises, one.ends].map(time => Date.parse(time) / 1000);
+      const wanted = `${shown(rises)} to ${shown(ends)}\n${utc(rises)} to ${utc(ends)} (UTC)`;
+      assert.ok(windows.some(title => title.endsWith(wanted)), `${query}: ${JSON.stringify({ windows, wanted })}`);
+      const sessions = await api('/shadow/sessions?group=web'), spans = await titles('[aria-labelledby=shadows] .plot .span');
+      assert.ok(spans.length > 0 && spans.every(title => sessions.some(({ started }) => title.includes(`since ${shown(started)} (${utc(started)} UTC)`))), `${query}: ${spans}`);
+      await page.locator('.plot').first().focus();
+      await page.keyboard.press('Home');
+      await page.keyboard.press('ArrowRight');
+      const cursor = page.locator('[aria-labelledby=demand] .legend .at');
+      const pointed = Date.parse(await cursor.getAttribute('title')) / 1000;
+      assert.equal(await cursor.innerText(), berlin({ weekday: 'short', day: 'numeric', month: 'short', second: '2-digit' })(pointed));
+      await page.keyboard.press('Enter');
+      const asked = page.locator('dialog h2 time');
+      assert.equal(await asked.getAttribute('datetime'), utc(pointed));
+      assert.equal(await asked.getAttribute('title'), `${utc(pointed)} (UTC)`);
+      assert.equal(await page.locator('dialog h2').innerText(), `The plan of ${shown(pointed)}`);
+      await page.keyboard.press('Escape');
+      await page.locator('dialog').waitFor({ state: 'detached' });
+    }
+  }
+  // Every time that stands in a page has its UTC.
+  for (const [, hash, ready] of PAGES) {
+    await go(page, hash, ready);
+    const without = await page.locator('main time').evaluateAll(times => times.filter(time => time.title !== `${time.dateTime} (UTC)` || !time.dateTime.endsWith('Z')).map(time => time.outerHTML));
+    assert.deepEqual(without, [], hash);
+  }
+}
+
 /// What is shown of a group is what the API says.
 async function truth(page) {
   await go(page, '#/groups/web', '.plot svg .line.load');
@@ -621,6 +671,7 @@ async function pages() {
   await mode(page);
   await truth(page);
   await refused(page);
+  await times(page);
   await keys(page);
   await instances(page);
   await access(page);

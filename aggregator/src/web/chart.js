@@ -143,7 +143,7 @@ export class Chart {
     let free = -Infinity;
     return this.data.windows.filter(window => window.to > this.data.from && window.from < this.data.to).flatMap(window => {
       const [left, right] = [Math.max(LEFT, this.x(window.from)), this.x(Math.min(this.data.to, window.to))];
-      const nodes = [s('rect', { class: 'window', x: left, y: this.top, width: Math.max(2, right - left), height: bottom - this.top }, s('title', {}, window.detail)),
+      const nodes = [s('rect', { class: 'window', x: left, y: this.top, width: Math.max(2, right - left), height: bottom - this.top }, s('title', {}, window.title ?? window.detail)),
         s('path', { class: 'flag', d: `M${left.toFixed(1)} ${this.top}V${bottom}` })];
       const name = window.name.length > 22 ? `${window.name.slice(0, 21)}…` : window.name;
       if (left > free && left + 7.2 * name.length < this.width) {
@@ -205,7 +205,7 @@ export class Chart {
       this.pointed.append(s('rect', { class: 'chosen', x: left, y: this.top, width: right - left, height: this.height - BOTTOM - this.top }));
     }
     const told = inside ? at : Math.min(data.now ?? data.to, data.to);
-    const item = (kind, name, value) => h('span', { class: 'item' }, h('i', { class: `swatch ${kind}` }), name, value !== null && h('b', {}, value));
+    const item = (kind, name, value, title) => h('span', { class: 'item', title }, h('i', { class: `swatch ${kind}` }), name, value !== null && h('b', {}, value));
     const { format } = this.options;
     const items = data.lines.filter(line => line.name && line.times.length).map(line => {
       const value = this.valueAt(line, told);
@@ -217,8 +217,8 @@ export class Chart {
       const here = inside && index >= 0 && told <= fan.times[fan.times.length - 1];
       return item(`fan ${fan.kind}`, fan.name, here ? `${format(fan.low[index])} – ${format(fan.high[index])}` : null);
     }), ...data.rules.filter(rule => rule.name).map(rule => item(`rule ${rule.kind ?? ''}`, rule.name, format(rule.value))));
-    const here = data.windows.filter(window => inside && at >= window.from && at < window.to).map(window => item('window', window.detail, null));
-    fill(this.legend, inside && h('span', { class: 'item at', title: utc(Math.round(at)) }, moment(at)), items, here, inside && (data.tells?.(at) ?? null));
+    const here = data.windows.filter(window => inside && at >= window.from && at < window.to).map(window => item('window', window.detail, null, window.title));
+    fill(this.legend, inside && h('span', { class: 'item at', title: utc(Math.round(at)) }, moment(Math.round(at))), items, here, inside && (data.tells?.(at) ?? null));
   }
 
   pointer(event) {

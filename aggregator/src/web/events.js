@@ -4,7 +4,7 @@ import { ask, path } from './api.js';
 import { dialog, field, reasonField, toast } from './dialogs.js';
 import { badge, button, fill, h, steady, table } from './dom.js';
 import { keep, may, now, readAll, serverNow } from './live.js';
-import { ago, number, plural, span, time, zone } from './words.js';
+import { ago, number, plural, span, time, utc, zone } from './words.js';
 
 const pad = value => String(value).padStart(2, '0');
 /// A time of the viewer's clock, as a field for one wants it.
@@ -130,7 +130,7 @@ function calendar(events, first, at) {
       .sort((a, b) => seconds(a.one.starts) - seconds(b.one.starts));
     days.push(h('li', { class: `day ${at >= from && at < to ? 'today' : ''} ${to <= at ? 'past' : ''}`, 'aria-label': `${full}: ${plural(here.length, 'event')}` },
       h('span', { class: 'date' }, label === 1 || index === 0 ? `${label} ${month}` : label),
-      here.slice(0, 3).map(({ event, one }) => h('span', { class: 'entry', title: `${event.name}, ${scope(event)}: ${number(event.intensity, 1)} times the demand` },
+      here.slice(0, 3).map(({ event, one }) => h('span', { class: 'entry', title: `${event.name}, ${scope(event)}: ${number(event.intensity, 1)} times the demand\n${utc(seconds(one.starts))} to ${utc(seconds(one.ends))} (UTC)` },
         seconds(one.starts) >= from && time(seconds(one.starts), seconds => new Date(seconds * 1000).toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })), ' ', event.name)),
       here.length > 3 && h('small', {}, `and ${here.length - 3} more`)));
   }

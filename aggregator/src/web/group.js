@@ -10,7 +10,7 @@ import { listen, may, now, readAll, serverNow } from './live.js';
 import { columns, history, plan } from './reasons.js';
 import { indexAt } from './scale.js';
 import { lanes, list, spend } from './shadows.js';
-import { BANDS, ago, clock, metric, money, number, percent, plural, span, step, time } from './words.js';
+import { BANDS, ago, metric, money, number, percent, plural, span, step, time, utc, within } from './words.js';
 
 const SPANS = [['3h', 3], ['6h', 6], ['24h', 24], ['3d', 72], ['7d', 168], ['14d', 336]];
 const USUAL = '6h';
@@ -168,8 +168,11 @@ class Group {
     const { from, to } = this.range();
     const common = { from, to, now: this.now };
     const forecast = this.forecast();
-    const windows = (this.events ?? []).flatMap(event => (event.occurrences ?? []).map(one => ({ name: event.name, from: Date.parse(one.rises) / 1000, to: Date.parse(one.ends) / 1000,
-      detail: `${event.name}: ${number(event.intensity, 1)} times the demand` }))).slice(0, 400);
+    const windows = (this.events ?? []).flatMap(event => (event.occurrences ?? []).map(one => {
+      const [rises, ends] = [one.rises, one.ends].map(at => Date.parse(at) / 1000);
+      const detail = `${event.name}: ${number(event.intensity, 1)} times the demand`;
+      return { name: event.name, from: rises, to: ends, detail, title: `${detail}\n${within(rises, common)} to ${within(ends, common)}\n${utc(rises)} to ${utc(ends)} (UTC)` };
+    })).slice(0, 400);
     const { times, mean, most, serving, bounded } = this.series;
     const fans = [], lines = [];
     if (forecast) {
@@ -221,11 +224,14 @@ class Group {
     if (ahead) {
       lines.push({ name: 'forecast need', kind: 'ahead dashed', shape: 'stairs', gap: Infinity, times: ahead.need.map((_, index) => ahead.start + index * ahead.step_seconds), values: ahead.need.map(need => need ?? NaN) });
     }
-    const marks = (this.intents ?? []).map(intent => ({ at: intent.written_at, shape: step(intent.action).shape, kind: step(intent.action).kind,
-      title: `${clock(intent.written_at)} ${step(intent.action).does} ${intent.count ?? intent.to ?? intent.instances?.length ?? ''}: ${intent.reason}` })).filter(mark => mark.at >= common.from && mark.at <= common.to);
+    const marks = (this.intents ?? []).filter(intent => intent.written_at >= common.from && intent.written_at <= common.to).map(intent => {
+      const [at, { shape, kind, does }] = [intent.written_at, step(intent.action)];
+      const said = `${within(at, common)} ${does} ${intent.count ?? intent.to ?? intent.instances?.length ?? ''}: ${intent.reason}`;
+      return { at, shape, kind, said, title: `${said}\n${utc(at)} (UTC)` };
+    });
     const tells = at => {
       const near = (common.to - common.from) / 80;
-      return marks.filter(mark => Math.abs(mark.at - at) < near).slice(0, 3).map(mark => h('span', { class: 'item' }, mark.title));
+      return marks.filter(mark => Math.abs(mark.at - at) < near).slice(0, 3).map(mark => h('span', { class: 'item', title: `${utc(mark.at)} (UTC)` }, mark.said));
     };
     const rules = [{ name: 'minimum', value: minimum, kind: 'bound' }, maximum < 1.6 * lines[0].values.reduce((most, value) => Math.max(most, value), 1) && { name: 'maximum', value: maximum, kind: 'bound', scales: true }].filter(Boolean);
     this.charts.capacity.draw({ ...common, windows, lines, marks, rules, tells });
@@ -276,7 +282,7 @@ class Group {
   async planOf(at) {
     if (at > this.now) return;
     const found = await ask(path(['plans'], { group: this.name, limit: 1, to: Math.round(at) }));
-    await dialog({ title: `The plan of ${clock(at)}`, wide: true, body: found.length ? plan(found[0], this.now) : h('p', {}, 'No plan of that time is kept: they are for thirty days.') });
+    await dialog({ title: ['The plan of ', time(Math.round(at), at => within(at, { ...this.range(), now: this.now }))], wide: true, body: found.length ? plan(found[0], this.now) : h('p', {}, 'No plan of that time is kept: they are for thirty days.') });
   }
 
   async again(what) {

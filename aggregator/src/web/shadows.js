@@ -4,7 +4,7 @@ import { ask, path } from './api.js';
 import { dialog, reasonField, toast } from './dialogs.js';
 import { badge, button, h, table } from './dom.js';
 import { may } from './live.js';
-import { ago, money, span, time } from './words.js';
+import { ago, money, span, time, utc, within } from './words.js';
 
 /// Hours between two times, in what they cost.
 const cost = (session, from, to) => session.price_per_hour === null || session.price_per_hour === undefined ? null
@@ -29,7 +29,7 @@ export function lanes(sessions, from, to, now) {
     if (!lane) lanes.push(lane = { spans: [], free: 0 });
     lane.free = until + (to - from) / 60;
     const stood = (session.ended ?? now) - session.started;
-    const title = [`${session.instance}, ${of(session)}: in shadow for ${span(stood)}`, session.ended ? 'over' : `lease ends ${ago(session.until, now)}`,
+    const title = [`${session.instance}, ${of(session)}: in shadow for ${span(stood)}, since ${within(session.started, { from, to, now })} (${utc(session.started)} UTC)`, session.ended ? 'over' : `lease ends ${ago(session.until, now)}`,
       session.price_per_hour !== null && `${money(session.price_per_hour)} an hour, ${money(cost(session, session.started, now))} so far`, session.reason].filter(Boolean).join('\n');
     lane.spans.push({ from: session.started, to: session.ended ?? now, kind: `${of(session)} ${session.ended ? 'over' : ''}`, title,
       label: `${session.instance}${session.price_per_hour !== null ? ` · ${money(session.price_per_hour)}/h` : ''}` });

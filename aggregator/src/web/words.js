@@ -18,6 +18,8 @@ export const day = seconds => format(DAY).format(seconds * 1000);
 export const moment = seconds => format({ ...DAY, ...CLOCK, second: '2-digit' }).format(seconds * 1000);
 /// A time of the last day by the clock, an older one by its day.
 export const brief = (seconds, now) => now - seconds < 86400 ? clock(seconds) : format({ day: 'numeric', month: 'short' }).format(seconds * 1000);
+/// A time of a range that is looked at: by the clock alone where that can be no other day's.
+export const within = (seconds, { from, to, now }) => Math.max(to, now) - Math.min(from, seconds) < 86400 ? clock(seconds) : format({ ...DAY, ...CLOCK }).format(seconds * 1000);
 export const utc = seconds => `${new Date(seconds * 1000).toISOString().replace('.000Z', 'Z')}`;
 
 /// A moment, with UTC when pointed at.
