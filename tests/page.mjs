@@ -278,9 +278,80 @@ async function events(page) {
   assert.equal(await page.locator('main tbody tr', { hasText: 'Rehearsal' }).count(), 0, 'only what is chosen');
 }
 
+/// The range of a group's charts: by button, by key, and in the address, from which it is shown again.
+async function ranges(page) {
+  const range = () => page.evaluate(() => Object.fromEntries(new URLSearchParams(location.hash.split('?')[1])));
+  const pressed = () => page.locator('[aria-label=Range] [aria-pressed=true]').allInnerTexts();
+  const fixed = async so => {
+    await until('the address says another range', async () => so(await range()));
+    const { from, to } = await range();
+    return [from, to].map(Number);
+  };
+  for (const [name, shown] of [['24h', '24h'], ['14d', '14d'], ['6h', undefined]]) {
+    await page.locator('[aria-label=Range]').getByRole('button', { name, exact: true }).click();
+    await until(`${name} is in the address`, async () => (await range()).span === shown);
+    assert.deepEqual(await pressed(), [name]);
+  }
+  await page.goBack();
+  await until('the range before is back', async () => (await range()).span === '14d' && (await pressed()).join() === '14d');
+  await page.reload();
+  await page.locator('.plot svg .line.load').first().waitFor({ state: 'attached' });
+  assert.deepEqual(await pressed(), ['14d'], 'a link shows the span');
+  await page.locator('[aria-label=Range]').getByRole('button', { name: '6h', exact: true }).click();
+  await until('it is the usual again', async () => (await range()).span === undefined);
+  // Half of what is seen, back and ahead, by button and by key.
+  const near = (a, b) => Math.abs(a - b) <= 2;
+  await page.getByRole('button', { name: 'Earlier' }).click();
+  const [from, to] = await fixed(({ from }) => from);
+  assert.ok(Math.abs(to - from - 43200) < 120, `${to - from} s`);
+  await page.getByRole('button', { name: 'Later', exact: true }).click();
+  const later = await fixed(now => Number(now.from) > from);
+  assert.ok(near(later[0] - from, (to - from) / 2) && near(later[1] - to, (to - from) / 2), `${later} after ${[from, to]}`);
+  const plot = page.locator('.plot').first();
+  // What is read of the range comes after the address.
+  const drawn = async ([from]) => {
+    await plot.focus();
+    await until('the chart has it too', async () => {
+      await page.keyboard.press('Home');
+      return Date.parse(await page.locator('.legend .at').first().getAttribute('title')) / 1000 === from;
+    });
+    await page.keyboard.press('Escape');
+  };
+  for (const [key, so, moved] of [
+    ['PageUp', (now, [from]) => Number(now.from) < from, ([from, to]) => [from - (to - from) / 2, to - (to - from) / 2]],
+    ['PageDown', (now, [from]) => Number(now.from) > from, ([from, to]) => [from + (to - from) / 2, to + (to - from) / 2]],
+  ]) {
+    const before = await fixed(({ from }) => from);
+    await drawn(before);
+    await page.keyboard.press(key);
+    const after = await fixed(now => so(now, before));
+    assert.ok(after.every((at, index) => near(at, moved(before)[index])), `${key}: ${after} after ${before}`);
+  }
+  for (const [key, times] of [['-', 2], ['+', 0.5], ['=', 0.5]]) {
+    const before = await fixed(({ from }) => from);
+    await drawn(before);
+    await page.keyboard.press(key);
+    const after = await fixed(now => Number(now.from) !== before[0]);
+    assert.ok(Math.abs((after[1] - after[0]) / (before[1] - before[0]) - times) < 0.01, `${key}: ${after} after ${before}`);
+  }
+  const shared = await page.evaluate(() => location.hash);
+  await page.reload();
+  await page.getByRole('button', { name: 'Back to now' }).waitFor();
+  assert.equal(await page.evaluate(() => location.hash), shared);
+  await plot.focus();
+  await page.keyboard.press('0');
+  await until('all is shown again', async () => (await range()).from === undefined);
+  assert.deepEqual(await pressed(), ['6h']);
+}
+
 /// By keyboard alone, with the range in the address.
 async function keys(page) {
   await go(page, '#/', 'table.fleet');
+  for (const [key, path, heading] of [['e', 'events', 'Events'], ['i', 'instances', 'Instances'], ['m', 'models', 'Models'], ['c', 'access', 'Access'], ['a', 'audit', 'Audit'], ['f', '', 'Fleet']]) {
+    await page.keyboard.press(key);
+    await page.waitForFunction(path => location.hash === `#/${path}` && document.querySelector('#nav [aria-current=page]')?.getAttribute('href') === `#/${path}`, path);
+    await page.locator('main h1', { hasText: new RegExp(`^${heading}`) }).waitFor();
+  }
   await page.keyboard.press('?');
   await page.locator('dialog .keys').waitFor();
   await axe(page, 'the keys');
@@ -307,8 +378,10 @@ async function keys(page) {
   await friend.goto(link);
   await friend.getByRole('button', { name: 'Back to now' }).waitFor();
   await friend.close();
+  await ranges(page);
   // The plan of a time.
   await page.locator('.plot').first().focus();
+  for (let times = 0; times < 5; times++) await page.keyboard.press('ArrowLeft');
   await page.keyboard.press('Enter');
   await page.locator('dialog .plan').waitFor();
   const plan = await text(page, 'dialog .plan');
@@ -441,15 +514,18 @@ async function truth(page) {
     const { hold } = await import('/web/words.js');
     return holds.map(hold).join(', ');
   }, holds);
+  const modes = line => [line.mode, line.paused && 'paused'].filter(Boolean).join('');
   for (const [name, shadows] of [['web', '1 ours, 1 foreign · 0.214/h'], ['search', '–']]) {
     let says, shown;
     await until(`the row of ${name} says what the API says`, async () => {
       const line = (await api('/overview')).groups.find(one => one.name === name);
-      says = [String(line.need_ahead), await held(line.holds) || 'none', shadows];
-      shown = await Promise.all([5, 10, 11].map(index => row(name).locator('th, td').nth(index).innerText()));
+      says = [modes(line), String(line.need_now), String(line.need_ahead), await held(line.holds) || 'none', shadows];
+      shown = await Promise.all([2, 4, 5, 10, 11].map(index => row(name).locator('th, td').nth(index).innerText()));
       return shown.every((cell, index) => cell === says[index]);
     }).catch(error => { throw new Error(`${error.message}: ${JSON.stringify({ says, shown })}`); });
-    if (name === 'search') assert.match(shown[1], /agents are not authenticated/);
+    assert.match(says[0], name === 'web' ? /^scale-out$/ : /^observe$/);
+    assert.match(says[1], /^\d+$/, `${name} needs a number now`);
+    if (name === 'search') assert.match(shown[3], /agents are not authenticated/);
   }
   await page.getByRole('link', { name: 'batch/night:eu@2' }).click();
   await page.waitForFunction(() => document.querySelector('main h1')?.textContent === 'batch/night:eu@2');
@@ -526,6 +602,8 @@ async function instances(page) {
   assert.equal(await badge.getAttribute('title'), `agent ${version}, aggregator ${own}`);
   assert.equal(await page.locator('table.instances .badge', { hasText: 'than the aggregator' }).count(), 1, 'of the same version nothing is said');
   assert.match(await text(page, '.figures'), new RegExp(`${version}: 1, older than the aggregator; ${own}: 13`));
+  assert.match(await row(old).locator('td').last().innerText(), /connected, first kept after 2\.0 s$/);
+  assert.match(await row('m-0').locator('td').last().innerText(), /connected$/, 'who does not tell is not shown as the quickest');
   assert.match(await row(behind).locator('td').nth(7).innerText(), /^\d+ samples$/);
   assert.equal(await row(old).locator('td').nth(7).innerText(), '0');
   // What waits and what was dropped rides on the stream: the list is asked for by nobody.

@@ -58,6 +58,8 @@ pub struct Wire {
     pub agent_version: Option<String>,
     /// Batches that each agent makes first and does not send: what is in them waits in its spool until it connects again.
     pub kept_back: u32,
+    /// How long after its start its first sample was kept, as each agent tells it; nobody does unless told.
+    pub first_kept: Option<Duration>,
     /// How long each agent has measured before it connects: a sample every ten seconds.
     pub past: Duration,
     /// What each uses without traffic, points: its packets and bytes tell of the rest.
@@ -74,6 +76,7 @@ impl Default for Wire {
             spread: Duration::ZERO,
             agent_version: None,
             kept_back: 0,
+            first_kept: None,
             past: Duration::ZERO,
             idle: 0.0,
         }
@@ -148,6 +151,7 @@ impl Fleet {
             batch: self.wire.batch,
             agent_version: self.wire.agent_version.clone(),
             kept_back: self.wire.kept_back,
+            first_kept: self.wire.first_kept,
             past: self.wire.past,
             idle: self.wire.idle,
             script: self.script.clone(),
@@ -195,6 +199,7 @@ struct Agent {
     batch: usize,
     agent_version: Option<String>,
     kept_back: u32,
+    first_kept: Option<Duration>,
     past: Duration,
     idle: f64,
     script: Script,
@@ -206,10 +211,16 @@ struct Agent {
 impl Agent {
     async fn run(self, instance: String) {
         let Self { index, script, tell, done, .. } = &self;
+        let first_kept = self.first_kept.and_then(|after| u32::try_from(after.as_millis()).ok());
         let hello = Hello {
             instance_id: instance,
             claimed_group: script.group.clone(),
-            facts: v1::Facts { instance_type: script.instance_type.clone(), cores: 2, ..v1::Facts::default() },
+            facts: v1::Facts {
+                instance_type: script.instance_type.clone(),
+                cores: 2,
+                first_acknowledged_millis: first_kept.unwrap_or_default(),
+                ..v1::Facts::default()
+            },
         };
         let spool = Spool::in_memory(random(), format!("boot-{index}"), CAPACITY);
         let mut session = Session::new(hello, spool).together(self.batch);

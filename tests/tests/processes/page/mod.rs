@@ -54,6 +54,8 @@ fn machines(directory: &Path) -> anyhow::Result<String> {
 /// Whose agent says that it is older than the aggregator, and which version.
 const OLD: &str = "m-2";
 const OLD_VERSION: &str = "0.0.9";
+/// How long it took to its first sample that was kept; the others do not tell.
+const FIRST_KEPT: Duration = Duration::from_millis(2_037);
 /// Whose agent keeps its past in its spool.
 const BEHIND: &str = "m-3";
 /// What an instance of `web` uses when nobody asks anything of it, points.
@@ -142,7 +144,7 @@ impl World {
         let like_ours: Vec<&str> =
             names.iter().map(String::as_str).filter(|name| ![OLD, BEHIND].contains(name)).collect();
         let measured = || Wire { past: PAST, idle: IDLE, ..Wire::default() };
-        let old = Wire { agent_version: Some(OLD_VERSION.to_owned()), ..measured() };
+        let old = Wire { agent_version: Some(OLD_VERSION.to_owned()), first_kept: Some(FIRST_KEPT), ..measured() };
         let fleets = vec![
             agents(&url, &like_ours, measured(), load)?,
             agents(&url, &[OLD], old, load)?,

@@ -259,7 +259,8 @@ fn refused(generation: i64, minute: i64) -> Value {
         {"step": "detach", "instances": ["m-0", "m-1"], "permitted": false, "reason": "12 serve; 10 are needed over the next hour at 95 %"}]);
     plan["verdicts"] = json!([{"step": 0, "allowed": true, "refusals": []},
         {"step": 1, "allowed": false, "refusals": ["the detaches of fifteen minutes are spent", "m-1 is protected from scale-in"]}]);
-    plan["not_taken"] = json!([{"direction": "shadow", "instances": 1, "reason": "m-13 is foreign: nobody adopted it", "holds": []}]);
+    plan["not_taken"] =
+        json!([{"direction": "shadow", "instances": 1, "reason": "m-13 is foreign: nobody adopted it", "holds": []}]);
     plan
 }
 
