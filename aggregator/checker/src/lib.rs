@@ -1,5 +1,6 @@
 //! The independent judge of every plan. It shares no code with the planner and does its own
-//! arithmetic, so that one wrong line cannot both propose and approve.
+//! arithmetic, so that one wrong line of planning cannot both propose and approve. What was observed, it is
+//! told: demand, the idle baseline and weights reach both from one place.
 //!
 //! [`check`] takes one [`Change`], the [`Facts`] as they were described afresh, and the
 //! [`Limits`]; it gives every [`Refusal`] at once. No refusal means the change may be made. An

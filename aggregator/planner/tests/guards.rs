@@ -646,11 +646,36 @@ fn at_its_hard_limit_a_shadow_is_released_or_ends_as_the_policy_says() {
     let evidence = with_shadow(steady(56.0), "s-1", silent.clone());
     assert_eq!(fate(&policy(), &evidence), Some(Step::Release { instances: one() }));
     assert_eq!(fate(&ends, &evidence), Some(Step::Terminate { instances: one() }));
-    let held = changed(evidence.clone(), |it| it.conditions.deploying = true);
-    assert_eq!(fate(&ends, &held), Some(Step::Release { instances: one() }), "a hold stands");
+    let deploying = |evidence: &Evidence| changed(evidence.clone(), |it| it.conditions.deploying = true);
+    // What is the group's may pass: an hour.
+    let at = |since: i64, evidence: &Evidence| {
+        changed(evidence.clone(), |it| {
+            let shadow = it.inventory.instances.last_mut().and_then(|it| it.shadow.as_mut());
+            shadow.expect("one").hard_limit = NOW - since;
+        })
+    };
+    let idle = with_shadow(steady(56.0), "s-1", limit(over()));
+    assert_eq!(fate(&policy(), &idle), Some(Step::Terminate { instances: one() }));
+    for (policy, evidence) in [(&ends, &evidence), (&policy(), &idle)] {
+        for since in [0, 3_599] {
+            let plan = made(policy, &at(since, &deploying(evidence)));
+            assert_eq!(plan.steps, [], "a hold stands");
+            let left = plan.not_taken.iter().find(|left| left.direction == Direction::Shadow).expect("said");
+            assert_eq!((left.instances, left.reason.as_str()), (1, "not all agree to terminate"));
+            assert!(left.holds.contains(&Hold::Deploying), "{left:?}");
+        }
+        let held = at(3_600, &deploying(evidence));
+        assert_eq!(fate(policy, &held), Some(Step::Release { instances: one() }), "it goes on");
+    }
+    assert_eq!(
+        fate(&policy(), &deploying(&evidence)),
+        Some(Step::Release { instances: one() }),
+        "its silence is its own"
+    );
     let needed = changed(evidence, |it| cpu(it).forecast = Some(flat(700.0)));
     let needed = changed(needed, |it| cpu(it).forecast.as_mut().expect("one").trust = 0.0);
-    assert_ne!(fate(&ends, &needed), Some(Step::Terminate { instances: one() }), "it may be needed");
+    assert_eq!(fate(&ends, &needed), None, "it may be needed");
+    assert_eq!(fate(&ends, &at(3_600, &needed)), Some(Step::Release { instances: one() }), "and may be for an hour");
     let talks = with_shadow(steady(56.0), "s-1", limit(Shadow { quiet_seconds: 0, ..over() }));
     assert_eq!(fate(&ends, &talks), Some(Step::Release { instances: one() }), "silence alone is decided beforehand");
     let before = with_shadow(steady(56.0), "s-1", Shadow { hard_limit: NOW + 1, ..silent });
@@ -863,7 +888,9 @@ fn shadows_are_counted_and_judged_one_by_one() {
     let needed = changed(with_shadow(steady(56.0), "s-1", silent.clone()), |it| {
         cpu(it).forecast.as_mut().expect("one").paths.iter_mut().for_each(|path| path[8] = 640.0);
     });
-    assert!(matches!(made(&ends, &needed).steps[0].step, Step::Release { .. }), "it may be needed");
+    let plan = made(&ends, &needed);
+    let may = Hold::ShadowDisagrees { shadows: 1, why: Disagreement::MayBeNeeded };
+    assert_eq!((plan.steps.len(), plan.not_taken.last().map(|left| left.holds.clone())), (0, Some(vec![may])));
     let paced = changed(with_shadow(steady(56.0), "s-1", silent), |it| it.conditions.terminable = Some(0));
     assert_eq!(terminated(&made(&ends, &paced)), Vec::<String>::new());
     let talks = || Shadow { quiet_seconds: 0, ..over() };

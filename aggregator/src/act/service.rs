@@ -544,10 +544,9 @@ impl Service {
             let still = async {
                 let owns = handle.owns().await;
                 let standing = handle.control().standing(&intent.group);
-                verdicts::still(&intent.action, &standing, owns, clock.now().boot - said_at, SAID_FOR)?;
                 let newest = handle.newest(&intent.group);
-                let said = newest.map(|newest| verdicts::latest_word(&intent, &newest)).unwrap_or_default();
-                if said.is_empty() { Ok(()) } else { Err(said.join("; ")) }
+                let age = clock.now().boot - said_at;
+                verdicts::still(&intent, newest.as_deref(), &standing, owns, (age, SAID_FOR))
             };
             // What cannot be told after a crash is not done.
             let sent = handle.intents().sent(&intent.token, clock.wall_seconds()).await;

@@ -7,9 +7,9 @@ use checker::{Change, Facts, Fleet, Limits, Load, Machine, Place, ShadowFacts};
 use foreshadow_proto::convert::Id;
 use planner::demand::InstanceMode;
 use planner::evidence::{Evidence, Instance, Inventory, Origin};
-use planner::hold::Hold;
+use planner::meanwhile::{self, Call, Described, Doing, Leash};
 use planner::plan::{Memory, Plan};
-use planner::policy::{AtLimit, Metric, Mode, Policy};
+use planner::policy::{AtLimit, Metric, Policy};
 use serde::{Deserialize, Serialize};
 
 use super::call::Fresh;
@@ -189,121 +189,74 @@ pub fn last_word(
     executor: &Executor,
     now: i64,
 ) -> Vec<String> {
-    let mut refusals = Vec::new();
-    if standing.paused {
-        refusals.push("paused meanwhile".to_owned());
-    }
-    if standing.mode < least_mode(&intent.action) {
-        refusals.push(format!("the mode is {} by now", standing.mode));
-    }
-    refusals.extend(latest_word(intent, planned));
-    let (takes_away, generation, latest) = (takes_away(&intent.action), intent.generation, planned.plan.generation);
-    let deployed = fresh.group.deploying || fresh.group.version != planned.version;
-    if (intent.action.brings_back() && deployed) || (takes_away && fresh.group.deploying) {
-        refusals.push("a deploy changed the group meanwhile".to_owned());
-    }
-    if let (Action::Launch { .. }, Some(needed)) = (&intent.action, needed(planned, now))
-        && latest != generation
-        && present(fresh) >= needed
-    {
-        refusals
-            .push(format!("plan {latest} needs {needed}, and they are there without this launch of plan {generation}"));
-    }
-    // Its size was right for the group of then. What is desired may be read stale right after a change of ours; a late one is not.
-    if let Action::Launch { count, size, .. } = &intent.action
-        && latest != generation
-        && intent.is_late(now)
-        && *size > present(fresh).max(fresh.group.desired).saturating_add(*count)
-    {
-        refusals.push(format!("it would make {size} of a group that somebody made smaller since"));
-    }
+    let described = Described {
+        deploying: fresh.group.deploying,
+        another_version: fresh.group.version != planned.version,
+        present: present(fresh),
+        desired: fresh.group.desired,
+    };
+    let leaving = leaving(&intent.action);
+    let call = call(intent, &leaving, now);
+    let latest = (&planned.plan, &planned.policy, &planned.evidence);
+    let meanwhile = meanwhile::against(call, leash(standing), described, latest, now);
     let balanced = fresh.outside.iter().filter(|outside| outside.in_target_group != Some(false));
     let around = Surroundings {
         balanced: balanced.map(|outside| outside.instance.to_string()).collect(),
         ..executor.surroundings(&intent.group, &intent.action, reach, now)
     };
     let refreshed = refreshed(planned, fresh, now);
-    refusals.extend(self::refusals(&refreshed, &change_of(&intent.action), executor.limits(), &around));
-    refusals
+    let checked = self::refusals(&refreshed, &change_of(&intent.action), executor.limits(), &around);
+    meanwhile.iter().map(ToString::to_string).chain(checked).collect()
 }
 
-/// What the latest plan says against taking away what an older one did not need: what it holds for and the checker cannot see. Asked
-/// once more when nothing but the call is left.
-pub fn latest_word(intent: &Intent, planned: &Planned) -> Vec<String> {
-    let (generation, latest) = (intent.generation, planned.plan.generation);
-    if !takes_away(&intent.action) || latest == generation {
-        return Vec::new();
+/// What the latest plan says against taking away what an older one did not need, and what changed since the checker's word, which is
+/// `since` seconds old and good for `within`: asked when nothing but the call is left.
+pub fn still(
+    intent: &Intent,
+    newest: Option<&Planned>,
+    standing: &Standing,
+    owns: bool,
+    (since, within): (i64, i64),
+) -> Result<(), String> {
+    if let Some(changed) = meanwhile::still(doing(&intent.action), leash(standing), owns, since, within) {
+        return Err(changed.to_string());
     }
-    let newer = format!("plan {latest}, newer than the {generation} of this step,");
-    let held = planned.plan.holds.iter().find(|hold| forbids(hold));
-    let held = held.map(|hold| format!("{newer} holds: {hold}"));
-    // What was not needed may be by now: no hold says so.
-    let needed = (!carries(planned, &intent.action)).then(|| format!("{newer} may need them"));
-    held.into_iter().chain(needed).collect()
+    let leaving = leaving(&intent.action);
+    let call = call(intent, &leaving, intent.written_at);
+    let said = newest.map(|newest| meanwhile::by_latest(call, &newest.plan, &newest.evidence)).unwrap_or_default();
+    let said: Vec<String> = said.iter().map(ToString::to_string).collect();
+    if said.is_empty() { Ok(()) } else { Err(said.join("; ")) }
 }
 
-fn takes_away(action: &Action) -> bool {
-    !(action.brings_back() || matches!(action, Action::Launch { .. } | Action::Floor { .. }))
+fn call<'c>(intent: &Intent, leaving: &'c [String], now: i64) -> Call<'c> {
+    Call { doing: doing(&intent.action), leaving, generation: intent.generation, late: intent.is_late(now) }
 }
 
-/// Whether what a plan holds for forbids to take anybody away, whoever decided it. The others say how many may go, or that what
-/// is under way is to be seen first.
-const fn forbids(hold: &Hold) -> bool {
-    let another_acts = matches!(
-        hold,
-        Hold::NotOwner | Hold::ForeignScaleIn | Hold::Untold | Hold::LaunchesFailing | Hold::ClaimedGroup
-    );
-    another_acts || hold.doubts_evidence()
+fn leash(standing: &Standing) -> Leash {
+    Leash { mode: standing.mode, paused: standing.paused }
 }
 
-/// Whether those that stay are as many as the latest plan needs now and within the shadow window; what it does not know they do
-/// not carry.
-fn carries(planned: &Planned, action: &Action) -> bool {
-    let leaves = |id: &str| Way::of(action) == Some(Way::Out) && action.instances().iter().any(|it| it.as_str() == id);
-    let instances = &planned.evidence.inventory.instances;
-    let stay = instances.iter().filter(|it| it.mode == InstanceMode::Serving && !leaves(&it.id)).count();
-    let (needs, stay) = (&planned.plan.needs, u32::try_from(stay).unwrap_or_default());
-    !needs.is_empty() && needs.iter().all(|need| need.met_by(stay))
+/// Who serves no more when it is done.
+fn leaving(action: &Action) -> Vec<String> {
+    let out = Way::of(action) == Some(Way::Out);
+    action.instances().iter().filter(|_| out).map(ToString::to_string).collect()
 }
 
-/// How many the latest plan needs, by whatever asks for most; `None` while it does not know.
-fn needed(planned: &Planned, now: i64) -> Option<u32> {
-    let plan = &planned.plan;
-    Some(plan.need_now?.max(plan.need_ahead?).max(planned.policy.least_ahead(now)))
+const fn doing(action: &Action) -> Doing {
+    match action {
+        Action::Launch { count, size, .. } => Doing::Launch { count: *count, size: *size },
+        Action::Floor { .. } => Doing::Floor,
+        Action::Attach { .. } | Action::ExitStandby { .. } => Doing::BringBack,
+        Action::Detach { .. } | Action::EnterStandby { .. } | Action::Leave { .. } | Action::Terminate { .. } => {
+            Doing::TakeAway
+        }
+    }
 }
 
 /// How many are in the group and serve or will, by what was described just now.
 fn present(fresh: &Fresh) -> u32 {
     let inside = |member: &&Member| matches!(member.lifecycle, Lifecycle::InService | Lifecycle::Pending);
     u32::try_from(fresh.group.members.iter().filter(inside).count()).unwrap_or(u32::MAX)
-}
-
-/// What may have changed since the checker's word, asked when nothing but the call is left. `since` and `within` in seconds.
-pub fn still(action: &Action, standing: &Standing, owns: bool, since: i64, within: i64) -> Result<(), String> {
-    if standing.paused {
-        return Err("paused meanwhile".to_owned());
-    }
-    if standing.mode < least_mode(action) {
-        return Err(format!("the mode is {} by now", standing.mode));
-    }
-    if !owns {
-        return Err("another owner has taken the group over".to_owned());
-    }
-    if since > within {
-        return Err(format!("what was described is {since} s old by now: the next plan looks again"));
-    }
-    Ok(())
-}
-
-const fn least_mode(action: &Action) -> Mode {
-    match action {
-        Action::Launch { .. } | Action::Attach { .. } | Action::ExitStandby { .. } | Action::Floor { .. } => {
-            Mode::ScaleOut
-        }
-        Action::Detach { .. } | Action::EnterStandby { .. } | Action::Leave { .. } | Action::Terminate { .. } => {
-            Mode::Full
-        }
-    }
 }
 
 /// The change in the checker's words.

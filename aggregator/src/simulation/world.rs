@@ -491,7 +491,7 @@ impl World {
                     self.book.mark_ours(intent.action.instances(), "not needed");
                 }
                 let until = now + i64::from(self.book.config.seconds(&intent.group, None));
-                let still = async { verdicts::still(&intent.action, &self.standing, true, 0, 0) };
+                let still = async { verdicts::still(&intent, Some(planned), &self.standing, true, (0, 0)) };
                 let outcome = call::carry_out(&*fleet, &intent, &self.owner(), until, still).now_or_never();
                 Event::Called { token: intent.token, outcome: outcome.unwrap_or(Called::Unknown) }
             }

@@ -3,7 +3,9 @@
 //! A shadow of ours is terminated when its lease is over and all agree: the forecast (the window is
 //! met without it), the present (nothing holds), and the shadow itself (fresh samples, nobody talks
 //! to it, unprotected). Agreed and worth keeping, or not agreed, its lease is extended; where it can
-//! be extended no more it is released with an alarm. Foreign ones are never touched.
+//! be extended no more it is released with an alarm: at once if it disagrees itself, and an hour later if
+//! only the group does, for a hold at that very moment is no reason to leave it running for ever. Foreign
+//! ones are never touched.
 
 use super::needs::MetricNeeds;
 use super::spare::{self, Worth};
@@ -13,12 +15,18 @@ use crate::evidence::{Evidence, Instance, Origin, Shadow};
 use crate::hold::{Disagreement, Hold};
 use crate::policy::{Adopt, AtLimit, Mode, Policy};
 
+/// How long a shadow at its hard limit waits for what speaks against its end and is not its own, seconds: longer than a deploy
+/// takes, and little beside the day it may stand.
+const PASSING_SECONDS: i64 = 3_600;
+
 /// What is to become of one shadow, and why.
 enum Fate {
     Terminate(Worth),
     TerminateSilent,
     ExtendWorthy(Worth),
     ExtendDisagreed(Option<Disagreement>),
+    /// At its hard limit, and what speaks against its end is the group's and may pass.
+    Outlasts(Option<Disagreement>),
     Release,
     /// Agreed, but no more may go at once.
     Paced,
@@ -57,7 +65,10 @@ pub(super) fn decide(
     let mut spares = 0;
     for (instance, shadow) in &ours {
         spares += u32::from(shadow.is_fit());
-        let own = own_word(policy, instance, shadow).or((!met).then_some(Disagreement::MayBeNeeded));
+        let itself = own_word(policy, instance, shadow);
+        // Its silence is decided beforehand where the policy ends it for that.
+        let silent_ends = itself == Some(Disagreement::Silent) && policy.silent_at_limit == AtLimit::Terminate;
+        let own = itself.or((!met).then_some(Disagreement::MayBeNeeded));
         let agreed = own.is_none() && against.is_empty();
         let worth = spare::worth(now, policy, evidence, serving.saturating_add(spares), shadow.price_per_hour);
         let at_limit = now >= shadow.hard_limit;
@@ -66,14 +77,10 @@ pub(super) fn decide(
             (true, true) if shadow.is_fit() && worth.is_worth_it() && !at_limit => Fate::ExtendWorthy(worth),
             (true, true) => Fate::Terminate(worth),
             (true, false) if !at_limit => Fate::ExtendDisagreed(own),
-            // Only its silence speaks against it, and the policy has decided for that case.
-            (true, false)
-                if own == Some(Disagreement::Silent)
-                    && met
-                    && against.is_empty()
-                    && policy.silent_at_limit == AtLimit::Terminate =>
-            {
-                Fate::TerminateSilent
+            // Only its silence speaks against it.
+            (true, false) if silent_ends && met && against.is_empty() => Fate::TerminateSilent,
+            (true, false) if (itself.is_none() || silent_ends) && now - shadow.hard_limit < PASSING_SECONDS => {
+                Fate::Outlasts((!met).then_some(Disagreement::MayBeNeeded))
             }
             (true, false) => Fate::Release,
         });
@@ -219,7 +226,7 @@ fn waits(now: i64, ours: &[(&Instance, &Shadow)], fates: &[Fate], against: &[Hol
     let doubts: Vec<Option<Disagreement>> = fates
         .iter()
         .filter_map(|fate| match fate {
-            Fate::ExtendDisagreed(own) => Some(*own),
+            Fate::ExtendDisagreed(own) | Fate::Outlasts(own) => Some(*own),
             _ => None,
         })
         .collect();

@@ -2,6 +2,8 @@ use planner::baseline::Baseline;
 use planner::bounds::Window;
 use planner::demand::Demand;
 use planner::evidence::{Conditions, MetricEvidence, Shadow};
+use planner::hold::Hold;
+use planner::policy::Mode;
 
 use super::*;
 use crate::fleet::{GroupInventory, Outside, Token};
@@ -64,19 +66,36 @@ fn the_checker_sees_what_the_plan_was_made_from() {
 fn nothing_is_called_that_was_forbidden_or_grew_old_at_the_last_moment() {
     let standing =
         |mode, paused| Standing { mode, at_most: Mode::Full, paused, group: None, everywhere: None, leave: None };
-    let ids = vec![Id::new("instance", "i-1").expect("an id")];
-    let (away, back) = (Action::Terminate { instances: ids.clone() }, Action::Attach { instances: ids });
-    assert_eq!(still(&away, &standing(Mode::Full, false), true, 45, 45), Ok(()));
-    assert_eq!(still(&back, &standing(Mode::ScaleOut, false), true, 0, 45), Ok(()));
-    for (action, standing, owns, since) in [
+    let id = |name: &str| Id::new("id", name).expect("an id");
+    let intent = |action| Intent {
+        token: Token::new(StoreId([1; 16]), &id("web"), 1, 0),
+        group: id("web"),
+        generation: 1,
+        step: 0,
+        epoch: 1,
+        action,
+        written_at: 990,
+        valid_until: 1_050,
+    };
+    let ids = vec![id("i-1")];
+    let away = intent(Action::Terminate { instances: ids.clone() });
+    let back = intent(Action::Attach { instances: ids });
+    assert_eq!(still(&away, None, &standing(Mode::Full, false), true, (45, 45)), Ok(()));
+    assert_eq!(still(&back, None, &standing(Mode::ScaleOut, false), true, (0, 45)), Ok(()));
+    for (intent, standing, owns, since) in [
         (&away, standing(Mode::Full, true), true, 0),
         (&away, standing(Mode::ScaleOut, false), true, 0),
         (&back, standing(Mode::Observe, false), true, 0),
         (&away, standing(Mode::Full, false), false, 0),
         (&back, standing(Mode::Full, false), true, 46),
     ] {
-        assert!(still(action, &standing, owns, since, 45).is_err(), "{action:?} {standing:?} {owns} {since}");
+        let said = still(intent, None, &standing, owns, (since, 45));
+        assert!(said.is_err(), "{:?} {standing:?} {owns} {since}", intent.action);
     }
+    let mut newest = planned();
+    (newest.plan.generation, newest.plan.holds) = (2, vec![Hold::Deploying]);
+    let said = still(&away, Some(&newest), &standing(Mode::Full, false), true, (0, 45));
+    assert!(said.is_err_and(|why| why.contains("plan 2, newer than the 1 of this step, holds")), "asked once more");
 }
 
 #[test]
