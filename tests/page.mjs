@@ -84,6 +84,12 @@ const sparks = page => page.waitForFunction(() => {
 /// The charts of coverage and loss over time: a line for each band, from one side to the other, and what a cursor on them tells is
 /// what was seeded.
 async function held(page, width) {
+  // The champion is who has the greatest share of the nearest band.
+  const { members } = (await api('/groups/web/models')).cpu.standing;
+  const [champion] = members.filter(({ weights }) => weights[0] > 0).toSorted((a, b) => b.weights[0] - a.weights[0]);
+  const named = page.locator('main tr', { has: page.locator('.badge', { hasText: /^champion$/ }) });
+  assert.ok(champion && await named.count() === 1, `one champion, ${champion?.model}`);
+  assert.equal(await named.locator('code').innerText(), champion.model);
   const figures = (value, digits) => value.toLocaleString('en-GB', { minimumFractionDigits: digits, maximumFractionDigits: digits });
   const bands = [['1h', 'up to 1 h ahead'], ['6h', '1 to 6 h ahead'], ['24h', 'beyond 6 h']];
   for (const [label, of, per, says] of [
@@ -145,14 +151,13 @@ async function everyPage(page) {
         await page.mouse.move(width - 2, 778);
         await page.screenshot({ path: join(given.screenshots, `${name}-${theme}-${width}.png`), fullPage: true });
         await axe(page, where);
+        // The red button stays within reach, however far down one is.
+        await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
+        const [button, screen] = [await page.locator('#tools .stop').boundingBox(), page.viewportSize()];
+        assert.ok(button && button.x >= 0 && button.x + button.width <= screen.width && button.y >= 0 && button.y + button.height <= screen.height, `the red button is away, ${where}: ${JSON.stringify(button)}`);
       }
     }
   }
-  // The red button stays within reach, however far down one is on a small screen.
-  await go(page, '#/groups/web', '.plot svg .line.load');
-  await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
-  const [button, height] = [await page.locator('#tools .stop').boundingBox(), page.viewportSize().height];
-  assert.ok(button && button.y >= 0 && button.y + button.height <= height, `the red button is away: ${JSON.stringify(button)}`);
   await page.setViewportSize({ width: 1440, height: 900 });
   await page.emulateMedia({ colorScheme: 'light' });
 }
@@ -165,8 +170,8 @@ const api = async (path, options) => {
 };
 
 /// Until it is so.
-async function until(what, so) {
-  for (const end = Date.now() + WITHIN; !await so(); await new Promise(later => setTimeout(later, 200))) assert.ok(Date.now() < end, `never: ${what}`);
+async function until(what, so, within = WITHIN) {
+  for (const end = Date.now() + within; !await so(); await new Promise(later => setTimeout(later, 200))) assert.ok(Date.now() < end, `never: ${what}`);
 }
 
 /// The red button, by clicking, and that another window sees it by itself.
@@ -477,6 +482,13 @@ async function times(page) {
     await go(page, hash, ready);
     const without = await page.locator('main time').evaluateAll(times => times.filter(time => time.title !== `${time.dateTime} (UTC)` || !time.dateTime.endsWith('Z')).map(time => time.outerHTML));
     assert.deepEqual(without, [], hash);
+    // None stands as a program writes it.
+    const raw = await page.locator('main').evaluate(main => {
+      const copy = main.cloneNode(true);
+      copy.querySelectorAll('time, title').forEach(time => time.remove());
+      return copy.textContent.match(/.{0,20}\d{4}-\d\d-\d\dT\d\d.{0,20}/g);
+    });
+    assert.equal(raw, null, hash);
   }
 }
 
@@ -590,6 +602,25 @@ async function lists(page, other) {
   assert.equal(loads, 0, 'without reload');
 }
 
+/// A group's curve goes on by itself, and an event that somebody enters elsewhere stands in it at once: in one window, without reload,
+/// while another one writes.
+async function moves(page, other) {
+  let loads = 0;
+  other.on('load', () => { loads++; });
+  await go(other, '#/groups/web?span=3h', '.plot svg .line.load');
+  const windows = () => other.locator('[aria-labelledby=demand] .plot .window > title').allTextContents();
+  let read = 0;
+  other.on('request', request => { read += new URL(request.url()).pathname === '/groups/web/minutes'; });
+  const body = { group: 'web', name: 'Moves at once', starts: new Date(Date.now() + 60_000).toISOString(), duration_seconds: 600, intensity: 1.2, reason: 'a window that nobody touches' };
+  const made = await api('/events', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+  await until('an event of elsewhere is on the axis', async () => (await windows()).some(title => title.includes('Moves at once')));
+  assert.ok((await fetch(`${url}/events/${made.id}?reason=seen`, { method: 'DELETE' })).ok);
+  await until('it is gone from the axis', async () => !(await windows()).some(title => title.includes('Moves at once')));
+  // The first round of the next minute brings the minute that is over.
+  await until('the curve of a group goes on', async () => read > 0, 90000);
+  assert.equal(loads, 0, 'without reload');
+}
+
 /// Whose agent is older, whose spool lags, and that load moves.
 async function instances(page) {
   const { old, version, behind } = given.agents;
@@ -644,7 +675,7 @@ async function logged(page, wanted, who = '') {
   for (const [did, what, why] of wanted) {
     const row = page.locator('main tbody tr', { hasText: why }).filter({ hasText: did }).filter({ hasText: what }).filter({ hasText: who });
     await row.first().waitFor();
-    assert.match(await row.first().locator('time').getAttribute('title'), /UTC/);
+    assert.match(await row.first().locator('time').first().getAttribute('title'), /UTC/);
   }
 }
 
@@ -743,6 +774,7 @@ async function pages() {
   await page.locator('.live.on').waitFor();
   await pauses(page, other);
   await lists(page, other);
+  await moves(page, other);
   await other.close();
   await events(page);
   await adopts(page);

@@ -38,7 +38,8 @@ impl Rows {
     /// # Errors
     /// Name file, line and remedy.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        let bytes = std::fs::read(path)
+            .with_context(|| format!("{}: cannot be read: name a file of timestamp,value", path.display()))?;
         let text = std::str::from_utf8(&bytes).with_context(|| format!("{}: is not UTF-8", path.display()))?;
         let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
         let (_, header) = lines.next().with_context(|| format!("{}: is empty", path.display()))?;

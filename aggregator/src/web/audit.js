@@ -14,6 +14,17 @@ const SAYS = {
   enrol: 'let in', refuse_second_claim: 'refused a second claim to',
 };
 
+/// A moment as bodies of requests write it.
+const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/;
+
+/// One value of a detail.
+function shownAs(key, one) {
+  if (typeof one === 'number' && key.endsWith('_micros')) return time(one / 1e6);
+  if (typeof one === 'number' && one > 1e9 && one < 1e10) return time(one);
+  if (typeof one === 'string' && MOMENT.test(one)) return time(Date.parse(one) / 1000);
+  return typeof one === 'object' ? JSON.stringify(one) : String(one);
+}
+
 /// A detail is a name, or an object of fields; times in it are told as times.
 function told(detail) {
   let fields;
@@ -23,9 +34,8 @@ function told(detail) {
     return detail;
   }
   if (fields === null || typeof fields !== 'object') return detail;
-  const value = (key, one) => (typeof one === 'number' && key.endsWith('_micros') ? time(one / 1e6) : typeof one === 'number' && one > 1e9 && one < 1e10 ? time(one) : typeof one === 'object' ? JSON.stringify(one) : String(one));
   const shown = Object.entries(fields).filter(([key, one]) => key !== 'reason' && one !== null && one !== '');
-  return shown.flatMap(([key, one], index) => [index > 0 && ', ', `${key.replace(/_micros$/, '').replaceAll('_', ' ')} `, value(key, one)]);
+  return shown.flatMap(([key, one], index) => [index > 0 && ', ', `${key.replace(/_micros$/, '').replaceAll('_', ' ')} `, shownAs(key, one)]);
 }
 
 export async function open(host, context) {

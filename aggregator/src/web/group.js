@@ -326,8 +326,8 @@ class Group {
 }
 
 const EVERYTHING = ['detail', 'minutes', 'course', 'models', 'events', 'sessions', 'intents', 'plans'];
-/// What each round may have changed, and what changes with the minutes.
-const ROUND = ['detail', 'sessions', 'intents', 'plans'], MINUTE = ['minutes', 'course', 'models', 'events'];
+/// What each round may have changed; the rest changes with the minutes.
+const ROUND = ['detail', 'sessions', 'intents', 'plans'];
 
 export async function open(host, context) {
   const group = new Group(host, context);
@@ -335,16 +335,20 @@ export async function open(host, context) {
   await group.read(['detail']);
   await group.read(EVERYTHING.slice(1));
   group.show(EVERYTHING);
+  let minute = Math.floor(serverNow() / 60);
   const end = listen((what, data) => {
-    // Simulated time runs fast: its minutes come with every round.
-    if (what === 'round' && data.group === group.name) group.busy || group.again(group.line()?.simulated ? [...ROUND, 'minutes', 'course'] : ROUND);
+    if (what === 'round' && data.group === group.name && !group.busy) {
+      // A past that was chosen is over. Simulated time runs fast: its minutes come with every round.
+      const passed = Math.floor(serverNow() / 60) > minute && group.range().to >= serverNow() - 120;
+      if (passed) minute = Math.floor(serverNow() / 60);
+      group.again(passed ? EVERYTHING : group.line()?.simulated ? [...ROUND, 'minutes', 'course'] : ROUND);
+    } else if (what === 'events') group.again(['events']);
     else if (what === 'groups' && group.line()) {
       // What of it needs more than its line comes with the round.
       group.head();
       group.numbers();
     }
   });
-  const timer = setInterval(() => document.hidden || group.range().to < serverNow() - 120 || group.again(MINUTE), 60000);
   let asked = JSON.stringify(context.query);
   return {
     update() {
@@ -356,7 +360,6 @@ export async function open(host, context) {
     close() {
       group.alive = false;
       end();
-      clearInterval(timer);
       Object.values(group.charts).forEach(chart => chart.close());
     },
   };

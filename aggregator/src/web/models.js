@@ -110,11 +110,18 @@ async function one(host, context, name) {
     show();
   };
   await read();
-  const timer = setInterval(() => document.hidden || body.contains(document.activeElement) || read().catch(() => {}), 60000);
+  let minute = Math.floor(serverNow() / 60);
+  const end = listen((what, data) => {
+    const passed = what === 'round' && data.group === name && Math.floor(serverNow() / 60) > minute;
+    // What somebody points at stays.
+    if (!passed || body.contains(document.activeElement)) return;
+    minute = Math.floor(serverNow() / 60);
+    read().catch(() => {});
+  });
   NARROW.addEventListener('change', show);
   return {
     close() {
-      clearInterval(timer);
+      end();
       NARROW.removeEventListener('change', show);
       charts.forEach(chart => chart.close());
     },

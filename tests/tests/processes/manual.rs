@@ -168,5 +168,20 @@ async fn exit_codes_are_what_the_pages_say() -> anyhow::Result<()> {
         ensure!(output.status.code() == Some(code), "{arguments:?}: {:?} {said}", output.status);
         ensure!(code == 0 || !said.trim().is_empty(), "{arguments:?} fails without a word");
     }
+    // What to do next is said as well.
+    for (arguments, next) in [
+        (vec!["check-config", &wrong], "did you mean \"address\"?"),
+        (vec!["journal", "--url", "http://127.0.0.1:1"], "does the aggregator run?"),
+        (vec!["journal", "--url", "127.0.0.1:7070"], "must be http://HOST:PORT"),
+        (vec!["store", "check", "--directory", "/nope"], "--directory says where the aggregator keeps its data"),
+        (vec!["explain", "web", "--at", "yesterday"], "RFC 3339"),
+        (vec!["mode", "web", "scaleout", "--reason", "r"], "'scale-out'"),
+        (vec!["import", "csv", "/nowhere.csv", "--group", "web"], "name a file of timestamp,value"),
+        (vec!["backtest", "--history", "/nowhere.csv"], "name a file of timestamp,value"),
+        (vec!["no-such-command"], "--help"),
+    ] {
+        let said = String::from_utf8_lossy(&foreshadow(&arguments).await?.stderr).into_owned();
+        ensure!(said.contains(next), "{arguments:?}: {said}");
+    }
     Ok(())
 }
