@@ -1,84 +1,19 @@
 //! One planning round: `cargo bench -p planner`. Plans for many groups, each judged by the checker, on one core.
 
-use std::collections::BTreeMap;
+mod groups;
+
 use std::hint::black_box;
 use std::time::Duration;
 
 use checker::{Change, Facts, Limits, Load, Machine, Place};
-use planner::baseline::Baseline;
-use planner::demand::{Demand, InstanceMode};
-use planner::evidence::{Conditions, Evidence, Forecast, Instance, Inventory, MetricEvidence};
+use groups::{BYTES, INSTANCES, NOW};
+use planner::evidence::Evidence;
 use planner::plan::{Memory, Step};
 use planner::policy::{Metric, Mode, Policy};
 
 const GROUPS: u32 = 10_000;
-/// Groups that differ, each planned as often as makes up a round: evidence of ten thousand takes half a gigabyte.
-const DISTINCT: u32 = 1_000;
-const INSTANCES: u32 = 20;
-const NOW: i64 = 1_800_000_000;
 /// What a round of so many groups may take.
 const LIMIT: Duration = Duration::from_secs(1);
-
-fn metric(group: u32) -> MetricEvidence {
-    let utilisation = 10.0 + f64::from(group % 80);
-    let gross = utilisation * f64::from(INSTANCES);
-    let weight = f64::from(INSTANCES);
-    let levels: Vec<f64> = (1..=11).map(|level| f64::from(level) / 12.0).collect();
-    let paths = levels.iter().map(|level| {
-        let at = |step: u32| gross * (0.5 + level) * (1.0 + 0.3 * (f64::from(step + group) / 40.0).sin());
-        (0..288).map(at).collect()
-    });
-    MetricEvidence {
-        demand: Some(Demand {
-            gross,
-            weight,
-            serving: INSTANCES,
-            reporting: INSTANCES,
-            incomplete: false,
-            saturated: false,
-        }),
-        age_seconds: 10,
-        highest_lately: Some(gross),
-        baseline: Baseline::default(),
-        baseline_doubt: None,
-        forecast: Some(Forecast {
-            start: NOW,
-            step_seconds: 300,
-            paths: paths.collect(),
-            levels,
-            model: "climate".to_owned(),
-            trained_at: NOW,
-            trust: 0.8,
-            measured_coverage: Some(0.8),
-            nominal_coverage: 0.8,
-            window_maximum: None,
-            events: Vec::new(),
-        }),
-    }
-}
-
-/// Twenty instances in three zones, two metrics with a day of forecast each.
-fn evidence(group: u32) -> Evidence {
-    let instances = (0..INSTANCES).map(|number| Instance {
-        id: format!("i-{group:05}{number:012}"),
-        instance_type: Some("m5.large".to_owned()),
-        zone: Some(["eu-west-1a", "eu-west-1b", "eu-west-1c"][number as usize % 3].to_owned()),
-        mode: InstanceMode::Serving,
-        since: NOW - 86_400 - i64::from(number),
-        protected: false,
-        shadow: None,
-    });
-    Evidence {
-        inventory: Inventory {
-            complete: true,
-            age_seconds: 10,
-            instances: instances.collect(),
-            ..Inventory::default()
-        },
-        metrics: BTreeMap::from([(Metric::Cpu, metric(group)), (Metric::Memory, metric(group + 7))]),
-        conditions: Conditions { started_seconds_ago: 7_200, ..Conditions::default() },
-    }
-}
 
 /// The checker's facts for the same group.
 fn facts(evidence: &Evidence) -> Facts {
@@ -125,16 +60,8 @@ fn cpu() -> Duration {
     Duration::new(spent.tv_sec.unsigned_abs(), u32::try_from(spent.tv_nsec).unwrap_or_default())
 }
 
-/// Bytes of this process in memory.
-fn resident() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    pages.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or_default() * 4_096
-}
-
 fn main() {
-    let before = resident();
-    let groups: Vec<Evidence> = (0..DISTINCT).map(evidence).collect();
-    let each = resident().saturating_sub(before) / u64::from(DISTINCT);
+    let (groups, each) = groups::all();
     let mut policy = Policy { mode: Mode::Full, ..Policy::new("web") };
     policy.targets.insert(Metric::Memory, 60.0);
     let limits = Limits::default();
@@ -161,4 +88,5 @@ fn main() {
     }
     println!("best {} ms; evidence of a group: {each} bytes", best.as_millis());
     assert!(best < LIMIT, "a round of {GROUPS} groups takes {best:?}, more than {LIMIT:?}");
+    assert!(each <= BYTES, "the evidence of a group takes {each} bytes, more than {BYTES}");
 }

@@ -46,6 +46,9 @@ const DETACHED_REMEMBERED: i64 = 7 * 86_400;
 const HOLD_EVERY: Duration = Duration::from_secs(10);
 /// Lease tags nobody answers for are looked for this often.
 const REAP_EVERY: Duration = Duration::from_secs(600);
+/// First after this: by then agents have come back and every source was read. Whoever is started again more often than every ten
+/// minutes would never look otherwise, and an older store that was put back is a reason to look soon.
+const REAP_FIRST: Duration = Duration::from_secs(120);
 /// And after this where a shadow of ours may stand without its lease: with its journal lost nobody would find it.
 const REAP_SOON: Duration = Duration::from_secs(30);
 /// What the checker said holds for this long, seconds by the clock that runs while the process stands still: tags are set
@@ -199,7 +202,7 @@ impl Service {
             about: HashMap::new(),
             traced,
             every: Every { hold: HOLD_EVERY, reap: REAP_EVERY, reap_soon: REAP_SOON },
-            reap_at: Instant::now() + REAP_EVERY,
+            reap_at: Instant::now() + REAP_FIRST,
         };
         for group in begun_twice(&open) {
             Invariant::OneChangeAtATime.violated(group.as_str(), "the journal has more than one open intent of it");

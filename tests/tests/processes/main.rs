@@ -39,6 +39,7 @@ mod prometheus;
 mod proxy;
 mod push;
 mod remote;
+mod restored;
 mod retract;
 mod sources;
 mod spool;

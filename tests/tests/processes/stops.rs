@@ -15,6 +15,7 @@ use tokio::process::Command;
 
 use super::history::now;
 use super::machines::{SIZE, Setup, WITHIN, World};
+use super::taking::{doubted, killed};
 
 /// Each state of the journal with the process killed in it: described before the call in a group that is to be claimed and in
 /// one that is ours, called and not done yet, done and not answered, finding out what became of it, and waiting to ask again. One
@@ -70,6 +71,55 @@ async fn killed_in_every_state_of_the_journal_it_launches_once() -> anyhow::Resu
     let intents = world.intents("web").await?;
     let launched = intents.iter().filter(|it| it["settled"]["settled"] == "done").count();
     assert_eq!(launched, states.len(), "{intents:#?}");
+    Ok(())
+}
+
+/// The same of how low the provider's own scale-in may go, raised and lowered to what the group's minimum is by then: described in a
+/// group that is to be claimed and in one that is ours, called and not done yet, done and not answered, found out, waiting to ask
+/// again, and lost on its way. Nobody is launched or let go by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_every_state_of_the_journal_it_moves_the_floor_once() -> anyhow::Result<()> {
+    const MACHINES: usize = 26;
+    // Load for two, now and before, so that the minimum alone says how many are to be kept; nothing is lowered in doubt.
+    let setup = Setup {
+        size: MACHINES,
+        load: 90,
+        past: Some(90.0),
+        mode: "observe",
+        more: "[safety]\nwarm_up_seconds = 0\n",
+        ..Setup::default()
+    };
+    let mut world = World::start_with(setup).await?;
+    world.scales_in("web", 1)?;
+    world.hold("web", "tag_group before")?;
+    world.set_mode("web", "scale-out").await?;
+    let states = [
+        ("describe open floor", ""),
+        ("floor before", ""),
+        ("floor after", ""),
+        ("floor after", "found out"),
+        ("floor after", "waits"),
+        ("floor never", ""),
+    ];
+    let raised = [("tag_group before", "")].into_iter().chain(states).zip((4..).step_by(3));
+    let lowered = states.into_iter().zip((4..=19).rev().step_by(3));
+    let (mut floor, mut moves) = (1, Vec::new());
+    for ((what, then), minimum) in raised.chain(lowered) {
+        world.hold("web", what)?;
+        world.set_minimum("web", minimum)?;
+        killed(&mut world, then).await.with_context(|| format!("{floor} to {minimum}: {what} {then}"))?;
+        let settled = world.settled_at_floor("web", minimum).await;
+        settled.with_context(|| format!("{floor} to {minimum}: killed at {what} {then}"))?;
+        moves.push(format!("{floor}-{minimum}"));
+        floor = minimum;
+    }
+    let done = world.done()?;
+    assert!(done.iter().all(|line| line[0] == "floor"), "{done:?}");
+    assert_eq!(done.iter().map(|line| &line[2]).collect::<Vec<_>>(), moves.iter().collect::<Vec<_>>(), "once each");
+    let intents = world.intents("web").await?;
+    // Raised and lowered: what was lost on its way the next plan asked for.
+    assert_eq!(doubted(&intents, "floor"), 2, "{intents:#?}");
+    assert_eq!(world.machines("web")?, MACHINES);
     Ok(())
 }
 

@@ -15,13 +15,13 @@ use super::stops::WrongClock;
 
 /// Machines of the group, all but two of which may go; a forecast of noise is trusted little, and takes a third of them at once. How
 /// many may go is said by the minimum.
-const SIZE: usize = 26;
-const LOAD: f64 = 90.0;
+pub const SIZE: usize = 26;
+pub const LOAD: f64 = 90.0;
 /// Of a lease, seconds.
 const LEASE: u32 = 90;
 
 /// A group of which nobody is taken away yet.
-async fn world(environment: &[(&str, String)]) -> anyhow::Result<World> {
+pub async fn world(environment: &[(&str, String)]) -> anyhow::Result<World> {
     world_of(environment, LEASE).await
 }
 
@@ -48,7 +48,7 @@ async fn world_of(environment: &[(&str, String)], lease: u32) -> anyhow::Result<
 
 /// The aggregator is killed while its call is held; what was held goes on although nobody waits for it any more. Whose answer
 /// was lost is killed once more, while it is found out what became of it, or while it waits to ask again.
-async fn killed(world: &mut World, then: &str) -> anyhow::Result<()> {
+pub async fn killed(world: &mut World, then: &str) -> anyhow::Result<()> {
     world.held("web").await?;
     world.kill().await?;
     match then {
@@ -72,12 +72,12 @@ async fn killed(world: &mut World, then: &str) -> anyhow::Result<()> {
 }
 
 /// How many steps of an action were given up in doubt.
-fn doubted(intents: &[Value], action: &str) -> usize {
+pub fn doubted(intents: &[Value], action: &str) -> usize {
     intents.iter().filter(|it| it["action"] == action && it["settled"]["in_doubt"] == true).count()
 }
 
 /// Whom an operation was done to, and how often.
-fn times(world: &World, operation: &str) -> anyhow::Result<BTreeMap<String, u32>> {
+pub fn times(world: &World, operation: &str) -> anyhow::Result<BTreeMap<String, u32>> {
     let mut times = BTreeMap::new();
     for line in world.done()?.into_iter().filter(|line| line[0] == operation) {
         for machine in &line[2..] {

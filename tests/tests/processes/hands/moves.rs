@@ -1,5 +1,6 @@
 //! Instances leave, come back and end, by id and in batches.
 
+use anyhow::Context as _;
 use foreshadow::fleet::{Action, Called, Fleet as _, Found, Reach};
 use foreshadow_tests::proxy::Fault;
 
@@ -136,6 +137,54 @@ async fn what_would_start_the_provider_off_or_cannot_come_back_is_refused_before
     assert_eq!(world.call("web", &attach, 4).await, Called::Throttled);
     assert!(world.proxy.take_changes().iter().all(|call| call.action == "AttachInstances"));
     assert_eq!(world.call("web", &attach, 5).await, done(&members[..1]));
+    Ok(())
+}
+
+/// Three in each of two zones: two of one zone at once would have the provider launch there and end somebody in the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_would_leave_zones_that_the_provider_evens_out_is_refused_beforehand() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    world.cloud.template_group("web", 3, &["us-east-1a"]).await?;
+    // The local AWS launches all in one zone: three in each, one zone after the other.
+    for zones in [&["us-east-1b"][..], &["us-east-1a", "us-east-1b"]] {
+        let names: Vec<String> = (1..=zones.len()).map(|index| format!("AvailabilityZones.member.{index}")).collect();
+        let mut fields =
+            vec![("Action", "UpdateAutoScalingGroup"), ("AutoScalingGroupName", "web"), ("DesiredCapacity", "6")];
+        fields.extend(names.iter().map(String::as_str).zip(zones.iter().copied()));
+        world.cloud.call("autoscaling", &fields).await?;
+    }
+    world.proxy.take_changes();
+    let web = async || Ok::<_, anyhow::Error>(world.fleet.describe().await?.groups.remove(&id("web")));
+    let found = web().await?.context("the group")?;
+    assert!(found.evens_zones);
+    let of = |zone: &str| -> Vec<String> {
+        let there = found.members.iter().filter(|member| member.zone == Some(id(zone)));
+        there.map(|member| member.instance.to_string()).collect()
+    };
+    let (a, b) = (of("us-east-1a"), of("us-east-1b"));
+    assert_eq!((a.len(), b.len()), (3, 3));
+    for action in [Action::Detach { instances: ids(&a[..2]) }, Action::EnterStandby { instances: ids(&a[..2]) }] {
+        let refused = world.call("web", &action, 0).await;
+        let why = refusal(&refused);
+        assert!(why.contains("AZRebalance") && why.contains("nothing was changed"), "{action:?}: {refused:?}");
+    }
+    assert!(world.proxy.take_changes().is_empty(), "nothing is sent");
+    // One of each leaves them even, and a difference of one the provider leaves alone.
+    let both = [a[0].clone(), b[0].clone()];
+    assert_eq!(world.call("web", &Action::Detach { instances: ids(&both) }, 1).await, done(&both));
+    assert_eq!(world.call("web", &Action::EnterStandby { instances: ids(&a[1..2]) }, 2).await, done(&a[1..2]));
+    assert_eq!(actions(&world.proxy.take_changes()), ["DetachInstances", "EnterStandby"]);
+    let last = Action::Detach { instances: ids(&a[2..]) };
+    let refused = world.call("web", &last, 3).await;
+    assert!(refusal(&refused).contains("AZRebalance"), "who stands by does not count: {refused:?}");
+    assert!(world.proxy.take_changes().is_empty());
+    // Where it is suspended the provider ends nobody for that.
+    let suspend =
+        [("Action", "SuspendProcesses"), ("AutoScalingGroupName", "web"), ("ScalingProcesses.member.1", "AZRebalance")];
+    world.cloud.call("autoscaling", &suspend).await?;
+    assert!(!web().await?.context("the group")?.evens_zones);
+    assert_eq!(world.call("web", &last, 4).await, done(&a[2..]));
+    assert_eq!(actions(&world.proxy.take_changes()), ["DetachInstances"]);
     Ok(())
 }
 

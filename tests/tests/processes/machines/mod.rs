@@ -111,7 +111,7 @@ impl World {
         world.serve().await?;
         if let Some(points) = past {
             // The first run makes the database, the second finds a history in it.
-            assert!(world.aggregator.take().context("it runs")?.process.terminate().await?.success());
+            world.stop().await?;
             for group in &world.groups {
                 super::history::steady(world.directory.path(), group, points, size).await?;
             }
@@ -137,7 +137,7 @@ impl World {
         eventually("its mode is set", WITHIN, async || Ok(self.say(&path, body.clone()).await.ok())).await
     }
 
-    async fn say(&self, path: &str, body: Value) -> anyhow::Result<()> {
+    pub async fn say(&self, path: &str, body: Value) -> anyhow::Result<()> {
         let answer = web::request(Method::POST, &self.url(path), &[], body.to_string()).await?;
         ensure!(answer.status.is_success(), "{path}: {}", answer.body);
         Ok(())
@@ -174,6 +174,24 @@ impl World {
     pub fn set_minimum(&self, group: &str, minimum: usize) -> anyhow::Result<()> {
         self.change(|state| {
             state["groups"][group]["minimum"] = minimum.into();
+            Ok(())
+        })
+    }
+
+    /// The provider scales a group in by itself, no lower than so many.
+    pub fn scales_in(&self, group: &str, floor: usize) -> anyhow::Result<()> {
+        self.change(|state| {
+            state["groups"][group]["floor"] = floor.into();
+            Ok(())
+        })
+    }
+
+    /// The lease on a machine is over for so many seconds by its tag, as if it were that much later.
+    pub fn lease_over_for(&self, machine: &str, seconds: i64) -> anyhow::Result<()> {
+        self.change(|state| {
+            let tags = state["machines"][machine]["tags"].as_object_mut().context("tags")?;
+            tags.insert("foreshadow:until".to_owned(), (super::history::now() - seconds).to_string().into())
+                .context("a lease")?;
             Ok(())
         })
     }
@@ -264,6 +282,12 @@ impl World {
         self.aggregator.take().context("it runs")?.process.kill().await
     }
 
+    /// Stopped as a service is.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        ensure!(self.aggregator.take().context("it runs")?.process.terminate().await?.success(), "it ends well");
+        Ok(())
+    }
+
     pub fn pid(&self) -> anyhow::Result<Pid> {
         let id = self.aggregator.as_ref().context("it runs")?.process.id()?;
         Pid::from_raw(i32::try_from(id)?).context("a process id")
@@ -283,10 +307,19 @@ impl World {
     /// Waits until so many machines are in a group and everything that was begun is settled.
     pub async fn settled_at(&self, group: &str, machines: usize) -> anyhow::Result<()> {
         let what = format!("{machines} machines in {group} and nothing open");
-        let settled = eventually(&what, LONG, async || {
-            let intents = self.intents(group).await?;
-            let open = intents.iter().any(|intent| intent["settled"].is_null());
-            Ok((!open && self.machines(group)? == machines).then_some(()))
+        self.settled(group, &what, async || Ok(self.machines(group)? == machines)).await
+    }
+
+    /// Waits until the provider's own scale-in stops at so many and everything that was begun is settled.
+    pub async fn settled_at_floor(&self, group: &str, floor: usize) -> anyhow::Result<()> {
+        let what = format!("a floor of {floor} in {group} and nothing open");
+        self.settled(group, &what, async || Ok(self.state()?["groups"][group]["floor"] == floor)).await
+    }
+
+    async fn settled(&self, group: &str, what: &str, so: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+        let settled = eventually(what, LONG, async || {
+            let open = self.intents(group).await?.iter().any(|intent| intent["settled"].is_null());
+            Ok((!open && so().await?).then_some(()))
         });
         let Err(error) = settled.await else { return Ok(()) };
         Err(self.explained(group, error).await)

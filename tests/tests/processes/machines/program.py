@@ -4,9 +4,9 @@
 `hold.GROUP` beside it names an operation, when it is held, and perhaps the action whose intent must be open: "detach before",
 "detach after" it is done, "detach never" (held, and then lost without being done), "describe open terminate" (before, and only
 while an intent of that action is open, of any if none is named). Then `held.GROUP` appears, and it goes on when `hold.GROUP` is gone.
-Every change that was done is a line in `done`: operation, token, machines. Every question what became of one is a line in `asked`:
+Every change that was done is a line in `done`: operation, token, machines (of a floor, from where to where). Every question what became of one is a line in `asked`:
 group, token; the next of a group is answered by "not yet" when there is a `not_yet.GROUP`, which goes with it. While there is a
-`no_capacity.GROUP`, launches are refused in its words."""
+`no_capacity.GROUP`, launches are refused in its words. A group with a `floor` scales in by itself, no lower than that."""
 import fcntl, json, os, sys, time, urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -63,6 +63,8 @@ def change(state):
         state["machines"].update({id: {"state": "running", "tags": {}, "home": GROUP} for id in named})
     if operation in ("launch", "attach"):
         members += named
+    elif operation == "floor":
+        state["groups"][GROUP]["floor"] = ask["to"]
     elif operation == "detach":
         state["groups"][GROUP]["members"] = [id for id in members if id not in named]
     else:
@@ -70,7 +72,8 @@ def change(state):
         for id in named:
             state["machines"][id]["state"] = "ended"
     state["tokens"][ask["token"]] = named
-    open(path("done"), "a").write(" ".join([operation, ask["token"], *named]) + "\n")
+    what = [f"{ask['from']}-{ask['to']}"] if operation == "floor" else named
+    open(path("done"), "a").write(" ".join([operation, ask["token"], *what]) + "\n")
     return named
 
 
@@ -85,6 +88,8 @@ with open(path("lock"), "w") as lock:
             group = state["groups"][name]
             members = [{"instance": id, "lifecycle": "InService", "version": "v1"} for id in group["members"]]
             bounds = {"minimum": group["minimum"], "maximum": 40, "desired": len(members), "version": "v1"}
+            if "floor" in group:
+                bounds.update(foreign_scale_in=True, floor=group["floor"])
             answer["groups"][name] = {**bounds, "members": members, "owner": group["owner"]}
     elif operation == "tag_group":
         group = state["groups"][GROUP]
@@ -104,6 +109,8 @@ with open(path("lock"), "w") as lock:
         if os.path.exists(path(f"not_yet.{GROUP}")):
             os.remove(path(f"not_yet.{GROUP}"))
             answer = {"result": "not_yet"}
+    elif operation == "floor" and ask["token"] not in state["tokens"] and state["groups"][GROUP]["floor"] != ask["from"]:
+        answer = {"result": "refused", "why": f"it is {state['groups'][GROUP]['floor']} by now"}
     elif operation == "launch" and os.path.exists(path(f"no_capacity.{GROUP}")):
         answer = {"result": "refused", "why": open(path(f"no_capacity.{GROUP}")).read()}
     else:
