@@ -31,7 +31,9 @@ const CONFIG: &str = "\
 [inventory.aws]\ngroups = [\"web\"]\n\
 [shadow]\ndefault_seconds = 90\nmaximum_seconds = 3600\n\
 [safety]\nwarm_up_seconds = 0\nquiet_seconds = 20\nshare_15_minutes = 1.0\nshare_6_hours = 1.0\nfleet_share = 1.0\n\
-[group.web]\nminimum = 2\nmaximum = 30\nlaunch_lead_seconds = 30\nreattach_lead_seconds = 10\n";
+[group.web]\nlaunch_lead_seconds = 30\nreattach_lead_seconds = 10\n";
+/// Of the group, whatever the provider's own are.
+const BOUNDS: &str = "minimum = 2\nmaximum = 30\n";
 
 /// Who is in the group and what the whole group has to carry.
 #[derive(Debug, Default)]
@@ -62,8 +64,9 @@ impl Load {
 struct World {
     cloud: Cloud,
     proxy: Proxy,
-    /// How its shadows leave the group.
+    /// How its shadows leave the group, and more of the group's configuration.
     shadow_by: &'static str,
+    more: &'static str,
     aggregator: Option<Aggregator>,
     fleet: Fleet,
     load: Arc<Mutex<Load>>,
@@ -73,9 +76,14 @@ struct World {
 
 impl World {
     async fn start(shadow_by: &'static str) -> anyhow::Result<Self> {
+        Self::start_with(&["us-east-1a"], shadow_by, BOUNDS).await
+    }
+
+    /// The same over some zones, with more of the group's configuration: without bounds there, the provider's hold.
+    async fn start_with(zones: &[&str], shadow_by: &'static str, more: &'static str) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let cloud = Cloud::start(directory.path()).await?;
-        let instances = cloud.template_group("web", SIZE, &["us-east-1a"]).await?;
+        let instances = cloud.template_group("web", SIZE, zones).await?;
         ensure!(instances.len() == SIZE as usize, "{instances:?}");
         let proxy = Proxy::start(&cloud.url).await?;
         let port = free_port()?;
@@ -95,7 +103,7 @@ impl World {
             interval: Duration::from_secs(1),
             load: Arc::new(move |index, _| shared.lock().unwrap_or_else(PoisonError::into_inner).of(index)),
         })?;
-        let mut world = Self { cloud, proxy, shadow_by, aggregator: None, fleet, load, directory, port };
+        let mut world = Self { cloud, proxy, shadow_by, more, aggregator: None, fleet, load, directory, port };
         // The first run makes the database, the second finds a history in it.
         world.serve().await?;
         let first = world.aggregator.take().context("it runs")?;
@@ -109,7 +117,7 @@ impl World {
         let mut environment: BTreeMap<&str, &str> = self.cloud.environment().into_iter().collect();
         environment.insert("AWS_ENDPOINT_URL", &self.proxy.url);
         let environment: Vec<(&str, &str)> = environment.into_iter().collect();
-        let config = format!("{CONFIG}shadow_by = \"{}\"\n", self.shadow_by);
+        let config = format!("{CONFIG}{}shadow_by = \"{}\"\n", self.more, self.shadow_by);
         self.aggregator = Some(Aggregator::start_on(self.directory.path(), &config, self.port, &environment).await?);
         Ok(())
     }
@@ -165,6 +173,14 @@ impl World {
         let answer = web::request(Method::POST, &self.url(path), &[], body.to_owned()).await?;
         ensure!(answer.status.is_success(), "{path}: {} {}", answer.status, answer.body);
         answer.json()
+    }
+
+    /// Once the group was described.
+    async fn set_mode(&mut self, mode: &str) -> anyhow::Result<()> {
+        let body = format!(r#"{{"mode": "{mode}", "reason": "the test"}}"#);
+        self.until("its mode is set", 60, async |world| world.say("/groups/web/mode", &body).await.map(Some))
+            .await
+            .map(drop)
     }
 
     async fn sessions(&self) -> anyhow::Result<Vec<Value>> {
@@ -415,5 +431,41 @@ async fn killed_at_every_call_of_a_life_in_standby_it_does_nothing_twice() -> an
     let intents = web::get_json(&world.url("/intents?group=web&limit=100")).await?;
     ensure!(members.len() == SIZE as usize + 2, "launched once: {members:?}\n{intents:#}");
     ensure!(floors(&world) > before, "by MinSize");
+    Ok(())
+}
+
+/// A zone has nothing, the next was asked for, and its answer never came: whoever starts again asks that one first, with the same
+/// token. Asked in the first zone, another would be launched there as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_another_zone_is_asked_it_asks_that_one_again() -> anyhow::Result<()> {
+    let mut world = World::start_with(&["us-east-1a", "us-east-1b"], "detach", BOUNDS).await?;
+    let answer = |members: &str| Fault::Answer {
+        status: 200,
+        body: format!(
+            "<LaunchInstancesResponse><LaunchInstancesResult><Instances>{members}</Instances></LaunchInstancesResult>\
+             </LaunchInstancesResponse>"
+        ),
+    };
+    world.proxy.next("LaunchInstances", [answer(""), Fault::HangBefore]);
+    world.carry(60.0 * f64::from(SIZE + 1) - 20.0);
+    world.set_mode("scale-out").await?;
+    let asked = |world: &World| -> Vec<(String, String)> {
+        let of = |call: &Call, name: &str| call.field(name).to_owned();
+        let calls = world.named("LaunchInstances");
+        calls.iter().map(|call| (of(call, "AvailabilityZones.member.1"), of(call, "ClientToken"))).collect()
+    };
+    let first = world
+        .until("the other zone is asked", 180, async |world| Ok(Some(asked(world)).filter(|asked| asked.len() == 2)))
+        .await?;
+    ensure!(first[0].0 != first[1].0, "{first:?}");
+    ensure!(first[0].1.ends_with("-0-0") && first[1].1.ends_with("-0-1"), "{first:?}");
+    world.aggregator.take().context("it runs")?.process.kill().await?;
+    world.proxy.next(
+        "LaunchInstances",
+        [answer("<member><InstanceIds><member>i-0123456789abcdef0</member></InstanceIds></member>")],
+    );
+    world.serve().await?;
+    let again = world.until("it is asked again", 180, async |world| Ok(asked(world).get(2).cloned())).await?;
+    ensure!(again == first[1], "{again:?} after {first:?}");
     Ok(())
 }
