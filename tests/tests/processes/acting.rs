@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use foreshadow::fleet::MINIMUM_TAG;
 use foreshadow_tests::cloud::Cloud;
 use foreshadow_tests::fleet::{Fleet, Script};
 use foreshadow_tests::process::{Aggregator, eventually, free_port, pause};
@@ -217,6 +218,21 @@ impl World {
             .await?;
         ensure!(settled["settled"]["settled"] == "done", "{settled:#}");
         Ok(named)
+    }
+
+    /// The user sets MinSize.
+    async fn set_minimum(&self, own: u32) -> anyhow::Result<()> {
+        let own = own.to_string();
+        let fields = [("Action", "UpdateAutoScalingGroup"), ("AutoScalingGroupName", "web"), ("MinSize", own.as_str())];
+        self.cloud.call("autoscaling", &fields).await.map(drop)
+    }
+
+    /// MinSize, and what the tag says of the user's own where there is one.
+    async fn minimum(&self) -> anyhow::Result<(String, Option<String>)> {
+        let asked = [("Action", "DescribeAutoScalingGroups"), ("AutoScalingGroupNames.member.1", "web")];
+        let text = self.cloud.call("autoscaling", &asked).await?;
+        let after = |before: &str| text.split(before).nth(1).and_then(|rest| rest.split('<').next()).map(str::to_owned);
+        Ok((after("<MinSize>").context("MinSize")?, after(&format!("<Key>{MINIMUM_TAG}</Key><Value>"))))
     }
 
     fn named(&self, action: &str) -> Vec<Call> {
@@ -467,5 +483,70 @@ async fn killed_while_another_zone_is_asked_it_asks_that_one_again() -> anyhow::
     world.serve().await?;
     let again = world.until("it is asked again", 180, async |world| Ok(asked(world).get(2).cloned())).await?;
     ensure!(again == first[1], "{again:?} after {first:?}");
+    Ok(())
+}
+
+/// MinSize is raised to launch and given back when all of them serve, killed each time between two calls of it: the user's own stays in
+/// its tag while ours is above it, is there again in the end, and what the user sets after that is the user's.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_raises_minsize_and_gives_it_back_the_users_own_comes_back() -> anyhow::Result<()> {
+    const OWN: u32 = 2;
+    let mut world = World::start("detach").await?;
+    world.set_minimum(OWN).await?;
+    world.set_mode("scale-out").await?;
+    world
+        .until("it is claimed", 120, async |world| Ok((!world.named("CreateOrUpdateTags").is_empty()).then_some(())))
+        .await?;
+    let kept = |world: &World| {
+        let calls = world.named("CreateOrUpdateTags");
+        calls.iter().filter(|call| call.fields.values().any(|value| value == MINIMUM_TAG)).count()
+    };
+    let sizes = |world: &World| -> Vec<String> {
+        let calls = world.named("UpdateAutoScalingGroup");
+        calls.iter().map(|call| call.field("MinSize").to_owned()).collect()
+    };
+    // Its tag is written, and MinSize is as it was.
+    world.proxy.next("CreateOrUpdateTags", [Fault::HangAfter]);
+    world.carry(60.0 * f64::from(SIZE + 2) - 20.0);
+    world.until("its tag is written", 180, async |world| Ok((kept(world) == 1).then_some(()))).await?;
+    world.proxy.next("UpdateAutoScalingGroup", [Fault::HangAfter]);
+    world.die_and_come_back().await?;
+    world.until("MinSize is raised", 180, async |world| Ok((sizes(world).len() == 1).then_some(()))).await?;
+    world.die_and_come_back().await?;
+    let raised = world.minimum().await?;
+    ensure!(raised == ((SIZE + 2).to_string(), Some(format!("{OWN} raised to {}", SIZE + 2))), "{raised:?}");
+    world
+        .until(
+            "all are there",
+            180,
+            async |world| Ok((world.balance().await?.len() == SIZE as usize + 2).then_some(())),
+        )
+        .await?;
+    world.carry(LOW);
+    // Lowered, and its tag is there yet.
+    world.proxy.next("UpdateAutoScalingGroup", [Fault::HangAfter]);
+    world.until("MinSize is given back", 400, async |world| Ok((sizes(world).len() == 2).then_some(()))).await?;
+    world.die_and_come_back().await?;
+    world
+        .until("what became of it is found out", 180, async |world| {
+            let intents = web::get_json(&world.url("/intents?group=web&limit=100")).await?;
+            let intents = intents.as_array().cloned().unwrap_or_default();
+            let floor = intents.iter().find(|it| it["action"] == "floor").cloned();
+            Ok(floor.filter(|it| it["settled"]["settled"] == "done"))
+        })
+        .await?;
+    ensure!(sizes(&world) == [(SIZE + 2).to_string(), OWN.to_string()], "once each: {:?}", sizes(&world));
+    ensure!(world.minimum().await?.0 == OWN.to_string());
+    // What the user sets now is not what we raised.
+    world.set_minimum(5).await?;
+    let made_at = world.plan().await?["made_at"].as_i64().context("a time")?;
+    world
+        .until("plans more", 180, async |world| {
+            Ok((world.plan().await?["made_at"].as_i64() > Some(made_at + 40)).then_some(()))
+        })
+        .await?;
+    let minimum = world.minimum().await?.0;
+    ensure!(minimum == "5", "the user's own MinSize 5 is {minimum} by now: {:?}", sizes(&world));
+    ensure!(world.cloud.members("web").await?.len() == SIZE as usize + 2, "launched once, and nobody ended");
     Ok(())
 }
