@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use foreshadow::fleet::MINIMUM_TAG;
 use foreshadow_tests::cloud::Cloud;
 use foreshadow_tests::fleet::{Fleet, Script};
 use foreshadow_tests::process::{Aggregator, eventually, free_port, pause};
@@ -31,7 +32,9 @@ const CONFIG: &str = "\
 [inventory.aws]\ngroups = [\"web\"]\n\
 [shadow]\ndefault_seconds = 90\nmaximum_seconds = 3600\n\
 [safety]\nwarm_up_seconds = 0\nquiet_seconds = 20\nshare_15_minutes = 1.0\nshare_6_hours = 1.0\nfleet_share = 1.0\n\
-[group.web]\nminimum = 2\nmaximum = 30\nlaunch_lead_seconds = 30\nreattach_lead_seconds = 10\n";
+[group.web]\nlaunch_lead_seconds = 30\nreattach_lead_seconds = 10\n";
+/// Of the group, whatever the provider's own are.
+const BOUNDS: &str = "minimum = 2\nmaximum = 30\n";
 
 /// Who is in the group and what the whole group has to carry.
 #[derive(Debug, Default)]
@@ -62,8 +65,9 @@ impl Load {
 struct World {
     cloud: Cloud,
     proxy: Proxy,
-    /// How its shadows leave the group.
+    /// How its shadows leave the group, and more of the group's configuration.
     shadow_by: &'static str,
+    more: &'static str,
     aggregator: Option<Aggregator>,
     fleet: Fleet,
     load: Arc<Mutex<Load>>,
@@ -73,9 +77,14 @@ struct World {
 
 impl World {
     async fn start(shadow_by: &'static str) -> anyhow::Result<Self> {
+        Self::start_with(&["us-east-1a"], shadow_by, BOUNDS).await
+    }
+
+    /// The same over some zones, with more of the group's configuration: without bounds there, the provider's hold.
+    async fn start_with(zones: &[&str], shadow_by: &'static str, more: &'static str) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let cloud = Cloud::start(directory.path()).await?;
-        let instances = cloud.template_group("web", SIZE, &["us-east-1a"]).await?;
+        let instances = cloud.template_group("web", SIZE, zones).await?;
         ensure!(instances.len() == SIZE as usize, "{instances:?}");
         let proxy = Proxy::start(&cloud.url).await?;
         let port = free_port()?;
@@ -95,7 +104,7 @@ impl World {
             interval: Duration::from_secs(1),
             load: Arc::new(move |index, _| shared.lock().unwrap_or_else(PoisonError::into_inner).of(index)),
         })?;
-        let mut world = Self { cloud, proxy, shadow_by, aggregator: None, fleet, load, directory, port };
+        let mut world = Self { cloud, proxy, shadow_by, more, aggregator: None, fleet, load, directory, port };
         // The first run makes the database, the second finds a history in it.
         world.serve().await?;
         let first = world.aggregator.take().context("it runs")?;
@@ -109,7 +118,7 @@ impl World {
         let mut environment: BTreeMap<&str, &str> = self.cloud.environment().into_iter().collect();
         environment.insert("AWS_ENDPOINT_URL", &self.proxy.url);
         let environment: Vec<(&str, &str)> = environment.into_iter().collect();
-        let config = format!("{CONFIG}shadow_by = \"{}\"\n", self.shadow_by);
+        let config = format!("{CONFIG}{}shadow_by = \"{}\"\n", self.more, self.shadow_by);
         self.aggregator = Some(Aggregator::start_on(self.directory.path(), &config, self.port, &environment).await?);
         Ok(())
     }
@@ -167,6 +176,14 @@ impl World {
         answer.json()
     }
 
+    /// Once the group was described.
+    async fn set_mode(&mut self, mode: &str) -> anyhow::Result<()> {
+        let body = format!(r#"{{"mode": "{mode}", "reason": "the test"}}"#);
+        self.until("its mode is set", 60, async |world| world.say("/groups/web/mode", &body).await.map(Some))
+            .await
+            .map(drop)
+    }
+
     async fn sessions(&self) -> anyhow::Result<Vec<Value>> {
         let sessions = web::get_json(&self.url("/shadow/sessions?group=web")).await?;
         Ok(sessions.as_array().cloned().unwrap_or_default())
@@ -201,6 +218,21 @@ impl World {
             .await?;
         ensure!(settled["settled"]["settled"] == "done", "{settled:#}");
         Ok(named)
+    }
+
+    /// The user sets MinSize.
+    async fn set_minimum(&self, own: u32) -> anyhow::Result<()> {
+        let own = own.to_string();
+        let fields = [("Action", "UpdateAutoScalingGroup"), ("AutoScalingGroupName", "web"), ("MinSize", own.as_str())];
+        self.cloud.call("autoscaling", &fields).await.map(drop)
+    }
+
+    /// MinSize, and what the tag says of the user's own where there is one.
+    async fn minimum(&self) -> anyhow::Result<(String, Option<String>)> {
+        let asked = [("Action", "DescribeAutoScalingGroups"), ("AutoScalingGroupNames.member.1", "web")];
+        let text = self.cloud.call("autoscaling", &asked).await?;
+        let after = |before: &str| text.split(before).nth(1).and_then(|rest| rest.split('<').next()).map(str::to_owned);
+        Ok((after("<MinSize>").context("MinSize")?, after(&format!("<Key>{MINIMUM_TAG}</Key><Value>"))))
     }
 
     fn named(&self, action: &str) -> Vec<Call> {
@@ -415,5 +447,106 @@ async fn killed_at_every_call_of_a_life_in_standby_it_does_nothing_twice() -> an
     let intents = web::get_json(&world.url("/intents?group=web&limit=100")).await?;
     ensure!(members.len() == SIZE as usize + 2, "launched once: {members:?}\n{intents:#}");
     ensure!(floors(&world) > before, "by MinSize");
+    Ok(())
+}
+
+/// A zone has nothing, the next was asked for, and its answer never came: whoever starts again asks that one first, with the same
+/// token. Asked in the first zone, another would be launched there as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_another_zone_is_asked_it_asks_that_one_again() -> anyhow::Result<()> {
+    let mut world = World::start_with(&["us-east-1a", "us-east-1b"], "detach", BOUNDS).await?;
+    let answer = |members: &str| Fault::Answer {
+        status: 200,
+        body: format!(
+            "<LaunchInstancesResponse><LaunchInstancesResult><Instances>{members}</Instances></LaunchInstancesResult>\
+             </LaunchInstancesResponse>"
+        ),
+    };
+    world.proxy.next("LaunchInstances", [answer(""), Fault::HangBefore]);
+    world.carry(60.0 * f64::from(SIZE + 1) - 20.0);
+    world.set_mode("scale-out").await?;
+    let asked = |world: &World| -> Vec<(String, String)> {
+        let of = |call: &Call, name: &str| call.field(name).to_owned();
+        let calls = world.named("LaunchInstances");
+        calls.iter().map(|call| (of(call, "AvailabilityZones.member.1"), of(call, "ClientToken"))).collect()
+    };
+    let first = world
+        .until("the other zone is asked", 180, async |world| Ok(Some(asked(world)).filter(|asked| asked.len() == 2)))
+        .await?;
+    ensure!(first[0].0 != first[1].0, "{first:?}");
+    ensure!(first[0].1.ends_with("-0-0") && first[1].1.ends_with("-0-1"), "{first:?}");
+    world.aggregator.take().context("it runs")?.process.kill().await?;
+    world.proxy.next(
+        "LaunchInstances",
+        [answer("<member><InstanceIds><member>i-0123456789abcdef0</member></InstanceIds></member>")],
+    );
+    world.serve().await?;
+    let again = world.until("it is asked again", 180, async |world| Ok(asked(world).get(2).cloned())).await?;
+    ensure!(again == first[1], "{again:?} after {first:?}");
+    Ok(())
+}
+
+/// MinSize is raised to launch and given back when all of them serve, killed each time between two calls of it: the user's own stays in
+/// its tag while ours is above it, is there again in the end, and what the user sets after that is the user's.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_raises_minsize_and_gives_it_back_the_users_own_comes_back() -> anyhow::Result<()> {
+    const OWN: u32 = 2;
+    let mut world = World::start("detach").await?;
+    world.set_minimum(OWN).await?;
+    world.set_mode("scale-out").await?;
+    world
+        .until("it is claimed", 120, async |world| Ok((!world.named("CreateOrUpdateTags").is_empty()).then_some(())))
+        .await?;
+    let kept = |world: &World| {
+        let calls = world.named("CreateOrUpdateTags");
+        calls.iter().filter(|call| call.fields.values().any(|value| value == MINIMUM_TAG)).count()
+    };
+    let sizes = |world: &World| -> Vec<String> {
+        let calls = world.named("UpdateAutoScalingGroup");
+        calls.iter().map(|call| call.field("MinSize").to_owned()).collect()
+    };
+    // Its tag is written, and MinSize is as it was.
+    world.proxy.next("CreateOrUpdateTags", [Fault::HangAfter]);
+    world.carry(60.0 * f64::from(SIZE + 2) - 20.0);
+    world.until("its tag is written", 180, async |world| Ok((kept(world) == 1).then_some(()))).await?;
+    world.proxy.next("UpdateAutoScalingGroup", [Fault::HangAfter]);
+    world.die_and_come_back().await?;
+    world.until("MinSize is raised", 180, async |world| Ok((sizes(world).len() == 1).then_some(()))).await?;
+    world.die_and_come_back().await?;
+    let raised = world.minimum().await?;
+    ensure!(raised == ((SIZE + 2).to_string(), Some(format!("{OWN} raised to {}", SIZE + 2))), "{raised:?}");
+    world
+        .until(
+            "all are there",
+            180,
+            async |world| Ok((world.balance().await?.len() == SIZE as usize + 2).then_some(())),
+        )
+        .await?;
+    world.carry(LOW);
+    // Lowered, and its tag is there yet.
+    world.proxy.next("UpdateAutoScalingGroup", [Fault::HangAfter]);
+    world.until("MinSize is given back", 400, async |world| Ok((sizes(world).len() == 2).then_some(()))).await?;
+    world.die_and_come_back().await?;
+    world
+        .until("what became of it is found out", 180, async |world| {
+            let intents = web::get_json(&world.url("/intents?group=web&limit=100")).await?;
+            let intents = intents.as_array().cloned().unwrap_or_default();
+            let floor = intents.iter().find(|it| it["action"] == "floor").cloned();
+            Ok(floor.filter(|it| it["settled"]["settled"] == "done"))
+        })
+        .await?;
+    ensure!(sizes(&world) == [(SIZE + 2).to_string(), OWN.to_string()], "once each: {:?}", sizes(&world));
+    ensure!(world.minimum().await?.0 == OWN.to_string());
+    // What the user sets now is not what we raised.
+    world.set_minimum(5).await?;
+    let made_at = world.plan().await?["made_at"].as_i64().context("a time")?;
+    world
+        .until("plans more", 180, async |world| {
+            Ok((world.plan().await?["made_at"].as_i64() > Some(made_at + 40)).then_some(()))
+        })
+        .await?;
+    let minimum = world.minimum().await?.0;
+    ensure!(minimum == "5", "the user's own MinSize 5 is {minimum} by now: {:?}", sizes(&world));
+    ensure!(world.cloud.members("web").await?.len() == SIZE as usize + 2, "launched once, and nobody ended");
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! One binary for all of them: each links the whole product, and its size on disk and its linking time would count per file.
 
 mod access;
+mod account;
 mod acting;
 mod certificates;
 mod cli;

@@ -280,9 +280,39 @@ pub(super) fn size(size: Option<i32>) -> u32 {
     size.and_then(|size| u32::try_from(size).ok()).unwrap_or_default()
 }
 
-/// The user's own MinSize while ours is above it.
+/// What the tag [`MINIMUM_TAG`] of a group says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeptMinimum {
+    /// The user's own MinSize.
+    pub own: u32,
+    /// What ours is, or is about to be. Nothing in a tag of an older build, which kept the user's own alone.
+    pub raised: Vec<u32>,
+}
+
+impl KeptMinimum {
+    pub(super) fn of(group: &AutoScalingGroup) -> Option<Self> {
+        let text = tag(group, MINIMUM_TAG)?;
+        let (own, raised) = text.split_once(RAISED).unwrap_or((text, ""));
+        let raised = raised.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+        Some(Self { own: own.trim().parse().ok()?, raised })
+    }
+
+    /// As it stands in the tag.
+    pub(super) fn text(&self) -> String {
+        let raised: Vec<String> = self.raised.iter().map(u32::to_string).collect();
+        format!("{}{RAISED}{}", self.own, raised.join(" "))
+    }
+}
+
+/// Between the user's own MinSize and ours, in the tag.
+const RAISED: &str = " raised to ";
+
+/// The user's own MinSize while ours is above it. A MinSize that we never raised to is the user's, whatever the tag says: a tag that
+/// was left over, since whoever was to take it off died, says nothing of what the user sets after that.
 pub(super) fn own_minimum(group: &AutoScalingGroup) -> Option<u32> {
-    tag(group, MINIMUM_TAG)?.trim().parse().ok().filter(|own| *own < size(group.min_size))
+    let (kept, minimum) = (KeptMinimum::of(group)?, size(group.min_size));
+    let ours = kept.own < minimum && (kept.raised.is_empty() || kept.raised.contains(&minimum));
+    ours.then_some(kept.own)
 }
 
 /// A member that cannot be read leaves `whole` incomplete: a fleet that is not wholly known loses nobody.
@@ -362,12 +392,34 @@ mod tests {
         };
         assert_eq!(own_minimum(&group(8, "2")), Some(2));
         assert_eq!(group_inventory(&group(8, "2"), &mut Inventory::default()).minimum, 2);
-        // Raised and not yet, or no longer, or nonsense: MinSize itself is the user's.
-        for (min, value) in [(2, "2"), (1, "2"), (8, "two"), (8, ""), (8, "-1")] {
+        for min in [6, 8] {
+            assert_eq!(own_minimum(&group(min, "2 raised to 6 8")), Some(2), "raised from 6 to 8, or not yet");
+        }
+        // Raised and not yet, or no longer, or by somebody else, or nonsense: MinSize itself is the user's.
+        for (min, value) in [
+            (2, "2"),
+            (1, "2"),
+            (2, "2 raised to 6"),
+            (5, "2 raised to 6"),
+            (7, "2 raised to 6 8"),
+            (9, "2 raised to 6 8"),
+            (8, "2 raised to 6 eight"),
+            (8, "two"),
+            (8, ""),
+            (8, "-1"),
+        ] {
             assert_eq!(own_minimum(&group(min, value)), None, "{min} {value}");
             let read = group_inventory(&group(min, value), &mut Inventory::default()).minimum;
             assert_eq!(read, u32::try_from(min).expect("a size"));
         }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_minimum_is_read_as_it_was_written() {
+        let kept = KeptMinimum { own: 2, raised: vec![6, 8] };
+        assert_eq!(kept.text(), "2 raised to 6 8");
+        let tag = TagDescription::builder().key(MINIMUM_TAG).value(kept.text()).build();
+        assert_eq!(KeptMinimum::of(&AutoScalingGroup::builder().tags(tag).build()), Some(kept));
     }
 
     #[test]

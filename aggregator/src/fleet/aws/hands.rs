@@ -167,6 +167,9 @@ impl AwsFleet {
         if left >= minimum {
             return Ok(());
         }
+        if left != floor {
+            self.keep_minimum(group, state, left).await?;
+        }
         // Whatever came of it, nothing was detached.
         self.set_minimum(group, left, floor).await.map_err(|fault| fault.before("autoscaling:UpdateAutoScalingGroup"))
     }
@@ -193,8 +196,8 @@ impl AwsFleet {
         if to < own.unwrap_or(minimum) {
             return refused(format!("{to} is below the MinSize {} that the group was given", own.unwrap_or(minimum)));
         }
-        if own.is_none()
-            && let Err(called) = self.keep_minimum(group, minimum).await
+        if own != Some(to)
+            && let Err(called) = self.keep_minimum(group, &state, to).await
         {
             return called;
         }

@@ -10,7 +10,7 @@ use aws_sdk_autoscaling::types::{AutoScalingGroup, RetryStrategy, Tag};
 use foreshadow_proto::convert::Id;
 
 use super::AwsFleet;
-use super::describe::{own_minimum, size as sized, tag};
+use super::describe::{KeptMinimum, own_minimum, size as sized, tag};
 use super::fault::shown;
 use crate::fleet::{Called, MINIMUM_TAG, Reach, Token};
 
@@ -159,9 +159,7 @@ impl AwsFleet {
                 };
             }
         };
-        if own_minimum(state).is_none()
-            && let Err(called) = self.keep_minimum(group, minimum).await
-        {
+        if let Err(called) = self.keep_minimum(group, state, size).await {
             return called;
         }
         let asked = self.client.update_auto_scaling_group().auto_scaling_group_name(group.as_str()).min_size(raised);
@@ -172,22 +170,32 @@ impl AwsFleet {
         }
     }
 
-    /// Writes the user's MinSize to its tag and reads it back.
-    pub(super) async fn keep_minimum(&self, group: &Id, minimum: u32) -> Result<(), Called> {
+    /// Writes the user's MinSize to its tag, beside what ours is and is to be, and reads it back. It says so already: nothing is
+    /// written.
+    pub(super) async fn keep_minimum(&self, group: &Id, state: &AutoScalingGroup, to: u32) -> Result<(), Called> {
+        let minimum = sized(state.min_size);
+        let own = own_minimum(state).unwrap_or(minimum);
+        // Whoever dies before MinSize is set leaves it as it was: until then both are ours.
+        let ours: Vec<u32> = [minimum, to].into_iter().filter(|ours| *ours != own).collect();
+        let says = |kept: &KeptMinimum| kept.own == own && ours.iter().all(|ours| kept.raised.contains(ours));
+        if KeptMinimum::of(state).as_ref().is_some_and(says) {
+            return Ok(());
+        }
+        let text = KeptMinimum { own, raised: ours }.text();
         let kept = Tag::builder()
             .resource_id(group.as_str())
             .resource_type("auto-scaling-group")
             .key(MINIMUM_TAG)
-            .value(minimum.to_string())
+            .value(&text)
             .propagate_at_launch(false)
             .build();
         let asked = self.client.create_or_update_tags().tags(kept);
         self.change(asked.send()).await.map_err(|fault| fault.before("autoscaling:CreateOrUpdateTags"))?;
         let state = self.present(group).await?;
-        if tag(&state, MINIMUM_TAG) == Some(minimum.to_string().as_str()) && sized(state.min_size) == minimum {
+        if tag(&state, MINIMUM_TAG) == Some(text.as_str()) && sized(state.min_size) == minimum {
             return Ok(());
         }
-        let why = format!("MinSize or its tag {MINIMUM_TAG} changed meanwhile: nothing was launched");
+        let why = format!("MinSize or its tag {MINIMUM_TAG} changed meanwhile: nothing was changed");
         Err(Called::Refused { why })
     }
 

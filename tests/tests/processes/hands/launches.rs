@@ -28,11 +28,14 @@ async fn minsize_rises_with_the_users_value_in_a_tag_and_falls_no_lower_than_it(
     let sent = world.proxy.take_changes();
     // A launch configuration: LaunchInstances is not even tried. The tag first.
     assert_eq!(actions(&sent), ["CreateOrUpdateTags", "UpdateAutoScalingGroup"]);
-    assert_eq!((sent[0].field("Tags.member.1.Key"), sent[0].field("Tags.member.1.Value")), (MINIMUM_TAG, "1"));
+    assert_eq!(
+        (sent[0].field("Tags.member.1.Key"), sent[0].field("Tags.member.1.Value")),
+        (MINIMUM_TAG, "1 raised to 6")
+    );
     assert_eq!(sent[0].field("Tags.member.1.PropagateAtLaunch"), "false");
     assert_eq!((sent[1].field("MinSize"), sent[1].field("DesiredCapacity")), ("6", ""));
     assert_eq!(world.cloud.members("old").await?.len(), 6);
-    assert_eq!(world.minimum("old").await?, ("6".to_owned(), Some("1".to_owned())));
+    assert_eq!(world.minimum("old").await?, ("6".to_owned(), Some("1 raised to 6".to_owned())));
     assert_eq!(world.outcome("old", &raise, 0).await?, Found::Done { instances: Vec::new() });
 
     // Repeated it changes nothing, a smaller one lowers nothing, a larger one keeps the user's value.
@@ -40,8 +43,8 @@ async fn minsize_rises_with_the_users_value_in_a_tag_and_falls_no_lower_than_it(
     assert_eq!(world.call("old", &Action::launch(1, 4), 1).await, none());
     assert!(world.proxy.take_changes().is_empty());
     assert_eq!(world.call("old", &Action::launch(2, 8), 2).await, none());
-    assert_eq!(actions(&world.proxy.take_changes()), ["UpdateAutoScalingGroup"]);
-    assert_eq!(world.minimum("old").await?, ("8".to_owned(), Some("1".to_owned())));
+    assert_eq!(actions(&world.proxy.take_changes()), ["CreateOrUpdateTags", "UpdateAutoScalingGroup"]);
+    assert_eq!(world.minimum("old").await?, ("8".to_owned(), Some("1 raised to 6 8".to_owned())));
     let above = world.call("old", &Action::launch(200, 201), 3).await;
     assert!(refusal(&above).contains("MaxSize 200"), "{above:?}");
     assert!(world.proxy.take_changes().is_empty());
@@ -58,7 +61,7 @@ async fn minsize_rises_with_the_users_value_in_a_tag_and_falls_no_lower_than_it(
     let sent = world.proxy.take_changes();
     assert_eq!(actions(&sent), ["UpdateAutoScalingGroup", "DetachInstances"]);
     assert_eq!(sent[0].field("MinSize"), "6");
-    assert_eq!(world.minimum("old").await?, ("6".to_owned(), Some("1".to_owned())));
+    assert_eq!(world.minimum("old").await?, ("6".to_owned(), Some("1 raised to 6 8".to_owned())));
     let below = world.call("old", &detach(&members[2..8]), 5).await;
     assert!(refusal(&below).contains("MinSize 1"), "{below:?}");
     assert!(world.proxy.take_changes().is_empty());
@@ -80,7 +83,7 @@ async fn a_floor_keeps_who_is_there_and_gives_the_users_minimum_back() -> anyhow
     let sent = world.proxy.take_changes();
     assert_eq!(actions(&sent), ["CreateOrUpdateTags", "UpdateAutoScalingGroup"]);
     assert_eq!((sent[1].field("MinSize"), sent[1].field("DesiredCapacity")), ("5", ""));
-    assert_eq!(world.minimum("old").await?, ("5".to_owned(), Some("1".to_owned())));
+    assert_eq!(world.minimum("old").await?, ("5".to_owned(), Some("1 raised to 5".to_owned())));
     let old = world.fleet.describe().await?.groups.remove(&id("old"));
     let old = old.ok_or_else(|| anyhow::anyhow!("no group"))?;
     assert_eq!((old.minimum, old.floor, old.desired), (1, Some(5), 6));
@@ -94,7 +97,8 @@ async fn a_floor_keeps_who_is_there_and_gives_the_users_minimum_back() -> anyhow
     }
     assert!(world.proxy.take_changes().is_empty());
     assert_eq!(world.call("old", &floor(5, 3), 2).await, none());
-    assert_eq!(actions(&world.proxy.take_changes()), ["UpdateAutoScalingGroup"]);
+    assert_eq!(actions(&world.proxy.take_changes()), ["CreateOrUpdateTags", "UpdateAutoScalingGroup"]);
+    assert_eq!(world.minimum("old").await?, ("3".to_owned(), Some("1 raised to 5 3".to_owned())));
     assert_eq!(world.call("old", &floor(3, 1), 3).await, none());
     assert_eq!(actions(&world.proxy.take_changes()), ["UpdateAutoScalingGroup", "DeleteTags"]);
     assert_eq!(world.minimum("old").await?, ("1".to_owned(), None));
@@ -125,9 +129,42 @@ async fn a_user_value_that_cannot_be_kept_is_never_overwritten() -> anyhow::Resu
     let answer = || Fault::Answer { status: 200, body: empty.to_owned() };
     world.proxy.next("DescribeAutoScalingGroups", [answer(), answer()]);
     let called = world.call("old", &raise, 0).await;
-    assert!(refusal(&called).contains("nothing was launched"), "{called:?}");
+    assert!(refusal(&called).contains("nothing was changed"), "{called:?}");
     assert!(world.proxy.changes().iter().all(|call| call.action == "CreateOrUpdateTags"));
     assert_eq!(world.minimum("old").await?.0, "1");
+    Ok(())
+}
+
+/// A tag that was left over, and a MinSize that somebody sets while ours stands: neither is what we raised, so it is the user's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minsize_that_we_never_raised_to_is_the_users_whatever_the_tag_says() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    world.cloud.group("old", 6).await?;
+    let set = async |minimum: &str| {
+        let fields = [("Action", "UpdateAutoScalingGroup"), ("AutoScalingGroupName", "old"), ("MinSize", minimum)];
+        world.cloud.call("autoscaling", &fields).await.map(drop)
+    };
+    let own = async || -> anyhow::Result<Option<u32>> {
+        Ok(world.fleet.describe().await?.groups.get(&id("old")).map(|old| old.minimum))
+    };
+    let floor = |from, to| Action::Floor { from, to };
+    assert_eq!(world.call("old", &floor(1, 5), 0).await, none());
+    assert_eq!(own().await?, Some(1));
+    // Whoever gave it back died before the tag was taken off.
+    world.proxy.next("DeleteTags", [Fault::Error { status: 500, code: "InternalFailure" }]);
+    assert_eq!(world.call("old", &floor(5, 1), 1).await, none());
+    assert_eq!(world.minimum("old").await?, ("1".to_owned(), Some("1 raised to 5".to_owned())));
+    for (minimum, theirs) in [("3", 3), ("4", 4)] {
+        set(minimum).await?;
+        assert_eq!(own().await?, Some(theirs));
+        let lowered = world.call("old", &floor(theirs, 1), 2).await;
+        assert!(refusal(&lowered).contains(&format!("below the MinSize {minimum}")), "{lowered:?}");
+    }
+    // Raised above it once more it comes back to what the user set last.
+    assert_eq!(world.call("old", &floor(4, 6), 3).await, none());
+    assert_eq!((own().await?, world.minimum("old").await?.1.as_deref()), (Some(4), Some("4 raised to 6")));
+    assert_eq!(world.call("old", &floor(6, 4), 4).await, none());
+    assert_eq!(world.minimum("old").await?, ("4".to_owned(), None));
     Ok(())
 }
 
@@ -336,6 +373,6 @@ async fn launches_carry_their_token_and_one_zone_and_fall_back_where_the_call_is
     assert_eq!(actions(&sent), ["LaunchInstances", "CreateOrUpdateTags", "UpdateAutoScalingGroup"]);
     assert_eq!(world.cloud.members("web").await?.len(), 5);
     assert_eq!(world.call("web", &Action::launch(1, 6), 3).await, none());
-    assert_eq!(actions(&world.proxy.take_changes()), ["UpdateAutoScalingGroup"]);
+    assert_eq!(actions(&world.proxy.take_changes()), ["CreateOrUpdateTags", "UpdateAutoScalingGroup"]);
     Ok(())
 }
