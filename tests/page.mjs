@@ -29,7 +29,7 @@ const faults = [];
 /// What the console may say: `expected` words are looked for.
 function watch(page, expected = []) {
   const told = text => expected.some(word => text.includes(word)) || faults.push(text);
-  page.on('console', message => ['error', 'warning'].includes(message.type()) && told(`console ${message.type()}: ${message.text()}`));
+  page.on('console', message => ['error', 'warning'].includes(message.type()) && told(`console ${message.type()}: ${message.text()} ${message.location().url}`));
   page.on('pageerror', error => told(`page error: ${error.stack ?? error}`));
   page.on('request', request => {
     if (new URL(request.url()).origin !== new URL(url).origin) faults.push(`asked elsewhere: ${request.url()}`);
@@ -477,6 +477,23 @@ async function times(page) {
       await page.locator('dialog').waitFor({ state: 'detached' });
     }
   }
+  // By the mouse as well: what lies below it is what was pointed at, and the legend says UTC.
+  await go(page, `#/groups/web?from=${at - 10800}&to=${at + 60}`, '.plot svg .line.load');
+  for (const what of ['[aria-labelledby=shadows] .plot .span', '[aria-labelledby=demand] .plot .window']) {
+    await page.locator(what).first().waitFor({ state: 'attached' });
+    await page.locator(what).first().scrollIntoViewIfNeeded();
+    const box = await page.locator(what).first().boundingBox(), frame = await page.locator(what).first().evaluate(node => { const { left, right } = node.closest('.plot').getBoundingClientRect(); return { left, right }; });
+    const x = (Math.max(box.x, frame.left + 50) + Math.min(box.x + box.width, frame.right - 4)) / 2, y = box.y + box.height / 2;
+    await page.mouse.move(x - 3, y);
+    await page.mouse.move(x, y, { steps: 3 });
+    assert.match(await page.locator('[aria-labelledby=demand] .legend .utc').innerText(), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \(UTC\)$/);
+    const title = await page.evaluate(([x, y]) => {
+      const at = document.elementFromPoint(x, y);
+      for (let node = at; node; node = node.parentElement) if (node.querySelector(':scope > title')) return node.querySelector(':scope > title').textContent;
+      return at.outerHTML.slice(0, 200);
+    }, [x, y]);
+    assert.match(title, /UTC/, `${what} is pointed at: ${title}`);
+  }
   // Every time that stands in a page has its UTC.
   for (const [, hash, ready] of PAGES) {
     await go(page, hash, ready);
@@ -500,15 +517,23 @@ async function truth(page) {
   for (const [what, words] of [
     ['the interval that was measured', /darker interval promises 80 %\. It held/], ['lead times with their evidence', /Launch to serving: 4 min, nine in ten of 6 measured/],
     ['the price of shadows', /0\.107/], ['why it was terminated', /forecast, present and the shadow agree/], ['what the cloud refused', /no capacity in us-east-1a/],
-    ['the foreign shadows', /m-12/],
+    ['the foreign shadows', /m-12/], ['the way back with its evidence', /Re-attach to serving: /],
   ]) assert.match(shown, words, what);
   await baseline(page);
+  // How often the shown interval held, by band.
+  let band, words;
+  await until('the coverage is what the API says', async () => {
+    const { coverage } = (await api('/groups/web/models')).cpu.standing;
+    const held = ({ band, measured, observations }) => `${{ '1h': 'up to 1 h ahead', '6h': '1 to 6 h ahead', '24h': 'beyond 6 h' }[band]}: ${measured === null ? 'not measured yet' : `${Math.round(100 * measured)} % of ${observations.toLocaleString('en-GB')}`}`;
+    [words, band] = [(await text(page, '.held')).replace(/\s+/g, ' '), coverage.map(held)];
+    return band.length === 3 && band.every(words.includes.bind(words));
+  }).catch(error => { throw new Error(`${error.message}: ${JSON.stringify({ words, band })}`); });
   for (const [what, drawn] of [
     ['the forecast fan', '.plot .fan'], ['the median of the forecast', '[aria-labelledby=demand] .plot .line.ahead'],
     ['what serves', '[aria-labelledby=capacity] .plot .line.serve'], ['what the plans needed', '[aria-labelledby=capacity] .plot .line.load'],
     ['what was planned', '[aria-labelledby=capacity] .plot .line.ahead:not(.dashed)'], ['what the forecast will need', '[aria-labelledby=capacity] .plot .line.ahead.dashed'],
     ['an event', '.plot .window'],
-    ['what was done', '.plot .mark'], ['a shadow and its lease', '.plot .span'], ['UTC where a time is pointed at', 'main time[title*="UTC"]'],
+    ['what was done', '.plot .mark'], ['a shadow', '.plot .span'], ['its lease', '.plot .span.lease'], ['UTC where a time is pointed at', 'main time[title*="UTC"]'],
   ]) assert.ok(await page.locator(drawn).count() > 0, `not drawn: ${what}`);
   // Planned beside actual: both lines are drawn across the past, and are told with their names.
   for (const kind of ['.serve', '.ahead:not(.dashed)']) {
@@ -767,7 +792,7 @@ async function judged(page, name, theme, width) {
 
 async function pages() {
   // The group that is not there is asked for, and the answer is 404.
-  const page = watch(await browser.newPage(), ['404']);
+  const page = watch(await browser.newPage(), ['nobody']);
   const other = watch(await browser.newPage());
   await other.goto(`${url}/`);
   await page.goto(`${url}/`);

@@ -130,7 +130,10 @@ pub fn describe_metrics() {
         "Present demand net of the idle baseline, points of the reference instance, or a declared metric in its unit"
     );
     gauge!("foreshadow_idle_baseline_points", "Idle baseline in use, points");
-    gauge!("foreshadow_forecast_demand_points", "Forecast demand by quantile, of the step that ends at the horizon");
+    gauge!(
+        "foreshadow_forecast_demand_points",
+        "Forecast demand by level of the quantile, of the step that ends at the horizon"
+    );
     gauge!("foreshadow_forecast_trust", "How far the plan follows the forecast, 0 to 1");
     gauge!("foreshadow_forecast_trained_timestamp_seconds", "The end of the history the forecast was made on");
     gauge!("foreshadow_forecast_coverage_promised_ratio", "How often the 10 to 90 % interval should hold");

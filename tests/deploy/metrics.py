@@ -71,7 +71,7 @@ LABELS = {
     "foreshadow_forecast_coverage_promised_ratio": CPU,
     "foreshadow_forecast_coverage_measured_ratio": CPU,
     "foreshadow_forecast_demand_points": each(
-        "quantile", "0.1", "0.5", "0.9", base=each("horizon", "1h", "6h", "24h", base=CPU)
+        "level", "0.1", "0.5", "0.9", base=each("horizon", "1h", "6h", "24h", base=CPU)
     ),
 }
 # What is not 1; web is short for some of the day.

@@ -107,7 +107,7 @@ fn values(group: &Id, plan: &Plan, report: &GroupReport) -> Vec<(Series, f64)> {
             tell("foreshadow_forecast_coverage_measured_ratio", &[of], measured);
         }
         for (quantile, horizon, demand) in told_of(forecast) {
-            let labels = [of, ("quantile", quantile.as_str()), ("horizon", horizon)];
+            let labels = [of, ("level", quantile.as_str()), ("horizon", horizon)];
             tell("foreshadow_forecast_demand_points", &labels, demand);
         }
     }

@@ -97,7 +97,8 @@ export class Chart {
     }
     this.most = most;
     this.y = value => this.top + (bottom - this.top) * (1 - Math.min(1.02, (value - this.least) / (most - this.least)));
-    this.pointed = s('g', {});
+    // What lies below the pointer is what is asked for, and not the line that follows it.
+    this.pointed = s('g', { 'pointer-events': 'none' });
     const inner = s('g', { 'clip-path': `url(#${this.clip()})` });
     fill(this.svg,
       s('defs', {}, s('clipPath', { id: this.clip() }, s('rect', { x: LEFT, y: 0, width: Math.max(0, width - LEFT - RIGHT), height: bottom + 1 }))),
@@ -218,7 +219,7 @@ export class Chart {
       return item(`fan ${fan.kind}`, fan.name, here ? `${format(fan.low[index])} – ${format(fan.high[index])}` : null);
     }), ...data.rules.filter(rule => rule.name).map(rule => item(`rule ${rule.kind ?? ''}`, rule.name, format(rule.value))));
     const here = data.windows.filter(window => inside && at >= window.from && at < window.to).map(window => item('window', window.detail, null, window.title));
-    fill(this.legend, inside && h('span', { class: 'item at', title: utc(Math.round(at)) }, moment(Math.round(at))), items, here, inside && (data.tells?.(at) ?? null));
+    fill(this.legend, inside && h('span', { class: 'item at', title: utc(Math.round(at)) }, moment(Math.round(at))), inside && h('small', { class: 'item utc' }, `${utc(Math.round(at))} (UTC)`), items, here, inside && (data.tells?.(at) ?? null));
   }
 
   pointer(event) {

@@ -40,7 +40,7 @@ export const modeBadge = line => [
 ];
 
 export const shadowWords = ({ ours, foreign, price_per_hour: price, unpriced }) => ours + foreign === 0 ? '–'
-  : `${[ours && `${ours} ours`, foreign && `${foreign} foreign`].filter(Boolean).join(', ')}${unpriced < ours + foreign ? ` · ${money(price)}/h` : ''}`;
+  : `${[ours && `${ours} ours`, foreign && `${foreign} foreign`].filter(Boolean).join(', ')}${unpriced < ours + foreign ? ` · ${money(price)}/h${unpriced ? `, ${unpriced} unpriced` : ''}` : ''}`;
 
 const COLUMNS = [
   ['Group', ''], ['Demand, 3 h', ''], ['Mode', ''], ['Serving', 'number'], ['Needs now', 'number'], ['Needs ahead', 'number'], ['', 'capacity'], ['Trust', 'number'],
@@ -147,7 +147,7 @@ export async function open(host, context) {
     fill(figures, figure('Groups', number(all.length), `${plural(all.filter(line => line.mode !== 'observe').length, 'acts', 'act')}, ${all.filter(line => line.paused).length} paused`),
       figure('Serving', number(sum(line => line.serving)), `${sum(line => line.warming)} warming`), figure('Needed now', number(sum(line => line.need_now)), short ? `${plural(short, 'group')} below it` : 'no group below it'),
       figure('Needed ahead', number(sum(line => line.need_ahead)), 'within the launch lead'),
-      figure('In shadow', number(sum(shadows)), sum(line => line.shadows.unpriced) < sum(shadows) ? `${money(price)} an hour` : 'no prices configured'));
+      figure('In shadow', number(sum(shadows)), sum(line => line.shadows.unpriced) < sum(shadows) ? `${money(price)} an hour${sum(line => line.shadows.unpriced) ? `, ${number(sum(line => line.shadows.unpriced))} unpriced` : ''}` : 'no prices configured'));
     fill(count, wanted.length === all.length ? plural(all.length, 'group') : `${number(wanted.length)} of ${plural(all.length, 'group')}`, pages > 1 && `, ${(page - 1) * PAGE + 1} to ${Math.min(wanted.length, page * PAGE)}`);
     const turn = (to, text) => h('button', { type: 'button', disabled: to < 1 || to > pages, onclick: () => context.set({ page: to === 1 ? null : to }, { push: true }) }, text);
     fill(pager, pages > 1 && [turn(page - 1, 'Earlier'), h('span', {}, `page ${page} of ${pages}`), turn(page + 1, 'Later')]);

@@ -16,6 +16,10 @@ const SPANS = [['3h', 3], ['6h', 6], ['24h', 24], ['3d', 72], ['7d', 168], ['14d
 const USUAL = '6h';
 /// Ahead of now no more than a day is forecast, seconds.
 const AHEAD = 86400;
+/// How long sessions that ended are kept, seconds.
+const KEPT_ENDED = 7 * 86400;
+/// How many intents are read: marks on the chart, and the rows below it.
+const INTENTS = 200, INTENTS_LISTED = 40;
 const PLANS = 12;
 /// Of the demo's simulated group no journal is kept.
 const ON_TERMINAL = 'This group is simulated: that stands on the demo’s terminal.';
@@ -75,7 +79,7 @@ class Group {
       models: () => ask(path(['groups', group, 'models'])),
       events: () => ask(path(['events'], { group, from: span.from, to: Math.round(to) })),
       sessions: () => ask(path(['shadow', 'sessions'], { group })),
-      intents: () => ask(path(['intents'], { group, limit: 200 })),
+      intents: () => ask(path(['intents'], { group, limit: INTENTS })),
       plans: () => ask(path(['plans'], { group, limit: PLANS })),
     };
     const mine = this.reading = (this.reading ?? 0) + 1;
@@ -246,7 +250,7 @@ class Group {
       '. ', h('a', { href: `#/models/${encodeURIComponent(this.name)}` }, 'Models')) : h('p', { class: 'muted' }, refused ? `Not forecast: ${refused}.` : 'No forecast yet: it comes after 30 minutes of data.'));
     const { from, to } = this.range();
     const cost = spend(this.sessions ?? [], from, Math.min(to, this.now));
-    fill(this.at.spent, cost.sessions > 0 && h('p', {}, `${plural(cost.sessions, 'session')} in this range, `, cost.unpriced < cost.sessions ? [h('strong', {}, money(cost.sum)), ' spent'] : 'no price is configured for their types',
+    fill(this.at.spent, cost.sessions > 0 && h('p', {}, `${plural(cost.sessions, 'session')} in this range${from < this.now - KEPT_ENDED ? ' (those that ended are kept for seven days)' : ''}, `, cost.unpriced < cost.sessions ? [h('strong', {}, money(cost.sum)), ' spent'] : 'no price is configured for their types',
       cost.unpriced > 0 && cost.unpriced < cost.sessions && `, ${cost.unpriced} without a price`, '.'));
     steady(this.at.sessions, [this.sessions, Math.floor(this.now / 60)], () => list(this.sessions ?? [], this.now, () => this.again(['sessions', 'detail']), this.detail.summary.simulated ? ON_TERMINAL : undefined));
   }
@@ -267,10 +271,11 @@ class Group {
   }
 
   done() {
-    steady(this.at.intents, [this.intents, this.detail.summary.mode], () => table('Intents and outcomes', [{ name: 'Written' }, { name: 'Step' }, { name: 'Instances' }, { name: 'Outcome' }, { name: 'Why' }],
-      this.intents.slice(0, 40).map(intent => ({ cells: [time(intent.written_at), badge(step(intent.action).does, step(intent.action).kind), intent.instances?.join(', ') ?? intent.count ?? `at ${intent.to}`,
+    steady(this.at.intents, [this.intents, this.detail.summary.mode], () => [table('Intents and outcomes', [{ name: 'Written' }, { name: 'Step' }, { name: 'Instances' }, { name: 'Outcome' }, { name: 'Why' }],
+      this.intents.slice(0, INTENTS_LISTED).map(intent => ({ cells: [time(intent.written_at), badge(step(intent.action).does, step(intent.action).kind), intent.instances?.join(', ') ?? intent.count ?? `at ${intent.to}`,
         intent.settled ? [badge(intent.settled.settled, intent.settled.settled === 'done' ? 'good' : 'bad'), h('small', {}, intent.settled.why?.join('; ') ?? `after ${span(intent.settled_at - intent.written_at)}`)] : badge('open', ''),
-        h('span', { class: 'reason' }, intent.reason)] })), this.detail.summary.simulated ? ON_TERMINAL : this.detail.summary.mode === 'observe' ? 'Nothing was ever done here: in observe nothing is.' : 'Nothing was done here yet.'));
+        h('span', { class: 'reason' }, intent.reason)] })), this.detail.summary.simulated ? ON_TERMINAL : this.detail.summary.mode === 'observe' ? 'Nothing was ever done here: in observe nothing is.' : 'Nothing was done here yet.'),
+    this.intents.length > INTENTS_LISTED && h('p', { class: 'muted' }, `The newest ${INTENTS_LISTED}${this.intents.length < INTENTS ? ` of ${this.intents.length}` : `; marks on the chart are of the newest ${INTENTS}`}. All: `, h('code', {}, `foreshadow journal --group ${this.name}`))]);
     const { members } = this.detail;
     steady(this.at.members, members, () => [table('Who is in the group', [{ name: 'Instance' }, { name: 'Mode' }, { name: 'Since' }, { name: 'Type' }, { name: 'Zone' }, { name: 'Agent' }],
       members.slice(0, 100).map(member => ({ cells: [member.instance, badge(member.mode, member.mode), time(member.since_micros / 1e6), member.instance_type ?? '–', member.zone ?? '–',
@@ -355,6 +360,10 @@ export async function open(host, context) {
       // The pages' own parameters only: the same question is not asked again.
       if (asked === (asked = JSON.stringify(context.query))) return;
       group.rangeBar();
+      // Another metric, another range: no word of the former stays under the new chart.
+      group.numbers();
+      group.words();
+      group.evidenceOf();
       group.again(['minutes', 'course', 'events']);
     },
     close() {

@@ -59,15 +59,16 @@ async function change(word, session, again) {
 
 /// Sessions as a table, open ones first, with what the role allows.
 export function list(sessions, now, again, none = 'Nothing stands in shadow, and nothing did in the last seven days.') {
-  const order = [...sessions].sort((a, b) => (a.ended === null ? 0 : 1) - (b.ended === null ? 0 : 1) || b.started - a.started).slice(0, 60);
+  const order = [...sessions].sort((a, b) => (a.ended === null ? 0 : 1) - (b.ended === null ? 0 : 1) || b.started - a.started);
   const acts = session => session.ended !== null ? '' : h('div', { class: 'acts' },
     session.origin === 'foreign' && may('admin') && button('Adopt', { class: 'small' }, () => change('adopt', session, again)),
     session.origin === 'ours' && may('operator') && button('Extend', { class: 'small' }, () => change('extend', session, again)),
     may('operator') && button('Release', { class: 'small' }, () => change('release', session, again)));
-  return table('Shadow sessions', [{ name: 'Instance' }, { name: 'Origin' }, { name: 'Since' }, { name: 'Lease' }, { name: 'Price an hour', kind: 'number' },
-    { name: 'So far', kind: 'number' }, { name: 'Why' }, { name: '' }], order.map(session => ({ cells: [
+  const listed = order.slice(0, 60);
+  return [table('Shadow sessions', [{ name: 'Instance' }, { name: 'Origin' }, { name: 'Since' }, { name: 'Lease' }, { name: 'Price an hour', kind: 'number' },
+    { name: 'So far', kind: 'number' }, { name: 'Why' }, { name: '' }], listed.map(session => ({ cells: [
     [session.instance, session.instance_type && h('small', {}, session.instance_type)], badge(of(session), of(session)), time(session.started),
     session.ended !== null ? ['over ', time(session.ended)] : [time(session.until, at => ago(at, now)), h('small', {}, 'limit ', time(session.hard_limit))],
-    money(session.price_per_hour), money(cost(session, session.started, now)), h('span', { class: 'reason' }, session.reason), acts(session)] })),
-  none);
+    money(session.price_per_hour), money(cost(session, session.started, now)), h('span', { class: 'reason' }, session.reason), acts(session)] })), none),
+  order.length > listed.length && h('p', { class: 'muted' }, `and ${order.length - listed.length} more that ended.`)];
 }

@@ -8,6 +8,8 @@ use foreshadow_tests::process::{Aggregator, agent, eventually};
 use foreshadow_tests::web;
 use tokio::process::Command;
 
+use super::history::steady;
+
 fn rules() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/prometheus")
 }
@@ -34,14 +36,24 @@ async fn alerts_fire_when_they_should_and_only_then() -> anyhow::Result<()> {
 #[tokio::test]
 async fn the_metrics_keep_to_the_conventions_and_the_alerts_ask_for_metrics_that_exist() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
+    // The first run makes the database, the second finds a past in it.
+    let first = Aggregator::start(directory.path(), "").await?;
+    anyhow::ensure!(first.process.terminate().await?.success());
+    steady(directory.path(), "web", 90.0, 3).await?;
     let aggregator = Aggregator::start(directory.path(), "").await?;
     let agent = agent(directory.path(), &aggregator.url, "i-1", &["--group", "web"])?;
     let url = format!("{}/metrics", aggregator.url);
-    let text = eventually("a plan", Duration::from_secs(60), async || {
+    // Once present demand is measured and a forecast is there, all of a group is told.
+    let told = ["group_planned_timestamp_seconds", "demand_points", "forecast_trust", "forecast_demand_points"];
+    let text = eventually("a plan with a forecast", Duration::from_secs(150), async || {
         let text = web::get(&url).await?.body;
-        Ok(text.contains("foreshadow_group_planned_timestamp_seconds{").then_some(text))
+        Ok(told.iter().all(|name| text.contains(&format!("\nforeshadow_{name}{{"))).then_some(text))
     })
     .await?;
+    let ahead: Vec<&str> = text.lines().filter(|line| line.starts_with("foreshadow_forecast_demand_points{")).collect();
+    for label in ["level=\"0.5\"", "level=\"0.9\"", "horizon=", "metric=\"cpu\"", "group=\"web\""] {
+        anyhow::ensure!(ahead.iter().any(|line| line.contains(label)), "{label}: {ahead:?}");
+    }
     let file = directory.path().join("metrics");
     std::fs::write(&file, &text)?;
     promtool(&["check", "metrics"], Some(file)).await?;
