@@ -219,7 +219,7 @@ export class Chart {
       return item(`fan ${fan.kind}`, fan.name, here ? `${format(fan.low[index])} – ${format(fan.high[index])}` : null);
     }), ...data.rules.filter(rule => rule.name).map(rule => item(`rule ${rule.kind ?? ''}`, rule.name, format(rule.value))));
     const here = data.windows.filter(window => inside && at >= window.from && at < window.to).map(window => item('window', window.detail, null, window.title));
-    fill(this.legend, inside && h('span', { class: 'item at', title: utc(Math.round(at)) }, moment(Math.round(at))), inside && h('small', { class: 'item utc' }, `${utc(Math.round(at))} (UTC)`), items, here, inside && (data.tells?.(at) ?? null));
+    fill(this.legend, inside && h('span', { class: 'item at', title: utc(Math.round(at)) }, moment(Math.round(at))), inside && h('small', { class: 'utc' }, `${utc(Math.round(at))} (UTC)`), items, here, inside && (data.tells?.(at) ?? null));
   }
 
   pointer(event) {
