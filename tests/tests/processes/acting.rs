@@ -235,6 +235,37 @@ impl World {
         Ok((after("<MinSize>").context("MinSize")?, after(&format!("<Key>{MINIMUM_TAG}</Key><Value>"))))
     }
 
+    /// How often groups were described.
+    fn described(&self) -> usize {
+        self.proxy.calls().iter().filter(|call| call.action == "DescribeAutoScalingGroups").count()
+    }
+
+    /// Waits until the cloud holds the description right before a call. While that of the inventory is held, which is one by
+    /// one, another is the journal's.
+    async fn held_while_it_describes_for(&mut self, action: &str) -> anyhow::Result<()> {
+        for _ in 0..20 {
+            let before = self.described();
+            self.proxy.next("DescribeAutoScalingGroups", [Fault::HangBefore, Fault::HangBefore]);
+            let both = eventually("two describe", Duration::from_secs(20), async || {
+                Ok((self.described() >= before + 2).then_some(()))
+            });
+            let both = both.await.is_ok();
+            let intents = web::get_json(&self.url("/intents?group=web&limit=5")).await?;
+            let mut open = intents.as_array().into_iter().flatten().filter(|it| it["settled"].is_null());
+            if both && open.any(|it| it["action"] == action && it["sent_at"].is_null()) {
+                return Ok(());
+            }
+            // The other one holds the next, and goes with it.
+            self.proxy.release();
+            if !both {
+                self.until("the next describes", 60, async |world| Ok((world.described() >= before + 2).then_some(())))
+                    .await?;
+                self.proxy.release();
+            }
+        }
+        anyhow::bail!("no description of the journal was held before it could {action}")
+    }
+
     fn named(&self, action: &str) -> Vec<Call> {
         self.proxy.changes().into_iter().filter(|call| call.action == action).collect()
     }
@@ -447,6 +478,94 @@ async fn killed_at_every_call_of_a_life_in_standby_it_does_nothing_twice() -> an
     let intents = web::get_json(&world.url("/intents?group=web&limit=100")).await?;
     ensure!(members.len() == SIZE as usize + 2, "launched once: {members:?}\n{intents:#}");
     ensure!(floors(&world) > before, "by MinSize");
+    Ok(())
+}
+
+/// From standby out of the group: killed while it describes before the call, before the cloud has done it, when it has, while it finds
+/// out what became of it, and while it waits to ask again, where it was lost. Each leaves once, and is ended once.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_leave_out_of_standby_it_lets_each_go_once() -> anyhow::Result<()> {
+    let mut world = World::start_with(&["us-east-1a"], "standby", "shadow_seconds = 60\n").await?;
+    // How many may go is said by MinSize: one at a time, so that their leases end one after the other.
+    let mut left = SIZE;
+    world.set_minimum(left).await?;
+    world.set_mode("full").await?;
+    let leaves = |world: &World| world.named("DetachInstances").len();
+    for state in ["described", "before", "after", "found out", "never"] {
+        left -= 1;
+        world.set_minimum(left).await?;
+        if state == "described" {
+            world.held_while_it_describes_for("leave").await?;
+            world.die_and_come_back().await?;
+            continue;
+        }
+        let sent = leaves(&world);
+        let fault = match state {
+            "before" => Fault::HangBefore,
+            "never" => Fault::Error { status: 500, code: "InternalFailure" },
+            _ => Fault::HangAfter,
+        };
+        world.proxy.next("DetachInstances", [fault]);
+        let is_sent = world.until("it is sent", 400, async |world| Ok((leaves(world) > sent).then_some(()))).await;
+        is_sent.with_context(|| state.to_owned())?;
+        match state {
+            "found out" => {
+                world.aggregator.take().context("it runs")?.process.kill().await?;
+                world.proxy.release();
+                // The journal asks what became of it, and the inventory for itself: the same question.
+                world.proxy.next("DescribeAutoScalingGroups", [Fault::HangBefore, Fault::HangBefore]);
+                let asked = world.described();
+                world.serve().await?;
+                eventually("both ask", Duration::from_secs(60), async || {
+                    Ok((world.described() == asked + 2).then_some(()))
+                })
+                .await?;
+            }
+            // Nothing of it is to be seen: it asks again after five seconds, and waits by now.
+            "never" => pause(Duration::from_secs(2)).await,
+            _ => {}
+        }
+        world.die_and_come_back().await?;
+    }
+    // Whoever went into standby leaves and ends.
+    let out: BTreeSet<String> = world.named("EnterStandby").iter().flat_map(members_of).collect();
+    world
+        .until("all that stood by have ended", 600, async |world| {
+            let ended = world.named("TerminateInstances");
+            let ended: BTreeSet<String> =
+                ended.iter().flat_map(|call| call.list("InstanceId")).map(str::to_owned).collect();
+            Ok((ended == out).then_some(()))
+        })
+        .await?;
+    let intents = web::get_json(&world.url("/intents?group=web&limit=100")).await?;
+    let intents = intents.as_array().cloned().unwrap_or_default();
+    let leaves: Vec<&Value> = intents.iter().filter(|it| it["action"] == "leave").collect();
+    let done = leaves.iter().filter(|it| it["settled"]["settled"] == "done").count();
+    let doubted = leaves.iter().filter(|it| it["settled"]["in_doubt"] == true).count();
+    println!("{} leaves, {done} done, {doubted} given up in doubt; {out:?}", leaves.len());
+    // Some may leave together; who was only described when it was killed may be decided anew.
+    ensure!(done >= 4 && doubted == 1, "{leaves:#?}");
+    let calls = world.named("DetachInstances");
+    ensure!(calls.iter().all(|call| call.field("ShouldDecrementDesiredCapacity") == "false"), "{calls:?}");
+    // The one that the cloud never did is asked for again, each other once.
+    let mut times: BTreeMap<String, u32> = BTreeMap::new();
+    for instance in calls.iter().flat_map(members_of) {
+        *times.entry(instance).or_default() += 1;
+    }
+    let lost: BTreeSet<&str> = leaves
+        .iter()
+        .filter(|it| it["settled"]["in_doubt"] == true)
+        .flat_map(|it| it["instances"].as_array().into_iter().flatten().filter_map(Value::as_str))
+        .collect();
+    ensure!(
+        times.iter().all(|(instance, times)| *times == 1 + u32::from(lost.contains(instance.as_str()))),
+        "{times:?}, lost {lost:?}"
+    );
+    let ended = world.named("TerminateInstances");
+    let ended: Vec<&str> = ended.iter().flat_map(|call| call.list("InstanceId")).collect();
+    ensure!(ended.len() == out.len(), "once each: {ended:?}");
+    let members = world.cloud.members("web").await?;
+    ensure!(members.len() == SIZE as usize - out.len(), "and nobody else went: {members:?}");
     Ok(())
 }
 
