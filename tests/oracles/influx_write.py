@@ -61,6 +61,9 @@ while True:
             # Nobody is there: the same again, as Telegraf does.
             time.sleep(0.2)
         except Exception as error:
+            if "of one that is not known here" in str(error):
+                # The group is known by its first sample, which this request brought: as Telegraf does, it goes on.
+                break
             print(f"{type(error).__name__}: {error}", flush=True)
             sys.exit(1)
     time.sleep(1)
