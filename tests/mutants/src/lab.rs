@@ -12,7 +12,8 @@ use anyhow::{Context as _, bail, ensure};
 use crate::source::{self, Mutant};
 
 /// The crates, with what of each decides nothing: the simulated cloud, and tests, some of them about the repository.
-const CRATES: [(&str, &[&str]); 2] = [("checker", &["tests.rs"]), ("planner", &["simulation", "step_rule_plot.rs"])];
+const CRATES: [(&str, &[&str]); 2] =
+    [("checker", &["tests.rs"]), ("planner", &["simulation", "memory.rs", "step_rule_plot.rs"])];
 /// A mutant that runs for longer is noticed by that.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Dependencies that the runs do without.
