@@ -483,18 +483,27 @@ async function times(page) {
   await go(page, `#/groups/web?from=${at - 10800}&to=${at + 60}`, '.plot svg .line.load');
   for (const what of ['[aria-labelledby=shadows] .plot .span', '[aria-labelledby=demand] .plot .window']) {
     await page.locator(what).first().waitFor({ state: 'attached' });
-    await page.locator(what).first().scrollIntoViewIfNeeded();
-    const box = await page.locator(what).first().boundingBox(), frame = await page.locator(what).first().evaluate(node => { const { left, right } = node.closest('.plot').getBoundingClientRect(); return { left, right }; });
-    const x = (Math.max(box.x, frame.left + 50) + Math.min(box.x + box.width, frame.right - 4)) / 2, y = box.y + box.height / 2;
-    await page.mouse.move(x - 3, y);
-    await page.mouse.move(x, y, { steps: 3 });
-    assert.match(await page.locator('[aria-labelledby=demand] .legend .utc').innerText(), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \(UTC\)$/);
-    const title = await page.evaluate(([x, y]) => {
-      const at = document.elementFromPoint(x, y);
-      for (let node = at; node; node = node.parentElement) if (node.querySelector(':scope > title')) return node.querySelector(':scope > title').textContent;
-      return at.outerHTML.slice(0, 200);
-    }, [x, y]);
-    assert.match(title, /UTC/, `${what} is pointed at: ${title}`);
+    let seen;
+    // Each round draws it anew: where it stands is asked in one go, and pointed at again where it went meanwhile.
+    await until(`${what} is pointed at`, async () => {
+      const place = await page.evaluate(what => {
+        const node = document.querySelector(what);
+        if (!node) return null;
+        node.scrollIntoView({ block: 'center' });
+        const box = node.getBoundingClientRect(), frame = node.closest('.plot').getBoundingClientRect();
+        return [(Math.max(box.left, frame.left + 50) + Math.min(box.right, frame.right - 4)) / 2, (box.top + box.bottom) / 2];
+      }, what);
+      if (!place) return false;
+      const [x, y] = place;
+      await page.mouse.move(x - 3, y);
+      await page.mouse.move(x, y, { steps: 3 });
+      seen = await page.evaluate(([x, y]) => {
+        let title = null;
+        for (let node = document.elementFromPoint(x, y); node && !title; node = node.parentElement) title = node.querySelector(':scope > title')?.textContent;
+        return { title, utc: document.querySelector('[aria-labelledby=demand] .legend .utc')?.textContent };
+      }, [x, y]);
+      return /UTC/.test(seen.title) && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \(UTC\)$/.test(seen.utc);
+    }).catch(error => { throw new Error(`${error.message}: ${JSON.stringify(seen)}`); });
   }
   await page.mouse.move(2, 2);
   // Every time that stands in a page has its UTC.
