@@ -67,14 +67,23 @@ pub struct Described {
 /// A reason not to make a call that was planned and checked.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Meanwhile {
+    /// By an operator, the group or everything.
     Paused,
+    /// The mode is weaker than the call needs.
     Tightened { mode: Mode },
+    /// The group has another owner.
     TakenOver,
+    /// What was described is older than its word is good for.
     OldWord { seconds: i64 },
+    /// A deploy runs, or another version is launched by now.
     Deployed,
+    /// A newer plan holds for what the checker cannot see.
     Holds { latest: u64, generation: u64, hold: Hold },
+    /// A newer plan needs those that would go, or does not know.
     MayNeed { latest: u64, generation: u64 },
+    /// As many instances as a newer plan needs are there.
     Present { latest: u64, generation: u64, needed: u32 },
+    /// It would undo what somebody did to the size, instances.
     MadeSmaller { size: u32 },
 }
 

@@ -62,12 +62,13 @@ fn the_checker_sees_what_the_plan_was_made_from() {
     assert_eq!(super::refusals(&busy, &detach(1), &Limits::default(), &leave), Vec::<String>::new());
 }
 
-#[test]
-fn nothing_is_called_that_was_forbidden_or_grew_old_at_the_last_moment() {
-    let standing =
-        |mode, paused| Standing { mode, at_most: Mode::Full, paused, group: None, everywhere: None, leave: None };
-    let id = |name: &str| Id::new("id", name).expect("an id");
-    let intent = |action| Intent {
+fn id(name: &str) -> Id {
+    Id::new("id", name).expect("an id")
+}
+
+/// The first step of plan 1 of `web`, written down ten seconds ago.
+fn intent(action: Action) -> Intent {
+    Intent {
         token: Token::new(StoreId([1; 16]), &id("web"), 1, 0),
         group: id("web"),
         generation: 1,
@@ -76,7 +77,13 @@ fn nothing_is_called_that_was_forbidden_or_grew_old_at_the_last_moment() {
         action,
         written_at: 990,
         valid_until: 1_050,
-    };
+    }
+}
+
+#[test]
+fn nothing_is_called_that_was_forbidden_or_grew_old_at_the_last_moment() {
+    let standing =
+        |mode, paused| Standing { mode, at_most: Mode::Full, paused, group: None, everywhere: None, leave: None };
     let ids = vec![id("i-1")];
     let away = intent(Action::Terminate { instances: ids.clone() });
     let back = intent(Action::Attach { instances: ids });
@@ -100,17 +107,6 @@ fn nothing_is_called_that_was_forbidden_or_grew_old_at_the_last_moment() {
 
 #[test]
 fn what_the_latest_plan_holds_for_ends_what_was_begun_before_it() {
-    let id = |name: &str| Id::new("id", name).expect("an id");
-    let intent = |action| Intent {
-        token: Token::new(StoreId([1; 16]), &id("web"), 1, 0),
-        group: id("web"),
-        generation: 1,
-        step: 0,
-        epoch: 1,
-        action,
-        written_at: 990,
-        valid_until: 1_050,
-    };
     let member = |number: u32| Member {
         instance: id(&format!("i-{number}")),
         instance_type: None,
@@ -499,18 +495,9 @@ type Described = (fn(&mut Fresh), &'static [&'static str]);
 #[test]
 fn what_is_described_just_before_an_end_may_forbid_it() {
     let (planned, _) = told();
-    let id = |name: &str| Id::new("id", name).expect("an id");
     let action = Action::Terminate { instances: vec![id("out-1")] };
-    let intent = Intent {
-        token: Token::new(StoreId([1; 16]), &id("web"), planned.plan.generation, 0),
-        group: id("web"),
-        generation: planned.plan.generation,
-        step: 0,
-        epoch: 1,
-        action,
-        written_at: 990,
-        valid_until: 1_050,
-    };
+    assert_eq!(planned.plan.generation, 1, "its own plan is the latest");
+    let intent = intent(action);
     let standing =
         Standing { mode: Mode::Full, at_most: Mode::Full, paused: false, group: None, everywhere: None, leave: None };
     let member = |number: u32| Member {
