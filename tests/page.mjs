@@ -527,7 +527,7 @@ async function truth(page) {
   const group = await api('/groups/web');
   const shown = await text(page, 'main');
   for (const [what, words] of [
-    ['the interval that was measured', /darker interval promises 80 %\. It held/], ['lead times with their evidence', /Launch to serving: 4 min, nine in ten of 6 measured/],
+    ['the interval that was measured', /darker interval, 10 to 90 %, promises 80 %\. It held/], ['lead times with their evidence', /Launch to serving: 4 min, nine in ten of 6 measured/],
     ['the price of shadows', /0\.107/], ['why it was terminated', /forecast, present and the shadow agree/], ['what the cloud refused', /no capacity in us-east-1a/],
     ['the foreign shadows', /m-12/], ['the way back with its evidence', /Re-attach to serving: /],
   ]) assert.match(shown, words, what);
@@ -536,9 +536,12 @@ async function truth(page) {
   let band, words;
   await until('the coverage is what the API says', async () => {
     const { coverage } = (await api('/groups/web/models')).cpu.standing;
-    const held = ({ band, measured, observations }) => `${{ '1h': 'up to 1 h ahead', '6h': '1 to 6 h ahead', '24h': 'beyond 6 h' }[band]}: ${measured === null ? 'not measured yet' : `${Math.round(100 * measured)} % of ${observations.toLocaleString('en-GB')}`}`;
-    [words, band] = [(await text(page, '.held')).replace(/\s+/g, ' '), coverage.map(held)];
-    return band.length === 3 && band.every(words.includes.bind(words));
+    const held = (band, { measured, observations }) => `${{ '1h': 'up to 1 h ahead', '6h': '1 to 6 h ahead', '24h': 'beyond 6 h' }[band]}: ${measured === null ? 'not measured yet' : `${Math.round(100 * measured)} % of ${observations.toLocaleString('en-GB')}`}`;
+    words = (await page.locator('.held').allInnerTexts()).map(line => line.replace(/\s+/g, ' '));
+    band = [coverage.map(one => held(one.band, one)), coverage.map(one => held(one.band, one.wide))];
+    // Of the wider one by the numbers of its own, which are not those of the other.
+    return words.length === 2 && /5 to 95 %, promises 90 %/.test(words[1]) && coverage.every(one => one.wide.measured > one.measured)
+      && band.every((bands, index) => bands.length === 3 && bands.every(one => words[index].includes(one)));
   }).catch(error => { throw new Error(`${error.message}: ${JSON.stringify({ words, band })}`); });
   for (const [what, drawn] of [
     ['the forecast fan', '.plot .fan'], ['the median of the forecast', '[aria-labelledby=demand] .plot .line.ahead'],

@@ -90,6 +90,9 @@ pub struct GroupLine {
     trust: Option<f64>,
     measured_coverage: Option<f64>,
     nominal_coverage: Option<f64>,
+    /// The same of the interval from the 5 % to the 95 % quantile.
+    wide_measured_coverage: Option<f64>,
+    wide_nominal_coverage: Option<f64>,
     /// Steps of the latest plan: name, instances (of a floor, how low it is), and whether the mode permits it.
     steps: Vec<(String, usize, bool)>,
     /// Open shadow sessions.
@@ -165,6 +168,8 @@ fn line(state: &ApiState, report: &GroupReport, shadows: Shadows) -> Option<Grou
         trust: forecast.map(|forecast| rounded(forecast.trust)),
         measured_coverage: forecast.and_then(|forecast| forecast.measured_coverage).map(rounded),
         nominal_coverage: forecast.map(|forecast| rounded(forecast.nominal_coverage)),
+        wide_measured_coverage: forecast.and_then(|forecast| forecast.wide_measured_coverage).map(rounded),
+        wide_nominal_coverage: forecast.and_then(|forecast| forecast.wide_nominal_coverage).map(rounded),
         steps: report.plan.as_deref().map(steps).unwrap_or_default(),
         shadows,
     })
@@ -359,6 +364,8 @@ mod tests {
             trust: None,
             measured_coverage: None,
             nominal_coverage: None,
+            wide_measured_coverage: None,
+            wide_nominal_coverage: None,
             steps: Vec::new(),
             shadows: Shadows::default(),
         };

@@ -68,7 +68,9 @@ class Row {
     cell(5, line.need_ahead, () => line.need_ahead ?? '–');
     cell(6, [line.serving, line.need_now, line.need_ahead], () => glyph(line));
     cell(7, line.trust, () => number(line.trust, 2));
-    cell(8, [line.measured_coverage, line.nominal_coverage], () => [line.measured_coverage === null ? '–' : percent(line.measured_coverage), line.nominal_coverage !== null && h('small', {}, `of ${percent(line.nominal_coverage)}`)]);
+    cell(8, [line.measured_coverage, line.nominal_coverage, line.wide_measured_coverage, line.wide_nominal_coverage], () => h('span', {
+      title: line.wide_nominal_coverage !== null && `The interval from 5 to 95 % promises ${percent(line.wide_nominal_coverage)}: ${line.wide_measured_coverage === null ? 'not measured yet' : `it held ${percent(line.wide_measured_coverage)}`}`,
+    }, line.measured_coverage === null ? '–' : percent(line.measured_coverage), line.nominal_coverage !== null && h('small', {}, `of ${percent(line.nominal_coverage)}`)));
     cell(9, line.steps, () => line.steps.length ? line.steps.map(([name, count, permitted]) => h('span', { class: 'next' }, `${permitted ? '' : 'would '}${step(name).does} ${count}`)) : h('span', { class: 'muted' }, 'nothing'));
     cell(10, line.holds, () => line.holds.length ? h('span', { class: 'clamp', title: line.holds.join(', ') }, line.holds.map(hold).join(', ')) : h('span', { class: 'muted' }, 'none'));
     cell(11, line.shadows, () => shadowWords(line.shadows));

@@ -244,10 +244,14 @@ class Group {
   words() {
     const standing = this.models?.[this.metric]?.standing;
     const refused = this.models?.[this.metric]?.refused;
-    const spoken = band => h('span', {}, `${BANDS[band.band] ?? band.band}: `, h('strong', {}, percent(band.measured)), ` of ${number(band.observations)}`);
-    const nominal = standing?.coverage[0]?.nominal;
-    fill(this.at.coverage, standing ? h('p', { class: 'held' }, `The darker interval promises ${percent(nominal)}. It held `, standing.coverage.flatMap((band, index) => [index > 0 && ', ', band.measured === null ? `${BANDS[band.band]}: not measured yet` : spoken(band)]),
-      '. ', h('a', { href: `#/models/${encodeURIComponent(this.name)}` }, 'Models')) : h('p', { class: 'muted' }, refused ? `Not forecast: ${refused}.` : 'No forecast yet: it comes after 30 minutes of data.'));
+    const models = h('a', { href: `#/models/${encodeURIComponent(this.name)}` }, 'Models');
+    const spoken = (band, of) => of.measured === null ? `${BANDS[band]}: not measured yet` : h('span', {}, `${BANDS[band] ?? band}: `, h('strong', {}, percent(of.measured)), ` of ${number(of.observations)}`);
+    // Each interval that is drawn: what it promises, and what it held by how far ahead it was said.
+    const held = (kind, name, bands, more) => bands.length > 0 && h('p', { class: 'held' }, h('i', { class: `swatch fan ${kind}` }), `The ${name} promises ${percent(bands[0][1].nominal)}. It held `,
+      bands.flatMap(([band, of], index) => [index > 0 && ', ', spoken(band, of)]), '.', more);
+    fill(this.at.coverage, standing ? [held('narrow', 'darker interval, 10 to 90 %,', standing.coverage.map(band => [band.band, band])),
+      held('wide', 'paler interval, 5 to 95 %,', standing.coverage.filter(band => band.wide).map(band => [band.band, band.wide]), [' ', models])]
+      : h('p', { class: 'muted' }, refused ? `Not forecast: ${refused}.` : 'No forecast yet: it comes after 30 minutes of data.'));
     const { from, to } = this.range();
     const cost = spend(this.sessions ?? [], from, Math.min(to, this.now));
     fill(this.at.spent, cost.sessions > 0 && h('p', {}, `${plural(cost.sessions, 'session')} in this range${from < this.now - KEPT_ENDED ? ' (those that ended are kept for seven days)' : ''}, `, cost.unpriced < cost.sessions ? [h('strong', {}, money(cost.sum)), ' spent'] : 'no price is configured for their types',

@@ -95,7 +95,7 @@ async function one(host, context, name) {
       if (hours.length) trust.draw({ from: Math.min(hours[0], at - 6 * 3600), to: at, now: at, lines: [{ name: 'lowest of each hour', kind: 'load', shape: 'stairs', gap: 7200, times: hours, values: hours.map(hour => course.trust[hour]) }], rules: [] });
       const naive = standing.skill.map((skill, index) => skill === null ? null : `${BANDS[NAMES[index]]}: ${number(skill, 2)}`).filter(Boolean);
       return section(metric(key), `of-${key}`,
-        h('dl', { class: 'figures' }, figure('Trust', number(standing.trust.score, 2), 'how far plans follow it'), ...standing.coverage.map(band => figure(`Held, ${BANDS[band.band]}`, percent(band.measured), `promised ${percent(band.nominal)}, ${number(band.observations)} outcomes`)),
+        h('dl', { class: 'figures' }, figure('Trust', number(standing.trust.score, 2), 'how far plans follow it'), ...standing.coverage.map(band => figure(`Held, ${BANDS[band.band]}`, percent(band.measured), [`promised ${percent(band.nominal)}, ${number(band.observations)} outcomes`, band.wide && `5 to 95 %: ${percent(band.wide.measured)} of ${percent(band.wide.nominal)}`].filter(Boolean).join('; '))),
           figure('History', span(standing.history_seconds)), figure('Selected', time(standing.trained_at, seconds => ago(seconds - seconds % 60, at - at % 60))), figure('Target', `${number(target)} %`)),
         h('h3', {}, 'Champion and challengers'), h('p', { class: 'muted' }, 'Loss is pinball loss beside that of seasonal naive on the group’s own replayed past: below 1 is better. A model that does not beat it gets no share.'), members(standing, folded),
         naive.length > 0 && h('p', {}, 'All together, beside seasonal naive: ', naive.join(', '), '.'),

@@ -57,6 +57,11 @@ pub struct ForecastHour {
 }
 
 impl ForecastHour {
+    /// Half of what was outside was within the wider interval.
+    const fn wide_inside(&self) -> u32 {
+        self.outcomes - (self.outcomes - self.inside) / 2
+    }
+
     /// As the API tells it.
     pub fn told(&self) -> Value {
         let Self { band, hour, inside, outcomes, loss, day_before } = *self;
@@ -101,6 +106,9 @@ pub async fn write_forecast_hours(
             .bind(hour.outcomes)
             .bind(hour.loss)
             .bind(hour.day_before)
+            .bind(hour.outcomes)
+            .bind(0.9)
+            .bind(hour.wide_inside())
             .bind(hour.outcomes)
             .execute(&mut **to)
             .await?;
