@@ -1,4 +1,4 @@
-//! The web page in a real browser (`tests/page.mjs`): every page, both themes, narrow and wide, by mouse and by keyboard,
+//! The web page in a real browser (`tests/page.mjs`, and what lies in `tests/page/`): every page, both themes, narrow and wide, by mouse and by keyboard,
 //! before an aggregator with two weeks of history, agents with scripted load and machines that are a program's.
 
 mod seed;
@@ -165,6 +165,10 @@ impl World {
 /// Runs the script with what it needs on its standard input: secrets are on no command line.
 async fn look(given: &Value) -> anyhow::Result<()> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("page.mjs");
+    // What an earlier run left behind says nothing of this one.
+    let failed = target("screenshots").join(format!("failed-{}.png", given["what"].as_str().unwrap_or_default()));
+    std::fs::create_dir_all(target("screenshots"))?;
+    std::fs::write(&failed, "of an earlier run")?;
     let mut command = Command::new("node");
     command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut browser = command.spawn().context("node is not installed: bash tests/run installs it")?;
@@ -176,6 +180,7 @@ async fn look(given: &Value) -> anyhow::Result<()> {
     let said = format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     println!("{said}");
     ensure!(ended.status.success(), "{said}");
+    ensure!(!failed.exists(), "{} is of an earlier run", failed.display());
     Ok(())
 }
 
