@@ -8,6 +8,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { keys, refused, times, truth } from './page/group.mjs';
+import { moves, noTimerAsks, ownMetric, seesTimers } from './page/live.mjs';
 import { weight } from './page/weight.mjs';
 import { FAILED, api, axe, browser, faults, given, go, narrowEnough, profile, sound, text, until, url, watch } from './page/world.mjs';
 
@@ -15,6 +16,7 @@ const PAGES = [
   ['fleet', '#/', 'table.fleet tbody tr >> nth=2'],
   ['group', '#/groups/web', '.plot svg .line.load'],
   ['group-week', '#/groups/web?span=7d', '.plot svg .line.load'],
+  ['group-metric', '#/groups/search?metric=requests', '.plot svg .line.load'],
   ['events', '#/events', '.calendar .entry'],
   ['instances', '#/instances?group=web', '.spark .line'],
   ['models', '#/models', 'main tbody tr'],
@@ -255,25 +257,6 @@ async function lists(page, other) {
   assert.equal(loads, 0, 'without reload');
 }
 
-/// A group's curve goes on by itself, and an event that somebody enters elsewhere stands in it at once: in one window, without reload,
-/// while another one writes.
-async function moves(page, other) {
-  let loads = 0;
-  other.on('load', () => { loads++; });
-  await go(other, '#/groups/web?span=3h', '.plot svg .line.load');
-  const windows = () => other.locator('[aria-labelledby=demand] .plot .window > title').allTextContents();
-  let read = 0;
-  other.on('request', request => { read += new URL(request.url()).pathname === '/groups/web/minutes'; });
-  const body = { group: 'web', name: 'Moves at once', starts: new Date(Date.now() + 60_000).toISOString(), duration_seconds: 600, intensity: 1.2, reason: 'a window that nobody touches' };
-  const made = await api('/events', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
-  await until('an event of elsewhere is on the axis', async () => (await windows()).some(title => title.includes('Moves at once')));
-  assert.ok((await fetch(`${url}/events/${made.id}?reason=seen`, { method: 'DELETE' })).ok);
-  await until('it is gone from the axis', async () => !(await windows()).some(title => title.includes('Moves at once')));
-  // The first round of the next minute brings the minute that is over.
-  await until('the curve of a group goes on', async () => read > 0, 90000);
-  assert.equal(loads, 0, 'without reload');
-}
-
 /// Whose agent is older, whose spool lags, and that load moves.
 async function instances(page) {
   const { old, version, behind } = given.agents;
@@ -419,6 +402,8 @@ async function judged(page, name, theme, width) {
 }
 
 async function pages() {
+  await noTimerAsks();
+  await seesTimers();
   // The group that is not there is asked for, and the answer is 404.
   const page = watch(await browser.newPage(), ['nobody']);
   const other = watch(await browser.newPage());
@@ -433,6 +418,7 @@ async function pages() {
   await adopts(page);
   await mode(page);
   await truth(page);
+  await ownMetric(page);
   await refused(page);
   await times(page, PAGES);
   await keys(page);

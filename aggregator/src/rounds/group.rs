@@ -367,6 +367,7 @@ impl GroupRound {
             leads: (self.policy.launch_lead_seconds, self.policy.reattach_lead_seconds),
             measured_events: measured_events.collect(),
             metrics: metrics.collect(),
+            newest_minute: self.metrics.get(&Metric::Cpu).and_then(|round| round.history.newest()),
             bounds: (self.policy.minimum, self.policy.maximum),
             confidence: self.policy.confidence,
             plan: Some(Arc::new(shown)),
