@@ -102,7 +102,7 @@ async function one(host, context, name) {
         naive.length > 0 && h('p', {}, 'All together, beside seasonal naive: ', naive.join(', '), '.'),
         h('h3', {}, 'Did the intervals hold?'), covered.length ? [h('p', { class: 'muted' }, 'Over the day before each hour, of the last thirty days.'), coverage.node]
           : h('p', { class: 'muted' }, 'Nothing that was published has come due yet; the figures above are from the replay of the past.'),
-        lost.length > 0 && [h('h3', {}, 'What did they cost?'), h('p', { class: 'muted' }, 'Pinball loss of what was published beside that of the load a day before, over the day before each hour: below 1 is better.'), losses.node],
+        lost.length > 0 && [h('h3', {}, 'What did they cost?'), h('p', { class: 'muted' }, 'Pinball loss beside that of the load a day before, over the day before each hour: below 1 is better.'), losses.node],
         h('h3', {}, 'Trust'), h('ul', { class: 'parts' }, Object.entries(PARTS).map(([part, says]) => h('li', {}, bar(standing.trust[part], 'serve'), h('span', {}, says)))), hours.length > 1 && [h('p', { class: 'muted' }, 'By the plans of the last thirty days.'), trust.node]);
     }), !Object.keys(found).length && h('p', { class: 'empty' }, 'This group was not planned yet.'));
   };
