@@ -70,7 +70,7 @@ async function held(page, width) {
     await page.keyboard.press('Escape');
   }
   const folded = page.locator('.members + details');
-  assert.equal(await folded.count(), width > 720 ? 0 : 1, 'models without a share are folded away where it is narrow');
+  assert.equal(await folded.count(), width > 720 ? 0 : 1, 'models with less of a share are folded away where it is narrow');
   if (width <= 720) {
     const tall = await page.evaluate(() => document.documentElement.scrollHeight);
     assert.ok(tall < 2500, `the page of models is ${tall} px long`);

@@ -51,8 +51,8 @@ function bands(hours, of, per, scale) {
     .map(({ points, ...line }) => ({ ...line, times: points.map(point => point[0]), values: points.map(point => scale * point[1]), gap: 4 * 3600 }));
 }
 
-/// On a narrow screen a model is a card, and those without a share are folded away.
-const NARROW = matchMedia('(max-width: 720px)');
+/// On a narrow screen a model is a card, and no more than these stand open: those with the greatest share. The others are folded away.
+const NARROW = matchMedia('(max-width: 720px)'), CARDS = 3;
 
 function members(standing, folded) {
   const order = [...standing.members].sort((a, b) => b.weights[0] - a.weights[0] || (a.losses[0] ?? 9) - (b.losses[0] ?? 9));
@@ -62,10 +62,10 @@ function members(standing, folded) {
     ...NAMES.flatMap((_, band) => [member.weights[band] > 0 ? bar(member.weights[band], 'ahead') : h('span', { class: 'muted' }, 'none'), loss(member.losses[band])])] });
   const shown = (caption, members, empty) => h('div', { class: 'members' }, table(caption,
     [{ name: 'Model' }, { name: 'Standing' }, ...NAMES.flatMap(name => [{ name: `Share, ${BANDS[name]}`, short: BANDS[name].replace(' ahead', '') }, { name: `Loss, ${BANDS[name]}`, short: 'loss', kind: 'number' }])], members.map(row), empty));
-  const others = order.filter(member => !contributes(member));
-  if (!NARROW.matches || others.length < 2 || others.length === order.length) return shown('Models', order, 'No model could be replayed on this history yet.');
-  return [shown('Models with a share', order.filter(contributes)),
-    h('details', { open: folded.open, ontoggle: event => { folded.open = event.target.open; } }, h('summary', {}, `${others.length} challengers without a share`), shown('Challengers without a share', others))];
+  const first = order.filter(contributes).slice(0, CARDS), others = order.filter(member => !first.includes(member));
+  if (!NARROW.matches || others.length < 2 || !first.length) return shown('Models', order, 'No model could be replayed on this history yet.');
+  return [shown('Models with the greatest share', first),
+    h('details', { open: folded.open, ontoggle: event => { folded.open = event.target.open; } }, h('summary', {}, `${others.length} models with less or none`), shown('Models with less of a share or none', others))];
 }
 
 const PARTS = { width: 'the interval is narrow', coverage: 'it held what it promised', skill: 'better than seasonal naive', history: 'enough history', freshness: 'the last hour was observed' };
