@@ -36,6 +36,7 @@ mod notify;
 mod otlp;
 mod page;
 mod postgres;
+mod progress;
 mod prometheus;
 mod proxy;
 mod push;
