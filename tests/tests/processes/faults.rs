@@ -25,7 +25,7 @@ fn fleet(url: &str, agents: usize) -> anyhow::Result<Fleet> {
 
 /// Runs a program that needs rights; false where they are lacking, which is said aloud. Under `tests/run` as root, which
 /// installs it, that is an error.
-async fn privileged(program: &str, arguments: &[&str]) -> anyhow::Result<bool> {
+pub(super) async fn privileged(program: &str, arguments: &[&str]) -> anyhow::Result<bool> {
     let output = Command::new(program).args(arguments).output().await;
     let why = match output {
         Ok(output) if output.status.success() => return Ok(true),

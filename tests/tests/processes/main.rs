@@ -51,3 +51,4 @@ mod taking;
 mod tls;
 mod traces;
 mod transports;
+mod watchdog;
