@@ -52,3 +52,4 @@ mod tls;
 mod traces;
 mod transports;
 mod watchdog;
+mod week;
