@@ -2,6 +2,7 @@
 //! value, twice is as once, what was broken off goes on, and the product forecasts from it within moments.
 
 mod killed;
+mod pair;
 
 use std::fmt::Write as _;
 use std::path::Path;
