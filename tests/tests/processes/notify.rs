@@ -71,6 +71,13 @@ impl Hook {
         Ok(response)
     }
 
+    /// When what was told of a group's stale data began, of each change with this status.
+    fn stale(&self, group: &str, status: &str) -> Vec<Value> {
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale = |change: &&Value| change["alarm"]["kind"] == "stale_data" && change["alarm"]["subject"] == group;
+        changes.iter().filter(stale).filter(|it| it["status"] == status).map(|it| it["since"].clone()).collect()
+    }
+
     fn told(&self, kind: &str, status: &str) -> usize {
         let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         changes.iter().filter(|change| change["alarm"]["kind"] == kind && change["status"] == status).count()
@@ -311,5 +318,64 @@ async fn intervals_that_do_not_hold_reach_both_as_does_their_end() -> anyhow::Re
     .await?;
     assert_eq!(hook.told("coverage_lost", "firing"), 1, "once");
     ensure!(aggregator.process.terminate().await?.success());
+    Ok(())
+}
+
+/// What stands is not told anew after a restart, what is over by then is, and what was not taken before it waits on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_tells_nothing_twice_and_owes_nobody_an_end() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let hook = Hook::default();
+    let (secret, inventory) = (directory.path().join("secret"), directory.path().join("inventory.toml"));
+    std::fs::write(&secret, "between the two of us\n")?;
+    let group = |name: &str| format!("[group.{name}]\nminimum = 1\nmaximum = 4\ninstances = [\"i-{name}\"]\n");
+    std::fs::write(&inventory, group("web") + &group("shop"))?;
+    let config = format!(
+        "[inventory]\nfile = {inventory:?}\ninterval_seconds = 5\nwarm_up_seconds = 0\n[notify]\nafter_seconds = 0\n\
+         [notify.webhook]\nurl = \"{}\"\nsecret_file = {secret:?}\n",
+        hook.start().await?
+    );
+    let port = free_port()?;
+    let url = format!("http://127.0.0.1:{port}");
+    let told = async |group: &str, status: &str| {
+        let what = format!("{group}: {status}");
+        eventually(&what, WITHIN, async || Ok((!hook.stale(group, status).is_empty()).then_some(()))).await
+    };
+
+    // Nobody reports in either group, and that is told. It dies; one group's agent is there when it is back, and a third group is new.
+    let first = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
+    told("web", "firing").await?;
+    told("shop", "firing").await?;
+    first.process.kill().await?;
+    std::fs::write(&inventory, group("web") + &group("shop") + &group("late"))?;
+    let web = agent(directory.path(), &url, "i-web", &[])?;
+    let second = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
+    told("web", "resolved").await?;
+    // In the look that told of it the other was seen as well.
+    told("late", "firing").await?;
+    assert_eq!(hook.stale("web", "resolved"), hook.stale("web", "firing"), "once each, and of the same alarm");
+    assert_eq!((hook.stale("shop", "firing").len(), hook.stale("shop", "resolved").len()), (1, 0), "it stands");
+
+    // Whom it is told to is away when the second is over, and back only after another restart.
+    hook.down.store(true, Ordering::Relaxed);
+    let shop = agent(directory.path(), &url, "i-shop", &[])?;
+    let refused = "foreshadow_notifications_total{to=\"webhook\",outcome=\"failed\"}";
+    eventually("a change that is not taken", WITHIN, async || {
+        let metrics = web::get(&second.url_of("/metrics")).await?.body;
+        Ok(metrics.lines().any(|line| line.starts_with(refused)).then_some(()))
+    })
+    .await?;
+    second.process.kill().await?;
+    hook.down.store(false, Ordering::Relaxed);
+    let third = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
+    told("shop", "resolved").await?;
+    for group in ["web", "shop"] {
+        assert_eq!(hook.stale(group, "resolved"), hook.stale(group, "firing"), "{group}: once each");
+    }
+    assert_eq!(hook.stale("late", "firing").len(), 1, "once");
+    for agent in [web, shop] {
+        ensure!(agent.terminate().await?.success());
+    }
+    ensure!(third.process.terminate().await?.success());
     Ok(())
 }
