@@ -4,69 +4,20 @@
 // Anything that is not as it should be throws; an error in the browser's console is not as it should be.
 
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-const given = JSON.parse(readFileSync(0, 'utf8'));
-const require = createRequire(join(given.modules, 'package.json'));
-const { chromium } = require('playwright-core');
-const AXE = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
-const { url } = given;
-const ARGUMENTS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-const WITHIN = 20000;
-
-mkdirSync(given.screenshots, { recursive: true });
-const profile = mkdtempSync(join(tmpdir(), 'foreshadow-page-'));
-const browser = await chromium.launchPersistentContext(profile, {
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: ARGUMENTS, viewport: { width: 1440, height: 900 },
-  locale: 'en-GB', timezoneId: 'Europe/Berlin', colorScheme: 'light', reducedMotion: 'reduce',
-});
-browser.setDefaultTimeout(WITHIN);
-
-const faults = [];
-/// What the console may say: `expected` words are looked for.
-function watch(page, expected = []) {
-  const told = text => expected.some(word => text.includes(word)) || faults.push(text);
-  page.on('console', message => ['error', 'warning'].includes(message.type()) && told(`console ${message.type()}: ${message.text()} ${message.location().url}`));
-  page.on('pageerror', error => told(`page error: ${error.stack ?? error}`));
-  page.on('request', request => {
-    if (new URL(request.url()).origin !== new URL(url).origin) faults.push(`asked elsewhere: ${request.url()}`);
-    if (/fs_[0-9a-f]{8}/.test(request.url())) faults.push(`a token in an address: ${request.url()}`);
-  });
-  return page;
-}
-const sound = () => assert.deepEqual(faults, []);
-
-/// Goes somewhere within the page and waits until it stands.
-async function go(page, hash, ready) {
-  await page.evaluate(hash => { location.hash = hash; }, hash);
-  await page.waitForSelector(ready);
-}
-
-async function axe(page, where) {
-  if (!await page.evaluate(() => 'axe' in window)) await page.evaluate(AXE);
-  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
-  const said = violations.map(found => `${found.id} (${found.impact}): ${found.help}\n  ${found.nodes.slice(0, 4).map(node => `${node.target.join(' ')}: ${node.failureSummary.replaceAll('\n', ' ')}`).join('\n  ')}`);
-  assert.equal(said.length, 0, `axe at ${where}:\n${said.join('\n')}`);
-}
-
-async function narrowEnough(page, where) {
-  const wide = await page.evaluate(() => {
-    const width = document.documentElement.clientWidth;
-    if (document.documentElement.scrollWidth <= width) return null;
-    // Who sticks out, of those that do not scroll by themselves.
-    const out = [...document.querySelectorAll('main *, header *')].filter(node => node.getBoundingClientRect().right > width + 1 && !node.closest('.scroll, svg, #nav'));
-    return out.slice(0, 5).map(node => `${node.tagName}.${node.className?.baseVal ?? node.className} to ${Math.round(node.getBoundingClientRect().right)}`);
-  });
-  assert.equal(wide, null, `wider than the screen at ${where}: ${wide}`);
-}
+import { keys, refused, times, truth } from './page/group.mjs';
+import { moves, noTimerAsks, ownMetric, seesTimers } from './page/live.mjs';
+import { weight } from './page/weight.mjs';
+import { FAILED, api, axe, browser, faults, given, go, narrowEnough, profile, sound, text, until, url, watch } from './page/world.mjs';
 
 const PAGES = [
   ['fleet', '#/', 'table.fleet tbody tr >> nth=2'],
   ['group', '#/groups/web', '.plot svg .line.load'],
-  ['group-week', '#/groups/web?span=7d', '.plot svg .line.load'],
+  // What is read of the range comes after its address: two midnights are on no other.
+  ['group-week', '#/groups/web?span=7d', '[aria-labelledby=demand] .axes text.day >> nth=1'],
+  ['group-metric', '#/groups/search?metric=requests', '.plot svg .line.load'],
   ['events', '#/events', '.calendar .entry'],
   ['instances', '#/instances?group=web', '.spark .line'],
   ['models', '#/models', 'main tbody tr'],
@@ -149,6 +100,7 @@ async function everyPage(page) {
         if (name === 'group') for (const fan of ['wide', 'narrow']) assert.ok(await page.locator(`.plot .fan.${fan}`).isVisible(), `the ${fan} interval is not seen: ${where}`);
         // Nothing is shown as pointed at.
         await page.mouse.move(width - 2, 778);
+        await page.evaluate(() => scrollTo(0, 0));
         await page.screenshot({ path: join(given.screenshots, `${name}-${theme}-${width}.png`), fullPage: true });
         await axe(page, where);
         // The red button stays within reach, however far down one is.
@@ -160,18 +112,6 @@ async function everyPage(page) {
   }
   await page.setViewportSize({ width: 1440, height: 900 });
   await page.emulateMedia({ colorScheme: 'light' });
-}
-
-const text = (page, selector) => page.locator(selector).first().innerText();
-const api = async (path, options) => {
-  const answer = await fetch(`${url}${path}`, options);
-  assert.ok(answer.ok, `${path}: ${answer.status}`);
-  return answer.json();
-};
-
-/// Until it is so.
-async function until(what, so, within = WITHIN) {
-  for (const end = Date.now() + within; !await so(); await new Promise(later => setTimeout(later, 200))) assert.ok(Date.now() < end, `never: ${what}`);
 }
 
 /// The red button, by clicking, and that another window sees it by itself.
@@ -283,326 +223,6 @@ async function events(page) {
   assert.equal(await page.locator('main tbody tr', { hasText: 'Rehearsal' }).count(), 0, 'only what is chosen');
 }
 
-/// The range of a group's charts: by button, by key, and in the address, from which it is shown again.
-async function ranges(page) {
-  const range = () => page.evaluate(() => Object.fromEntries(new URLSearchParams(location.hash.split('?')[1])));
-  const pressed = () => page.locator('[aria-label=Range] [aria-pressed=true]').allInnerTexts();
-  const fixed = async so => {
-    await until('the address says another range', async () => so(await range()));
-    const { from, to } = await range();
-    return [from, to].map(Number);
-  };
-  for (const [name, shown] of [['24h', '24h'], ['14d', '14d'], ['6h', undefined]]) {
-    await page.locator('[aria-label=Range]').getByRole('button', { name, exact: true }).click();
-    await until(`${name} is in the address`, async () => (await range()).span === shown);
-    assert.deepEqual(await pressed(), [name]);
-  }
-  await page.goBack();
-  await until('the range before is back', async () => (await range()).span === '14d' && (await pressed()).join() === '14d');
-  await page.reload();
-  await page.locator('.plot svg .line.load').first().waitFor({ state: 'attached' });
-  assert.deepEqual(await pressed(), ['14d'], 'a link shows the span');
-  await page.locator('[aria-label=Range]').getByRole('button', { name: '6h', exact: true }).click();
-  await until('it is the usual again', async () => (await range()).span === undefined);
-  // Half of what is seen, back and ahead, by button and by key.
-  const near = (a, b) => Math.abs(a - b) <= 2;
-  await page.getByRole('button', { name: 'Earlier' }).click();
-  const [from, to] = await fixed(({ from }) => from);
-  assert.ok(Math.abs(to - from - 43200) < 120, `${to - from} s`);
-  await page.getByRole('button', { name: 'Later', exact: true }).click();
-  const later = await fixed(now => Number(now.from) > from);
-  assert.ok(near(later[0] - from, (to - from) / 2) && near(later[1] - to, (to - from) / 2), `${later} after ${[from, to]}`);
-  const plot = page.locator('.plot').first();
-  // What is read of the range comes after the address.
-  const drawn = async ([from]) => {
-    await plot.focus();
-    await until('the chart has it too', async () => {
-      await page.keyboard.press('Home');
-      // Drawn anew between the two, it has no cursor: no wait, but the key once more.
-      const told = await page.locator('.legend .at').evaluateAll(([at]) => at?.title);
-      return Date.parse(told) / 1000 === from;
-    });
-    await page.keyboard.press('Escape');
-  };
-  for (const [key, so, moved] of [
-    ['PageUp', (now, [from]) => Number(now.from) < from, ([from, to]) => [from - (to - from) / 2, to - (to - from) / 2]],
-    ['PageDown', (now, [from]) => Number(now.from) > from, ([from, to]) => [from + (to - from) / 2, to + (to - from) / 2]],
-  ]) {
-    const before = await fixed(({ from }) => from);
-    await drawn(before);
-    await page.keyboard.press(key);
-    const after = await fixed(now => so(now, before));
-    assert.ok(after.every((at, index) => near(at, moved(before)[index])), `${key}: ${after} after ${before}`);
-  }
-  for (const [key, times] of [['-', 2], ['+', 0.5], ['=', 0.5]]) {
-    const before = await fixed(({ from }) => from);
-    await drawn(before);
-    await page.keyboard.press(key);
-    const after = await fixed(now => Number(now.from) !== before[0]);
-    assert.ok(Math.abs((after[1] - after[0]) / (before[1] - before[0]) - times) < 0.01, `${key}: ${after} after ${before}`);
-  }
-  const shared = await page.evaluate(() => location.hash);
-  await page.reload();
-  await page.getByRole('button', { name: 'Back to now' }).waitFor();
-  assert.equal(await page.evaluate(() => location.hash), shared);
-  await plot.focus();
-  await page.keyboard.press('0');
-  await until('all is shown again', async () => (await range()).from === undefined);
-  assert.deepEqual(await pressed(), ['6h']);
-}
-
-/// By keyboard alone, with the range in the address.
-async function keys(page) {
-  await go(page, '#/', 'table.fleet');
-  for (const [key, path, heading] of [['e', 'events', 'Events'], ['i', 'instances', 'Instances'], ['m', 'models', 'Models'], ['c', 'access', 'Access'], ['a', 'audit', 'Audit'], ['f', '', 'Fleet']]) {
-    await page.keyboard.press(key);
-    await page.waitForFunction(path => location.hash === `#/${path}` && document.querySelector('#nav [aria-current=page]')?.getAttribute('href') === `#/${path}`, path);
-    await page.locator('main h1', { hasText: new RegExp(`^${heading}`) }).waitFor();
-  }
-  await page.keyboard.press('?');
-  await page.locator('dialog .keys').waitFor();
-  await axe(page, 'the keys');
-  await page.keyboard.press('Escape');
-  await page.locator('dialog').waitFor({ state: 'detached' });
-  await page.keyboard.press('/');
-  await page.keyboard.type('we');
-  await page.keyboard.press('Enter');
-  await page.waitForFunction(() => location.hash === '#/groups/web');
-  await page.locator('.plot svg .line.load').first().waitFor({ state: 'attached' });
-  assert.match(await page.title(), /^web/);
-  await page.locator('.plot').first().focus();
-  assert.notEqual(await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle), 'none', 'the focus is seen');
-  for (let times = 0; times < 5; times++) await page.keyboard.press('ArrowLeft');
-  assert.match(await text(page, '.legend'), /demand\s*\d+/);
-  assert.equal(await page.locator('.plot .cursor').count(), 3, 'the charts share one cursor');
-  await page.keyboard.press('+');
-  await page.waitForFunction(() => /from=\d+&to=\d+/.test(location.hash));
-  const link = await page.evaluate(() => location.href);
-  await page.goBack();
-  await page.waitForFunction(() => !/from=/.test(location.hash));
-  // A link shows what its sender saw.
-  const friend = watch(await browser.newPage());
-  await friend.goto(link);
-  await friend.getByRole('button', { name: 'Back to now' }).waitFor();
-  await friend.close();
-  await ranges(page);
-  // The plan of a time.
-  await page.locator('.plot').first().focus();
-  for (let times = 0; times < 5; times++) await page.keyboard.press('ArrowLeft');
-  await page.keyboard.press('Enter');
-  await page.locator('dialog .plan').waitFor();
-  const plan = await text(page, 'dialog .plan');
-  for (const [what, words] of [
-    ['a step not taken inwards', /Not taken away: 1 possible\s+one more could go by the forecast\s+BaselineInDoubt the idle cpu baseline is taken as zero: too few shadows/],
-    ['a step not taken outwards', /Not launched: 2 wanted\s+two more are wanted than a launch may bring at once\s+LaunchCapped allowed 0, wanted 2/],
-  ]) assert.match(plan, words, `${what}: ${plan}`);
-  await page.keyboard.press('Escape');
-  // By pointer: drag to zoom, double click for all.
-  const box = await page.locator('.plot').first().boundingBox();
-  await page.mouse.move(box.x + 300, box.y + 100);
-  await page.mouse.down();
-  await page.mouse.move(box.x + 600, box.y + 110, { steps: 4 });
-  await page.mouse.up();
-  await page.waitForFunction(() => /from=\d+&to=\d+/.test(location.hash));
-  await page.mouse.dblclick(box.x + 500, box.y + 100);
-  await page.waitForFunction(() => !/from=/.test(location.hash));
-  // The theme by choice beats the system's.
-  await page.keyboard.press('Escape');
-  await page.evaluate(() => document.activeElement.blur());
-  await page.keyboard.press('t');
-  await page.keyboard.press('t');
-  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark');
-  await page.reload();
-  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark', 'it is kept');
-  await page.keyboard.press('t');
-}
-
-/// A plan with steps: each with its own reason, what the checker says of it, and why shadows are left.
-async function refused(page) {
-  const at = given.refused_at;
-  await go(page, `#/groups/web?from=${at - 3600}&to=${at + 60}`, '.plot svg .line.load');
-  await page.getByRole('button', { name: 'Back to now' }).waitFor();
-  await page.locator('.plot').first().focus();
-  await page.keyboard.press('End');
-  await page.keyboard.press('Enter');
-  await page.locator('dialog .plan').waitFor();
-  const steps = await page.locator('dialog .plan .step').evaluateAll(steps => steps.map(step => step.innerText.replace(/\s+/g, ' ')));
-  assert.deepEqual(steps, [
-    'does re-attach 1 m-12 cpu needs 12 now; what stands in shadow comes back first The checker would let it.',
-    'would detach into shadow 2 m-0, m-1 12 serve; 10 are needed over the next hour at 95 % checker refuses the detaches of fifteen minutes are spent checker refuses m-1 is protected from scale-in',
-    'Left in shadow: 1 there m-13 is foreign: nobody adopted it',
-  ]);
-  await axe(page, 'a plan that the checker refuses');
-  await page.keyboard.press('Escape');
-  await page.locator('dialog').waitFor({ state: 'detached' });
-}
-
-/// Times are the viewer's and UTC is in the hover: of marks, of windows, of shadows, and of the plan that a time is asked for. What is longer
-/// than a day says the day as well.
-async function times(page) {
-  const at = given.refused_at;
-  const berlin = options => seconds => new Intl.DateTimeFormat('en-GB', { hourCycle: 'h23', timeZone: 'Europe/Berlin', hour: '2-digit', minute: '2-digit', ...options }).format(1000 * seconds);
-  const utc = seconds => new Date(1000 * seconds).toISOString().replace('.000Z', 'Z');
-  const events = await api(`/events?group=web&from=${at - 7200}&to=${at + 3600}`);
-  for (const [span, shown] of [['3h', berlin({})], ['7d', berlin({ weekday: 'short', day: 'numeric', month: 'short' })]]) {
-    // By both ways: a range of its own, and one that was chosen.
-    for (const query of span === '3h' ? ['span=6h', `from=${at - 10800}&to=${at + 60}`] : ['span=7d']) {
-      await go(page, `#/groups/web?${query}`, '.plot svg .line.load');
-      await page.locator('[aria-labelledby=capacity] .mark').first().waitFor({ state: 'attached' });
-      await page.waitForFunction(query => location.hash.endsWith(query), query);
-      const titles = what => page.locator(`${what} > title`).evaluateAll(titles => titles.map(title => title.textContent));
-      let marks, written;
-      await until(`marks of ${query} are the viewer's`, async () => {
-        written = (await api('/intents?group=web&limit=200')).map(intent => ({ first: shown(intent.written_at), last: `${utc(intent.written_at)} (UTC)` }));
-        marks = await titles('[aria-labelledby=capacity] .plot .mark');
-        return marks.length > 0 && marks.every(title => written.some(({ first, last }) => title.startsWith(`${first} `) && title.endsWith(`\n${last}`)));
-      }).catch(error => { throw new Error(`${error.message}: ${JSON.stringify({ marks, written })}`); });
-      const windows = await titles('[aria-labelledby=demand] .plot .window');
-      const [one] = events.filter(event => event.name === 'Evening show').flatMap(event => event.occurrences);
-      const [rises, ends] = [one.rises, one.ends].map(time => Date.parse(time) / 1000);
-      const wanted = `${shown(rises)} to ${shown(ends)}\n${utc(rises)} to ${utc(ends)} (UTC)`;
-      assert.ok(windows.some(title => title.endsWith(wanted)), `${query}: ${JSON.stringify({ windows, wanted })}`);
-      const sessions = await api('/shadow/sessions?group=web'), spans = await titles('[aria-labelledby=shadows] .plot .span');
-      assert.ok(spans.length > 0 && spans.every(title => sessions.some(({ started }) => title.includes(`since ${shown(started)} (${utc(started)} UTC)`))), `${query}: ${spans}`);
-      await page.locator('.plot').first().focus();
-      await page.keyboard.press('Home');
-      await page.keyboard.press('ArrowRight');
-      const cursor = page.locator('[aria-labelledby=demand] .legend .at');
-      const pointed = Date.parse(await cursor.getAttribute('title')) / 1000;
-      assert.equal(await cursor.innerText(), berlin({ weekday: 'short', day: 'numeric', month: 'short', second: '2-digit' })(pointed));
-      await page.keyboard.press('Enter');
-      const asked = page.locator('dialog h2 time');
-      assert.equal(await asked.getAttribute('datetime'), utc(pointed));
-      assert.equal(await asked.getAttribute('title'), `${utc(pointed)} (UTC)`);
-      assert.equal(await page.locator('dialog h2').innerText(), `The plan of ${shown(pointed)}`);
-      await page.keyboard.press('Escape');
-      await page.locator('dialog').waitFor({ state: 'detached' });
-    }
-  }
-  // By the mouse as well: what lies below it is what was pointed at, and the legend says UTC.
-  await go(page, `#/groups/web?from=${at - 10800}&to=${at + 60}`, '.plot svg .line.load');
-  for (const what of ['[aria-labelledby=shadows] .plot .span', '[aria-labelledby=demand] .plot .window']) {
-    await page.locator(what).first().waitFor({ state: 'attached' });
-    let seen;
-    // Each round draws it anew: where it stands is asked in one go, and pointed at again where it went meanwhile.
-    await until(`${what} is pointed at`, async () => {
-      const place = await page.evaluate(what => {
-        const node = document.querySelector(what);
-        if (!node) return null;
-        node.scrollIntoView({ block: 'center' });
-        const box = node.getBoundingClientRect(), frame = node.closest('.plot').getBoundingClientRect();
-        return [(Math.max(box.left, frame.left + 50) + Math.min(box.right, frame.right - 4)) / 2, (box.top + box.bottom) / 2];
-      }, what);
-      if (!place) return false;
-      const [x, y] = place;
-      await page.mouse.move(x - 3, y);
-      await page.mouse.move(x, y, { steps: 3 });
-      seen = await page.evaluate(([x, y]) => {
-        let title = null;
-        for (let node = document.elementFromPoint(x, y); node && !title; node = node.parentElement) title = node.querySelector(':scope > title')?.textContent;
-        return { title, utc: document.querySelector('[aria-labelledby=demand] .legend .utc')?.textContent };
-      }, [x, y]);
-      return /UTC/.test(seen.title) && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \(UTC\)$/.test(seen.utc);
-    }).catch(error => { throw new Error(`${error.message}: ${JSON.stringify(seen)}`); });
-  }
-  await page.mouse.move(2, 2);
-  // Every time that stands in a page has its UTC.
-  for (const [, hash, ready] of PAGES) {
-    await go(page, hash, ready);
-    const without = await page.locator('main time').evaluateAll(times => times.filter(time => time.title !== `${time.dateTime} (UTC)` || !time.dateTime.endsWith('Z')).map(time => time.outerHTML));
-    assert.deepEqual(without, [], hash);
-    // None stands as a program writes it.
-    const raw = await page.locator('main').evaluate(main => {
-      const copy = main.cloneNode(true);
-      copy.querySelectorAll('time, title').forEach(time => time.remove());
-      return copy.textContent.match(/.{0,20}\d{4}-\d\d-\d\dT\d\d.{0,20}/g);
-    });
-    assert.equal(raw, null, hash);
-  }
-}
-
-/// What is shown of a group is what the API says.
-async function truth(page) {
-  await go(page, '#/groups/web', '.plot svg .line.load');
-  const group = await api('/groups/web');
-  const shown = await text(page, 'main');
-  for (const [what, words] of [
-    ['the interval that was measured', /darker interval promises 80 %\. It held/], ['lead times with their evidence', /Launch to serving: 4 min, nine in ten of 6 measured/],
-    ['the price of shadows', /0\.107/], ['why it was terminated', /forecast, present and the shadow agree/], ['what the cloud refused', /no capacity in us-east-1a/],
-    ['the foreign shadows', /m-12/], ['the way back with its evidence', /Re-attach to serving: /],
-  ]) assert.match(shown, words, what);
-  await baseline(page);
-  // How often the shown interval held, by band.
-  let band, words;
-  await until('the coverage is what the API says', async () => {
-    const { coverage } = (await api('/groups/web/models')).cpu.standing;
-    const held = ({ band, measured, observations }) => `${{ '1h': 'up to 1 h ahead', '6h': '1 to 6 h ahead', '24h': 'beyond 6 h' }[band]}: ${measured === null ? 'not measured yet' : `${Math.round(100 * measured)} % of ${observations.toLocaleString('en-GB')}`}`;
-    [words, band] = [(await text(page, '.held')).replace(/\s+/g, ' '), coverage.map(held)];
-    return band.length === 3 && band.every(words.includes.bind(words));
-  }).catch(error => { throw new Error(`${error.message}: ${JSON.stringify({ words, band })}`); });
-  for (const [what, drawn] of [
-    ['the forecast fan', '.plot .fan'], ['the median of the forecast', '[aria-labelledby=demand] .plot .line.ahead'],
-    ['what serves', '[aria-labelledby=capacity] .plot .line.serve'], ['what the plans needed', '[aria-labelledby=capacity] .plot .line.load'],
-    ['what was planned', '[aria-labelledby=capacity] .plot .line.ahead:not(.dashed)'], ['what the forecast will need', '[aria-labelledby=capacity] .plot .line.ahead.dashed'],
-    ['an event', '.plot .window'],
-    ['what was done', '.plot .mark'], ['a shadow', '.plot .span'], ['its lease', '.plot .span.lease'], ['UTC where a time is pointed at', 'main time[title*="UTC"]'],
-  ]) assert.ok(await page.locator(drawn).count() > 0, `not drawn: ${what}`);
-  // Planned beside actual: both lines are drawn across the past, and are told with their names.
-  for (const kind of ['.serve', '.ahead:not(.dashed)']) {
-    const [left, right] = await page.locator(`[aria-labelledby=capacity] .plot .line${kind}`).evaluate(line => { const box = line.getBBox(); return [box.x, box.x + box.width]; });
-    assert.ok(right - left > 300, `capacity ${kind} is ${right - left} px long`);
-  }
-  assert.match(await text(page, '[aria-labelledby=capacity] .legend'), /serving[^]*need now[^]*planned: need ahead[^]*forecast need/);
-  for (const hold of group.plan.holds_in_words.slice(0, 3)) {
-    assert.ok((await page.locator('main').evaluate(node => node.textContent)).includes(hold), `the hold: ${hold}`);
-  }
-  await go(page, '#/', 'table.fleet');
-  // The row of a group: need ahead, what holds, what its shadows cost. The stream brings both to the same state.
-  const row = name => page.locator('table.fleet tbody tr', { hasText: new RegExp(`^${name}`) });
-  const held = holds => page.evaluate(async holds => {
-    const { hold } = await import('/web/words.js');
-    return holds.map(hold).join(', ');
-  }, holds);
-  const modes = line => [line.mode, line.paused && 'paused'].filter(Boolean).join('');
-  for (const [name, shadows] of [['web', '1 ours, 1 foreign · 0.214/h'], ['search', '–']]) {
-    let says, shown;
-    await until(`the row of ${name} says what the API says`, async () => {
-      const line = (await api('/overview')).groups.find(one => one.name === name);
-      says = [modes(line), String(line.need_now), String(line.need_ahead), await held(line.holds) || 'none', shadows];
-      shown = await Promise.all([2, 4, 5, 10, 11].map(index => row(name).locator('th, td').nth(index).innerText()));
-      return shown.every((cell, index) => cell === says[index]);
-    }).catch(error => { throw new Error(`${error.message}: ${JSON.stringify({ says, shown })}`); });
-    assert.match(says[0], name === 'web' ? /^scale-out$/ : /^observe$/);
-    assert.match(says[1], /^\d+$/, `${name} needs a number now`);
-    if (name === 'search') assert.match(shown[3], /agents are not authenticated/);
-  }
-  await page.getByRole('link', { name: 'batch/night:eu@2' }).click();
-  await page.waitForFunction(() => document.querySelector('main h1')?.textContent === 'batch/night:eu@2');
-  await go(page, '#/groups/nobody', 'main .said.bad');
-  assert.match(await text(page, 'main'), /"nobody" is not known/);
-}
-
-/// The idle baseline that is in use, with all it rests on: shadows and those that serve agree, and from nothing it rises by a point
-/// an hour.
-async function baseline(page) {
-  let found;
-  await until('the idle baseline is in use', async () => {
-    found = (await api('/groups/web/models')).cpu;
-    return found.baseline.points >= 0.01 && !found.doubt;
-  });
-  await page.reload();
-  await page.locator('[aria-labelledby=evidence] h3').first().waitFor();
-  const shown = await text(page, '[aria-labelledby=evidence]');
-  const number = pattern => Number(pattern.exec(shown)?.[1]);
-  const inUse = number(/In use: ([\d.]+) points\n/);
-  assert.ok(inUse > 0 && inUse < 1 && Math.abs(inUse - found.baseline.points) < 0.02, `in use: ${inUse} of ${found.baseline.points}: ${shown}`);
-  assert.ok(Math.abs(number(/From shadows: ([\d.]+) points, the median of 2/) - 2) < 0.6, shown);
-  assert.ok(Math.abs(number(/From the regression of load over traffic: ([\d.]+) points, through \d+ minutes of those that serve/) - 2) < 0.2, shown);
-  assert.ok(number(/regression of load over traffic: [\d.]+ points, through (\d+) minutes/) >= 30, shown);
-  const [, points, spread, readings, line] = /m5\.large: ([\d.]+) points, ([\d.]+) apart at most, 2 shadows, (\d+) readings of ten seconds; by those that serve ([\d.]+) points, through \d+ minutes/.exec(shown).map(Number);
-  assert.ok(Math.abs(points - line) < 1 && spread < 1 && readings >= 60, shown);
-}
-
 /// Makes an event and a token in one window: another that shows the lists sees them come and go by itself.
 async function lists(page, other) {
   const reason = async (window, text) => window.locator('dialog textarea:not([readonly])').fill(text);
@@ -636,25 +256,6 @@ async function lists(page, other) {
   await go(other, '#/access', 'main tbody tr');
   await token(other).locator('.badge.bad', { hasText: 'revoked' }).waitFor();
   assert.equal(await token(other).getByRole('button', { name: 'Revoke' }).count(), 0);
-  assert.equal(loads, 0, 'without reload');
-}
-
-/// A group's curve goes on by itself, and an event that somebody enters elsewhere stands in it at once: in one window, without reload,
-/// while another one writes.
-async function moves(page, other) {
-  let loads = 0;
-  other.on('load', () => { loads++; });
-  await go(other, '#/groups/web?span=3h', '.plot svg .line.load');
-  const windows = () => other.locator('[aria-labelledby=demand] .plot .window > title').allTextContents();
-  let read = 0;
-  other.on('request', request => { read += new URL(request.url()).pathname === '/groups/web/minutes'; });
-  const body = { group: 'web', name: 'Moves at once', starts: new Date(Date.now() + 60_000).toISOString(), duration_seconds: 600, intensity: 1.2, reason: 'a window that nobody touches' };
-  const made = await api('/events', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
-  await until('an event of elsewhere is on the axis', async () => (await windows()).some(title => title.includes('Moves at once')));
-  assert.ok((await fetch(`${url}/events/${made.id}?reason=seen`, { method: 'DELETE' })).ok);
-  await until('it is gone from the axis', async () => !(await windows()).some(title => title.includes('Moves at once')));
-  // The first round of the next minute brings the minute that is over.
-  await until('the curve of a group goes on', async () => read > 0, 90000);
   assert.equal(loads, 0, 'without reload');
 }
 
@@ -803,6 +404,8 @@ async function judged(page, name, theme, width) {
 }
 
 async function pages() {
+  await noTimerAsks();
+  await seesTimers();
   // The group that is not there is asked for, and the answer is 404.
   const page = watch(await browser.newPage(), ['nobody']);
   const other = watch(await browser.newPage());
@@ -817,8 +420,9 @@ async function pages() {
   await adopts(page);
   await mode(page);
   await truth(page);
+  await ownMetric(page);
   await refused(page);
-  await times(page);
+  await times(page, PAGES);
   await keys(page);
   await instances(page);
   await access(page);
@@ -919,95 +523,12 @@ async function listsOf(page, role) {
   assert.deepEqual([times('audit'), times('access')], { viewer: [0, 0], operator: [2, 1], admin: [2, 2] }[role], `${role}: ${names}`);
 }
 
-/// CPU time of the page's scripts, milliseconds: the thread's own time, so that a busy neighbour costs nothing.
-async function scripting(page, work) {
-  const session = await browser.newCDPSession(page);
-  await session.send('Performance.enable', { timeDomain: 'threadTicks' });
-  const read = async () => (await session.send('Performance.getMetrics')).metrics.find(metric => metric.name === 'ScriptDuration').value * 1000;
-  const before = await read();
-  await work();
-  const after = await read();
-  await session.detach();
-  return after - before;
-}
-
-/// As if there were two thousand groups with five instances each: what the server says of one is said of each, by the answer and by
-/// the stream. `window.tell` sends the stream one event more.
-async function multiplied() {
-  const [line] = (await api('/overview')).groups, [instance] = await api('/instances');
-  const page = watch(await browser.newPage());
-  await page.addInitScript(({ line, instance, count }) => {
-    const name = (kind, index) => `${kind}-${String(index).padStart(4, '0')}`;
-    const groups = Array.from({ length: count }, (_, index) => ({ ...line, name: name('group', index), serving: index % 40, need_ahead: index % 37 }));
-    const all = JSON.stringify({ now: Math.floor(Date.now() / 1000), everywhere: null, groups, gone: [] });
-    const instances = Array.from({ length: 5 * count }, (_, index) => ({ ...instance, instance: name('i', index), group: name('group', Math.floor(index / 5)) }));
-    const real = window.fetch;
-    window.fetch = (path, options) => {
-      if (path === '/overview') return Promise.resolve(new Response(all));
-      if (!path.startsWith('/changes')) return real(path.replace(/group-\d{4}/, line.name).replace(/i-\d{4}/, instance.instance), options);
-      const told = new ReadableStream({
-        start(stream) {
-          window.tell = (event, data) => stream.enqueue(new TextEncoder().encode(`event: ${event}\ndata: ${typeof data === 'string' ? data : JSON.stringify(data)}\n\n`));
-          window.tell('groups', all);
-          if (path.includes('instances=true')) window.tell('instances', { instances, gone: [] });
-        },
-      });
-      return Promise.resolve(new Response(told));
-    };
-    window.spool = waiting => window.tell('instances', { instances: [{ ...instances[3], spool: { ...instances[3].spool, waiting } }], gone: [] });
-  }, { line, instance, count: 2000 });
-  return page;
-}
-
-/// The median of these is held to the limit. Odd, so that it is one that was measured.
-const RUNS = 5;
-
-async function weight() {
-  const measured = {};
-  const measure = async (name, open, work) => {
-    const taken = [];
-    for (let times = 0; times < RUNS; times++) {
-      const page = await open();
-      await page.goto(`${url}/#/audit`);
-      await page.waitForSelector('main h1');
-      taken.push(await scripting(page, () => work(page)));
-      await page.close();
-    }
-    measured[name] = taken.map(time => Math.round(time)).sort((a, b) => a - b);
-  };
-  await measure('2 000 groups', multiplied, async page => {
-    await go(page, '#/', 'table.fleet tbody tr >> nth=49');
-    assert.match(await text(page, 'main'), /2,000 groups, 1 to 50/);
-  });
-  await measure('10 000 instances of 2 000 groups, and ten that change', multiplied, async page => {
-    await go(page, '#/instances', 'table.instances tbody tr >> nth=49');
-    assert.match(await text(page, 'main'), /10,000 instances: too many to follow at once/);
-    for (let waiting = 1; waiting <= 10; waiting++) {
-      await page.evaluate(waiting => window.spool(waiting), waiting);
-      await page.waitForFunction(waiting => document.querySelector('table.instances tbody tr:nth-child(4)').cells[8].innerText === `${waiting} sample${waiting > 1 ? 's' : ''}`, waiting);
-    }
-  });
-  await measure('14 days at one minute', async () => watch(await browser.newPage()), async page => {
-    await go(page, `#/groups/${given.group}?span=14d`, '.plot svg .line.load');
-    await page.waitForFunction(() => document.querySelector('.plot .line.load').getAttribute('d').length > 10000);
-  });
-  console.log(`CPU milliseconds of scripting: ${JSON.stringify(measured)}`);
-  for (const [name, taken] of Object.entries(measured)) assert.ok(taken[(RUNS - 1) / 2] < 100, `${name}: ${taken} ms`);
-  const page = await multiplied();
-  await page.goto(`${url}/#/?find=group-19`);
-  await page.waitForSelector('table.fleet tbody tr');
-  assert.match(await text(page, 'main'), /100 of 2,000 groups/);
-  await page.getByRole('button', { name: 'Later' }).click();
-  await page.waitForFunction(() => /page=2/.test(location.hash) && /51 to 100/.test(document.querySelector('main').innerText));
-  await page.screenshot({ path: join(given.screenshots, 'fleet-2000.png') });
-}
-
 try {
   await { pages, roles, weight }[given.what]();
   sound();
 } catch (error) {
   const [page] = browser.pages().slice(-1);
-  await page?.screenshot({ path: join(given.screenshots, `failed-${given.what}.png`) }).catch(() => {});
+  await page?.screenshot({ path: FAILED }).catch(() => {});
   console.error(error.stack ?? error);
   if (faults.length) console.error(`and in the browser:\n${faults.join('\n')}`);
   process.exitCode = 1;

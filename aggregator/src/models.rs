@@ -115,15 +115,19 @@ fn table(group: &str, answer: &Value) -> String {
             lines.push(format!("  {name:<22}{shares:<26}{losses}"));
         }
         for held in standing.get("coverage").and_then(Value::as_array).into_iter().flatten() {
-            let number = |key: &str| held.get(key).and_then(Value::as_f64);
-            let measured = number("measured")
-                .map_or_else(|| "not measured yet".to_owned(), |it| format!("held {:.0} %", 100.0 * it));
-            lines.push(format!(
-                "  {:.0} % interval {}: {measured} of {}",
-                100.0 * number("nominal").unwrap_or_default(),
-                held.get("band").map_or_else(String::new, |band| band.to_string().trim_matches('"').replace('_', " ")),
-                held.get("observations").and_then(Value::as_u64).unwrap_or_default()
-            ));
+            let band =
+                held.get("band").map_or_else(String::new, |band| band.to_string().trim_matches('"').replace('_', " "));
+            // The wider interval below the other, where it is forecast.
+            for interval in [Some(held), held.get("wide").filter(|wide| wide.is_object())].into_iter().flatten() {
+                let number = |key: &str| interval.get(key).and_then(Value::as_f64);
+                let measured = number("measured")
+                    .map_or_else(|| "not measured yet".to_owned(), |it| format!("held {:.0} %", 100.0 * it));
+                lines.push(format!(
+                    "  {:.0} % interval {band}: {measured} of {}",
+                    100.0 * number("nominal").unwrap_or_default(),
+                    interval.get("observations").and_then(Value::as_u64).unwrap_or_default()
+                ));
+            }
         }
     }
     lines.push(String::new());
@@ -196,7 +200,8 @@ mod tests {
                 "members": [
                     {"model": "level", "weights": [0.3, 0.1, 0.0], "losses": [0.6, 0.9, 1.2]},
                     {"model": "trees", "weights": [0.7, 0.9, 1.0], "losses": [0.4, 0.5, null]}],
-                "coverage": [{"band": "hour", "nominal": 0.8, "measured": 0.79, "observations": 120}]}},
+                "coverage": [{"band": "hour", "nominal": 0.8, "measured": 0.79, "observations": 120,
+                    "wide": {"nominal": 0.9, "measured": 0.93, "observations": 110}}]}},
             "network_in": {"standing": null, "refused": "needs 30 min"}});
         let said = table("web", &answer);
         assert!(said.starts_with("web cpu: trees 70 % + level 30 % (trust 0.81)\n"), "{said}");
@@ -208,7 +213,8 @@ mod tests {
         assert!(said.find("\n  trees").expect("trees") < said.find("\n  level").expect("level"), "{said}");
         assert!(said.contains("  70 %   90 %  100 %") && said.contains(" 0.40  0.50     -"), "{said}");
         assert!(
-            said.contains("80 % interval hour: held 79 % of 120") && said.contains("web network_in: needs 30 min"),
+            said.contains("80 % interval hour: held 79 % of 120\n  90 % interval hour: held 93 % of 110\n")
+                && said.contains("web network_in: needs 30 min"),
             "{said}"
         );
         assert_eq!(table("web", &Value::Null), "web: no metric has a target\n");

@@ -138,6 +138,8 @@ pub fn describe_metrics() {
     gauge!("foreshadow_forecast_trained_timestamp_seconds", "The end of the history the forecast was made on");
     gauge!("foreshadow_forecast_coverage_promised_ratio", "How often the 10 to 90 % interval should hold");
     gauge!("foreshadow_forecast_coverage_measured_ratio", "How often it did");
+    gauge!("foreshadow_forecast_wide_coverage_promised_ratio", "How often the 5 to 95 % interval should hold");
+    gauge!("foreshadow_forecast_wide_coverage_measured_ratio", "How often that one did");
     gauge!("foreshadow_config_reload_successful", "1 when the latest reading of the configuration file was taken");
     gauge!(
         "foreshadow_config_last_reload_success_timestamp_seconds",

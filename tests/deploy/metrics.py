@@ -70,6 +70,8 @@ LABELS = {
     "foreshadow_forecast_trained_timestamp_seconds": CPU,
     "foreshadow_forecast_coverage_promised_ratio": CPU,
     "foreshadow_forecast_coverage_measured_ratio": CPU,
+    "foreshadow_forecast_wide_coverage_promised_ratio": CPU,
+    "foreshadow_forecast_wide_coverage_measured_ratio": CPU,
     "foreshadow_forecast_demand_points": each(
         "level", "0.1", "0.5", "0.9", base=each("horizon", "1h", "6h", "24h", base=CPU)
     ),

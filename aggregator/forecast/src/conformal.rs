@@ -7,8 +7,8 @@
 //! have been held. What is published is calibrated once more as it comes true: [`crate::adaptive`].
 
 use crate::replay::{Past, band_of};
-use crate::selection::{interval, unmeasured};
-use crate::types::{Band, BandCoverage};
+use crate::selection::{interval, unmeasured, wide_interval};
+use crate::types::{Band, BandCoverage, WideCoverage};
 
 /// How much of a width one fully missed origin moves the offset, per band. A day ahead the windows of neighbouring origins
 /// overlap and miss together, so each says less.
@@ -32,8 +32,8 @@ pub(crate) fn calibrate(past: &Past<'_>, ensemble: &[Option<Vec<Vec<f64>>>]) -> 
     let levels = past.levels;
     let mut offsets = vec![vec![0.0; levels.len()]; Band::ALL.len()];
     let mut coverage = unmeasured(levels);
-    let mut inside = [0.0; 3];
-    let mut outside = [0.0; 3];
+    let mut held = Held::default();
+    let mut wide_held = Held::default();
     let band_at = |step: usize| band_of(step, past.history.step_seconds).index();
     let mut whole = [0.0; 3];
     for (step, stands) in past.steps.iter().zip(&past.stands) {
@@ -57,12 +57,12 @@ pub(crate) fn calibrate(past: &Past<'_>, ensemble: &[Option<Vec<Vec<f64>>>]) -> 
         let band = band_at(step);
         let (actual, width, saturated) =
             (past.history.values[at], width(paths, kept, levels), past.history.saturated[at]);
-        if let Some((low, high, _)) = interval(levels) {
-            let said = |level: usize| paths[level][kept] + known[band][level] * width;
-            if !(saturated && actual <= said(high)) {
-                coverage[band].observations += 1;
-                let held = actual >= said(low) && actual <= said(high);
-                if held { inside[band] += past.stands[kept] } else { outside[band] += past.stands[kept] }
+        let said = |level: usize| paths[level][kept] + known[band][level] * width;
+        for (held, ends) in [(&mut held, interval(levels)), (&mut wide_held, wide_interval(levels))] {
+            let Some((low, high)) = ends.map(|(low, high, _)| (said(low), said(high))) else { continue };
+            // Of a load that was at least this, only that it is above is known.
+            if !(saturated && actual <= high) {
+                held.count(band, actual >= low && actual <= high, past.stands[kept]);
             }
         }
         let rate = RATES[band] * past.stands[kept] / whole[band];
@@ -75,10 +75,35 @@ pub(crate) fn calibrate(past: &Past<'_>, ensemble: &[Option<Vec<Vec<f64>>>]) -> 
             }
         }
     }
-    for (of_band, (inside, outside)) in coverage.iter_mut().zip(inside.iter().zip(outside)) {
-        of_band.measured = (of_band.observations > 0).then(|| inside / (inside + outside));
+    for (band, shown) in coverage.iter_mut().enumerate() {
+        (shown.measured, shown.observations) = held.of(band);
+        if let Some(WideCoverage { measured, observations, .. }) = &mut shown.wide {
+            (*measured, *observations) = wide_held.of(band);
+        }
     }
     Calibrated { offsets, coverage }
+}
+
+/// What an interval held in the replay, by band: each step weighs as many as it stands for.
+#[derive(Debug, Default)]
+struct Held {
+    inside: [f64; 3],
+    outside: [f64; 3],
+    observations: [u64; 3],
+}
+
+impl Held {
+    fn count(&mut self, band: usize, inside: bool, stands: f64) {
+        self.observations[band] += 1;
+        let counted = if inside { &mut self.inside } else { &mut self.outside };
+        counted[band] += stands;
+    }
+
+    /// The share that was inside, absent where there was nothing, and of how many.
+    fn of(&self, band: usize) -> (Option<f64>, u64) {
+        let share = || self.inside[band] / (self.inside[band] + self.outside[band]);
+        ((self.observations[band] > 0).then(share), self.observations[band])
+    }
 }
 
 /// Moves quantiles by the offsets of their band.
@@ -100,11 +125,15 @@ mod tests {
 
     /// Values 0..100 evenly spread, and an interval around 50 of the given half width.
     fn calibrated(half: f64) -> Calibrated {
+        calibrated_at(&[0.1, 0.5, 0.9], &[50.0 - half, 50.0, 50.0 + half])
+    }
+
+    fn calibrated_at(levels: &[f64], said: &[f64]) -> Calibrated {
         let values = (0..4_000_u64).map(|index| Some((index * 37 % 101) as f64)).collect();
         let grid = Grid::new(&Series::new(0, 900, values), u64::MAX).unwrap();
         let (steps, origins): (Vec<usize>, Vec<usize>) = ((0..96).collect(), (2_656..4_000).step_by(13).collect());
-        let past = Past::new(&grid, 4_000, &origins, &steps, &[0.1, 0.5, 0.9]);
-        let paths = vec![vec![50.0 - half; 96], vec![50.0; 96], vec![50.0 + half; 96]];
+        let past = Past::new(&grid, 4_000, &origins, &steps, levels);
+        let paths: Vec<Vec<f64>> = said.iter().map(|value| vec![*value; 96]).collect();
         calibrate(&past, &vec![Some(paths); past.cuts.len()])
     }
 
@@ -127,6 +156,21 @@ mod tests {
         assert!((measured(&right) - 0.8).abs() < 0.03, "{}", measured(&right));
         assert!(measured(&wide) > 0.81, "{}", measured(&wide));
         assert!(right.coverage.iter().all(|band| (band.nominal - 0.8).abs() < 1e-9 && band.observations > 0));
+        assert!(right.coverage.iter().all(|band| band.wide.is_none()), "it is not forecast");
+    }
+
+    #[test]
+    fn the_wider_interval_is_measured_as_well() {
+        // Of 101 values evenly spread 81 lie within the one and 91 within the other, and nothing needs to be moved.
+        let made = calibrated_at(&[0.05, 0.1, 0.5, 0.9, 0.95], &[5.0, 10.0, 50.0, 90.0, 95.0]);
+        for band in &made.coverage {
+            let wide = band.wide.as_ref().unwrap();
+            assert!((wide.nominal - 0.9).abs() < 1e-9 && wide.observations == band.observations, "{band:?}");
+            assert!(
+                (wide.measured.unwrap() - 0.9).abs() < 0.03 && (band.measured.unwrap() - 0.8).abs() < 0.03,
+                "{band:?}"
+            );
+        }
     }
 
     #[test]

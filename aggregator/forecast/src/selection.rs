@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::conformal::{self, Calibrated, calibrate};
 use crate::model;
 use crate::replay::{FOLDS, Losses, Past, Replay, losses};
-use crate::types::{Band, BandCoverage};
+use crate::types::{Band, BandCoverage, WideCoverage};
 use crate::windows::{self, WindowSpread};
 
 /// Shares are (loss)^-POWER: near enough to the best model to follow it, soft enough not to jump between equals.
@@ -274,10 +274,19 @@ pub(crate) fn interval(levels: &[f64]) -> Option<(usize, usize, f64)> {
     (low < high).then(|| (low, high, levels[high] - levels[low]))
 }
 
+/// The wider interval that is measured beside it: from the 5 % to the 95 % quantile, where the other is not that one itself.
+pub(crate) fn wide_interval(levels: &[f64]) -> Option<(usize, usize, f64)> {
+    let find = |level: f64| levels.iter().position(|known| (known - level).abs() < 1e-9);
+    let (low, high) = (find(0.05)?, find(0.95)?);
+    let (narrow, ..) = interval(levels)?;
+    (low < narrow).then(|| (low, high, levels[high] - levels[low]))
+}
+
 /// Coverage before anything was measured.
 pub(crate) fn unmeasured(levels: &[f64]) -> Vec<BandCoverage> {
     let nominal = interval(levels).map_or(0.0, |(_, _, nominal)| nominal);
-    Band::ALL.map(|band| BandCoverage { band, nominal, measured: None, observations: 0 }).to_vec()
+    let wide = wide_interval(levels).map(|(_, _, nominal)| WideCoverage { nominal, measured: None, observations: 0 });
+    Band::ALL.map(|band| BandCoverage { band, nominal, measured: None, observations: 0, wide: wide.clone() }).to_vec()
 }
 
 #[cfg(test)]

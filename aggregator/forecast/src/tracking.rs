@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use crate::adaptive::Adaptive;
 use crate::quantile::pinball;
-use crate::selection::{interval, unmeasured};
+use crate::selection::{interval, unmeasured, wide_interval};
 use crate::trust;
-use crate::types::{Band, BandCoverage, Forecast};
+use crate::types::{Band, BandCoverage, Forecast, WideCoverage};
 
 /// Outcomes remembered per band.
 pub const WINDOW: usize = 1_000;
@@ -37,21 +37,41 @@ struct Record {
     low: f64,
     /// Upper end of the interval.
     high: f64,
+    /// The ends of the wider interval, where there is one: rounded outwards to half the size, for thousands wait.
+    wide: Option<[f32; 2]>,
     /// The quantiles as they were published. Half as exact as they were made: thousands wait, and no loss is seen to so many digits.
     said: Box<[f32]>,
     /// The models' own quantiles, before what was learned live moved them; empty where nothing is to be learned.
     own: Vec<f64>,
 }
 
+/// The ends of an interval in half the size; what is exactly on one of them stays inside.
+fn outwards(low: f64, high: f64) -> [f32; 2] {
+    let (below, above) = (low as f32, high as f32);
+    [
+        if f64::from(below) > low { below.next_down() } else { below },
+        if f64::from(above) < high { above.next_up() } else { above },
+    ]
+}
+
+/// A load that came, beside what was promised of it.
+#[derive(Debug, Clone, Copy)]
+struct Outcome {
+    inside: bool,
+    /// The same of the wider interval; absent where nothing is known of it.
+    wide: Option<bool>,
+}
+
 /// The promises still open and the outcomes of those that came due.
 #[derive(Debug, Clone, Default)]
 pub struct Tracker {
     nominal: Option<f64>,
+    wide_nominal: Option<f64>,
     levels: Vec<f64>,
     adaptive: Adaptive,
     pending: VecDeque<Record>,
-    /// Per band, newest last: Unix seconds of the step, and whether the load was inside.
-    outcomes: [VecDeque<(i64, bool)>; 3],
+    /// Per band, newest last.
+    outcomes: [VecDeque<Outcome>; 3],
     /// By hour and band.
     hours: BTreeMap<(i64, Band), Hour>,
     /// The oldest hour that changed since they were taken.
@@ -71,6 +91,8 @@ pub struct Hour {
     pub inside: u32,
     /// All outcomes.
     pub outcomes: u32,
+    /// The same of the wider interval; absent where nothing is known of it.
+    pub wide: Option<WideHour>,
     /// Pinball loss of what was published, mean over the levels and summed up over those `compared`; in the unit of the series.
     pub loss: f64,
     /// The same of the load a day before, as if nothing else were known.
@@ -79,10 +101,37 @@ pub struct Hour {
     pub compared: u32,
 }
 
+/// What the wider interval came to within one hour.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct WideHour {
+    /// The share of loads that it promised to hold.
+    pub promised: f64,
+    /// Outcomes inside it.
+    pub inside: u32,
+    /// All outcomes of which that is known.
+    pub outcomes: u32,
+}
+
 impl Hour {
     const fn new(band: Band, hour: i64, promised: f64) -> Self {
-        Self { band, hour, promised, inside: 0, outcomes: 0, loss: 0.0, day_before: 0.0, compared: 0 }
+        Self { band, hour, promised, inside: 0, outcomes: 0, wide: None, loss: 0.0, day_before: 0.0, compared: 0 }
     }
+
+    fn count(&mut self, outcome: Outcome, wide_promised: Option<f64>) {
+        self.outcomes += 1;
+        self.inside += u32::from(outcome.inside);
+        let (Some(inside), Some(promised)) = (outcome.wide, wide_promised) else { return };
+        let known = self.wide.filter(|known| (known.promised - promised).abs() < 1e-9);
+        let known = known.unwrap_or(WideHour { promised, inside: 0, outcomes: 0 });
+        let (inside, outcomes) = (known.inside + u32::from(inside), known.outcomes + 1);
+        self.wide = Some(WideHour { promised, inside, outcomes });
+    }
+}
+
+/// The share of those that were inside; absent where there is none.
+fn share(inside: impl Iterator<Item = bool>) -> Option<f64> {
+    let (held, all) = inside.fold((0_u32, 0_u32), |(held, all), inside| (held + u32::from(inside), all + 1));
+    (all > 0).then(|| f64::from(held) / f64::from(all))
 }
 
 /// Pinball loss, mean over the levels.
@@ -109,9 +158,15 @@ impl Tracker {
     pub fn remember(&mut self, hours: &[Hour]) {
         let Some(promised) = hours.last().map(|hour| hour.promised) else { return };
         self.nominal = Some(promised);
+        self.wide_nominal = hours.iter().rev().find_map(|hour| Some(hour.wide?.promised));
         for hour in hours.iter().filter(|hour| (hour.promised - promised).abs() < 1e-9) {
             let outcomes = &mut self.outcomes[hour.band.index()];
-            outcomes.extend((0..hour.outcomes).map(|number| (hour.hour, number < hour.inside)));
+            let wide =
+                hour.wide.filter(|wide| self.wide_nominal.is_some_and(|known| (known - wide.promised).abs() < 1e-9));
+            outcomes.extend((0..hour.outcomes).map(|number| Outcome {
+                inside: number < hour.inside,
+                wide: wide.filter(|wide| number < wide.outcomes).map(|wide| number < wide.inside),
+            }));
             while outcomes.len() > WINDOW {
                 outcomes.pop_front();
             }
@@ -129,6 +184,8 @@ impl Tracker {
             (self.hours, self.changed_since) = (kept.hours, kept.changed_since);
         }
         self.nominal = Some(nominal);
+        let wide = wide_interval(&forecast.levels);
+        self.promise_wide(wide.map(|(_, _, nominal)| nominal));
         let step = i64::from(forecast.step_seconds.max(1));
         for lead in LEADS {
             let index = (lead / step) as usize;
@@ -137,7 +194,9 @@ impl Tracker {
             let ahead = index as i64 * step;
             let own = own.iter().filter_map(|path| path.get(index)).copied().collect();
             let said = forecast.paths.iter().filter_map(|path| path.get(index)).map(|value| *value as f32).collect();
-            let record = Record { due: forecast.start + ahead, band: Band::of(ahead as u64), low, high, said, own };
+            let wide = wide.and_then(|(low, high, _)| Some(outwards(at(low)?, at(high)?)));
+            let (due, band) = (forecast.start + ahead, Band::of(ahead as u64));
+            let record = Record { due, band, low, high, wide, said, own };
             // A step that is shorter than the gap between leads gives each lead its own; a longer one repeats.
             if self.pending.back() != Some(&record) {
                 self.pending.push_back(record);
@@ -146,6 +205,16 @@ impl Tracker {
         while self.pending.len() > PENDING {
             self.pending.pop_front();
         }
+    }
+
+    /// Another promise of the wider interval, or none: the old outcomes do not speak for it.
+    fn promise_wide(&mut self, nominal: Option<f64>) {
+        let same = |known: f64| nominal.is_some_and(|nominal| (nominal - known).abs() < 1e-9);
+        if self.wide_nominal.is_some_and(|known| !same(known)) {
+            self.pending.iter_mut().for_each(|record| record.wide = None);
+            self.outcomes.iter_mut().flatten().for_each(|outcome| outcome.wide = None);
+        }
+        self.wide_nominal = nominal;
     }
 
     /// Settles every promise for the step that starts at `at` (Unix seconds) with the load it turned out to have, and with that of
@@ -157,7 +226,7 @@ impl Tracker {
         if !value.is_finite() {
             return;
         }
-        let Self { nominal, levels, adaptive, pending, outcomes, hours, changed_since } = self;
+        let Self { nominal, wide_nominal, levels, adaptive, pending, outcomes, hours, changed_since } = self;
         let promised = nominal.unwrap_or(0.0);
         pending.retain(|record| {
             if record.due > at {
@@ -170,9 +239,16 @@ impl Tracker {
             if saturated && value <= record.high {
                 return false;
             }
-            let inside = value >= record.low && value <= record.high;
+            let ends = record.wide.map(|ends| ends.map(f64::from));
+            let outcome = Outcome {
+                inside: value >= record.low && value <= record.high,
+                // A lower bound within the wider interval proves nothing of it, though it is above the other.
+                wide: ends
+                    .filter(|[_, high]| !saturated || value > *high)
+                    .map(|[low, high]| value >= low && value <= high),
+            };
             let outcomes = &mut outcomes[record.band.index()];
-            outcomes.push_back((at, inside));
+            outcomes.push_back(outcome);
             while outcomes.len() > WINDOW {
                 outcomes.pop_front();
             }
@@ -182,8 +258,7 @@ impl Tracker {
                 // Another promise since the hour began: the old outcomes do not speak for it.
                 *hour = Hour::new(record.band, start, promised);
             }
-            hour.outcomes += 1;
-            hour.inside += u32::from(inside);
+            hour.count(outcome, *wide_nominal);
             if let Some(before) = day_before.filter(|before| before.is_finite() && !saturated) {
                 hour.loss += loss(levels, record.said.iter().map(|said| f64::from(*said)), value);
                 hour.day_before += loss(levels, std::iter::repeat(before), value);
@@ -218,8 +293,12 @@ impl Tracker {
         for (of_band, outcomes) in coverage.iter_mut().zip(&self.outcomes) {
             of_band.nominal = self.nominal.unwrap_or(0.0);
             of_band.observations = outcomes.len() as u64;
-            let inside = outcomes.iter().filter(|(_, inside)| *inside).count();
-            of_band.measured = (!outcomes.is_empty()).then(|| inside as f64 / outcomes.len() as f64);
+            of_band.measured = share(outcomes.iter().map(|outcome| outcome.inside));
+            of_band.wide = self.wide_nominal.map(|nominal| WideCoverage {
+                nominal,
+                measured: share(outcomes.iter().filter_map(|outcome| outcome.wide)),
+                observations: outcomes.iter().filter(|outcome| outcome.wide.is_some()).count() as u64,
+            });
         }
         coverage
     }
@@ -227,11 +306,15 @@ impl Tracker {
     /// Puts live coverage into a forecast where there are [`ENOUGH`] outcomes, and the trust that follows from it.
     pub fn publish(&self, forecast: &mut Forecast) {
         for live in self.coverage() {
-            if live.observations >= ENOUGH
-                && let Some(shown) = forecast.coverage.iter_mut().find(|shown| shown.band == live.band)
+            let Some(shown) = forecast.coverage.iter_mut().find(|shown| shown.band == live.band) else { continue };
+            if let (Some(live), Some(shown)) = (live.wide, &mut shown.wide)
+                && live.observations >= ENOUGH
                 && (shown.nominal - live.nominal).abs() < 1e-9
             {
                 *shown = live;
+            }
+            if live.observations >= ENOUGH && (shown.nominal - live.nominal).abs() < 1e-9 {
+                (shown.measured, shown.observations) = (live.measured, live.observations);
             }
         }
         forecast.trust = trust::with_coverage(forecast.trust, &forecast.coverage);
@@ -289,6 +372,69 @@ mod tests {
         tracker.publish(&mut published);
         assert!((published.coverage[0].measured.unwrap() - 0.75).abs() < 0.01);
         assert!(published.trust.score < 0.5 && published.trust.score > 0.3, "{:?}", published.trust);
+    }
+
+    /// As [`forecast`], with the interval from the 5 % to the 95 % quantile around the other.
+    fn with_wide(start: i64) -> Forecast {
+        let levels = vec![0.05, 0.1, 0.5, 0.9, 0.95];
+        let paths = [8.3, 10.0, 15.0, 20.0, 22.7].map(|demand| vec![demand; 288]).to_vec();
+        Forecast { coverage: unmeasured(&levels), levels, paths, ..forecast(start) }
+    }
+
+    #[test]
+    fn the_wider_interval_is_measured_beside_the_other() {
+        let mut tracker = Tracker::default();
+        for step in 0..600 {
+            tracker.made(&with_wide(step * 300));
+            // Of ten loads two lie between the ends of both intervals, one of them on the very end of the wider, and one beyond.
+            let load = match step % 10 {
+                0 => 22.7,
+                1 => 9.0,
+                2 => 22.8,
+                _ => 12.0,
+            };
+            tracker.observed(step * 300, load, false, None);
+        }
+        let near = &tracker.coverage()[0];
+        let wide = near.wide.as_ref().unwrap();
+        assert!((near.measured.unwrap() - 0.7).abs() < 0.01 && near.observations == WINDOW as u64, "{near:?}");
+        assert!((wide.nominal - 0.9).abs() < 1e-9 && wide.observations == WINDOW as u64, "{wide:?}");
+        assert!((wide.measured.unwrap() - 0.9).abs() < 0.01, "{wide:?}");
+        // It is published, and a restart goes on with it.
+        let mut published = with_wide(0);
+        tracker.publish(&mut published);
+        assert_eq!(published.coverage[0].wide, near.wide);
+        let mut next = Tracker::default();
+        next.remember(&tracker.hours());
+        let after = next.coverage()[0].wide.clone().unwrap();
+        assert!((after.measured.unwrap() - 0.9).abs() < 0.03 && after.observations == WINDOW as u64, "{after:?}");
+        // Without those levels there is none, and what was measured does not come back with them.
+        next.made(&forecast(600 * 300));
+        assert!(next.coverage().iter().all(|band| band.wide.is_none() && band.observations > 0));
+        next.made(&with_wide(601 * 300));
+        let again = next.coverage()[0].wide.clone().unwrap();
+        assert_eq!((again.measured, again.observations), (None, 0));
+    }
+
+    #[test]
+    fn a_wider_interval_that_is_new_is_not_known_before() {
+        let mut tracker = Tracker::default();
+        for step in 0..100 {
+            tracker.made(&forecast(step * 300));
+            tracker.observed(step * 300, 12.0, false, None);
+        }
+        tracker.made(&with_wide(30_000));
+        // At least so much: beyond the one, and maybe within the other.
+        tracker.observed(30_000, 21.0, true, None);
+        let mut published = with_wide(30_300);
+        tracker.publish(&mut published);
+        assert!(published.coverage[0].observations >= ENOUGH && published.coverage[0].measured.unwrap() > 0.9);
+        let wide = published.coverage[0].wide.clone().unwrap();
+        assert_eq!((wide.measured, wide.observations), (None, 0));
+        tracker.made(&with_wide(30_300));
+        tracker.observed(30_300, 25.0, true, None);
+        let wide = tracker.coverage()[0].wide.clone().unwrap();
+        assert!(wide.measured == Some(0.0) && wide.observations > 0, "{wide:?}");
     }
 
     #[test]

@@ -178,6 +178,20 @@ pub struct BandCoverage {
     pub measured: Option<f64>,
     /// How many observations it was measured on.
     pub observations: u64,
+    /// The same of the wider interval, from the 5 % to the 95 % quantile; absent where it is not forecast beside the other.
+    #[serde(default)]
+    pub wide: Option<WideCoverage>,
+}
+
+/// What the wider interval promised and what it held.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WideCoverage {
+    /// The promised share, 0.9.
+    pub nominal: f64,
+    /// The measured share; absent while nothing was measured.
+    pub measured: Option<f64>,
+    /// How many observations it was measured on.
+    pub observations: u64,
 }
 
 /// Quantile paths of the load.

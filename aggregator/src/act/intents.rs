@@ -1,6 +1,8 @@
 //! The journal on disk: intents, what became of them, the lease under which they were written, and
 //! the lead times they led to.
 
+use std::ops::RangeInclusive;
+
 use async_trait::async_trait;
 use foreshadow_proto::convert::Id;
 use serde::Serialize;
@@ -82,8 +84,26 @@ impl Intents {
 
     /// The latest, newest first.
     pub async fn latest(&self, group: Option<&Id>, limit: u32) -> Result<Vec<Line>, sqlx::Error> {
-        let query = sqlx::query(sql::INTENT_LATEST).bind(group.map_or("", Id::as_str)).bind(i64::from(limit));
+        self.between(group, i64::MIN..=i64::MAX, limit).await
+    }
+
+    /// The latest of those written between two times, newest first.
+    pub async fn between(
+        &self,
+        group: Option<&Id>,
+        written: RangeInclusive<i64>,
+        limit: u32,
+    ) -> Result<Vec<Line>, sqlx::Error> {
+        let query = sqlx::query(sql::INTENT_LATEST).bind(group.map_or("", Id::as_str));
+        let query = query.bind(*written.start()).bind(*written.end()).bind(i64::from(limit));
         lines(query.fetch_all(&self.0).await?)
+    }
+
+    /// How many were written between two times.
+    pub async fn count(&self, group: Option<&Id>, written: RangeInclusive<i64>) -> Result<u64, sqlx::Error> {
+        let query = sqlx::query_scalar(sql::INTENT_COUNT).bind(group.map_or("", Id::as_str));
+        let count: i64 = query.bind(*written.start()).bind(*written.end()).fetch_one(&self.0).await?;
+        Ok(u64::try_from(count).unwrap_or_default())
     }
 
     /// What was done for one plan, in the order of its steps.
@@ -185,6 +205,37 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::fleet::Action;
     use crate::store::StoreId;
+
+    #[tokio::test]
+    async fn a_range_is_read_newest_first_and_counted_whole() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = kept_in(directory.path(), std::sync::Arc::new(SystemClock)).await;
+        let intents = Intents::new(store.pool());
+        let groups = ["web", "api"].map(|name| Id::new("group", name).expect("an id"));
+        for (number, group) in (0..10).flat_map(|number| groups.iter().map(move |group| (number, group))) {
+            let token = Token::new(StoreId([1; 16]), group, number, 0);
+            let (action, written_at) = (Action::launch(2, 4), 100 * i64::try_from(number).expect("small"));
+            let intent = Intent {
+                token,
+                group: group.clone(),
+                generation: number,
+                step: 0,
+                epoch: 1,
+                action,
+                written_at,
+                valid_until: written_at + 60,
+            };
+            intents.write(&intent, "a test").await.expect("written");
+        }
+        let web = Some(&groups[0]);
+        let times = |lines: Vec<Line>| lines.iter().map(|line| line.intent.written_at).collect::<Vec<_>>();
+        assert_eq!(times(intents.between(web, 200..=500, 3).await.expect("read")), [500, 400, 300]);
+        assert_eq!(intents.count(web, 200..=500).await.expect("counted"), 4);
+        assert_eq!(intents.count(None, 200..=500).await.expect("counted"), 8, "of both groups");
+        assert_eq!(times(intents.between(web, 901..=i64::MAX, 3).await.expect("read")), [0_i64; 0]);
+        assert_eq!(times(intents.latest(web, 2).await.expect("read")), [900, 800]);
+        assert_eq!(intents.count(web, i64::MIN..=i64::MAX).await.expect("counted"), 10);
+    }
 
     #[tokio::test]
     async fn turns_outlive_the_process_and_go_with_their_intent() {

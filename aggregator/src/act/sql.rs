@@ -16,7 +16,9 @@ pub(crate) const INTENT_SETTLE: &str = "UPDATE intent SET settled_at = $2, settl
 pub(crate) const INTENT_READ: &str = "SELECT body, reason, settled_at, settled, sent_at FROM intent \
     WHERE settled_at IS NULL OR written_at >= $1 ORDER BY written_at, step";
 pub(crate) const INTENT_LATEST: &str = "SELECT body, reason, settled_at, settled, sent_at FROM intent \
-    WHERE $1 = '' OR group_name = $1 ORDER BY written_at DESC, step DESC LIMIT $2";
+    WHERE ($1 = '' OR group_name = $1) AND written_at >= $2 AND written_at <= $3 ORDER BY written_at DESC, step DESC LIMIT $4";
+pub(crate) const INTENT_COUNT: &str =
+    "SELECT COUNT(*) FROM intent WHERE ($1 = '' OR group_name = $1) AND written_at >= $2 AND written_at <= $3";
 pub(crate) const INTENT_OF_PLAN: &str = "SELECT body, reason, settled_at, settled, sent_at FROM intent \
     WHERE group_name = $1 AND generation = $2 ORDER BY step";
 pub(crate) const INTENT_EXPIRE: &str = "DELETE FROM intent WHERE settled_at < $1";
@@ -42,6 +44,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("INTENT_SETTLE", INTENT_SETTLE),
     ("INTENT_READ", INTENT_READ),
     ("INTENT_LATEST", INTENT_LATEST),
+    ("INTENT_COUNT", INTENT_COUNT),
     ("INTENT_OF_PLAN", INTENT_OF_PLAN),
     ("INTENT_EXPIRE", INTENT_EXPIRE),
     ("TURN_WRITE", TURN_WRITE),

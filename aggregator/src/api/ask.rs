@@ -1,10 +1,16 @@
 //! Query parameters, read strictly: an unknown or doubled one is an error that names it.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
+use axum::Json;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse as _, Response};
 use foreshadow_proto::convert::Id;
+use serde::Serialize;
+use serde_json::json;
 
 use super::problem::Problem;
 use crate::clock::read_time;
@@ -71,10 +77,24 @@ impl Known {
         self.text(name).map(read).transpose()
     }
 
+    /// What is between `from` and `to`, each as [`Self::time`] reads it; everything unless told.
+    pub fn between(&self, now: i64) -> Result<RangeInclusive<i64>, Problem> {
+        let (from, to) = (self.time("from", now)?.unwrap_or(i64::MIN), self.time("to", now)?.unwrap_or(i64::MAX));
+        if from > to { Err(wrong("from", "must not be after `to`")) } else { Ok(from..=to) }
+    }
+
     /// Seconds since the epoch from RFC 3339, whole seconds, or `+15m`, `-6h`, `+2d` from `now`.
     pub fn time(&self, name: &str, now: i64) -> Result<Option<i64>, Problem> {
         self.text(name).map(|text| read_time(text, now).map_err(|problem| wrong(name, &problem))).transpose()
     }
+}
+
+/// How many there are of what was asked for, where a limit may leave some off: the answer's body is a list and has no room to say it.
+pub const TOTAL: HeaderName = HeaderName::from_static("x-total-count");
+
+/// A list that may be a part of all there is.
+pub fn part_of<T: Serialize>(total: usize, found: &[T]) -> Response {
+    ([(TOTAL, HeaderValue::from(total))], Json(json!(found))).into_response()
 }
 
 /// A problem with one parameter.
@@ -85,6 +105,20 @@ pub fn wrong(name: &str, problem: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_is_everything_unless_told_and_goes_forward() {
+        let between = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            Asked(pairs).only(&["from", "to"]).expect("known").between(10_000)
+        };
+        assert_eq!(between(&[]).expect("a range"), i64::MIN..=i64::MAX);
+        assert_eq!(between(&[("from", "-1h"), ("to", "9000")]).expect("a range"), 6_400..=9_000);
+        assert_eq!(between(&[("from", "9000"), ("to", "9000")]).expect("a range"), 9_000..=9_000);
+        let refused = |pairs: &[(&str, &str)]| between(pairs).expect_err("refused").detail().to_owned();
+        assert_eq!(refused(&[("from", "9001"), ("to", "9000")]), "from: must not be after `to`");
+        assert!(refused(&[("to", "soon")]).starts_with("to: "));
+    }
 
     #[test]
     fn unknown_and_doubled_parameters_are_named() {

@@ -7,6 +7,7 @@ use axum::{Extension, Json};
 use foreshadow_proto::convert::Id;
 use planner::policy::Metric;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::ApiState;
 use super::ask::{Asked, Known, wrong};
@@ -128,7 +129,8 @@ pub async fn import(
         ));
     }
     let count = u64::try_from(part.minutes.len()).unwrap_or(u64::MAX);
-    let detail = format!("{group} {} {} to {}: {count} minutes of {}", part.metric, part.from, part.to, part.source);
+    // Fields, so that the page tells its times as those of the viewer.
+    let detail = json!({ "group": group, "metric": part.metric, "minutes": count, "from": part.from, "to": part.to, "source": part.source }).to_string();
     audited(&state, &caller, "import_history", &detail, "").await?;
     let written = state.imports.write(&part, &caller.name, now).await;
     let written = written.map_err(|error| Problem::unavailable(&error))?;

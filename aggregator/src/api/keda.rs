@@ -288,6 +288,7 @@ mod tests {
                 leads: (0, 0),
                 measured_events: Vec::new(),
                 metrics: [].into(),
+                newest_minute: None,
                 bounds: (0, 40),
                 confidence: 0.9,
                 plan: Some(Arc::new(json!({ "made_at": self.clock.wall_seconds() }))),

@@ -4,6 +4,7 @@
 mod ask;
 mod assets;
 mod behind;
+mod curves;
 mod events;
 mod history;
 mod identity;

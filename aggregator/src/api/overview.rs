@@ -19,6 +19,7 @@ use tokio::time::MissedTickBehavior;
 use super::ApiState;
 use super::ask::{Asked, wrong};
 use super::behind::{self, InstancesTold};
+use super::curves::CurvesTold;
 use super::problem::Problem;
 use super::rest::known_group;
 use super::routes;
@@ -90,6 +91,9 @@ pub struct GroupLine {
     trust: Option<f64>,
     measured_coverage: Option<f64>,
     nominal_coverage: Option<f64>,
+    /// The same of the interval from the 5 % to the 95 % quantile.
+    wide_measured_coverage: Option<f64>,
+    wide_nominal_coverage: Option<f64>,
     /// Steps of the latest plan: name, instances (of a floor, how low it is), and whether the mode permits it.
     steps: Vec<(String, usize, bool)>,
     /// Open shadow sessions.
@@ -165,6 +169,8 @@ fn line(state: &ApiState, report: &GroupReport, shadows: Shadows) -> Option<Grou
         trust: forecast.map(|forecast| rounded(forecast.trust)),
         measured_coverage: forecast.and_then(|forecast| forecast.measured_coverage).map(rounded),
         nominal_coverage: forecast.map(|forecast| rounded(forecast.nominal_coverage)),
+        wide_measured_coverage: forecast.and_then(|forecast| forecast.wide_measured_coverage).map(rounded),
+        wide_nominal_coverage: forecast.and_then(|forecast| forecast.wide_nominal_coverage).map(rounded),
         steps: report.plan.as_deref().map(steps).unwrap_or_default(),
         shadows,
     })
@@ -285,6 +291,13 @@ impl Told {
     }
 }
 
+/// Of each group, or of one, the newest minute of its demand.
+fn newest_minutes(state: &ApiState, group: Option<&Id>) -> BTreeMap<String, (i64, f64)> {
+    let reports = state.board.reports();
+    let wanted = reports.iter().filter(|report| group.is_none_or(|group| report.summary.name == group.as_str()));
+    wanted.filter_map(|report| Some((report.summary.name.clone(), report.newest_minute?))).collect()
+}
+
 fn of_round(state: &ApiState, group: &Id, line: &GroupLine) -> Option<Round> {
     let generation = state.board.report(group)?.plan.as_deref()?["generation"].as_u64()?;
     Some(Round { group: group.to_string(), generation, paused: line.paused, mode: line.summary.mode.clone() })
@@ -293,9 +306,10 @@ fn of_round(state: &ApiState, group: &Id, line: &GroupLine) -> Option<Round> {
 /// Server-sent events: `groups` with every group at first and then those that changed; for one group also `round`,
 /// whenever it was planned anew. `events`, `audit` and `access` (tokens and certificates) say at first and after every change
 /// how often that list was changed, to those who may read it. Where asked for, `instances` with every instance at first and then
-/// those of which more changed than their newest sample.
+/// those of which more changed than their newest sample; and `demand` with each group's newest minute at first and whenever one is over.
 #[utoipa::path(get, path = "/changes", params(("group" = Option<String>, Query, description = "this group alone"),
-    ("instances" = Option<bool>, Query, description = "instances as well; not unless told")),
+    ("instances" = Option<bool>, Query, description = "instances as well; not unless told"),
+    ("demand" = Option<bool>, Query, description = "each minute of demand by CPU as well; not unless told")),
     responses((status = 200, description = "a stream of changes", body = Changes, content_type = "text/event-stream"),
         (status = 400, description = "a parameter is wrong", body = Problem),
         (status = 404, description = "not known", body = Problem)))]
@@ -304,18 +318,21 @@ pub async fn changes(
     Extension(caller): Extension<Caller>,
     asked: Asked,
 ) -> Result<Response, Problem> {
-    let asked = asked.only(&["group", "instances"])?;
+    let asked = asked.only(&["group", "instances", "demand"])?;
     let group = asked.text("group").map(|name| known_group(&state, name)).transpose()?;
-    let instances = match asked.text("instances") {
-        None | Some("false") => None,
-        Some("true") => Some(InstancesTold::default()),
-        Some(_) => return Err(wrong("instances", "must be true or false")),
+    let wants = |name| match asked.text(name) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(wrong(name, "must be true or false")),
     };
+    let instances = wants("instances")?.then(InstancesTold::default);
+    let curves = wants("demand")?.then(CurvesTold::default);
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let until = state.shutdown.clone();
-    let events =
-        futures::stream::unfold((Told::default(), instances, looks), move |(mut told, mut instances, mut looks)| {
+    let events = futures::stream::unfold(
+        (Told::default(), instances, curves, looks),
+        move |(mut told, mut instances, mut curves, mut looks)| {
             let (state, group, caller) = (state.clone(), group.clone(), caller.clone());
             async move {
                 looks.tick().await;
@@ -332,9 +349,14 @@ pub async fn changes(
                     let changes = told.news(behind::shown(&state, group.as_ref()));
                     news.extend(changes.and_then(|it| Event::default().event("instances").json_data(it).ok()));
                 }
-                Some((news, (told, instances, looks)))
+                if let Some(told) = &mut curves {
+                    let minutes = told.news(newest_minutes(&state, group.as_ref())).into_iter();
+                    news.extend(minutes.filter_map(|it| Event::default().event("demand").json_data(it).ok()));
+                }
+                Some((news, (told, instances, curves, looks)))
             }
-        });
+        },
+    );
     let events = events.flat_map(|events| futures::stream::iter(events.into_iter().map(Ok::<_, Infallible>)));
     let events = events.take_until(async move { until.cancelled().await });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
@@ -359,6 +381,8 @@ mod tests {
             trust: None,
             measured_coverage: None,
             nominal_coverage: None,
+            wide_measured_coverage: None,
+            wide_nominal_coverage: None,
             steps: Vec::new(),
             shadows: Shadows::default(),
         };

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::ApiState;
-use super::ask::{Asked, Known, wrong};
+use super::ask::{Asked, Known, part_of, wrong};
 use super::problem::Problem;
 use crate::act::{Judged, Kind, Lead, Standing, Stranded, Verdict, overdue_warnings};
 use crate::decision::{Decision, Kept};
@@ -438,14 +438,39 @@ pub async fn detached(State(state): State<ApiState>, body: Bytes) -> Result<Resp
 }
 
 /// Shadow sessions: open ones and those of the last seven days.
-#[utoipa::path(get, path = "/shadow/sessions", params(("group" = Option<String>, Query)),
-    responses((status = 200, description = "found", body = Vec<ShadowSession>),
+#[utoipa::path(get, path = "/shadow/sessions", params(("group" = Option<String>, Query),
+    ("from" = Option<String>, Query, description = "that had not ended by then: RFC 3339, seconds since 1970 or like -6h; the oldest unless told"),
+    ("to" = Option<String>, Query, description = "that had begun by then, likewise; the newest unless told"),
+    ("open" = Option<bool>, Query, description = "true: those alone that have not ended"),
+    ("limit" = Option<u32>, Query, description = "so many, those that began last, newest first; all unless told, 500 at most")),
+    responses((status = 200, description = "found", body = Vec<ShadowSession>,
+            headers(("x-total-count" = u64, description = "how many there are: more than the list holds where the limit left some off"))),
+        (status = 400, description = "a parameter is wrong", body = Problem),
         (status = 404, description = "nothing of it, and the group is not known", body = Problem)))]
-pub async fn shadow_sessions(State(state): State<ApiState>, asked: Asked) -> Result<Json<Vec<ShadowSession>>, Problem> {
-    let group = asked.only(&["group"])?.id("group")?;
+pub async fn shadow_sessions(State(state): State<ApiState>, asked: Asked) -> Result<Response, Problem> {
+    let asked = asked.only(&["group", "from", "to", "open", "limit"])?;
+    let (group, stood) = (asked.id("group")?, asked.between(state.clock.wall_seconds())?);
+    let open = match asked.text("open") {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(wrong("open", "must be true or false")),
+    };
+    let limit = asked.text("limit").map(|_| limit_of(&asked)).transpose()?;
     let mut sessions = state.sessions.sessions().await;
     sessions.retain(|session| group.as_ref().is_none_or(|group| session.group == *group));
-    found_of(&state, group.as_ref(), sessions).map(Json)
+    // Of a group that is known by its sessions alone: none in this range is an answer.
+    let mut sessions = found_of(&state, group.as_ref(), sessions)?;
+    sessions.retain(|session| {
+        session.started <= *stood.end()
+            && session.ended.is_none_or(|ended| ended >= *stood.start())
+            && (!open || session.ended.is_none())
+    });
+    let total = sessions.len();
+    if let Some(limit) = limit {
+        sessions.sort_by_key(|session| std::cmp::Reverse(session.started));
+        sessions.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    }
+    Ok(part_of(total, &sessions))
 }
 
 /// The latest changes, newest first.

@@ -4,6 +4,7 @@
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use axum::{Extension, Json};
 use foreshadow_proto::convert::Id;
 use planner::policy::Mode;
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ApiState;
-use super::ask::{Asked, wrong};
+use super::ask::{Asked, part_of, wrong};
 use super::problem::Problem;
 use super::rest::{found_of, json_body, known_group, limit_of};
 use crate::act::{Leave, Standing, Stranded, call};
@@ -459,13 +460,23 @@ fn conflict(error: &ShadowError) -> Problem {
 
 /// The journal: what was done to the cloud, what is being done, what was refused. Newest first.
 #[utoipa::path(get, path = "/intents", params(("group" = Option<String>, Query),
+    ("from" = Option<String>, Query, description = "written then or later: RFC 3339, seconds since 1970 or like -6h; the oldest unless told"),
+    ("to" = Option<String>, Query, description = "written then or before, likewise; the newest unless told"),
     ("limit" = Option<u32>, Query, description = "20 unless told, 500 at most")),
-    responses((status = 200, description = "found", body = Value), (status = 400, description = "a parameter is wrong", body = Problem),
+    responses((status = 200, description = "the newest of them", body = Value,
+            headers(("x-total-count" = u64, description = "how many there are: more than the list holds where the limit left some off"))), (status = 400, description = "a parameter is wrong", body = Problem),
         (status = 404, description = "nothing of it, and the group is not known", body = Problem)))]
-pub async fn intents(State(state): State<ApiState>, asked: Asked) -> Result<Json<Value>, Problem> {
-    let asked = asked.only(&["group", "limit"])?;
+pub async fn intents(State(state): State<ApiState>, asked: Asked) -> Result<Response, Problem> {
+    let asked = asked.only(&["group", "from", "to", "limit"])?;
     let (group, limit) = (asked.id("group")?, limit_of(&asked)?);
-    let lines = state.act.intents().latest(group.as_ref(), limit).await;
+    let written = asked.between(state.clock.wall_seconds())?;
+    let intents = state.act.intents();
+    let lines = intents.between(group.as_ref(), written.clone(), limit).await;
     let lines = lines.map_err(|error| Problem::unavailable(&error))?;
-    Ok(Json(json!(found_of(&state, group.as_ref(), lines)?)))
+    // What is written between the two is counted, and not told as left off.
+    let count = intents.count(group.as_ref(), written).await.map_err(|error| Problem::unavailable(&error))?;
+    let lines = found_of(&state, group.as_ref(), lines)?;
+    let full = lines.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    let total = if full { usize::try_from(count).unwrap_or(usize::MAX).max(lines.len()) } else { lines.len() };
+    Ok(part_of(total, &lines))
 }

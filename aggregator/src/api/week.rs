@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -20,6 +21,7 @@ use super::problem::Problem;
 use super::rest::known_group;
 use crate::backtest::Setting;
 use crate::backtest::week::{BACK, Driver, Question, Week, lived};
+use crate::clock::Clock;
 use crate::rounds::{GroupReport, MetricReport};
 use crate::store::Minute;
 
@@ -33,6 +35,11 @@ const MILLIONTHS: f64 = 1e6;
 /// Nobody says how much of a load of its own unit is too much for an instance. In the simulation it is four times what one is to
 /// carry, a share: of a shortage all that is asked for is seen, as it is in life.
 const OWN_TARGET: f64 = 0.25;
+/// Who says how far it was is answered when it is further by this share.
+const FURTHER: f64 = 0.02;
+/// Or after this: whoever stands between keeps no request for a minute.
+const WAITS: Duration = Duration::from_secs(20);
+const LOOKS_EVERY: Duration = Duration::from_millis(200);
 
 /// The week that is lived, and those that were lived lately. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +96,23 @@ impl Weeks {
         standing(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), group, mode, now)
     }
 
+    /// How it stands as soon as it is further than `known`, or after a while.
+    async fn beyond(&self, group: &Id, mode: Mode, known: f64, clock: &dyn Clock, waits: Duration) -> Standing {
+        let end = tokio::time::Instant::now() + waits;
+        loop {
+            let stands = self.standing(group, mode, clock.wall_seconds());
+            let same = match &stands {
+                Standing::Underway(done) => *done < known + FURTHER,
+                Standing::Busy { .. } => true,
+                Standing::Found(_) | Standing::Nothing => false,
+            };
+            if !same || tokio::time::Instant::now() >= end {
+                return stands;
+            }
+            tokio::time::sleep(LOOKS_EVERY).await;
+        }
+    }
+
     /// Begins, unless somebody else has meanwhile; gives how it stands then.
     fn begin(
         &self,
@@ -138,22 +162,33 @@ fn standing(weeks: &mut BTreeMap<(Id, Mode), Living>, group: &Id, mode: Mode, no
 
 /// The last week as it was, and as it would have been in another mode.
 #[utoipa::path(get, path = "/groups/{group}/week", params(("group" = String, Path),
-    ("mode" = String, Query, description = "scale-out or full")),
+    ("mode" = String, Query, description = "scale-out or full"),
+    ("after" = Option<f64>, Query, description = "how far it was, 0 to 1: answered when it is further or there, after twenty seconds at the latest")),
     responses((status = 200, description = "the week", body = Week),
         (status = 202, description = "it is being lived, or waits for another: ask again", body = Underway),
         (status = 400, description = "a parameter is wrong", body = Problem),
         (status = 404, description = "not known", body = Problem),
         (status = 422, description = "there is too little of a past, or no load that can be lived again", body = Problem)))]
 pub async fn week(State(state): State<ApiState>, Path(name): Path<String>, asked: Asked) -> Result<Response, Problem> {
-    let asked = asked.only(&["mode"])?;
+    let asked = asked.only(&["mode", "after"])?;
     let group = known_group(&state, &name)?;
     let mode = match asked.text("mode") {
         Some("scale-out") => Mode::ScaleOut,
         Some("full") => Mode::Full,
         _ => return Err(wrong("mode", "must be scale-out or full")),
     };
+    let after = asked.number::<f64>("after")?;
+    if after.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+        return Err(wrong("after", "must be 0 to 1"));
+    }
     let now = state.clock.wall_seconds();
-    let stands = state.weeks.standing(&group, mode, now);
+    let stands = match after {
+        None => state.weeks.standing(&group, mode, now),
+        Some(known) => tokio::select! {
+            stands = state.weeks.beyond(&group, mode, known, state.clock.as_ref(), WAITS) => stands,
+            () = state.shutdown.cancelled() => state.weeks.standing(&group, mode, now),
+        },
+    };
     if !matches!(stands, Standing::Nothing) {
         return stands.answer();
     }
@@ -214,6 +249,28 @@ fn question(report: &GroupReport, mode: Mode, lease_seconds: u32) -> Result<(Que
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_says_how_far_it_was_is_answered_when_it_is_further() {
+        let (weeks, clock, ever) = (Weeks::default(), crate::clock::SystemClock, Duration::from_secs(600));
+        let web = Id::new("group", "web").expect("an id");
+        let (ends, waits) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || _ = waits.recv());
+        let done = Arc::new(AtomicU64::new(300_000));
+        let living = Living { begun: clock.wall_seconds(), done: done.clone(), found: Arc::default(), thread };
+        weeks.0.lock().expect("whole").insert((web.clone(), Mode::Full), living);
+        let after = |stands: &Standing| if let Standing::Underway(share) = stands { Some(*share) } else { None };
+        let late = weeks.beyond(&web, Mode::Full, 0.3, &clock, Duration::from_millis(50)).await;
+        assert_eq!(after(&late), Some(0.3), "at the latest");
+        assert_eq!(after(&weeks.beyond(&web, Mode::Full, 0.2, &clock, ever).await), Some(0.3), "at once");
+        let further = async { done.store(330_000, Ordering::Relaxed) };
+        let (stands, ()) = tokio::join!(weeks.beyond(&web, Mode::Full, 0.3, &clock, ever), further);
+        assert_eq!(after(&stands), Some(0.33), "further");
+        // Another is lived first, until it ends.
+        let ended = async { drop(ends) };
+        let (stands, ()) = tokio::join!(weeks.beyond(&web, Mode::ScaleOut, 0.0, &clock, ever), ended);
+        assert!(matches!(stands, Standing::Nothing), "its turn has come");
+    }
 
     #[test]
     fn one_week_is_lived_at_a_time_and_said_again_for_an_hour() {

@@ -210,6 +210,7 @@ mod tests {
             leads: (0, 0),
             measured_events: Vec::new(),
             metrics: [].into(),
+            newest_minute: None,
             bounds: (0, 0),
             confidence: 0.9,
             plan: Some(Arc::new(json!({"made_at": 1_000, "holds": holds}))),

@@ -24,6 +24,8 @@ pub struct GroupReport {
     pub measured_events: Vec<(String, MeasuredFactor)>,
     /// What stands behind each metric's forecast.
     pub metrics: BTreeMap<String, MetricReport>,
+    /// Start and gross demand by CPU of the newest minute that was measured.
+    pub newest_minute: Option<(i64, f64)>,
     /// Minimum and maximum.
     pub bounds: (u32, u32),
     /// One-sided quantile that is provisioned for.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forecast::{Band, Hour};
+use forecast::{Band, Hour, WideHour};
 use foreshadow_proto::convert::Id;
 use planner::policy::Metric;
 use sqlx::sqlite::SqliteRow;
@@ -34,7 +34,10 @@ impl ForecastHours {
             .bind(i64::from(hour.outcomes))
             .bind(hour.loss)
             .bind(hour.day_before)
-            .bind(i64::from(hour.compared));
+            .bind(i64::from(hour.compared))
+            .bind(hour.wide.map(|wide| wide.promised))
+            .bind(hour.wide.map(|wide| i64::from(wide.inside)))
+            .bind(hour.wide.map(|wide| i64::from(wide.outcomes)));
         query.execute(&self.0).await.map(drop)
     }
 
@@ -58,13 +61,17 @@ impl ForecastHours {
 fn hour_of(row: &SqliteRow) -> Result<Option<Hour>, sqlx::Error> {
     let band: String = row.try_get(1)?;
     let Some(band) = Band::ALL.into_iter().find(|known| known.as_str() == band) else { return Ok(None) };
-    let count = |column: usize| row.try_get::<i64, _>(column).map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    let small = |count: i64| u32::try_from(count).unwrap_or(u32::MAX);
+    let count = |column: usize| row.try_get::<i64, _>(column).map(small);
+    let maybe = |column: usize| row.try_get::<Option<i64>, _>(column).map(|count| count.map(small));
+    let wide = row.try_get::<Option<f64>, _>(9)?.zip(maybe(10)?).zip(maybe(11)?);
     Ok(Some(Hour {
         band,
         hour: row.try_get(2)?,
         promised: row.try_get(3)?,
         inside: count(4)?,
         outcomes: count(5)?,
+        wide: wide.map(|((promised, inside), outcomes)| WideHour { promised, inside, outcomes }),
         loss: row.try_get(6)?,
         day_before: row.try_get(7)?,
         compared: count(8)?,

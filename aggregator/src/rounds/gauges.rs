@@ -106,6 +106,12 @@ fn values(group: &Id, plan: &Plan, report: &GroupReport) -> Vec<(Series, f64)> {
         if let Some(measured) = forecast.measured_coverage {
             tell("foreshadow_forecast_coverage_measured_ratio", &[of], measured);
         }
+        if let Some(promised) = forecast.wide_nominal_coverage {
+            tell("foreshadow_forecast_wide_coverage_promised_ratio", &[of], promised);
+        }
+        if let Some(measured) = forecast.wide_measured_coverage {
+            tell("foreshadow_forecast_wide_coverage_measured_ratio", &[of], measured);
+        }
         for (quantile, horizon, demand) in told_of(forecast) {
             let labels = [of, ("level", quantile.as_str()), ("horizon", horizon)];
             tell("foreshadow_forecast_demand_points", &labels, demand);

@@ -367,6 +367,7 @@ impl GroupRound {
             leads: (self.policy.launch_lead_seconds, self.policy.reattach_lead_seconds),
             measured_events: measured_events.collect(),
             metrics: metrics.collect(),
+            newest_minute: self.metrics.get(&Metric::Cpu).and_then(|round| round.history.newest()),
             bounds: (self.policy.minimum, self.policy.maximum),
             confidence: self.policy.confidence,
             plan: Some(Arc::new(shown)),
@@ -380,6 +381,13 @@ impl GroupRound {
                     .iter()
                     .filter_map(|(metric, round)| Some((*metric, round.refused.clone()?)))
                     .collect(),
+                wide: self
+                    .metrics
+                    .iter()
+                    .filter_map(|(metric, round)| {
+                        Some((*metric, nearest_wide_coverage(round.raised.forecast.as_deref()?)?.clone()))
+                    })
+                    .collect(),
                 simulated: self.simulated,
             }),
         }
@@ -388,6 +396,7 @@ impl GroupRound {
     fn wire_forecast(&self, metric: Metric, forecast: &forecast::Forecast, raised: &Raised) -> v1::Forecast {
         let paths = forecast.levels.iter().zip(&forecast.paths);
         let (measured_coverage, nominal_coverage) = nearest_coverage(forecast);
+        let wide = nearest_wide_coverage(forecast);
         v1::Forecast {
             group: self.policy.group.clone(),
             metric: metric.to_string(),
@@ -401,6 +410,8 @@ impl GroupRound {
             nominal_coverage,
             simulated: self.simulated,
             events: names(&raised.events),
+            wide_measured_coverage: wide.and_then(|wide| wide.measured),
+            wide_nominal_coverage: wide.map(|wide| wide.nominal),
         }
     }
 }
@@ -415,6 +426,12 @@ fn nearest_coverage(forecast: &forecast::Forecast) -> (Option<f64>, f64) {
     let measured = forecast.coverage.iter().find(|band| band.measured.is_some());
     let band = measured.or_else(|| forecast.coverage.first());
     band.map_or((None, 0.0), |band| (band.measured, band.nominal))
+}
+
+/// The same of the wider interval, where it is forecast.
+fn nearest_wide_coverage(forecast: &forecast::Forecast) -> Option<&forecast::WideCoverage> {
+    let of = || forecast.coverage.iter().filter_map(|band| band.wide.as_ref());
+    of().find(|wide| wide.measured.is_some()).or_else(|| of().next())
 }
 
 /// The forecast crate's result in the planner's words; the two crates know nothing of each other.
@@ -445,6 +462,8 @@ struct Answers {
     plan: Plan,
     evidence: Evidence,
     refused: BTreeMap<Metric, String>,
+    /// What the wider interval of each forecast held: no evidence of the plan, but asked for with the need.
+    wide: BTreeMap<Metric, forecast::WideCoverage>,
     simulated: bool,
 }
 
@@ -489,6 +508,7 @@ impl AnswersCapacity for Answers {
                 let demand = path.demand(step, *level)?;
                 Some(v1::QuantileDemand { quantile: *level, demand, need: need(demand) })
             });
+            let wide = self.wide.get(metric);
             metrics.push(v1::MetricNeed {
                 metric: metric.to_string(),
                 demand,
@@ -497,6 +517,8 @@ impl AnswersCapacity for Answers {
                 model: path.model.clone(),
                 measured_coverage: path.measured_coverage,
                 nominal_coverage: path.nominal_coverage,
+                wide_measured_coverage: wide.and_then(|wide| wide.measured),
+                wide_nominal_coverage: wide.map(|wide| wide.nominal),
             });
             step_seconds = path.step_seconds;
             trust = trust.min(path.trust);

@@ -8,6 +8,9 @@ use crate::store::Minute;
 /// Most minutes kept: what the forecast looks back, and a day.
 pub const KEPT_MINUTES: usize = 43 * 1_440;
 
+/// A newest minute that is older than this is none.
+const LATELY_MINUTES: usize = 180;
+
 /// One minute in eight bytes: six weeks of them are kept for every group and metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Kept {
@@ -101,6 +104,14 @@ impl History {
         series
     }
 
+    /// Start and gross demand of the newest minute that was measured, of the last three hours that are kept.
+    pub fn newest(&self) -> Option<(i64, f64)> {
+        let lately = self.minutes.iter().enumerate().rev().take(LATELY_MINUTES);
+        let mut measured = lately.filter_map(|(index, kept)| Some((index, kept.read()?.0)));
+        let (index, gross) = measured.next()?;
+        Some((self.start + 60 * i64::try_from(index).ok()?, gross))
+    }
+
     /// Highest gross demand of the minutes in `[from, to)`; `None` when none was measured.
     pub fn highest_gross(&self, from: i64, to: i64) -> Option<f64> {
         let index = |at: i64| usize::try_from((at - self.start).div_euclid(60)).unwrap_or_default();
@@ -114,6 +125,22 @@ mod tests {
     use foreshadow_proto::convert::Id;
 
     use super::*;
+
+    #[test]
+    fn the_newest_minute_is_the_last_that_was_measured_lately() {
+        let mut history = History::default();
+        assert_eq!(history.newest(), None);
+        history.put(&minute(600, 41.5));
+        history.put(&minute(660, 42.5));
+        assert_eq!(history.newest(), Some((660, 42.5)));
+        // A gap, and then three hours of nothing.
+        history.put(&minute(900, 7.0));
+        assert_eq!(history.newest(), Some((900, 7.0)));
+        history.minutes.resize(history.minutes.len() + LATELY_MINUTES - 1, Kept::ABSENT);
+        assert_eq!(history.newest(), Some((900, 7.0)));
+        history.minutes.push(Kept::ABSENT);
+        assert_eq!(history.newest(), None);
+    }
 
     fn minute(start: i64, gross: f64) -> Minute {
         Minute {

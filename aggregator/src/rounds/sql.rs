@@ -20,11 +20,12 @@ pub(crate) const PULSE_READ: &str =
 pub(crate) const PULSE_EXPIRE: &str = "DELETE FROM pulse WHERE since < $1";
 
 pub(crate) const FORECAST_HOUR_WRITE: &str = "INSERT INTO forecast_hour (group_name, metric, band, hour, promised, inside, \
-    outcomes, loss, day_before, compared) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+    outcomes, loss, day_before, compared, wide_promised, wide_inside, wide_outcomes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
     ON CONFLICT (group_name, metric, band, hour) DO UPDATE SET promised = excluded.promised, inside = excluded.inside, \
-    outcomes = excluded.outcomes, loss = excluded.loss, day_before = excluded.day_before, compared = excluded.compared";
-pub(crate) const FORECAST_HOUR_READ: &str = "SELECT metric, band, hour, promised, inside, outcomes, loss, day_before, compared \
-    FROM forecast_hour WHERE group_name = $1 ORDER BY hour";
+    outcomes = excluded.outcomes, loss = excluded.loss, day_before = excluded.day_before, compared = excluded.compared, \
+    wide_promised = excluded.wide_promised, wide_inside = excluded.wide_inside, wide_outcomes = excluded.wide_outcomes";
+pub(crate) const FORECAST_HOUR_READ: &str = "SELECT metric, band, hour, promised, inside, outcomes, loss, day_before, compared, \
+    wide_promised, wide_inside, wide_outcomes FROM forecast_hour WHERE group_name = $1 ORDER BY hour";
 pub(crate) const FORECAST_HOUR_EXPIRE: &str = "DELETE FROM forecast_hour WHERE hour < $1";
 
 pub(crate) const ALL: &[(&str, &str)] = &[

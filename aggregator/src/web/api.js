@@ -46,6 +46,13 @@ async function answered(path, { method = 'GET', body, signal, accept } = {}) {
 /// The JSON of an answer.
 export const ask = async (path, options) => (await answered(path, options)).json();
 
+/// A list that may be a part: what was found, and how many there are.
+export const part = async (path, options) => {
+  const answer = await answered(path, options);
+  const found = await answer.json();
+  return { found, total: Number(answer.headers.get('x-total-count') ?? found.length) };
+};
+
 /// One JSON value a line.
 export const lines = async (path, options) => {
   const text = await (await answered(path, options)).text();
@@ -88,11 +95,15 @@ export async function follow(path, signal, { event, state }) {
       const answer = await answered(path, { signal: AbortSignal.any([signal, rest.signal]), accept: 'text/event-stream' });
       state?.('live');
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (let text = '', part; !(part = await reader.read()).done;) {
+      // What begins an event is put together when its end is there: megabytes come in many parts.
+      for (let begun = [], last = '', part; !(part = await reader.read()).done;) {
         pause = 500;
-        text += part.value;
-        const events = text.split('\n\n');
-        text = events.pop();
+        begun.push(part.value);
+        const ends = part.value.includes('\n\n') || (last === '\n' && part.value.startsWith('\n'));
+        last = part.value.at(-1) ?? last;
+        if (!ends) continue;
+        const events = begun.join('').split('\n\n');
+        begun = [events.pop()];
         for (const one of events) {
           const field = name => one.split('\n').filter(line => line.startsWith(`${name}:`)).map(line => line.slice(name.length + 1).trim()).join('\n');
           const data = field('data');

@@ -8,9 +8,23 @@ import { listen, now, readAll } from './live.js';
 import { MODES, byName, hold, money, number, percent, plural, step } from './words.js';
 
 const PAGE = 50;
-/// Lines of demand are asked for by those who are seen, a few at once, and kept for this long, milliseconds.
-const KEPT = 300000, AT_ONCE = 4;
+/// Lines of demand are asked for by those who are seen, a few at once; how long they are, seconds. From then on each minute comes
+/// with the stream, of all groups; after more than this without one, nobody looked, and the line is asked for anew.
+const LENGTH = 10800, MISSED = 180, AT_ONCE = 4;
 const demand = new Map();
+/// The line of a group that was not asked for yet.
+const UNKNOWN = [];
+
+/// A minute that is over goes to the lines that were asked for.
+function takeMinute({ start, demand: values }) {
+  for (const [name, value] of Object.entries(values)) {
+    const points = demand.get(name)?.points;
+    const last = points?.at(-1)?.[0] ?? start - 60;
+    if (!points || start <= last) continue;
+    if (start - last > MISSED && !now.groups.get(name)?.simulated) demand.delete(name);
+    else demand.set(name, { points: [...points.filter(([at]) => at > start - LENGTH), [start, value]] });
+  }
+}
 
 const need = line => Math.max(line.need_now ?? -1, line.need_ahead ?? -1);
 const shadows = line => line.shadows.ours + line.shadows.foreign;
@@ -68,7 +82,9 @@ class Row {
     cell(5, line.need_ahead, () => line.need_ahead ?? '–');
     cell(6, [line.serving, line.need_now, line.need_ahead], () => glyph(line));
     cell(7, line.trust, () => number(line.trust, 2));
-    cell(8, [line.measured_coverage, line.nominal_coverage], () => [line.measured_coverage === null ? '–' : percent(line.measured_coverage), line.nominal_coverage !== null && h('small', {}, `of ${percent(line.nominal_coverage)}`)]);
+    cell(8, [line.measured_coverage, line.nominal_coverage, line.wide_measured_coverage, line.wide_nominal_coverage], () => h('span', {
+      title: line.wide_nominal_coverage !== null && `The interval from 5 to 95 % promises ${percent(line.wide_nominal_coverage)}: ${line.wide_measured_coverage === null ? 'not measured yet' : `it held ${percent(line.wide_measured_coverage)}`}`,
+    }, line.measured_coverage === null ? '–' : percent(line.measured_coverage), line.nominal_coverage !== null && h('small', {}, `of ${percent(line.nominal_coverage)}`)));
     cell(9, line.steps, () => line.steps.length ? line.steps.map(([name, count, permitted]) => h('span', { class: 'next' }, `${permitted ? '' : 'would '}${step(name).does} ${count}`)) : h('span', { class: 'muted' }, 'nothing'));
     cell(10, line.holds, () => line.holds.length ? h('span', { class: 'clamp', title: line.holds.join(', ') }, line.holds.map(hold).join(', ')) : h('span', { class: 'muted' }, 'none'));
     cell(11, line.shadows, () => shadowWords(line.shadows));
@@ -76,28 +92,26 @@ class Row {
   }
 
   spark() {
-    const known = demand.get(this.line.name);
-    if (known?.points && this.drawn !== known.points) {
-      this.drawn = known.points;
-      fill(this.cells[1].firstChild, known.points.length > 1 ? spark(known.points) : h('span', { class: 'muted' }, '–'));
-    } else if (!known?.points) {
-      fill(this.cells[1].firstChild, spark([]));
-    }
+    const points = demand.get(this.line.name)?.points ?? UNKNOWN;
+    if (this.drawn === points) return;
+    this.drawn = points;
+    fill(this.cells[1].firstChild, points === UNKNOWN || points.length > 1 ? spark(points) : h('span', { class: 'muted' }, '–'));
   }
 }
 
 /// Asks for the demand of these groups, a few at once.
 async function readDemand(names, alive, done) {
-  const due = names.filter(name => !(demand.get(name)?.at > Date.now() - KEPT));
+  const due = names.filter(name => !demand.has(name));
   const work = async () => {
     for (let name; alive() && (name = due.shift()) !== undefined;) {
-      demand.set(name, { ...demand.get(name), at: Date.now() });
+      demand.set(name, {});
       try {
         const minutes = await ask(path(['groups', name, 'minutes'], { from: '-3h' }));
-        demand.set(name, { at: Date.now(), points: minutes.map(minute => [minute.start, minute.gross_mean]) });
+        demand.set(name, { points: minutes.map(minute => [minute.start, minute.gross_mean]) });
         if (alive()) done();
       } catch {
-        // The row stays without a line; the rest of it says what there is to say.
+        // The row stays without a line until it is seen again; the rest of it says what there is to say.
+        demand.delete(name);
       }
     }
   };
@@ -105,7 +119,8 @@ async function readDemand(names, alive, done) {
 }
 
 export async function open(host, context) {
-  await readAll();
+  // What is known follows the stream.
+  if (!now.groups.size) await readAll();
   let alive = true;
   const rows = [];
   const figures = h('dl', { class: 'figures' });
@@ -155,10 +170,15 @@ export async function open(host, context) {
     return shown.map(line => line.name);
   };
   let visible = show();
-  const sparks = () => readDemand([...visible], () => alive, () => rows.forEach(row => row.line && row.node.isConnected && row.spark()));
+  const drawn = () => rows.forEach(row => row.line && row.node.isConnected && row.spark());
+  const sparks = () => readDemand([...visible], () => alive, drawn);
   sparks();
-  const timer = setInterval(sparks, KEPT / 5);
-  const end = listen(what => {
+  const end = listen((what, news) => {
+    if (what === 'demand') {
+      takeMinute(news);
+      drawn();
+      sparks();
+    }
     if (what !== 'groups') return;
     const before = visible.join('\n');
     visible = show();
@@ -172,7 +192,6 @@ export async function open(host, context) {
     },
     close() {
       alive = false;
-      clearInterval(timer);
       end();
     },
   };

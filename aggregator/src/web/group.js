@@ -1,7 +1,7 @@
 // One group: what it carries and will carry, what serves and should, what stands in shadow, and why nothing else is done. The
 // charts share one axis and one cursor; the range is in the address.
 
-import { ask, path } from './api.js';
+import { ask, part, path } from './api.js';
 import { Chart, Cursor } from './chart.js';
 import { changeMode, dialog, pause, resume } from './dialogs.js';
 import { badge, button, figure, fill, h, steady, table } from './dom.js';
@@ -18,8 +18,8 @@ const USUAL = '6h';
 const AHEAD = 86400;
 /// How long sessions that ended are kept, seconds.
 const KEPT_ENDED = 7 * 86400;
-/// How many intents are read: marks on the chart, and the rows below it.
-const INTENTS = 200, INTENTS_LISTED = 40;
+/// How many are shown before somebody asks for all: marks, as many as the server gives at once; event windows, lanes and rows.
+const MOST = { marks: 500, windows: 400, lanes: 24, sessions: 60, intents: 40 };
 const PLANS = 12;
 /// Of the demo's simulated group no journal is kept.
 const ON_TERMINAL = 'This group is simulated: that stands on the demo’s terminal.';
@@ -32,6 +32,8 @@ class Group {
     this.name = context.segments[1];
     this.context = context;
     this.alive = true;
+    /// What of [`MOST`] somebody asked for all of.
+    this.all = new Set();
     this.cursor = new Cursor();
     const onRange = (from, to) => context.set(from === undefined ? { from: null, to: null } : { from, to }, { push: true });
     const onPick = at => this.planOf(at);
@@ -46,9 +48,9 @@ class Group {
     const slot = name => { this.at[name] = h('div'); return this.at[name]; };
     fill(host,
       slot('problem'), slot('top'), slot('figures'), slot('ranges'),
-      section('Demand and forecast', 'demand', slot('coverage'), this.charts.demand.node, this.tabled()),
-      section('Capacity', 'capacity', this.charts.capacity.node),
-      section('Shadows', 'shadows', slot('spent'), this.charts.shadows.node, slot('sessions')),
+      section('Demand and forecast', 'demand', slot('coverage'), this.charts.demand.node, slot('windowsLeft'), this.tabled()),
+      section('Capacity', 'capacity', this.charts.capacity.node, slot('marksLeft')),
+      section('Shadows', 'shadows', slot('spent'), this.charts.shadows.node, slot('lanesLeft'), slot('sessions')),
       section('Why', 'why', h('p', { class: 'muted' }, 'What the latest plans do, would do and leave, each with its reason. A click on a chart, or Enter, shows the plan of that time.'), slot('plans')),
       section('Evidence', 'evidence', slot('evidence')),
       section('What was done', 'done', slot('intents')),
@@ -78,8 +80,9 @@ class Group {
       course: () => past ? ask(path(['groups', group, 'course'], span)) : ask(path(['groups', group, 'course'])),
       models: () => ask(path(['groups', group, 'models'])),
       events: () => ask(path(['events'], { group, from: span.from, to: Math.round(to) })),
-      sessions: () => ask(path(['shadow', 'sessions'], { group })),
-      intents: () => ask(path(['intents'], { group, limit: INTENTS })),
+      sessions: () => this.sessionsOf(Math.floor(from), Math.ceil(to)),
+      marks: () => this.intentsOf({ from: Math.floor(from), to: Math.ceil(to) }, MOST.marks, this.all.has('marks')),
+      intents: () => this.intentsOf({}, MOST.intents, this.all.has('intents')),
       plans: () => ask(path(['plans'], { group, limit: PLANS })),
     };
     const mine = this.reading = (this.reading ?? 0) + 1;
@@ -92,6 +95,40 @@ class Group {
         if (name === 'minutes') this.series = this.demandOf(found);
       }
     }));
+  }
+
+  /// Those that stand in shadow, and those that did in a range.
+  async sessionsOf(from, to) {
+    const of = more => part(path(['shadow', 'sessions'], { group: this.name, ...more }));
+    const [open, stood] = await Promise.all([of({ open: true }), of({ from, to, limit: this.all.has('sessions') || this.all.has('lanes') ? null : MOST.marks })]);
+    const known = new Set(open.found.map(session => session.session));
+    return { open: open.found, stood: stood.found, total: stood.total, listed: [...open.found, ...stood.found.filter(session => !known.has(session.session))] };
+  }
+
+  /// Intents, newest first, and how many there are. For all of them the server is asked again from where its answer ended.
+  async intentsOf(range, most, all) {
+    const known = new Map();
+    for (let to = range.to, total; ;) {
+      const { found, total: left } = await part(path(['intents'], { group: this.name, ...range, to, limit: all ? 500 : most }));
+      total ??= left;
+      const before = known.size;
+      found.forEach(intent => known.set(intent.token, intent));
+      if (!all || found.length === left || known.size === before) return { found: [...known.values()], total };
+      to = found.at(-1).written_at;
+    }
+  }
+
+  /// Says how many are not shown, and offers them.
+  rest(name, left, says, reads) {
+    return h('p', { class: 'rest' }, says, ' ', button(`Show ${number(left)} more`, { class: 'small' }, () => {
+      this.all.add(name);
+      return this.again(reads);
+    }));
+  }
+
+  /// The same below a chart, where there are any.
+  left(slot, name, left, says, reads) {
+    steady(this.at[slot], left > 0 && [left, says], () => left > 0 && this.rest(name, left, says, reads));
   }
 
   /// Demand net of the idle baseline, as columns.
@@ -140,7 +177,7 @@ class Group {
   numbers() {
     const { summary, lead_times: leads, plan } = this.detail;
     const [need, forecast, line] = [this.need(), this.forecast(), this.line()];
-    const open = this.sessions?.filter(session => session.ended === null) ?? [];
+    const open = this.sessions?.open ?? [];
     fill(this.at.figures, h('dl', { class: 'figures' },
       figure('Serving', number(summary.serving), `${summary.reporting} reporting, ${summary.warming} warming`),
       figure('Needed now', plan?.need_now ?? '–', plan?.binding && `by ${this.named(plan.binding)}`),
@@ -176,7 +213,11 @@ class Group {
       const [rises, ends] = [one.rises, one.ends].map(at => Date.parse(at) / 1000);
       const detail = `${event.name}: ${number(event.intensity, 1)} times the demand`;
       return { name: event.name, from: rises, to: ends, detail, title: `${detail}\n${within(rises, common)} to ${within(ends, common)}\n${utc(rises)} to ${utc(ends)} (UTC)` };
-    })).slice(0, 400);
+    })).filter(window => window.to > from && window.from < to).sort((a, b) => b.from - a.from);
+    const windowsLeft = this.all.has('windows') ? 0 : Math.max(0, windows.length - MOST.windows);
+    windows.splice(windows.length - windowsLeft);
+    this.left('windowsLeft', 'windows', windowsLeft, `The newest ${number(windows.length)} event windows of this range are drawn.`, ['events']);
+    windows.reverse();
     const { times, mean, most, serving, bounded } = this.series;
     const fans = [], lines = [];
     if (forecast) {
@@ -190,7 +231,13 @@ class Group {
     this.charts.demand.options.unit = this.unit;
     this.charts.demand.draw({ ...common, windows, fans, lines });
     this.drawCapacity(common, windows, { times, serving });
-    this.charts.shadows.draw({ ...common, lanes: lanes(this.sessions ?? [], from, to, this.now) });
+    const { stood, total } = this.sessions;
+    const drawn = lanes(stood, common, this.all.has('lanes') ? Infinity : MOST.lanes);
+    // An axis with nothing on it says nothing.
+    this.charts.shadows.node.hidden = !drawn.lanes.length;
+    this.charts.shadows.draw({ ...common, lanes: drawn.lanes });
+    const undrawn = drawn.left + total - stood.length;
+    this.left('lanesLeft', 'lanes', undrawn, `${plural(total - undrawn, 'session')} of ${number(total)} in this range are drawn.`, ['sessions']);
   }
 
   /// The charts as a table, for those who would rather read, or copy.
@@ -228,7 +275,9 @@ class Group {
     if (ahead) {
       lines.push({ name: 'forecast need', kind: 'ahead dashed', shape: 'stairs', gap: Infinity, times: ahead.need.map((_, index) => ahead.start + index * ahead.step_seconds), values: ahead.need.map(need => need ?? NaN) });
     }
-    const marks = (this.intents ?? []).filter(intent => intent.written_at >= common.from && intent.written_at <= common.to).map(intent => {
+    const { found, total } = this.marks;
+    this.left('marksLeft', 'marks', total - found.length, `The newest ${number(found.length)} steps of this range are marked.`, ['marks']);
+    const marks = found.filter(intent => intent.written_at >= common.from && intent.written_at <= common.to).map(intent => {
       const [at, { shape, kind, does }] = [intent.written_at, step(intent.action)];
       const said = `${within(at, common)} ${does} ${intent.count ?? intent.to ?? intent.instances?.length ?? ''}: ${intent.reason}`;
       return { at, shape, kind, said, title: `${said}\n${utc(at)} (UTC)` };
@@ -244,15 +293,23 @@ class Group {
   words() {
     const standing = this.models?.[this.metric]?.standing;
     const refused = this.models?.[this.metric]?.refused;
-    const spoken = band => h('span', {}, `${BANDS[band.band] ?? band.band}: `, h('strong', {}, percent(band.measured)), ` of ${number(band.observations)}`);
-    const nominal = standing?.coverage[0]?.nominal;
-    fill(this.at.coverage, standing ? h('p', { class: 'held' }, `The darker interval promises ${percent(nominal)}. It held `, standing.coverage.flatMap((band, index) => [index > 0 && ', ', band.measured === null ? `${BANDS[band.band]}: not measured yet` : spoken(band)]),
-      '. ', h('a', { href: `#/models/${encodeURIComponent(this.name)}` }, 'Models')) : h('p', { class: 'muted' }, refused ? `Not forecast: ${refused}.` : 'No forecast yet: it comes after 30 minutes of data.'));
+    const models = h('a', { href: `#/models/${encodeURIComponent(this.name)}` }, 'Models');
+    const spoken = (band, of) => of.measured === null ? `${BANDS[band]}: not measured yet` : h('span', {}, `${BANDS[band] ?? band}: `, h('strong', {}, percent(of.measured)), ` of ${number(of.observations)}`);
+    // Each interval that is drawn: what it promises, and what it held by how far ahead it was said.
+    const held = (kind, name, bands, more) => bands.length > 0 && h('p', { class: 'held' }, h('i', { class: `swatch fan ${kind}` }), `The ${name} promises ${percent(bands[0][1].nominal)}. It held `,
+      bands.flatMap(([band, of], index) => [index > 0 && ', ', spoken(band, of)]), '.', more);
+    fill(this.at.coverage, standing ? [held('narrow', 'darker interval, 10 to 90 %,', standing.coverage.map(band => [band.band, band])),
+      held('wide', 'paler interval, 5 to 95 %,', standing.coverage.filter(band => band.wide).map(band => [band.band, band.wide]), [' ', models])]
+      : h('p', { class: 'muted' }, refused ? `Not forecast: ${refused}.` : 'No forecast yet: it comes after 30 minutes of data.'));
     const { from, to } = this.range();
-    const cost = spend(this.sessions ?? [], from, Math.min(to, this.now));
-    fill(this.at.spent, cost.sessions > 0 && h('p', {}, `${plural(cost.sessions, 'session')} in this range${from < this.now - KEPT_ENDED ? ' (those that ended are kept for seven days)' : ''}, `, cost.unpriced < cost.sessions ? [h('strong', {}, money(cost.sum)), ' spent'] : 'no price is configured for their types',
+    const cost = spend(this.sessions.stood, from, Math.min(to, this.now));
+    const whole = this.sessions.total === this.sessions.stood.length;
+    fill(this.at.spent, cost.sessions > 0 && h('p', {}, `${whole ? '' : 'The newest '}${plural(cost.sessions, 'session')} in this range${from < this.now - KEPT_ENDED ? ' (those that ended are kept for seven days)' : ''}, `, cost.unpriced < cost.sessions ? [h('strong', {}, money(cost.sum)), ' spent'] : 'no price is configured for their types',
       cost.unpriced > 0 && cost.unpriced < cost.sessions && `, ${cost.unpriced} without a price`, '.'));
-    steady(this.at.sessions, [this.sessions, Math.floor(this.now / 60)], () => list(this.sessions ?? [], this.now, () => this.again(['sessions', 'detail']), this.detail.summary.simulated ? ON_TERMINAL : undefined));
+    steady(this.at.sessions, [this.sessions, Math.floor(this.now / 60)], () => list(this.sessions.listed, this.now, () => this.again(['sessions', 'detail']), {
+      most: this.all.has('sessions') ? Infinity : MOST.sessions, rest: left => this.rest('sessions', left, `and ${number(left)} more that ended.`, ['sessions']),
+      none: this.detail.summary.simulated ? ON_TERMINAL : undefined,
+    }));
   }
 
   evidenceOf() {
@@ -272,10 +329,10 @@ class Group {
 
   done() {
     steady(this.at.intents, [this.intents, this.detail.summary.mode], () => [table('Intents and outcomes', [{ name: 'Written' }, { name: 'Step' }, { name: 'Instances' }, { name: 'Outcome' }, { name: 'Why' }],
-      this.intents.slice(0, INTENTS_LISTED).map(intent => ({ cells: [time(intent.written_at), badge(step(intent.action).does, step(intent.action).kind), intent.instances?.join(', ') ?? intent.count ?? `at ${intent.to}`,
+      this.intents.found.map(intent => ({ cells: [time(intent.written_at), badge(step(intent.action).does, step(intent.action).kind), intent.instances?.join(', ') ?? intent.count ?? `at ${intent.to}`,
         intent.settled ? [badge(intent.settled.settled, intent.settled.settled === 'done' ? 'good' : 'bad'), h('small', {}, intent.settled.why?.join('; ') ?? `after ${span(intent.settled_at - intent.written_at)}`)] : badge('open', ''),
         h('span', { class: 'reason' }, intent.reason)] })), this.detail.summary.simulated ? ON_TERMINAL : this.detail.summary.mode === 'observe' ? 'Nothing was ever done here: in observe nothing is.' : 'Nothing was done here yet.'),
-    this.intents.length > INTENTS_LISTED && h('p', { class: 'muted' }, `The newest ${INTENTS_LISTED}${this.intents.length < INTENTS ? ` of ${this.intents.length}` : `; marks on the chart are of the newest ${INTENTS}`}. All: `, h('code', {}, `foreshadow journal --group ${this.name}`))]);
+    this.intents.total > this.intents.found.length && this.rest('intents', this.intents.total - this.intents.found.length, `The newest ${number(this.intents.found.length)}.`, ['intents'])]);
     const { members } = this.detail;
     steady(this.at.members, members, () => [table('Who is in the group', [{ name: 'Instance' }, { name: 'Mode' }, { name: 'Since' }, { name: 'Type' }, { name: 'Zone' }, { name: 'Agent' }],
       members.slice(0, 100).map(member => ({ cells: [member.instance, badge(member.mode, member.mode), time(member.since_micros / 1e6), member.instance_type ?? '–', member.zone ?? '–',
@@ -309,7 +366,7 @@ class Group {
     if (has('detail')) this.head();
     if (has('detail', 'sessions')) this.numbers();
     this.rangeBar();
-    if (has('detail', 'minutes', 'course', 'events', 'sessions', 'intents')) this.draw();
+    if (has('detail', 'minutes', 'course', 'events', 'sessions', 'marks')) this.draw();
     if (has('models', 'sessions')) this.words();
     if (has('detail', 'models')) this.evidenceOf();
     if (has('detail', 'intents')) this.done();
@@ -330,9 +387,9 @@ class Group {
   }
 }
 
-const EVERYTHING = ['detail', 'minutes', 'course', 'models', 'events', 'sessions', 'intents', 'plans'];
+const EVERYTHING = ['detail', 'minutes', 'course', 'models', 'events', 'sessions', 'marks', 'intents', 'plans'];
 /// What each round may have changed; the rest changes with the minutes.
-const ROUND = ['detail', 'sessions', 'intents', 'plans'];
+const ROUND = ['detail', 'sessions', 'marks', 'intents', 'plans'];
 
 export async function open(host, context) {
   const group = new Group(host, context);
@@ -364,7 +421,9 @@ export async function open(host, context) {
       group.numbers();
       group.words();
       group.evidenceOf();
-      group.again(['minutes', 'course', 'events']);
+      // What was asked for in full was that of the former range; rows below the charts stay as they are.
+      ['marks', 'windows', 'lanes'].forEach(name => group.all.delete(name));
+      group.again(['minutes', 'course', 'events', 'sessions', 'marks']);
     },
     close() {
       group.alive = false;

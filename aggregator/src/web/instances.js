@@ -34,6 +34,8 @@ class Row {
   }
 
   show(instance) {
+    // News is another object.
+    if (this.instance === instance) return;
     this.instance = instance;
     const { spool } = instance;
     this.newest = Math.max(this.newest ?? 0, (spool.newest_micros ?? 0) / 1e6);
@@ -113,6 +115,8 @@ export async function open(host, context) {
 
   const shown = () => {
     const { find = '', mode: wanted = '' } = context.query;
+    // Thousands, and something changes in one of them each second.
+    if (!find && !wanted) return all;
     return all.filter(one => one.instance.toLowerCase().includes(find.toLowerCase()) && (!wanted || one.mode === wanted));
   };
 
@@ -130,10 +134,15 @@ export async function open(host, context) {
     const nodes = here.map(one => rows.get(one.instance).node);
     if (nodes.length !== body.childNodes.length || nodes.some((node, index) => body.childNodes[index] !== node)) body.replaceChildren(...nodes);
     const versions = new Map();
-    for (const one of all.filter(one => one.agent_version)) versions.set(one.agent_version, (versions.get(one.agent_version) ?? 0) + 1);
-    const silent = all.filter(one => !one.connected).length;
-    const waiting = all.reduce((sum, one) => sum + one.spool.waiting, 0), dropped = all.reduce((sum, one) => sum + one.spool.dropped, 0);
-    fill(figures, figure('Instances', number(all.length), `${all.filter(one => one.mode === 'serving').length} serving`), figure('Connected', number(all.length - silent), silent ? `${silent} silent` : 'all of them'),
+    let [silent, serving, waiting, dropped] = [0, 0, 0, 0];
+    for (const one of all) {
+      if (one.agent_version) versions.set(one.agent_version, (versions.get(one.agent_version) ?? 0) + 1);
+      if (!one.connected) silent++;
+      if (one.mode === 'serving') serving++;
+      waiting += one.spool.waiting;
+      dropped += one.spool.dropped;
+    }
+    fill(figures, figure('Instances', number(all.length), `${serving} serving`), figure('Connected', number(all.length - silent), silent ? `${silent} silent` : 'all of them'),
       figure('Wait in spools', number(waiting), 'samples on their way'), figure('Dropped', number(dropped), dropped ? 'by agents whose spool was full' : 'none'),
       figure('Agents', versions.size <= 1 ? [...versions.keys()][0] ?? '–' : `${versions.size} versions`,
         [...versions].sort(([a], [b]) => compareVersions(a, b) || byName(a, b)).map(([version, many]) => `${version}: ${many}${skew(version) ? `, ${skew(version)}` : ''}`).join('; ') || undefined,

@@ -28,7 +28,7 @@ const RANK = { viewer: 1, operator: 2, admin: 3 };
 export const may = role => (RANK[now.me?.role] ?? 0) >= RANK[role];
 /// The server's time, seconds since 1970.
 export const serverNow = () => Date.now() / 1000 + now.ahead;
-/// Calls back on news: `what` is 'groups', 'round', 'instances', 'state', or a list that was changed: 'events', 'audit', 'access'. Returns
+/// Calls back on news: `what` is 'groups', 'round', 'instances', 'demand', 'state', or a list that was changed: 'events', 'audit', 'access'. Returns
 /// how to end it.
 export const listen = callback => {
   listeners.add(callback);
@@ -65,13 +65,13 @@ export async function readAll() {
   tell('groups', all);
 }
 
-/// Follows every group, or one alone; with `instances` those in it as well.
-export function watch(group, { instances } = {}) {
+/// Follows every group, or one alone; with `instances` those in it as well, with `demand` each minute of it.
+export function watch(group, { instances, demand } = {}) {
   stream?.abort();
   stream = new AbortController();
   now.instances = null;
   let first = true, firstOfInstances = true;
-  follow(path(['changes'], { group, instances }), stream.signal, {
+  follow(path(['changes'], { group, instances, demand }), stream.signal, {
     event(name, data) {
       if (name === 'groups') {
         // A stream that begins anew says everything: what it leaves out is no more.

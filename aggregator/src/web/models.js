@@ -78,13 +78,14 @@ async function one(host, context, name) {
   const section = (title, id, ...children) => h('section', { 'aria-labelledby': id }, h('h2', { id }, title), children);
   const show = () => {
     charts.splice(0).forEach(chart => chart.close());
-    fill(body, Object.entries(found).map(([key, { standing, refused, target, hours: past }]) => {
-      if (!standing) return section(metric(key), `of-${key}`, h('p', {}, refused ? `Not forecast: ${refused}.` : 'No forecast yet: it comes after 30 minutes of data.'));
+    fill(body, Object.entries(found).map(([key, { standing, refused, target, declared, hours: past }]) => {
+      const title = declared?.title ?? metric(key);
+      if (!standing) return section(title, `of-${key}`, h('p', {}, refused ? `Not forecast: ${refused}.` : 'No forecast yet: it comes after 30 minutes of data.'));
       // The simulated group of the demo has a clock of its own.
       const at = now.groups.get(name)?.simulated ? standing.made_at : serverNow();
-      const coverage = new Chart({ label: `Coverage of ${metric(key)} over time`, height: 180, floor: true, format: value => `${number(value)} %` });
-      const trust = new Chart({ label: `Trust in ${metric(key)} over time`, height: 130, format: value => number(value, 2) });
-      const losses = new Chart({ label: `Loss of ${metric(key)} over time`, height: 160, format: value => number(value, 2) });
+      const coverage = new Chart({ label: `Coverage of ${title} over time`, height: 180, floor: true, format: value => `${number(value)} %` });
+      const trust = new Chart({ label: `Trust in ${title} over time`, height: 130, format: value => number(value, 2) });
+      const losses = new Chart({ label: `Loss of ${title} over time`, height: 160, format: value => number(value, 2) });
       charts.push(coverage, losses, trust);
       const nominal = 100 * (standing.coverage[0]?.nominal ?? 0.8);
       const covered = bands(past, 'inside', 'outcomes', 100), lost = bands(past, 'loss', 'day_before', 1);
@@ -94,14 +95,14 @@ async function one(host, context, name) {
       const hours = Object.keys(course?.trust ?? {}).map(Number).sort((a, b) => a - b);
       if (hours.length) trust.draw({ from: Math.min(hours[0], at - 6 * 3600), to: at, now: at, lines: [{ name: 'lowest of each hour', kind: 'load', shape: 'stairs', gap: 7200, times: hours, values: hours.map(hour => course.trust[hour]) }], rules: [] });
       const naive = standing.skill.map((skill, index) => skill === null ? null : `${BANDS[NAMES[index]]}: ${number(skill, 2)}`).filter(Boolean);
-      return section(metric(key), `of-${key}`,
-        h('dl', { class: 'figures' }, figure('Trust', number(standing.trust.score, 2), 'how far plans follow it'), ...standing.coverage.map(band => figure(`Held, ${BANDS[band.band]}`, percent(band.measured), `promised ${percent(band.nominal)}, ${number(band.observations)} outcomes`)),
-          figure('History', span(standing.history_seconds)), figure('Selected', time(standing.trained_at, seconds => ago(seconds - seconds % 60, at - at % 60))), figure('Target', `${number(target)} %`)),
+      return section(title, `of-${key}`,
+        h('dl', { class: 'figures' }, figure('Trust', number(standing.trust.score, 2), 'how far plans follow it'), ...standing.coverage.map(band => figure(`Held, ${BANDS[band.band]}`, percent(band.measured), [`promised ${percent(band.nominal)}, ${number(band.observations)} outcomes`, band.wide && `5 to 95 %: ${percent(band.wide.measured)} of ${percent(band.wide.nominal)}`].filter(Boolean).join('; '))),
+          figure('History', span(standing.history_seconds)), figure('Selected', time(standing.trained_at, seconds => ago(seconds - seconds % 60, at - at % 60))), figure('Target', declared ? number(target) : `${number(target)} %`, declared && `${declared.unit ?? title} an instance`)),
         h('h3', {}, 'Champion and challengers'), h('p', { class: 'muted' }, 'Loss is pinball loss beside that of seasonal naive on the group’s own replayed past: below 1 is better. A model that does not beat it gets no share.'), members(standing, folded),
         naive.length > 0 && h('p', {}, 'All together, beside seasonal naive: ', naive.join(', '), '.'),
         h('h3', {}, 'Did the intervals hold?'), covered.length ? [h('p', { class: 'muted' }, 'Over the day before each hour, of the last thirty days.'), coverage.node]
           : h('p', { class: 'muted' }, 'Nothing that was published has come due yet; the figures above are from the replay of the past.'),
-        lost.length > 0 && [h('h3', {}, 'What did they cost?'), h('p', { class: 'muted' }, 'Pinball loss of what was published beside that of the load a day before, over the day before each hour: below 1 is better.'), losses.node],
+        lost.length > 0 && [h('h3', {}, 'What did they cost?'), h('p', { class: 'muted' }, 'Pinball loss beside that of the load a day before, over the day before each hour: below 1 is better.'), losses.node],
         h('h3', {}, 'Trust'), h('ul', { class: 'parts' }, Object.entries(PARTS).map(([part, says]) => h('li', {}, bar(standing.trust[part], 'serve'), h('span', {}, says)))), hours.length > 1 && [h('p', { class: 'muted' }, 'By the plans of the last thirty days.'), trust.node]);
     }), !Object.keys(found).length && h('p', { class: 'empty' }, 'This group was not planned yet.'));
   };

@@ -5,8 +5,6 @@ import { Chart } from './chart.js';
 import { figure, fill, h } from './dom.js';
 import { hold, number, plural, span, step } from './words.js';
 
-const AGAIN = 1000;
-
 /// Asks until the week is there and shows how far it is in `place`. Gives the chart, which is to be closed, or null; `wanted` says
 /// whether anybody still looks.
 export async function livedWeek(group, mode, place, wanted) {
@@ -14,18 +12,17 @@ export async function livedWeek(group, mode, place, wanted) {
   const left = h('p', { class: 'muted' });
   fill(place, h('section', {}, h('h3', {}, `The last week in ${mode}, lived again`), bar, left));
   // Somebody else may have begun it, or have one lived first: how fast it goes is known from the first share on.
-  let first = null;
+  let first = null, after;
   for (;;) {
     try {
-      const week = await ask(path(['groups', group, 'week'], { mode }));
+      // The server answers when there is more to tell than what it said last.
+      const week = await ask(path(['groups', group, 'week'], { mode, after }));
       if (!wanted()) return null;
       if (!('done' in week)) return show(week, place);
-      bar.value = week.done;
+      bar.value = after = week.done;
       if (week.behind) {
         // Somebody else's comes first.
         fill(left, `The week of ${week.behind} is lived first…`);
-        await new Promise(later => setTimeout(later, AGAIN));
-        if (!wanted()) return null;
         continue;
       }
       first ??= { at: performance.now(), done: week.done };
@@ -36,8 +33,6 @@ export async function livedWeek(group, mode, place, wanted) {
       fill(place, h('p', { class: 'said' }, `The last week cannot be lived again: ${error.message}.`));
       return null;
     }
-    await new Promise(later => setTimeout(later, AGAIN));
-    if (!wanted()) return null;
   }
 }
 

@@ -47,8 +47,10 @@ export function span(seconds) {
 
 /// Names in the order people expect: 2 before 10.
 export const byName = new Intl.Collator(undefined, { numeric: true }).compare;
+/// By digits: each costs more to make than hundreds of numbers to write.
+const numbers = [];
 export const number = (value, digits = 0) => value == null ? '–'
-  : value.toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  : (numbers[digits] ??= new Intl.NumberFormat(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits })).format(value);
 export const percent = (share, digits = 0) => share == null ? '–' : `${number(100 * share, digits)} %`;
 const versionOf = text => {
   const found = /^v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:-([0-9A-Za-z.-]+))?(?:\+.*)?$/.exec(text ?? '');

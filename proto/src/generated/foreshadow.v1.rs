@@ -1060,6 +1060,12 @@ pub struct MetricNeed {
     pub measured_coverage: ::core::option::Option<f64>,
     #[prost(double, tag = "7")]
     pub nominal_coverage: f64,
+    /// The same of the interval from the 5 % to the 95 % quantile, where it is
+    /// forecast beside the other.
+    #[prost(double, optional, tag = "8")]
+    pub wide_measured_coverage: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "9")]
+    pub wide_nominal_coverage: ::core::option::Option<f64>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -1113,6 +1119,12 @@ pub struct Forecast {
     /// those of the forecast without them.
     #[prost(string, repeated, tag = "12")]
     pub events: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The same as 9 and 10 of the interval from the 5 % to the 95 % quantile,
+    /// where it is forecast beside the other.
+    #[prost(double, optional, tag = "13")]
+    pub wide_measured_coverage: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "14")]
+    pub wide_nominal_coverage: ::core::option::Option<f64>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

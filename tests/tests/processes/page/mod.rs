@@ -1,4 +1,4 @@
-//! The web page in a real browser (`tests/page.mjs`): every page, both themes, narrow and wide, by mouse and by keyboard,
+//! The web page in a real browser (`tests/page.mjs`, and what lies in `tests/page/`): every page, both themes, narrow and wide, by mouse and by keyboard,
 //! before an aggregator with two weeks of history, agents with scripted load and machines that are a program's.
 
 mod seed;
@@ -79,7 +79,9 @@ fn config(directory: &Path) -> anyhow::Result<String> {
          [inventory.command]\nprogram = \"{program}\"\ngroups = [\"web\"]\nreach = \"loopback\"\n\
          [shadow]\ndefault_seconds = 5400\n[shadow.prices_per_hour]\n\"m5.large\" = 0.107\n\
          [safety]\nwarm_up_seconds = 0\nquiet_seconds = 20\nshare_15_minutes = 1.0\nshare_6_hours = 1.0\nfleet_share = 1.0\n\
-         [group.web]\nminimum = 2\nmaximum = 40\n",
+         [group.web]\nminimum = 2\nmaximum = 40\n\
+         [metric.requests]\nof = \"instance\"\nunit = \"1/s\"\ntitle = \"Requests per second\"\n\
+         [group.search.targets]\ncpu = 60\nrequests = 200\n",
         file.display()
     ))
 }
@@ -105,6 +107,29 @@ fn agents(
         }),
     };
     Fleet::start_with(&script, wire)
+}
+
+/// Requests per second of the one that serves in `search`, at a minute.
+fn requests(minute: i64) -> f64 {
+    (1.9 * seed::demand(minute)).round()
+}
+
+/// Tells what `search` is asked, as an exporter would: its last day as a history, and then every few seconds what it is now,
+/// for as long as it is awaited.
+async fn asked_of_search(url: &str) -> anyhow::Result<std::convert::Infallible> {
+    let this_minute = now() / 60;
+    let minutes: Vec<_> = (this_minute - 1_440..this_minute).map(|it| json!([it * 60, requests(it), 1])).collect();
+    let (from, to) = ((this_minute - 1_440) * 60, this_minute * 60);
+    let past = json!({"metric": "requests", "source": "a test", "from": from, "to": to, "minutes": minutes});
+    let past = web::request(http::Method::POST, &format!("{url}/groups/search/history"), &[], past.to_string()).await?;
+    ensure!(past.status.is_success(), "{}", past.body);
+    loop {
+        let line = json!({"instance": "s-0", "at": now(), "metrics": {"requests": requests(now() / 60)}}).to_string();
+        let push = format!("{url}/shadow/metrics?format=ndjson");
+        let taken = web::request(http::Method::POST, &push, &[], line).await?;
+        ensure!(taken.status == 200 && taken.json()?["rejected_total"] == 0, "{}", taken.body);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
 }
 
 /// An aggregator whose groups have a past, a present and shadows.
@@ -165,6 +190,10 @@ impl World {
 /// Runs the script with what it needs on its standard input: secrets are on no command line.
 async fn look(given: &Value) -> anyhow::Result<()> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("page.mjs");
+    // What an earlier run left behind says nothing of this one.
+    let failed = target("screenshots").join(format!("failed-{}.png", given["what"].as_str().unwrap_or_default()));
+    std::fs::create_dir_all(target("screenshots"))?;
+    std::fs::write(&failed, "of an earlier run")?;
     let mut command = Command::new("node");
     command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut browser = command.spawn().context("node is not installed: bash tests/run installs it")?;
@@ -176,6 +205,7 @@ async fn look(given: &Value) -> anyhow::Result<()> {
     let said = format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     println!("{said}");
     ensure!(ended.status.success(), "{said}");
+    ensure!(!failed.exists(), "{} is of an earlier run", failed.display());
     Ok(())
 }
 
@@ -190,7 +220,10 @@ async fn every_page_is_shown_steers_and_can_be_used_by_anybody() -> anyhow::Resu
     asked["agents"] = json!({"old": OLD, "version": OLD_VERSION, "behind": BEHIND});
     asked["refused_at"] = seed::refused_at(world.seeded).into();
     asked["forecast_hours"] = seed::forecast_hours(world.seeded).iter().map(ForecastHour::told).collect();
-    look(&asked).await?;
+    tokio::select! {
+        looked = look(&asked) => looked?,
+        told = asked_of_search(&world.aggregator.url) => match told? {},
+    }
 
     // What was clicked was done, and is written down with its reason.
     let url = &world.aggregator.url;
@@ -231,6 +264,7 @@ async fn a_role_is_offered_what_it_may_do_and_no_token_is_in_an_address() -> any
     let first = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
     assert!(first.process.terminate().await?.success());
     seed::shadows(directory.path(), now(), &[("i-8", "foreign"), ("i-9", "ours")]).await?;
+    seed::ended(directory.path(), "web", now(), &[("i-7", 10_800, 7_000)]).await?;
     let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
     let bearer = format!("Bearer {}", tokens.of("viewer"));
     let known = async || {
@@ -244,6 +278,22 @@ async fn a_role_is_offered_what_it_may_do_and_no_token_is_in_an_address() -> any
         Ok((answer.status == 200).then_some(()))
     };
     eventually("the group is known", Duration::from_secs(60), known).await?;
+    // A viewer reads what is in a range, and how many there are of it.
+    let in_shadow = async |query: &str| {
+        let asked = format!("{}/shadow/sessions?group=web{query}", aggregator.url);
+        let answer = web::request(http::Method::GET, &asked, &[("authorization", &bearer)], "").await?;
+        ensure!(answer.status == 200, "{query}: {}", answer.body);
+        let total = answer.headers.get("x-total-count").context("a total")?.to_str()?.to_owned();
+        let names = answer.json()?.as_array().context("a list")?.iter().map(|it| it["instance"].to_string()).collect();
+        anyhow::Ok((total, names))
+    };
+    let of = |total: &str, names: &[&str]| (total.to_owned(), names.iter().map(|it| format!("\"{it}\"")).collect());
+    let in_all: (String, Vec<String>) = of("3", &["i-8", "i-9", "i-7"]);
+    assert_eq!(in_shadow("").await?, in_all);
+    assert_eq!(in_shadow("&open=true").await?, of("2", &["i-8", "i-9"]));
+    assert_eq!(in_shadow("&to=-90m").await?, of("1", &["i-7"]), "who had left by then");
+    assert_eq!(in_shadow("&from=-70m&limit=1").await?, of("2", &["i-8"]), "and one that is left off");
+    assert_eq!(in_shadow("&from=-5h&to=-4h").await?, of("0", &[]));
     let mut asked = given("roles", &aggregator.url);
     asked["tokens"] =
         ["viewer", "operator", "admin", "agent"].into_iter().map(|role| (role, tokens.of(role))).collect();
@@ -262,11 +312,11 @@ async fn two_thousand_groups_and_two_weeks_of_minutes_are_light() -> anyhow::Res
     let port = free_port()?;
     let first = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
     assert!(first.process.terminate().await?.success());
-    seed::minutes(directory.path(), "heavy", now(), 14).await?;
+    seed::busy(directory.path(), "heavy", now(), 14).await?;
     let aggregator = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
-    eventually("the group is planned", Duration::from_secs(120), async || {
-        let all = web::get_json(&format!("{}/overview", aggregator.url)).await?;
-        Ok((all["groups"].as_array().map(Vec::len) == Some(1)).then_some(()))
+    eventually("the group is forecast", Duration::from_secs(240), async || {
+        let group = web::get_json(&format!("{}/groups/heavy", aggregator.url)).await?;
+        Ok(group["forecasts"][0]["paths"].is_array().then_some(()))
     })
     .await?;
     // The script multiplies the line of one group, in the browser.
@@ -368,6 +418,14 @@ async fn changes_are_streamed_and_only_changes() -> anyhow::Result<()> {
         ("/changes?group=nobody", 404),
         ("/changes?x=1", 400),
         ("/changes?instances=some", 400),
+        ("/changes?demand=some", 400),
+        ("/intents?from=2&to=1", 400),
+        ("/intents?limit=501", 400),
+        ("/intents?group=nobody&from=-1h", 404),
+        ("/shadow/sessions?from=2&to=1", 400),
+        ("/shadow/sessions?open=some", 400),
+        ("/shadow/sessions?limit=0", 400),
+        ("/groups/web/week?mode=full&after=2", 400),
         ("/overview?x=1", 400),
         ("/whoami?x=1", 400),
         ("/instances?group=nobody", 404),

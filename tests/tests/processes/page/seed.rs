@@ -57,6 +57,11 @@ pub struct ForecastHour {
 }
 
 impl ForecastHour {
+    /// Half of what was outside was within the wider interval.
+    const fn wide_inside(&self) -> u32 {
+        self.outcomes - (self.outcomes - self.inside) / 2
+    }
+
     /// As the API tells it.
     pub fn told(&self) -> Value {
         let Self { band, hour, inside, outcomes, loss, day_before } = *self;
@@ -101,6 +106,9 @@ pub async fn write_forecast_hours(
             .bind(hour.outcomes)
             .bind(hour.loss)
             .bind(hour.day_before)
+            .bind(hour.outcomes)
+            .bind(0.9)
+            .bind(hour.wide_inside())
             .bind(hour.outcomes)
             .execute(&mut **to)
             .await?;
@@ -157,29 +165,24 @@ async fn write_minutes(
     Ok(())
 }
 
-/// Minutes alone.
-pub async fn minutes(directory: &Path, group: &str, now: i64, days: i64) -> anyhow::Result<()> {
-    let pool = open(directory).await?;
-    let mut transaction = pool.begin().await?;
-    write_minutes(&mut transaction, group, now, days, 1.0).await?;
-    transaction.commit().await?;
-    pool.close().await;
-    Ok(())
-}
-
-async fn write_session(
-    to: &mut Transaction<'_, Sqlite>,
+/// A shadow session, as it is stored.
+#[derive(Debug, Clone, Copy)]
+struct Session<'a> {
     number: i64,
-    instance: &str,
-    origin: &str,
+    group: &'a str,
+    instance: &'a str,
+    origin: &'a str,
     started: i64,
     ended: Option<i64>,
-    why: &str,
-) -> anyhow::Result<()> {
+    why: &'a str,
+}
+
+async fn write_session(to: &mut Transaction<'_, Sqlite>, session: Session<'_>) -> anyhow::Result<()> {
+    let Session { number, group, instance, origin, started, ended, why } = session;
     sqlx::query(statement("SESSION_WRITE")?)
         .bind(number)
         .bind(instance)
-        .bind("web")
+        .bind(group)
         .bind("m5.large")
         .bind(origin)
         .bind(started)
@@ -212,7 +215,85 @@ pub async fn shadows(directory: &Path, now: i64, instances: &[(&str, &str)]) -> 
     let mut transaction = pool.begin().await?;
     for (number, (instance, origin)) in instances.iter().enumerate() {
         write_placement(&mut transaction, instance, now - STOOD, "shadow").await?;
-        write_session(&mut transaction, number as i64 + 1, instance, origin, now - STOOD, None, "a test").await?;
+        let (number, started) = (number as i64 + 1, now - STOOD);
+        let open = Session { number, group: "web", instance, origin, started, ended: None, why: "a test" };
+        write_session(&mut transaction, open).await?;
+    }
+    transaction.commit().await?;
+    pool.close().await;
+    Ok(())
+}
+
+/// Sessions that are over: instances, with how long ago they began and ended, seconds.
+pub async fn ended(directory: &Path, group: &str, now: i64, sessions: &[(&str, i64, i64)]) -> anyhow::Result<()> {
+    let pool = open(directory).await?;
+    let mut transaction = pool.begin().await?;
+    for (number, (instance, began, ended)) in sessions.iter().enumerate() {
+        let (number, started, ended) = (number as i64 + 1_001, now - began, Some(now - ended));
+        let session =
+            Session { number, group, instance, origin: "ours", started, ended, why: "terminated: all agreed" };
+        write_session(&mut transaction, session).await?;
+    }
+    transaction.commit().await?;
+    pool.close().await;
+    Ok(())
+}
+
+/// An intent that is settled: done, or refused by the cloud, whose words are given then.
+async fn write_intent(
+    to: &mut Transaction<'_, Sqlite>,
+    (group, number, written): (&str, i64, i64),
+    action: &Value,
+    why: &str,
+    refused: Option<&str>,
+) -> anyhow::Result<()> {
+    let token = format!("{number:032x}");
+    let mut body = json!({"token": token, "group": group, "generation": number, "step": 0, "epoch": 1, "written_at": written, "valid_until": written + 60});
+    body.as_object_mut().context("an object")?.extend(action.as_object().cloned().unwrap_or_default());
+    let insert = sqlx::query(statement("INTENT_WRITE")?).bind(&token).bind(group).bind(number).bind(0_i64).bind(1_i64);
+    insert.bind(body.to_string()).bind(why).bind(written).execute(&mut **to).await?;
+    let instances = action.get("instances").cloned().unwrap_or_else(|| json!(["m-20"]));
+    let settled = match refused {
+        None => json!({"settled": "done", "instances": instances}),
+        Some(why) => json!({"settled": "refused", "why": [why], "by_cloud": true}),
+    };
+    let settle = sqlx::query(statement("INTENT_SETTLE")?).bind(&token).bind(written + 4).bind(settled.to_string());
+    settle.execute(&mut **to).await?;
+    Ok(())
+}
+
+/// How far apart the intents of a busy group are, and its sessions, seconds; and how long those last.
+const INTENT_EVERY: usize = 900;
+const SESSION_EVERY: usize = 2_000;
+const SESSION_LASTS: i64 = 72_000;
+
+/// Days of a group in which much is done: minutes, plans, intents, and as many sessions as are kept.
+pub async fn busy(directory: &Path, group: &str, now: i64, days: i64) -> anyhow::Result<()> {
+    let pool = open(directory).await?;
+    let mut transaction = pool.begin().await?;
+    write_minutes(&mut transaction, group, now, days, 1.0).await?;
+    write_forecast_hours(&mut transaction, group, &forecast_hours(now)).await?;
+    for (number, minute) in ((now / 60 - days * 1_440)..(now / 60)).step_by(5).enumerate() {
+        let mut plan = plan(number as i64 + 1, minute);
+        plan["group"] = group.into();
+        let insert = sqlx::query(statement("PLAN_WRITE")?).bind(group).bind(number as i64 + 1).bind(minute * 60);
+        insert.bind(plan.to_string()).execute(&mut *transaction).await?;
+    }
+    for (number, written) in ((now - days * 86_400)..(now - 60)).step_by(INTENT_EVERY).enumerate() {
+        let action = match number % 3 {
+            0 => json!({"action": "launch", "count": 2, "size": 12}),
+            1 => json!({"action": "detach", "instances": [format!("m-{number}")]}),
+            _ => json!({"action": "attach", "instances": [format!("m-{}", number - 1)]}),
+        };
+        let (at, why) = ((group, number as i64 + 1, written), "13 serve; 11 are needed over the next hour at 95 %");
+        write_intent(&mut transaction, at, &action, why, (number % 50 == 0).then_some("no capacity")).await?;
+    }
+    for (number, ago) in (600..7 * 86_400).step_by(SESSION_EVERY).enumerate() {
+        let (instance, ended) = (format!("m-{number}"), now - ago);
+        let (started, number) = (ended - SESSION_LASTS, number as i64 + 1);
+        let why = "terminated: all agreed";
+        let over = Session { number, group, instance: &instance, origin: "ours", started, ended: Some(ended), why };
+        write_session(&mut transaction, over).await?;
     }
     transaction.commit().await?;
     pool.close().await;
@@ -319,23 +400,7 @@ pub async fn history(directory: &Path, now: i64) -> anyhow::Result<()> {
     .into_iter()
     .enumerate()
     {
-        let (token, written) = (format!("{:032x}", number + 1), now - ago);
-        let mut body = json!({"token": token, "group": "web", "generation": number + 1, "step": 0, "epoch": 1, "written_at": written, "valid_until": written + 60});
-        body.as_object_mut().context("an object")?.extend(action.as_object().cloned().unwrap_or_default());
-        let insert = sqlx::query(statement("INTENT_WRITE")?)
-            .bind(&token)
-            .bind("web")
-            .bind(number as i64 + 1)
-            .bind(0_i64)
-            .bind(1_i64);
-        insert.bind(body.to_string()).bind(why).bind(written).execute(&mut *transaction).await?;
-        let instances = action.get("instances").cloned().unwrap_or_else(|| json!(["m-20"]));
-        let settled = match refused {
-            None => json!({"settled": "done", "instances": instances}),
-            Some(why) => json!({"settled": "refused", "why": [why], "by_cloud": true}),
-        };
-        let settle = sqlx::query(statement("INTENT_SETTLE")?).bind(&token).bind(written + 4).bind(settled.to_string());
-        settle.execute(&mut *transaction).await?;
+        write_intent(&mut transaction, ("web", number as i64 + 1, now - ago), &action, why, refused).await?;
     }
     for (number, seconds) in [192, 211, 187, 240, 205, 198].into_iter().enumerate() {
         let insert =
@@ -352,16 +417,9 @@ pub async fn history(directory: &Path, now: i64) -> anyhow::Result<()> {
     .into_iter()
     .enumerate()
     {
-        write_session(
-            &mut transaction,
-            number as i64 + 1,
-            instance,
-            origin,
-            now - began,
-            ended.map(|ago| now - ago),
-            why,
-        )
-        .await?;
+        let (number, started, ended) = (number as i64 + 1, now - began, ended.map(|ago| now - ago));
+        write_session(&mut transaction, Session { number, group: "web", instance, origin, started, ended, why })
+            .await?;
     }
     for number in 0..MACHINES {
         let name = format!("m-{number}");
