@@ -357,7 +357,8 @@ async fn a_full_disk_and_the_plans_it_prevents_reach_both_as_does_their_end() ->
             .with_context(|| aggregator.process.output())?;
         assert_eq!(alert["labels"]["severity"], "page", "{alert}");
         ensure!(alert["annotations"]["summary"].as_str().is_some_and(|text| text.starts_with(summary)), "{alert}");
-        eventually(kind, WITHIN, async || Ok((hook.told(kind, "firing") == 1).then_some(()))).await?;
+        // A disk that is all but full may take one more write: then it is told again.
+        eventually(kind, WITHIN, async || Ok((hook.told(kind, "firing") >= 1).then_some(()))).await?;
     }
     let log = aggregator.process.output();
     ensure!(log.contains("no plan in this round"), "the remedy sends people to the log: {log}");
@@ -365,10 +366,10 @@ async fn a_full_disk_and_the_plans_it_prevents_reach_both_as_does_their_end() ->
     std::fs::remove_file(&filler)?;
     for (kind, name, _) in both {
         eventually(&format!("the end of {name}"), Duration::from_secs(240), async || {
-            Ok((manager.standing(name).await?.is_none() && hook.told(kind, "resolved") == 1).then_some(()))
+            let over = hook.told(kind, "firing") == hook.told(kind, "resolved");
+            Ok((over && manager.standing(name).await?.is_none()).then_some(()))
         })
         .await?;
-        assert_eq!(hook.told(kind, "firing"), 1, "{kind}: once");
     }
     ensure!(agent.terminate().await?.success());
     ensure!(aggregator.process.terminate().await?.success());
