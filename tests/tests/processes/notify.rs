@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use sqlx::SqlitePool;
 use tokio::process::Command;
 
+use super::disk::SmallDisk;
 use super::history::steady;
 use super::machines::{Setup, WITHIN, World};
 
@@ -377,5 +378,66 @@ async fn a_restart_tells_nothing_twice_and_owes_nobody_an_end() -> anyhow::Resul
         ensure!(agent.terminate().await?.success());
     }
     ensure!(third.process.terminate().await?.success());
+    Ok(())
+}
+
+/// The store's disk fills up under an agent that reports: samples are refused, and minutes and plans cannot be written either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_and_the_plans_it_prevents_reach_both_as_does_their_end() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let Some(disk) = SmallDisk::mount(directory.path().join("data"), "3m").await? else {
+        eprintln!("not run: mounting a small file system needs root");
+        return Ok(());
+    };
+    let manager = Alertmanager::start(directory.path()).await?;
+    let hook = Hook::default();
+    let (secret, inventory) = (directory.path().join("secret"), directory.path().join("inventory.toml"));
+    std::fs::write(&secret, "between the two of us\n")?;
+    std::fs::write(&inventory, "[group.web]\nminimum = 1\nmaximum = 9\ninstances = [\"i-1\"]\n")?;
+    let config = format!(
+        "[inventory]\nfile = {inventory:?}\ninterval_seconds = 5\nwarm_up_seconds = 0\n[notify]\nafter_seconds = 0\n\
+         [notify.alertmanager]\nurl = \"{}\"\n[notify.webhook]\nurl = \"{}\"\nsecret_file = {secret:?}\n",
+        manager.url,
+        hook.start().await?,
+    );
+    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    let agent = agent(directory.path(), &aggregator.url, "i-1", &[])?;
+    let group = format!("{}/groups/web", aggregator.url);
+    eventually("present need", WITHIN, async || {
+        Ok(web::get_json(&group).await?["plan"]["need_now"].is_u64().then_some(()))
+    })
+    .await?;
+    let both = [
+        ("store_refuses", "ForeshadowStoreRefuses", "the store refuses samples: "),
+        ("group_without_plan", "ForeshadowGroupWithoutPlan", "web has had no plan for "),
+    ];
+    for (kind, name, _) in both {
+        assert_eq!((manager.standing(name).await?, hook.told(kind, "firing")), (None, 0), "nothing is the matter yet");
+    }
+
+    let filler = disk.fill().await?;
+    for (kind, name, summary) in both {
+        // No plan for a minute, after one that may have been made as the disk filled up.
+        let alert = eventually(name, Duration::from_secs(240), async || manager.standing(name).await)
+            .await
+            .with_context(|| aggregator.process.output())?;
+        assert_eq!(alert["labels"]["severity"], "page", "{alert}");
+        ensure!(alert["annotations"]["summary"].as_str().is_some_and(|text| text.starts_with(summary)), "{alert}");
+        // A disk that is all but full may take one more write: then it is told again.
+        eventually(kind, WITHIN, async || Ok((hook.told(kind, "firing") >= 1).then_some(()))).await?;
+    }
+    let log = aggregator.process.output();
+    ensure!(log.contains("no plan in this round"), "the remedy sends people to the log: {log}");
+
+    std::fs::remove_file(&filler)?;
+    for (kind, name, _) in both {
+        eventually(&format!("the end of {name}"), Duration::from_secs(240), async || {
+            let over = hook.told(kind, "firing") == hook.told(kind, "resolved");
+            Ok((over && manager.standing(name).await?.is_none()).then_some(()))
+        })
+        .await?;
+    }
+    ensure!(agent.terminate().await?.success());
+    ensure!(aggregator.process.terminate().await?.success());
     Ok(())
 }
