@@ -33,19 +33,21 @@ async fn hears_nothing_while_it_hangs(what: &str, trace: &[&str], when: &str) ->
     let nobody = format!("http://127.0.0.1:{}", free_port()?);
     let spool = directory.path().join("spool").display().to_string();
     let agent = agent_under(directory.path(), &nobody, "i-1", &["--group", "web", "--spool", &spool], &under)?;
-    let mut beats = Vec::new();
-    // Until it hung, and for two beats after.
-    let silent = |beats: &[Instant]| beats.windows(2).position(|pair| pair[1] - pair[0] >= HANGS);
-    while silent(&beats).is_none_or(|at| at + 4 > beats.len()) {
+    // Until it hung, which is written down when it goes on, and for two beats after.
+    let hung = || std::fs::read_to_string(&calls).is_ok_and(|calls| calls.contains("(DELAYED)"));
+    let (mut beats, mut after) = (Vec::new(), 0);
+    while after < 2 {
         let (said, at) = heard().await?;
         if said == "WATCHDOG=1" {
             beats.push(at);
+            after += usize::from(hung());
         }
-        ensure!(beats.len() < 40, "{what}: it was said to live all the while: {beats:?}\n{}", agent.output());
+        ensure!(beats.len() < 60, "{what}: nothing hung\n{}", agent.output());
     }
-    let hung = std::fs::read_to_string(&calls)?;
-    ensure!(hung.contains("(DELAYED)"), "{what}: nothing hung: {hung}");
-    ensure!(silent(&beats) >= Some(1), "{what}: it lived before it hung: {beats:?}");
+    // Not quite as long: on a busy machine the beat before it may be heard late.
+    let silent = beats.windows(2).position(|pair| pair[1] - pair[0] >= HANGS * 3 / 4);
+    let silent = silent.with_context(|| format!("{what}: it was said to live all the while: {beats:?}"))?;
+    ensure!(silent >= 1, "{what}: it lived before it hung: {beats:?}");
     ensure!(agent.terminate().await?.success(), "{what}");
     Ok(())
 }
