@@ -4,22 +4,23 @@ import { h } from './dom.js';
 
 export const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
-const formats = new Map();
-const format = options => {
-  const key = JSON.stringify(options);
-  if (!formats.has(key)) formats.set(key, new Intl.DateTimeFormat(undefined, { hourCycle: 'h23', ...options }));
-  return formats.get(key);
-};
 const CLOCK = { hour: '2-digit', minute: '2-digit' };
 const DAY = { weekday: 'short', day: 'numeric', month: 'short' };
+/// Each is made when it is used first: it costs more than hundreds of times to write.
+const written = options => {
+  let format;
+  return seconds => (format ??= new Intl.DateTimeFormat(undefined, { hourCycle: 'h23', ...options })).format(seconds * 1000);
+};
 
-export const clock = seconds => format(CLOCK).format(seconds * 1000);
-export const day = seconds => format(DAY).format(seconds * 1000);
-export const moment = seconds => format({ ...DAY, ...CLOCK, second: '2-digit' }).format(seconds * 1000);
+export const clock = written(CLOCK);
+export const day = written(DAY);
+export const moment = written({ ...DAY, ...CLOCK, second: '2-digit' });
+const minute = written({ ...DAY, ...CLOCK });
+const date = written({ day: 'numeric', month: 'short' });
 /// A time of the last day by the clock, an older one by its day.
-export const brief = (seconds, now) => now - seconds < 86400 ? clock(seconds) : format({ day: 'numeric', month: 'short' }).format(seconds * 1000);
+export const brief = (seconds, now) => now - seconds < 86400 ? clock(seconds) : date(seconds);
 /// A time of a range that is looked at: by the clock alone where that can be no other day's.
-export const within = (seconds, { from, to, now }) => Math.max(to, now) - Math.min(from, seconds) < 86400 ? clock(seconds) : format({ ...DAY, ...CLOCK }).format(seconds * 1000);
+export const within = (seconds, { from, to, now }) => Math.max(to, now) - Math.min(from, seconds) < 86400 ? clock(seconds) : minute(seconds);
 export const utc = seconds => `${new Date(seconds * 1000).toISOString().replace('.000Z', 'Z')}`;
 
 /// A moment, with UTC when pointed at.
