@@ -53,7 +53,9 @@ impl Reader {
             Ok(document) => Some(document),
             Err(error) => {
                 let line = error.span().map_or(0, |span| self.line(span));
-                self.fault(line, "", error.message().trim());
+                let here = self.text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+                let problem = remedied(error.message().trim(), here);
+                self.fault(line, "", problem);
                 None
             }
         }
@@ -66,6 +68,17 @@ impl Reader {
 
     fn line(&self, span: Range<usize>) -> usize {
         1 + self.text.bytes().take(span.start).filter(|byte| *byte == b'\n').count()
+    }
+}
+
+/// What the parser says of a line, and what to do about the two faults that are made most.
+fn remedied(said: &str, line: &str) -> String {
+    let key = line.split('=').next().unwrap_or_default().trim();
+    match said {
+        "duplicate key" => format!("{key} is there twice: make one of both"),
+        // As for 127.0.0.1:7070 or 5m.
+        _ if said.starts_with("invalid ") && line.contains('=') => format!("{said}: text stands between \"quotes\""),
+        _ => said.to_owned(),
     }
 }
 
@@ -360,6 +373,22 @@ mod tests {
         let mut reader = Reader::new("a.toml", "[listen]\naddress = \n");
         assert!(reader.document().is_none());
         assert_eq!(reader.faults.first().map(|fault| fault.line), Some(2));
+    }
+
+    #[test]
+    fn what_is_there_twice_and_what_lacks_its_quotes_is_said() {
+        let said = |text: &str| {
+            let mut reader = Reader::new("a.toml", text);
+            assert!(reader.document().is_none(), "{text}");
+            reader.faults.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(said("[store]\na = 1\n[store]\nb = 1\n"), ["a.toml:3: [store] is there twice: make one of both"]);
+        assert_eq!(said("[store]\na = 1\na = 2\n"), ["a.toml:3: a is there twice: make one of both"]);
+        let bare = said("[listen]\naddress = 127.0.0.1:7070\n");
+        assert!(
+            bare[0].starts_with("a.toml:2: invalid ") && bare[0].ends_with("text stands between \"quotes\""),
+            "{bare:?}"
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::identity::{Role, new_token};
 use crate::reload::Source;
 use crate::store::command as store;
 use crate::telemetry::{self, LogFormat};
-use crate::{backtest, decision, demo, eval, events, explain, import, manual, models, steer, supervise, train};
+use crate::{backtest, decision, demo, eval, events, explain, import, manual, models, steer, supervise, train, week};
 
 /// Exit code for a wrong configuration or command line (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
@@ -87,6 +87,8 @@ enum Command {
     Resume(steer::PauseArguments),
     /// Say how far Foreshadow may go in a group: observe, scale-out or full
     Mode(steer::ModeArguments),
+    /// Live the last week of a group again in another mode: what would have followed, beside how it was
+    Week(week::WeekArguments),
     /// Let a group go below what it needed in the same hour a week ago, for a while
     BelowLastWeek(steer::LeaveArguments),
     /// List which limits of the configuration file hold, or accept those that are looser
@@ -213,6 +215,7 @@ pub fn main() -> ExitCode {
         Command::Pause(arguments) => asked(steer::pause(&arguments, true)),
         Command::Resume(arguments) => asked(steer::pause(&arguments, false)),
         Command::Mode(arguments) => asked(steer::mode(&arguments)),
+        Command::Week(arguments) => asked(week::run(&arguments)),
         Command::BelowLastWeek(arguments) => asked(steer::below_last_week(&arguments)),
         Command::Limits(arguments) => asked(steer::limits(&arguments)),
         Command::Shadow(arguments) => asked(steer::shadow(&arguments)),

@@ -125,7 +125,10 @@ impl Client {
         let answer = exchange(&self.url, request, tls, LONGEST).await.map_err(|error| match error {
             ExchangeError::Url => anyhow!("--url {}: {error}", self.url),
             ExchangeError::Connect(error) => {
-                anyhow!("{} cannot be reached: does the aggregator run? ({error})", self.url)
+                anyhow!(
+                    "{} cannot be reached: does the aggregator run? --url or FORESHADOW_URL says where ({error})",
+                    self.url
+                )
             }
             // What rustls says of bytes that are no TLS at all.
             ExchangeError::Tls(problem) if problem.contains("corrupt message") => {
@@ -143,7 +146,13 @@ impl Client {
             return Ok(body);
         }
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let detail = answer.get("detail").and_then(Value::as_str).unwrap_or("no reason given");
+        let Some(detail) = answer.get("detail").and_then(Value::as_str) else {
+            // Ours gives a reason with every refusal.
+            bail!(
+                "{} answers {status} and is no aggregator, or not alone: --url or FORESHADOW_URL says where it is",
+                self.url
+            );
+        };
         match status {
             StatusCode::UNAUTHORIZED => bail!("not let in: {detail} (--token-file)"),
             StatusCode::FORBIDDEN => bail!("not allowed: {detail}"),

@@ -50,4 +50,5 @@ pub mod traces;
 pub mod train;
 pub mod watchdog;
 pub mod web;
+pub mod week;
 pub mod windows;

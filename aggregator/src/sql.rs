@@ -14,6 +14,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str)> {
         crate::decision::sql::ALL,
         crate::import::sql::ALL,
         crate::readings::sql::ALL,
+        crate::notify::sql::ALL,
     ];
     all.into_iter().flatten().copied()
 }

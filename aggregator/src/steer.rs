@@ -29,7 +29,7 @@ impl From<Mode> for policy::Mode {
     }
 }
 
-/// How far Foreshadow may go in a group.
+/// How far Foreshadow may go in a group. What would have followed of a looser mode is shown by: foreshadow week GROUP MODE
 #[derive(Debug, clap::Args)]
 pub struct ModeArguments {
     /// The group

@@ -281,7 +281,14 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
     });
     if let Some(notify) = &config.notify {
         let certificates = certificates(&config);
-        let alarming = notify::Service::new(notify.clone(), board.clone(), store.clone(), clock.clone(), certificates);
+        let alarming = notify::Service::new(
+            notify.clone(),
+            board.clone(),
+            store.clone(),
+            clock.clone(),
+            certificates,
+            pool.clone(),
+        );
         let stop = shutdown.clone();
         parts.spawn(async move {
             alarming.run(stop).await;

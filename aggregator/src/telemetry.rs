@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
+use foreshadow_proto::convert::RejectReason;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tracing_subscriber::EnvFilter;
 
@@ -93,10 +94,6 @@ pub fn describe_metrics() {
         "Those of them that came with an instance identity document that AWS signed"
     );
     counter!("foreshadow_forged_instance_ids_total", "Agents that spoke of another instance than their own, refused");
-    // An alarm for their first time needs them at zero before.
-    metrics::counter!("foreshadow_second_claims_with_token_total").increment(0);
-    metrics::counter!("foreshadow_second_claims_with_document_total").increment(0);
-    metrics::counter!("foreshadow_forged_instance_ids_total").increment(0);
     counter!("foreshadow_notices_total", "Moves that were heard of, by way and whether they were known");
     counter!("foreshadow_letters_total", "Messages of the event queue, by what they were");
     gauge!("foreshadow_queue_read", "1 when the latest reading of the event queue succeeded");
@@ -106,9 +103,6 @@ pub fn describe_metrics() {
     counter!("foreshadow_rounds_total", "Plans made, all groups together");
     counter!("foreshadow_rounds_failed_total", "Rounds of a group that made no plan");
     counter!("foreshadow_invariant_violations_total", "Times something was that can never be: a fault of Foreshadow");
-    for invariant in Invariant::ALL {
-        metrics::counter!("foreshadow_invariant_violations_total", "invariant" => invariant.word()).increment(0);
-    }
     gauge!("foreshadow_group_planned_timestamp_seconds", "When the latest plan was made: alarm when it stops moving");
     gauge!("foreshadow_group_serving", "Instances that serve");
     gauge!(
@@ -159,4 +153,36 @@ pub fn describe_metrics() {
         "Spans of decisions: sent, dropped while the collector was away, or refused by it"
     );
     gauge!("foreshadow_influxdb_lag_ticks", "Commits that InfluxDB lacks");
+    begin_at_zero();
+}
+
+/// An alarm for the first time needs a counter at zero before it, and a dashboard shows none as zero, not as nothing. Of groups:
+/// `rounds::gauges`; of InfluxDB: where there is one.
+fn begin_at_zero() {
+    const COUNTERS: [&str; 15] = [
+        "foreshadow_batches_turned_away_total",
+        "foreshadow_certificates_issued_total",
+        "foreshadow_claims_disagreed_total",
+        "foreshadow_clock_jumps_total",
+        "foreshadow_enrolments_refused_total",
+        "foreshadow_enrolments_total",
+        "foreshadow_forged_instance_ids_total",
+        "foreshadow_rounds_failed_total",
+        "foreshadow_samples_duplicate_total",
+        "foreshadow_samples_retracted_total",
+        "foreshadow_second_claims_total",
+        "foreshadow_second_claims_with_document_total",
+        "foreshadow_second_claims_with_token_total",
+        "foreshadow_shadow_sessions_changed_total",
+        "foreshadow_slow_agents_total",
+    ];
+    for counter in COUNTERS {
+        metrics::counter!(counter).increment(0);
+    }
+    for reason in RejectReason::ALL {
+        metrics::counter!("foreshadow_samples_rejected_total", "reason" => reason.as_str()).increment(0);
+    }
+    for invariant in Invariant::ALL {
+        metrics::counter!("foreshadow_invariant_violations_total", "invariant" => invariant.word()).increment(0);
+    }
 }

@@ -17,14 +17,14 @@ from pathlib import Path
 import world
 from product import REPOSITORY, Check, binary, on_a_copy, run, stack_template
 
+HERE = Path(__file__).parent
 MARKS = {
     "aws": "an account at AWS",
     "kubernetes": "a cluster",
-    "build": "minutes of building",
-    "package": "packages of yours: check_packages makes them, and runs it",
-    "slow": "minutes of computing or waiting",
-    "host": "packages and systemd of a machine",
+    "package": "packages of yours: another check makes them, and runs it (PACKAGED)",
 }
+# Who makes the packages that a document's blocks install, and runs them.
+PACKAGED = {"docs/aws.md": "check_packages", "deploy/runbook.md": "check_upgrade"}
 RUNS = ("sh", world.STAYS)
 DOCUMENTS = [
     REPOSITORY / "README.md",
@@ -47,6 +47,8 @@ WORLDS = {
 }
 # Files made by others' tools, and what is not shown to people.
 IMAGES = (".svg", ".png")
+# All that the worlds ask for; tests/run has built it.
+BUILT = ("build", "--quiet", "--locked", "--workspace", "--bins", "--test", "columns")
 
 
 @dataclass
@@ -79,6 +81,11 @@ def shell(path: Path) -> list:
     return [block for block in blocks(path) if block.info.split(" ")[0] == "sh"]
 
 
+def packaged(path: Path) -> list:
+    """What installs packages that another check makes."""
+    return [block.text for block in shell(path) if block.info == "sh package"]
+
+
 def inline(path: Path) -> list:
     """What stands between backquotes in running text, and begins with the name of one of ours."""
     text = re.sub(r"^ *```.*?^ *```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -87,6 +94,7 @@ def inline(path: Path) -> list:
 
 def commands(text: str):
     """The calls of our programs in a block, as words."""
+    text = re.sub(r"\bcargo run .*--bin (foreshadow\S*) --(?= )", r"\1", text)
     for line in text.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
@@ -126,6 +134,8 @@ class Documents(Check):
             if here:
                 worlds[WORLDS.get(name_of(path), "plain")][name_of(path)] = here
         self.assertTrue(all(worlds.values()), "a world without a document")
+        # What is not built yet would be built in each world anew.
+        self.run_tool("cargo", *BUILT, cwd=REPOSITORY, timeout=1800)
         with concurrent.futures.ThreadPoolExecutor() as pool:
             ended = {kind: pool.submit(self.run_in, kind, documents) for kind, documents in worlds.items()}
         for kind, result in ended.items():
@@ -140,6 +150,8 @@ class Documents(Check):
                     self.assertRegex(said, r"need then \d", "five minutes without a forecast")
 
     def test_every_block_is_marked_and_sound_shell(self):
+        used = {mark for path in DOCUMENTS for block in shell(path) for mark in block.info.split(" ")[1:]} - {"stays"}
+        self.assertEqual(used, set(MARKS))
         for path in DOCUMENTS:
             for block in blocks(path):
                 where = f"{name_of(path)}:{block.line}"
@@ -151,6 +163,13 @@ class Documents(Check):
                     self.assertFalse(set(marks) - set(MARKS), f"{where}: marks are {sorted(MARKS)}, and stays by itself")
                 if word == "sh":
                     self.run_tool("bash", "-n", "-c", block.text)
+
+    def test_what_installs_packages_is_run_by_who_makes_them(self):
+        marked = {name_of(path) for path in DOCUMENTS if packaged(path)}
+        self.assertEqual(marked, set(PACKAGED))
+        for name, check in PACKAGED.items():
+            runs = f'packaged(REPOSITORY / "{name}")' in (HERE / f"{check}.py").read_text()
+            self.assertTrue(runs, f"{check} does not run what {name} installs")
 
     def test_no_command_hides_in_an_indented_block(self):
         for path in DOCUMENTS:
@@ -251,6 +270,13 @@ class Documents(Check):
                 self.assertIn(f"]({path.name})", index, f"{path.name} is not in docs/README.md")
             if path.suffix in IMAGES:
                 self.assertRegex(everything, rf"!\[.+\]\([^)]*{re.escape(path.name)}\)", f"{path.name} is nowhere")
+
+
+    def test_the_comparison_names_every_way_to_be_measured(self):
+        ways = [path.name for path in (REPOSITORY / "docs").glob("*.md") if path.read_text().startswith("# Measured by")]
+        self.assertGreater(len(ways), 2)
+        for way in ways:
+            self.assertIn(f"]({way})", (REPOSITORY / "docs/comparison.md").read_text(), f"{way} is not compared")
 
 
 def hides(line: str) -> bool:

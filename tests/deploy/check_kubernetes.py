@@ -1,9 +1,13 @@
 """The chart and the kustomize example, rendered by Helm and kubectl and held against the schemas of Kubernetes."""
 
+import copy
 import json
 import re
+import shutil
+from pathlib import Path
 
 import helm_python
+import jsonschema
 import kubernetes_validate
 import yaml
 from product import DEPLOY, Check, binary, version
@@ -44,13 +48,32 @@ def of_kind(made: list, kind: str) -> dict:
     return found
 
 
+# The Prometheus operator's kinds are in no package of schemas: held against one of ours.
+MONITOR = json.loads((Path(__file__).parent / "servicemonitor.json").read_text())
+
+
+def faults(monitor: dict) -> list:
+    return [error.message for error in jsonschema.Draft202012Validator(MONITOR).iter_errors(monitor)]
+
+
 class Kubernetes(Check):
     def valid(self, made: list):
         for one in made:
-            if one["apiVersion"].startswith("monitoring.coreos.com/"):
+            if one["kind"] == "ServiceMonitor":
+                self.assertEqual(faults(one), [])
+                self.finds(one, of_kind(made, "Service"))
                 continue
             for schema in SCHEMAS:
                 kubernetes_validate.validate(one, schema, strict=True)
+
+    def finds(self, monitor: dict, service: dict):
+        """Prometheus finds the Service by its labels, and the port by its name; the certificate is of the Service's name."""
+        wanted = monitor["spec"]["selector"]["matchLabels"]
+        self.assertEqual(wanted, {key: service["metadata"]["labels"].get(key) for key in wanted})
+        ports = {port["name"] for port in service["spec"]["ports"]}
+        for endpoint in monitor["spec"]["endpoints"]:
+            self.assertIn(endpoint["port"], ports)
+            self.assertEqual(endpoint["tlsConfig"]["serverName"], service["metadata"]["name"])
 
     def right(self, made: list):
         """The aggregator itself reads what it would be given."""
@@ -72,6 +95,32 @@ class Kubernetes(Check):
             self.valid(made)
             self.right(made)
             self.assertEqual({one["metadata"]["name"] for one in made}, {"web-scaling-foreshadow"})
+
+    def test_a_servicemonitor_that_is_wrong_is_found(self):
+        right = of_kind(render(FULL), "ServiceMonitor")
+        self.assertEqual(faults(right), [])
+
+        def spoil(change) -> list:
+            wrong = copy.deepcopy(right)
+            change(wrong["spec"]["endpoints"][0], wrong)
+            return faults(wrong)
+
+        for change in (
+            lambda endpoint, _: endpoint.update(intervall="15s"),
+            lambda endpoint, _: endpoint.update(interval="15"),
+            lambda endpoint, _: endpoint.update(interval=15),
+            lambda endpoint, _: endpoint.update(scheme="tls"),
+            lambda endpoint, _: endpoint.update(port=7070),
+            lambda endpoint, _: endpoint["authorization"]["credentials"].pop("key"),
+            lambda endpoint, _: endpoint["tlsConfig"].update(caFile="/ca.pem"),
+            lambda endpoint, _: endpoint["tlsConfig"]["ca"].update(configMap={"name": "a", "key": "b"}),
+            lambda _, monitor: monitor["spec"].pop("selector"),
+            lambda _, monitor: monitor.update(apiVersion="monitoring.coreos.com/v2"),
+        ):
+            self.assertTrue(spoil(change), change)
+        for interval in ("soon", "15"):
+            with self.assertRaises(helm_python.HelmError):
+                render(FULL | {"serviceMonitor": FULL["serviceMonitor"] | {"interval": interval}})
 
     def test_the_pod_may_do_no_more_than_it_must(self):
         pod = of_kind(render(FULL), "StatefulSet")["spec"]
@@ -116,6 +165,17 @@ class Kubernetes(Check):
         base = documents((KUBERNETES / "kustomize/base/foreshadow.yaml").read_text())
         made = json.loads(json.dumps(render({})).replace('"Helm"', '"kustomize"'))
         self.assertEqual(base, made, "the base is old: helm template foreshadow deploy/kubernetes/chart")
+        monitor = of_kind(json.loads(json.dumps(render({"serviceMonitor": {"enabled": True}})).replace('"Helm"', '"kustomize"')), "ServiceMonitor")
+        self.assertEqual(documents((KUBERNETES / "kustomize/monitor/servicemonitor.yaml").read_text()), [monitor])
+        # The example with all that may be added to it.
+        whole = self.directory() / "kustomize"
+        shutil.copytree(KUBERNETES / "kustomize", whole)
+        with (whole / "example/kustomization.yaml").open("a") as file:
+            file.write("components:\n  - ../monitor\n")
+        everything = documents(self.run_tool("kubectl", "kustomize", whole / "example"))
+        self.assertEqual(len(everything), len(base) + 1)
+        self.valid(everything)
+        self.right(everything)
         example = documents(self.run_tool("kubectl", "kustomize", KUBERNETES / "kustomize/example"))
         self.assertEqual(len(example), len(base))
         self.valid(example)

@@ -9,6 +9,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import world
+from check_documents import blocks, packaged
 from product import DEPLOY, REPOSITORY, Check, binary, on_a_copy, program, run, version
 
 BUILD = DEPLOY / "packages/build.sh"
@@ -175,6 +177,39 @@ class Packages(Check):
                 echo left behind; exit 1
             fi
         """)
+
+    def test_the_commands_of_the_documents_install_and_start_the_aggregator(self):
+        """docs/aws.md as far as AWS itself: package, configuration, check, start. That AWS is not there is said at /readyz."""
+        install, start = packaged(REPOSITORY / "docs/aws.md")
+        configuration = next(block.text for block in blocks(REPOSITORY / "docs/aws.md") if block.info == "toml")
+        said = self.on_a_system(f"""
+            ip link set lo up
+            cd /mnt
+            {install}
+            cat >/usr/bin/systemctl <<'STUB'
+{world.systemctl_of_packages("https")}
+STUB
+            # What the package says of AWS in its place.
+            sed -i '/^\[inventory.aws\]$/,/^$/d' /etc/foreshadow/foreshadow.toml
+            cat >>/etc/foreshadow/foreshadow.toml <<'MINE'
+{configuration}
+MINE
+            # What docs/security.md puts there, and what systemd's LoadCredential= makes of it.
+            cd /etc/foreshadow
+            {world.CERTIFIED}
+            foreshadow token --name ops --role admin 2>&1 >/tmp/token | sed -n '/^\[token/,$p' >tokens.toml
+            chmod 600 tokens.toml
+            mkdir -p /run/credentials
+            ln -sfn /etc/foreshadow /run/credentials/foreshadow.service
+            {start}
+            trap 'systemctl stop foreshadow' EXIT
+            cmp /usr/bin/foreshadow "/proc/$(cat /run/foreshadow.pid)/exe"
+            ready() {{ curl -sS --cacert ca.pem -H "Authorization: Bearer $(cat /tmp/token)" https://localhost:7070/readyz; }}
+            for _ in $(seq 300); do ready >/tmp/ready; grep -q 'event queue' /tmp/ready && break; sleep 0.2; done
+            cat /tmp/ready
+        """, "--net")  # fmt: skip
+        self.assertIn("/etc/foreshadow/foreshadow.toml: right", said)
+        self.assertIn("event queue: aws: no credentials", said)
 
     def test_an_rpm_is_installed_upgraded_brought_back_and_removed(self):
         self.on_a_system(f"""

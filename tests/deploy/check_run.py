@@ -81,25 +81,48 @@ class Runner(Check):
 
     def test_continuous_integration_requires_all_that_can_be_had(self):
         author = ["-c", "user.name=tests", "-c", "user.email=tests@example.org"]
-        whole, shallow = self.directory(), self.directory() / "shallow"
+        whole = self.directory()
         self.run_tool("git", "init", "--quiet", whole)
-        for name in (".ci/run", "tests/run"):
-            (whole / name).parent.mkdir()
+        for name in (".ci/run", "tests/run", "tests/deploy/older-commit"):
+            (whole / name).parent.mkdir(exist_ok=True)
         shutil.copy(HERE.parents[1] / ".ci/run", whole / ".ci/run")
         (whole / "tests/run").write_text("env\n")
-        self.run_tool("git", "-C", whole, "add", ".")
-        for times in ("first", "second"):
-            self.run_tool("git", "-C", whole, *author, "commit", "--quiet", "--allow-empty", "--message", times)
-        self.run_tool("git", "clone", "--quiet", "--depth", "1", f"file://{whole}", shallow)
+
+        def commit(says: str) -> str:
+            self.run_tool("git", "-C", whole, "add", ".")
+            self.run_tool("git", "-C", whole, *author, "commit", "--quiet", "--allow-empty", "--message", says)
+            return self.run_tool("git", "-C", whole, "rev-parse", "HEAD")
+
+        (whole / "tests/deploy/older-commit").write_text(f"# The first.\n{commit('first')}")
+        commit("second")
+        shallow, cut_off = self.directory() / "shallow", self.directory() / "cut-off"
+        for clone in (shallow, cut_off):
+            self.run_tool("git", "clone", "--quiet", "--depth", "1", f"file://{whole}", clone)
+        self.run_tool("git", "-C", cut_off, "remote", "set-url", "origin", f"file://{cut_off}/nowhere")
         # Every variable by which something can be left out, as the runners and the tests name them.
         named = "".join((HERE.parents[1] / name).read_text() for name in ("tests/run", "tests/deploy/run.py", "tests/tests/processes/faults.rs"))
-        every = set(re.findall(r"FORESHADOW_[A-Z0-9]+", named)) - {"FORESHADOW_BINARIES"}
+        every = set(re.findall(r"FORESHADOW_[A-Z0-9]+", named)) - {"FORESHADOW_BINARIES", "FORESHADOW_UNTIL"}
         self.assertGreaterEqual(every, {"FORESHADOW_COPY", "FORESHADOW_INJECTORS"})
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FORESHADOW_")}
-        for clone, required in ((whole, every), (shallow, every - {"FORESHADOW_OLDER"})):
+        environment["FORESHADOW_UNTIL"] = "format"
+        # A shallow clone fetches what it lacks; only where nothing can be fetched it goes without.
+        for clone, required in ((whole, every), (shallow, every), (cut_off, every - {"FORESHADOW_OLDER"})):
             ended = run("bash", clone / ".ci/run", env=environment)
-            self.assertEqual(ended.returncode, 0, ended.stderr)
+            self.assertEqual((ended.returncode, ended.stderr), (0, ""))
             self.assertEqual({line.removesuffix("=required") for line in ended.stdout.splitlines() if line.endswith("=required")}, required)
+            self.assertNotIn("FORESHADOW_UNTIL", ended.stdout, "a part is not all")
+
+    def test_what_is_left_out_is_said_where_it_would_be_and_at_the_end(self):
+        """tests/run itself, of a clone that does not hold the older commit, with nothing but these lines to do."""
+        text = (HERE.parents[1] / "tests/run").read_text()
+        older = text[text.index("older=$(") : text.index('step "lints')]
+        end = text[text.index('step "what the lints say"') :]
+        directory = self.directory()
+        (directory / "tests/deploy").mkdir(parents=True)
+        shutil.copy(HERE / "older-commit", directory / "tests/deploy")
+        said = self.run_tool("bash", "-euc", f"step() {{ echo \"== $*\"; }}; {older}\ntrue & lints=$!\n{end}", cwd=directory)
+        self.assertEqual(said.count("upgrades are NOT CHECKED"), 2, said)
+        self.assertRegex(said.splitlines()[-1], r"^== green, but upgrades are NOT CHECKED .*: this clone does not hold [0-9a-f]{40}")
 
     def test_a_skip_is_red_and_so_is_nothing(self):
         self.assertEqual(self.ended({"check_other": SKIPS}, copies=True).returncode, 1)

@@ -10,10 +10,10 @@ import shutil
 from pathlib import Path
 
 import world
-from check_documents import shell
+from check_documents import packaged, shell
 from check_older import MIGRATIONS, Aggregator, rows
 from check_packages import build
-from product import DEPLOY, Check, binary, eventually, get, on_a_copy, process, run, version
+from product import DEPLOY, REPOSITORY, Check, binary, eventually, get, on_a_copy, process, run, version
 from run import older
 
 OLD = older() / "debug"
@@ -133,7 +133,7 @@ class Upgrade(Check):
             built = build(binaries, out, "--format", "deb", "--only", "aggregator", recipe=recipe, VERSION=number)
             self.assertEqual(built.returncode, 0, built.stdout + built.stderr)
         runbook = DEPLOY / "runbook.md"
-        upgrade, back = (block.text for block in shell(runbook) if block.info == "sh package")
+        upgrade, back = packaged(REPOSITORY / "deploy/runbook.md")
         lines = runbook.read_text().splitlines()
         heading = lines.index("### The data of before")
         restore = next(block.text for block in shell(runbook) if block.line > heading)
@@ -149,7 +149,7 @@ class Upgrade(Check):
             mkdir -p /var/lib/private/foreshadow /var/backups
             ln -sfn private/foreshadow /var/lib/foreshadow
             cat >/usr/bin/systemctl <<'STUB'
-{systemctl()}
+{world.systemctl_of_packages("http")}
 STUB
             fs() {{ curl -sS "http://localhost:7070$1" "${{@:2}}"; }}
             past() {{ fs '/shadow/metrics?instance=i-1&from=-6h'; }}
@@ -187,11 +187,3 @@ STUB
         said = ended.stdout + ended.stderr
         self.assertEqual(ended.returncode, 0, said)
         self.assertIn("\nresume\npause\n", said)
-
-
-def systemctl() -> str:
-    """The documents' stub, of the packages' program; one that ends at once is not waited for."""
-    text = world.SYSTEMCTL.replace("/usr/local/bin/foreshadow", "/usr/bin/foreshadow").replace("https://", "http://")
-    waits = "do curl -sk"
-    assert text.count(waits) == 1, "the stub waits in another way now"
-    return text.replace(waits, 'do kill -0 "$(cat $pid)" 2>/dev/null || break; curl -sk')

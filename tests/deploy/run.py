@@ -7,8 +7,8 @@ modules run, each in a process of its own, two at a time: most of them wait more
 
 Some need root and a kernel that copies a system on write. Where that cannot be had it is red; FORESHADOW_COPY=optional leaves them out.
 Upgrades need an older build, which tests/run makes of a commit, and arm64 a compiler: where the clone does not hold the one or Debian not
-the other, that is left out; FORESHADOW_OLDER=required and FORESHADOW_ARM64=required make it red, and .ci/run sets both (the first where
-its clone has the whole history).
+the other, that is left out; FORESHADOW_OLDER=required and FORESHADOW_ARM64=required make it red, and .ci/run sets both (the first once it has
+fetched what its clone lacks).
 """
 
 import concurrent.futures

@@ -3,7 +3,8 @@
 `bare` has nothing but the programs; `named` has a configuration and a certificate for foreshadow.example as well; `plain` an aggregator
 without tokens, whose group `web` is kept by the program that docs/fleets.md prints, beside a Prometheus and an InfluxDB; `past` the same
 aggregator with days of that group's past; `secured` one with TLS and tokens, laid out and started as deploy/systemd does it, two of
-whose machines somebody else has detached.
+whose machines somebody else has detached, beside one that another installation has left behind. Each is entered in a clone: the
+repository itself, copied on write, with what tests/run has built.
 """
 
 import datetime
@@ -12,6 +13,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 from product import REPOSITORY, TOOLS, binary
@@ -19,17 +21,27 @@ from product import REPOSITORY, TOOLS, binary
 INSTANCES = ("i-1", "i-2", "i-0abc")
 # Whom somebody else detaches in `secured`.
 DETACHED = ("i-3", "i-4")
+# Whose lease of another installation is long over.
+STRANDED = "i-5"
 # What stands in a document for the reader's own, and what this world has in its place.
 STANDS_FOR = {
     "https://prometheus.example": "http://127.0.0.1:9090",
     "https://influx.example": "http://127.0.0.1:8086",
     "shadow release i-…": f"shadow release {DETACHED[0]}",
     "shadow adopt i-…": f"shadow adopt {DETACHED[1]}",
+    # Looked for two minutes after a start.
+    "foreshadow shadow stranded\n": f"until foreshadow shadow stranded | grep {STRANDED}; do sleep 1; done\n",
+    "shadow take i-…": f"shadow take {STRANDED}",
+    # A demo ends by itself, a network learns a little, and few agents are started: by options that the documents name as well.
+    "--bin foreshadow -- demo": "--bin foreshadow -- demo --seconds 10",
+    "--series 600 --epochs 8 --windows 12000": "--series 20 --epochs 1 --windows 64",
+    "--agents 10000 --interval 1s --for 60s": "--agents 20 --interval 1s --for 5s",
     "1f0c5b2a9d3e4c6b": '''"$(foreshadow tokens list --json | jq -r '.[] | select(.name == "grafana") | .id')"''',
     "41:9c0f…": r'''"$(sed -En 's/.* audit entry=([0-9]+) hash="([0-9a-f]+)".*/\1:\2/p' /var/log/foreshadow | tail -n 1)"''',
     "2027-01-15T06:00:00Z": '"$(date -ud "-3 hours" +%FT%TZ)"',
     "2027-01-15T09:00:00Z": '"$(date -ud "now" +%FT%TZ)"',
 }
+TOOLCHAIN = {"CARGO_HOME": ".cargo", "RUSTUP_HOME": ".rustup"}
 # The mark of a block that is one command and goes on until it is stopped.
 STAYS = "sh stays"
 # Five minutes are five minutes.
@@ -52,8 +64,10 @@ start() {
     "${command[@]}" >>/var/log/$unit 2>&1 </dev/null &
     echo $! >$pid
     [[ $unit == foreshadow ]] || return 0
-    for _ in $(seq 200); do curl -sk https://localhost:7070/healthz >/dev/null && return; sleep 0.1; done
-    cat /var/log/foreshadow >&2; exit 1
+    for _ in $(seq 200); do curl -sk https://localhost:7070/healthz >/dev/null && break; sleep 0.1; done
+    curl -sk https://localhost:7070/healthz >/dev/null || { cat /var/log/foreshadow >&2; exit 1; }
+    # Its first round is done by the time that a reader has read on.
+    for _ in $(seq ${READING:-0}); do foreshadow explain web >/dev/null 2>&1 && break; sleep 0.2; done
 }
 case $word in
 start | enable) [[ -e $pid ]] || start ;;
@@ -68,6 +82,20 @@ JOURNALCTL = """#!/bin/bash
 while [[ $1 != -u ]]; do shift; done
 cat "/var/log/$2"
 """
+# What documents build is built already, in another profile; and with a test, for then all dependencies have the same features
+# (tests/run says it as well). So it is asked for that, and takes seconds.
+CARGO = r"""#!/bin/bash
+set -euo pipefail
+word=$1 options=() program=; shift
+case $word in build | run) ;; *) exec "$REAL_CARGO" "$word" "$@" ;; esac
+while [[ $# -gt 0 && $1 != -- ]]; do
+    [[ $1 != --bin ]] || program=$2
+    [[ $1 == --release || $1 == --workspace ]] || options+=("$1")
+    shift
+done
+"$REAL_CARGO" build --quiet --locked --workspace --test columns "${options[@]}"
+[[ $word == build ]] || exec "target/debug/$program" "${@:2}"
+"""
 PREPARE = r"""
 python3 - <<'UP'
 import fcntl, socket, struct
@@ -81,11 +109,15 @@ echo '127.0.0.1 localhost foreshadow.example' >/etc/hosts
 echo fail-with-body >/root/.curlrc
 ln -sf "$PROGRAM" /usr/local/bin/foreshadow
 ln -sf "$AGENT" /usr/local/bin/foreshadow-agent
-mkdir -p /root/work /var/backups /etc/foreshadow
+mkdir -p /var/backups /etc/foreshadow
 rm -rf /root/.foreshadow
-cp -r /mnt/. /root/work
-cd /root/work
-install -m 755 machines /usr/local/bin/machines
+cd "$REPOSITORY"
+cp -r /mnt/. .
+install -m 755 machines cargo /usr/local/bin/
+mkdir -p target/release
+mount --bind target/debug target/release
+# All that is built is here; tests are another check's.
+export CARGO_NET_OFFLINE=true FORESHADOW_UNTIL=binaries
 cp machines.json /usr/local/bin/
 trap 'kill $(jobs -p) $(cat /run/foreshadow.pid /run/foreshadow-agent.pid 2>/dev/null) 2>/dev/null || true; wait' EXIT
 """
@@ -137,8 +169,10 @@ SECURED = r"""
 install -m 755 systemctl journalctl /usr/local/bin/
 mkdir -p /var/lib/private/foreshadow
 ln -sfn private/foreshadow /var/lib/foreshadow
-jq --arg ids "$DETACHED" '($ids | split(" ")) as $more | .groups.web.members += $more
-    | .machines += ([$more[] | {(.): {"state": "running", "tags": {}}}] | add)' machines.json >/usr/local/bin/machines.json
+jq --arg stranded "$STRANDED" --arg ids "$DETACHED" '($ids | split(" ")) as $more | .groups.web.members += $more
+    | .machines += ([$more[] | {(.): {"state": "running", "tags": {}}}] | add)
+    | .machines[$stranded] = {"state": "running", "tags":
+        {"foreshadow:until": "1790000000", "foreshadow:group": "web", "foreshadow:owner": "another"}}' machines.json >/usr/local/bin/machines.json
 (umask 077; foreshadow token --name ops --role admin >FILE 2>entry; sed -n '/^\[token/,$p' entry >/etc/foreshadow/tokens.toml)
 cp secured.toml /etc/foreshadow/foreshadow.toml
 chmod 600 /etc/foreshadow/tokens.toml
@@ -158,7 +192,7 @@ systemctl start foreshadow-agent
 for file in /etc/foreshadow/agent-*.toml; do foreshadow-agent --config $file >/var/log/${file##*/} 2>&1 & done
 ASK="curl -s --cacert /etc/foreshadow/ca.pem -H @header https://localhost:7070"
 (umask 077; printf 'Authorization: Bearer %s\n' "$(cat FILE)" >header)
-TOKEN=$(cat FILE); export TOKEN
+TOKEN=$(cat FILE); export TOKEN READING=100
 """
 # By hand, under the lock of the program that keeps them.
 DETACH = r"""
@@ -235,6 +269,7 @@ def furnish(directory: Path):
     (directory / "named.toml").write_text(CERTIFICATE + NAMED_TOML + STORE + INVENTORY)
     (directory / "secured.toml").write_text(CERTIFICATE + SECURED_TOML + STORE + INVENTORY)
     (directory / "influxdb.conf").write_text(INFLUXDB)
+    (directory / "cargo").write_text(CARGO)
     (directory / "systemctl").write_text(SYSTEMCTL)
     (directory / "journalctl").write_text(JOURNALCTL)
     begin = datetime.datetime(2026, 10, 1, tzinfo=datetime.timezone.utc)
@@ -283,6 +318,14 @@ def of_this_world(text: str) -> str:
     return re.sub(r"\b2026-(03-06|11-27)T", rf"{datetime.date.today().year}-\1T", text)
 
 
+def systemctl_of_packages(scheme: str) -> str:
+    """The stub, of the packages' programs; one that ends at once is not waited for."""
+    text = SYSTEMCTL.replace("/usr/local/bin/foreshadow", "/usr/bin/foreshadow").replace("https://", f"{scheme}://")
+    waits = "do curl -sk"
+    assert text.count(waits) == 1, "the stub waits in another way now"
+    return text.replace(waits, 'do kill -0 "$(cat $pid)" 2>/dev/null || break; curl -sk')
+
+
 def staying(command: str, log: str) -> str:
     """Runs what goes on until it is stopped beside what follows, and waits until it is at work."""
     return f""": >{log}
@@ -295,7 +338,11 @@ def script(kind: str, documents: dict) -> str:
     lines = [
         f"PROGRAM={shlex.quote(os.path.realpath(binary('foreshadow')))}",
         f"AGENT={shlex.quote(os.path.realpath(binary('foreshadow-agent')))}",
-        f"TOOLS={shlex.quote(str(TOOLS))} INSTANCES='{' '.join(INSTANCES)}' DETACHED='{' '.join(DETACHED)}'",
+        f"TOOLS={shlex.quote(str(TOOLS))} INSTANCES='{' '.join(INSTANCES)}' DETACHED='{' '.join(DETACHED)}' STRANDED={STRANDED}",
+        f"REPOSITORY={shlex.quote(str(REPOSITORY))}",
+        f"export REAL_CARGO={shlex.quote(shutil.which('cargo'))}",
+        # Its home is its own; the toolchain's is not.
+        *(f"export {name}={shlex.quote(os.environ.get(name, str(Path.home() / place)))}" for name, place in TOOLCHAIN.items()),
         PREPARE,
         KINDS[kind],
     ]

@@ -29,6 +29,13 @@ pub fn tool(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// What gives a process another clock, by `LD_PRELOAD`.
+pub fn faketime() -> anyhow::Result<String> {
+    let of = |machine: &str| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1");
+    let mut found = ["x86_64", "aarch64"].map(of).into_iter().filter(|path| Path::new(path).exists());
+    found.next().context("libfaketime: tests/run installs it")
+}
+
 /// A port nobody listens on now.
 pub fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())

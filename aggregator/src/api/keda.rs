@@ -65,6 +65,9 @@ impl Asked {
         let name = text("group").ok_or_else(|| wrong("group", "is missing: which group's need is it?"))?;
         let group = Id::new("group", name).map_err(|error| wrong("group", &error.to_string()))?;
         let metric = text("metric").map(|name| name.parse().map_err(|problem: String| wrong("metric", &problem)));
+        if text("confidence").is_some() && text("quantile").is_some() {
+            return Err(wrong("quantile", "is another name of confidence: leave one of them out"));
+        }
         let confidence = text("confidence").or_else(|| text("quantile")).map(|text| {
             let number = text.parse::<f64>().map_err(|_| format!("{text:?} is no number"));
             let checked = number.and_then(convert::confidence);
@@ -393,6 +396,11 @@ mod tests {
         assert!(asked(&[]).expect_err("refused").starts_with("metadata.group: is missing"));
         assert!(asked(&[("group", "a b")]).expect_err("refused").starts_with("metadata.group"));
         assert!(asked(&[("group", "web"), ("metric", "disk")]).expect_err("refused").contains("cpu"));
+        let jobs = Metric::declare("jobs_of_keda").expect("a name");
+        let read = asked(&[("group", "web"), ("metric", "jobs_of_keda")]).expect("read");
+        assert_eq!(read.metric, Some(jobs), "one of the user's own, as it was declared");
+        let both = asked(&[("group", "web"), ("confidence", "0.9"), ("quantile", "0.95")]).expect_err("refused");
+        assert!(both.starts_with("metadata.quantile: is another name of confidence"), "{both}");
         for confidence in ["much", "0.2", "1"] {
             let refused = asked(&[("group", "web"), ("confidence", confidence)]).expect_err("refused");
             assert!(refused.starts_with("metadata.confidence"), "{refused}");

@@ -6,6 +6,7 @@ mod assets;
 mod behind;
 mod curves;
 mod events;
+mod health;
 mod history;
 mod identity;
 mod influx;
@@ -108,14 +109,7 @@ impl ApiState {
 /// All routes, with access checked in front of each.
 pub fn router(state: ApiState) -> Router {
     let (reporter, health) = tonic_health::server::health_reporter();
-    // The future only sets two words in memory; it is done before the first request.
-    tokio::spawn(async move {
-        reporter.set_serving::<PredictServer<predict::PredictService>>().await;
-        reporter.set_serving::<AgentServer<AgentService>>().await;
-        reporter.set_serving::<EnrolmentServer<EnrolService>>().await;
-        reporter.set_serving::<ExternalScalerServer<keda::ScalerService>>().await;
-        reporter.set_service_status(otlp::SERVICE, tonic_health::ServingStatus::Serving).await;
-    });
+    tokio::spawn(health::report(reporter, state.shutdown.clone()));
     let agent = AgentServer::new(state.ingest.clone()).max_decoding_message_size(AGENT_BYTES);
     let predict = PredictServer::new(predict::PredictService::new(state.board.clone(), state.shutdown.clone()))
         .max_decoding_message_size(MESSAGE_BYTES);

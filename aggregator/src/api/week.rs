@@ -20,9 +20,9 @@ use super::ask::{Asked, wrong};
 use super::problem::Problem;
 use super::rest::known_group;
 use crate::backtest::Setting;
-use crate::backtest::week::{BACK, Question, Week, lived};
+use crate::backtest::week::{BACK, Driver, Question, Week, lived};
 use crate::clock::Clock;
-use crate::rounds::GroupReport;
+use crate::rounds::{GroupReport, MetricReport};
 use crate::store::Minute;
 
 /// What was lived says the same for so long, seconds.
@@ -32,6 +32,9 @@ const TOLD_FOR: i64 = 60;
 /// Whoever serves samples and plans comes first.
 const NICENESS: i32 = 19;
 const MILLIONTHS: f64 = 1e6;
+/// Nobody says how much of a load of its own unit is too much for an instance. In the simulation it is four times what one is to
+/// carry, a share: of a shortage all that is asked for is seen, as it is in life.
+const OWN_TARGET: f64 = 0.25;
 /// Who says how far it was is answered when it is further by this share.
 const FURTHER: f64 = 0.02;
 /// Or after this: whoever stands between keeps no request for a minute.
@@ -111,7 +114,13 @@ impl Weeks {
     }
 
     /// Begins, unless somebody else has meanwhile; gives how it stands then.
-    fn begin(&self, group: &Id, question: Question, minutes: Vec<Minute>, now: i64) -> std::io::Result<Standing> {
+    fn begin(
+        &self,
+        group: &Id,
+        question: Question,
+        pasts: Vec<(Driver, Vec<Minute>)>,
+        now: i64,
+    ) -> std::io::Result<Standing> {
         let mut weeks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mode = question.mode;
         if let stands @ (Standing::Found(_) | Standing::Underway(_) | Standing::Busy { .. }) =
@@ -126,7 +135,7 @@ impl Weeks {
             _ = rustix::process::nice(NICENESS);
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
             let tell = |share: f64| told.store((share.clamp(0.0, 1.0) * MILLIONTHS) as u64, Ordering::Relaxed);
-            let week = lived(&minutes, &question, tell);
+            let week = lived(&pasts, &question, tell);
             drop(kept.set(week.map_err(|error| format!("{error:#}"))));
         })?;
         weeks.insert((group.clone(), mode), Living { begun: now, done, found, thread });
@@ -186,12 +195,23 @@ pub async fn week(State(state): State<ApiState>, Path(name): Path<String>, asked
     let report = state.board.report(&group).ok_or_else(|| too_little("it was not planned yet".to_owned()))?;
     let leases = state.sessions.config().await;
     let lease_seconds = leases.groups.get(&group).copied().unwrap_or(leases.default_seconds);
-    let question = question(&report, mode, lease_seconds)?;
+    let (question, drivers) = question(&report, mode, lease_seconds)?;
     // The simulated group of the demo has a clock of its own.
     let clock = report.plan.as_deref().and_then(|plan| plan["made_at"].as_i64()).unwrap_or(now);
-    let minutes = state.store.minutes(&group, Metric::Cpu.as_str(), clock - BACK, clock).await;
-    let minutes = minutes.map_err(|error| Problem::unavailable(&error))?;
-    let stands = state.weeks.begin(&group, question, minutes, now).map_err(|error| Problem::unavailable(&error))?;
+    // As a plan does: where it has no minute of its own, those of whom it goes on with.
+    let others = state.act.leash().policy(&group).history;
+    let mut pasts = Vec::new();
+    for driver in drivers {
+        let mut past = BTreeMap::new();
+        for whose in std::iter::once(&group).chain(&others) {
+            let minutes = state.store.minutes(whose, driver.metric.as_str(), clock - BACK, clock).await;
+            for minute in minutes.map_err(|error| Problem::unavailable(&error))? {
+                past.entry(minute.start).or_insert(minute);
+            }
+        }
+        pasts.push((driver, past.into_values().collect()));
+    }
+    let stands = state.weeks.begin(&group, question, pasts, now).map_err(|error| Problem::unavailable(&error))?;
     stands.answer()
 }
 
@@ -199,15 +219,22 @@ fn too_little(why: String) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why)
 }
 
-/// The group as it is, by its CPU.
-fn question(report: &GroupReport, mode: Mode, lease_seconds: u32) -> Result<Question, Problem> {
-    let cpu = report.metrics.get(Metric::Cpu.as_str());
-    let cpu = cpu.ok_or_else(|| {
-        too_little("a week is lived again by CPU alone, and the group is not scaled by it".to_owned())
-    })?;
-    let target = cpu.target / 100.0;
+/// The group as it is, and by what it is scaled.
+fn question(report: &GroupReport, mode: Mode, lease_seconds: u32) -> Result<(Question, Vec<Driver>), Problem> {
+    let of = |(name, report): (&String, &MetricReport)| {
+        let metric = name.parse::<Metric>().ok()?;
+        let target = report.target;
+        let idle = if metric.is_custom() { 0.0 } else { report.baseline.points.clamp(0.0, 0.9 * target) };
+        Some(Driver { metric, target, idle })
+    };
+    let mut drivers: Vec<Driver> = report.metrics.iter().filter_map(of).collect();
+    // CPU before what the user declared: what an instance is like is known of it.
+    drivers.sort_by_key(|driver| driver.metric);
+    let first = drivers.first().ok_or_else(|| too_little("no metric of the group has a target".to_owned()))?;
+    let (target, idle) =
+        if first.metric.is_custom() { (OWN_TARGET, 0.0) } else { (first.target / 100.0, first.idle / 100.0) };
     let setting = Setting {
-        idle: (cpu.baseline.points / 100.0).clamp(0.0, 0.9 * target),
+        idle,
         target,
         score_target: target,
         startup: report.leads.0,
@@ -216,7 +243,7 @@ fn question(report: &GroupReport, mode: Mode, lease_seconds: u32) -> Result<Ques
         maximum: report.bounds.1.max(report.bounds.0).max(1),
         ..Setting::default()
     };
-    Ok(Question { mode, setting, confidence: report.confidence, lease_seconds })
+    Ok((Question { mode, setting, confidence: report.confidence, lease_seconds }, drivers))
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ use crate::cli::WrongArgument;
 use crate::config::Config;
 use crate::progress::Progress;
 
+/// Minutes in which every day of a week was there twice: less shows no week.
+const TWO_WEEKS: usize = 14 * 1_440;
+
 /// What to run over, what the group is like, and what to write.
 #[derive(Debug, Clone, clap::Args)]
 #[allow(clippy::struct_excessive_bools, reason = "switches of a command line")]
@@ -224,6 +227,12 @@ pub async fn run(arguments: &BacktestArguments) -> Result<()> {
             "{} of {} minutes are missing in the history and were bridged by straight lines",
             load.bridged,
             load.minutes.len()
+        );
+    }
+    if load.minutes.len() < TWO_WEEKS {
+        eprintln!(
+            "{:.1} days of history: take what follows as a try-out; two weeks or more show what a week is like",
+            load.minutes.len() as f64 / 1_440.0
         );
     }
     let bar = Progress::new("backtest", compare::work(&load, &setting, &candidates));

@@ -42,7 +42,9 @@ impl Rows {
             .with_context(|| format!("{}: cannot be read: name a file of timestamp,value", path.display()))?;
         let text = std::str::from_utf8(&bytes).with_context(|| format!("{}: is not UTF-8", path.display()))?;
         let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
-        let (_, header) = lines.next().with_context(|| format!("{}: is empty", path.display()))?;
+        let (_, header) = lines.next().with_context(|| {
+            format!("{}: is empty: it needs a first line timestamp,value and a line for each time", path.display())
+        })?;
         let columns = Columns::read(header).map_err(|problem| anyhow::anyhow!("{}:1: {problem}", path.display()))?;
         let mut rows: Vec<(usize, Reading)> = Vec::new();
         for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {

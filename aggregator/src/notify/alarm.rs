@@ -1,7 +1,7 @@
 //! Alarms: what somebody should look at, from what is known anyway. Pure.
 
 use planner::hold::{Budget, Hold};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::rounds::GroupReport;
 
@@ -14,7 +14,7 @@ const CERTIFICATE_ENDS_SOON: i64 = 14 * 86_400;
 const CERTIFICATE_ENDS: i64 = 2 * 86_400;
 
 /// What is the matter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     GroupWithoutPlan,
@@ -47,7 +47,7 @@ impl Kind {
 }
 
 /// Whom it should wake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Somebody, now.
@@ -57,7 +57,7 @@ pub enum Severity {
 }
 
 /// One thing that is the matter.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alarm {
     pub kind: Kind,
     /// The group, the metric of a group, or the file it is about.
@@ -102,6 +102,22 @@ pub fn alarms(
         }
     }));
     found
+}
+
+/// Whether what is known now would tell of this alarm if it stood. After a restart a group has no plan for a while, and what its
+/// intervals held is known later still.
+pub fn is_known(alarm: &Alarm, reports: &[std::sync::Arc<GroupReport>]) -> bool {
+    let Some(group) = &alarm.group else { return true };
+    let Some(report) = reports.iter().find(|report| report.summary.name == *group) else { return false };
+    let measured = || {
+        let of = |metric: &str| alarm.subject == subject_of(group, metric);
+        report.forecasts.iter().any(|(metric, forecast)| of(metric) && forecast.measured_coverage.is_some())
+    };
+    report.plan.is_some() && (alarm.kind != Kind::CoverageLost || measured())
+}
+
+fn subject_of(group: &str, metric: &str) -> String {
+    format!("{group} {metric}")
 }
 
 fn of_group(report: &GroupReport, now: i64, found: &mut Vec<Alarm>) {
@@ -157,7 +173,7 @@ fn of_group(report: &GroupReport, now: i64, found: &mut Vec<Alarm>) {
                 format!("intervals of {group} {metric} held {held:.0} % of the time and promise {promised:.0} %");
             let remedy =
                 format!("trust falls by itself; foreshadow models {group}; was there an event nobody entered?");
-            found.push(alarm(Kind::CoverageLost, format!("{group} {metric}"), Severity::Ticket, summary, remedy));
+            found.push(alarm(Kind::CoverageLost, subject_of(group, metric), Severity::Ticket, summary, remedy));
         }
     }
 }
@@ -222,6 +238,27 @@ mod tests {
         );
         assert!(kinds(&[Hold::BudgetSpent { budget: Budget::Launches { per_hour: 3 } }], None, 1_010).is_empty());
         assert_eq!(kinds(&[stale], Some(0.6), 1_061), [Kind::GroupWithoutPlan], "an old plan says nothing else");
+    }
+
+    #[test]
+    fn what_is_not_known_yet_is_not_over() {
+        let alarm = |kind, subject: &str, group: Option<&str>| Alarm {
+            kind,
+            subject: subject.to_owned(),
+            group: group.map(str::to_owned),
+            severity: Severity::Page,
+            summary: String::new(),
+            remedy: String::new(),
+        };
+        let planned = [report(&[], None)];
+        let unplanned = [Arc::new(GroupReport { plan: None, ..GroupReport::clone(&planned[0]) })];
+        let measured = [report(&[], Some(0.8))];
+        let stale = alarm(Kind::StaleData, "web", Some("web"));
+        assert_eq!([&[][..], &unplanned, &planned].map(|reports| is_known(&stale, reports)), [false, false, true]);
+        let lost = alarm(Kind::CoverageLost, "web cpu", Some("web"));
+        assert_eq!([&planned, &measured].map(|reports| is_known(&lost, reports)), [false, true]);
+        assert!(!is_known(&alarm(Kind::CoverageLost, "web memory", Some("web")), &measured), "another metric's");
+        assert!(is_known(&alarm(Kind::StoreRefuses, "store", None), &[]));
     }
 
     #[test]

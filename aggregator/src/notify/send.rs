@@ -1,7 +1,6 @@
 //! Carries alarms: to Alertmanager all that stand, again and again as it wants it; to a server of one's own each change once, in
 //! order, until it is taken.
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,9 +11,11 @@ use http_body_util::Full;
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use sqlx::SqlitePool;
 use tokio_util::sync::CancellationToken;
 
-use super::alarm::alarms;
+use super::alarm::{alarms, is_known};
+use super::kept::{Kept, Waiting};
 use super::told::{Standing, Told};
 use crate::clock::Clock;
 use crate::config::Notify;
@@ -33,7 +34,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// No answer is longer.
 const LONGEST: usize = 64 * 1_024;
 /// Changes that wait for a server that is down; the oldest are dropped first.
-const MOST_WAITING: usize = 1_000;
+pub(super) const MOST_WAITING: usize = 1_000;
 /// Changes in one request.
 const AT_ONCE: usize = 50;
 
@@ -47,8 +48,11 @@ pub struct Service {
     /// Files with the end of what is in them, seconds since the epoch.
     certificates: Vec<(String, i64)>,
     told: Told,
+    kept: Kept,
     repeated: Option<i64>,
-    waiting: VecDeque<Value>,
+    waiting: Waiting,
+    /// Place of the next that waits.
+    place: i64,
     tls: OnceLock<Result<Arc<ClientConfig>, String>>,
 }
 
@@ -59,6 +63,7 @@ impl Service {
         store: Arc<dyn SampleStore>,
         clock: Arc<dyn Clock>,
         certificates: Vec<(String, i64)>,
+        pool: SqlitePool,
     ) -> Self {
         let told = Told::new(i64::from(config.after_seconds));
         Self {
@@ -68,13 +73,23 @@ impl Service {
             clock,
             certificates,
             told,
+            kept: Kept::new(pool),
             repeated: None,
-            waiting: VecDeque::new(),
+            waiting: Waiting::new(),
+            place: 0,
             tls: OnceLock::new(),
         }
     }
 
     pub async fn run(mut self, shutdown: CancellationToken) {
+        match self.kept.read().await {
+            Ok((told, waiting)) => {
+                self.told.go_on(told, self.clock.wall_seconds());
+                self.place = waiting.back().map_or(0, |(place, _)| place + 1);
+                self.waiting = waiting;
+            }
+            Err(error) => tracing::error!(%error, "what was told of alarms cannot be read: what stands is told anew"),
+        }
         let mut every = tokio::time::interval(EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -92,24 +107,37 @@ impl Service {
     async fn look(&mut self) {
         let now = self.clock.wall_seconds();
         let refusing = self.store.health().await.refusing;
-        let found = alarms(&self.board.reports(), refusing.as_deref(), &self.certificates, now);
-        let news = self.told.on(found, now);
+        let reports = self.board.reports();
+        let found = alarms(&reports, refusing.as_deref(), &self.certificates, now);
+        let news = self.told.on(found, now, |alarm| is_known(alarm, &reports));
         for standing in &news {
             let (kind, summary) = (standing.alarm.kind.name(), &standing.alarm.summary);
             tracing::warn!(alarm = kind, over = standing.over.is_some(), summary, "alarm");
         }
         if self.config.webhook.is_some() {
-            self.waiting.extend(news.iter().map(change));
+            self.waiting.extend((self.place..).zip(news.iter().map(change)));
+            self.place = self.waiting.back().map_or(self.place, |(place, _)| place + 1);
             while self.waiting.len() > MOST_WAITING {
                 self.waiting.pop_front();
                 count("webhook", "dropped");
             }
+        } else {
+            self.waiting.clear();
         }
+        // Before anybody is told: what is told twice has the same id, what is not told is told by nobody.
+        self.keep().await;
         let due = !news.is_empty() || self.repeated.is_none_or(|at| now - at >= REPEATED_EVERY);
         if due && self.alertmanager(now).await {
             self.repeated = Some(now);
         }
         self.webhook(now).await;
+        self.keep().await;
+    }
+
+    async fn keep(&mut self) {
+        if let Err(error) = self.kept.write(self.told.told(), &self.waiting).await {
+            tracing::warn!(%error, "what was told of alarms cannot be kept; a restart now would tell it anew");
+        }
     }
 
     /// All that stands or was over a moment ago; whether it was taken.
@@ -137,7 +165,7 @@ impl Service {
     async fn webhook(&mut self, now: i64) {
         let Some(webhook) = &self.config.webhook else { return };
         while !self.waiting.is_empty() {
-            let some: Vec<&Value> = self.waiting.iter().take(AT_ONCE).collect();
+            let some: Vec<&Value> = self.waiting.iter().take(AT_ONCE).map(|(_, change)| change).collect();
             let count = some.len();
             let body = json!({ "link": self.config.link, "changes": some }).to_string();
             let signed = sign(&webhook.secret_file, now, &body).await;

@@ -71,7 +71,7 @@ pub enum PredictError {
     UnknownGroup(String),
     #[error("{0}")]
     Confidence(String),
-    #[error("at: {at} is in the past (now is {now})")]
+    #[error("at: {at} is in the past (now is {now}); what is ahead can be asked for, as +10m")]
     Past { at: i64, now: i64 },
     #[error("at: {at} is beyond the forecast, which ends at {until}")]
     BeyondHorizon { at: i64, until: i64 },

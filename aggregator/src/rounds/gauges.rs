@@ -31,7 +31,11 @@ impl Gauges {
             set(series, *value);
         }
         let told: BTreeSet<Series> = values.into_iter().map(|(series, _)| series).collect();
-        let before = self.0.remove(group).unwrap_or_default();
+        let before = self.0.remove(group).unwrap_or_else(|| {
+            // None so far is zero, not nothing.
+            metrics::counter!("foreshadow_shadows_released_total", "group" => group.to_string()).increment(0);
+            BTreeSet::new()
+        });
         for series in before.difference(&told) {
             set(series, f64::NAN);
         }

@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Row, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
-use super::columns::{pack, unpack};
+use super::columns::{pack_hour, unpack};
 use super::retraction::{self, Retraction, Retractions};
 use super::writer::{Asked, RETRY_AFTER, Writer};
 use super::{Appended, Arrival, Minute, SampleStore, StoreError, StoreHealth, StoreId, Stored, sql};
@@ -283,7 +283,7 @@ impl Embedded {
         let mut chunks = Vec::new();
         for ((instance, hour), mut samples) in hours {
             samples.sort_by_key(|stored| (stored.sample.wall_micros, stored.stream, stored.sample.sequence));
-            chunks.push((instance, hour, span(&samples), samples.len(), pack(&samples)?));
+            chunks.push((instance, hour, span(&samples), samples.len(), pack_hour(&samples)?));
         }
         let mut transaction = self.writes.begin().await?;
         for (instance, hour, (first, last), count, body) in chunks {

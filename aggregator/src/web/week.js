@@ -43,20 +43,25 @@ function show(week, place) {
   const times = week.need.map((_, index) => week.from + index * week.column_seconds);
   const line = (name, kind, values) => ({ name, kind, values: values.map(value => value ?? NaN), times, shape: 'stairs', gap: Infinity });
   const chart = new Chart({ label: `Serving in ${week.mode}, and as it was`, height: 170 });
-  const saved = was.instance_hours - would.instance_hours;
+  // Nobody knows how many served in what was imported without them.
+  const hours = was ? `${number(was.instance_hours)} as it was: ${number(Math.abs(was.instance_hours - would.instance_hours))} ${was.instance_hours >= would.instance_hours ? 'saved' : 'more'}` : 'how many served then is not known';
+  const minutes = name => was ? `of the minutes; ${share(was[name])} as it was` : 'of the minutes';
+  const by = Object.entries(week.driven_by), all = by.reduce((sum, [, some]) => sum + some, 0);
   const steps = Object.entries(week.steps).filter(([, instances]) => instances);
   fill(place, h('section', { 'aria-label': 'The last week lived again' },
     h('h3', {}, `The last ${span(week.until - week.from)} in ${week.mode}, lived again`),
     h('dl', { class: 'figures' },
-      figure('Instance-hours', number(would.instance_hours), `${number(was.instance_hours)} as it was: ${number(Math.abs(saved))} ${saved >= 0 ? 'saved' : 'more'}`),
-      figure('Above the target', share(would.above_target), `of the minutes; ${share(was.above_target)} as it was`),
-      figure('Above 90 %', share(would.above_90), `of the minutes; ${share(was.above_90)} as it was`),
+      figure('Instance-hours', number(would.instance_hours), hours),
+      figure('Above the target', share(would.above_target), minutes('above_target')),
+      // Of a load of its own unit nobody knows what 90 % are.
+      would.above_90 !== undefined && figure('Above 90 %', share(would.above_90), minutes('above_90')),
       week.mode === 'full' && figure('In shadow', number(week.shadow_hours), 'of the instance-hours')),
     chart.node,
     h('p', {}, steps.length ? `Instances: ${steps.map(([name, instances]) => `${step(name).does} ${number(instances)}`).join(', ')}.` : 'Nothing would have been done.'),
     Object.keys(week.holds).length > 0 && h('p', { class: 'muted' }, 'Kept by holds: ', Object.entries(week.holds).sort((a, b) => b[1] - a[1]).slice(0, 5)
       .map(([word, minutes]) => `${hold(word)} ${span(60 * minutes)}`).join(', '), '.'),
-    h('p', { class: 'muted' }, 'The recorded load under today’s target, bounds, confidence and lead times, with the checks and the pace of production as they come; by CPU alone. ',
+    h('p', { class: 'muted' }, 'The recorded load under today’s target, bounds, confidence and lead times, with the checks and the pace of production as they come; ',
+      by.length > 1 ? `driven by ${by.map(([metric, some]) => `${metric} in ${share(all ? 100 * some / all : 0)}`).join(', ')} of the minutes: the larger need counts. ` : `driven by ${by[0]?.[0]}. `,
       week.mode === 'scale-out' && 'Beside it a provider scales in by target tracking at the same target. ',
       week.bridged > 0 && `${plural(week.bridged, 'minute')} that nobody measured ${week.bridged === 1 ? 'is a' : 'are'} straight line${week.bridged === 1 ? '' : 's'}.`)));
   chart.draw({ from: week.from, to: week.until, now: week.until, lines: [

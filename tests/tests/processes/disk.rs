@@ -10,14 +10,23 @@ use foreshadow_tests::web;
 use tokio::process::Command;
 
 /// A small file system of its own, gone when dropped.
-struct SmallDisk(std::path::PathBuf);
+pub struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
-    async fn mount(path: std::path::PathBuf, size: &str) -> anyhow::Result<Option<Self>> {
+    pub async fn mount(path: std::path::PathBuf, size: &str) -> anyhow::Result<Option<Self>> {
         std::fs::create_dir_all(&path)?;
         let mut command = Command::new("mount");
         command.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&path);
         Ok(command.status().await?.success().then_some(Self(path)))
+    }
+
+    /// Takes whatever is left of it; the file that does, to be removed.
+    pub async fn fill(&self) -> anyhow::Result<std::path::PathBuf> {
+        let filler = self.0.join("filler");
+        let mut command = Command::new("dd");
+        command.arg("if=/dev/zero").arg(format!("of={}", filler.display())).args(["bs=1k", "status=none"]);
+        command.stderr(std::process::Stdio::null()).status().await?;
+        Ok(filler)
     }
 }
 
@@ -52,11 +61,7 @@ async fn a_full_disk_acknowledges_nothing_and_says_so() -> anyhow::Result<()> {
         Ok((oracle.acknowledged() > 200).then_some(()))
     })
     .await?;
-    // Whatever is left of the disk is taken.
-    let filler = disk.0.join("filler");
-    let mut command = Command::new("dd");
-    command.arg("if=/dev/zero").arg(format!("of={}", filler.display())).args(["bs=1k", "status=none"]);
-    command.stderr(std::process::Stdio::null()).status().await?;
+    let filler = disk.fill().await?;
 
     let ready = format!("{}/readyz", aggregator.url);
     let refused = eventually("the health says that the store refuses", Duration::from_secs(40), async || {

@@ -2,14 +2,13 @@
 //! everything flows again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use foreshadow_tests::fleet::{Fleet, Script};
 use foreshadow_tests::oracle::Oracle;
-use foreshadow_tests::process::{Aggregator, Process, agent_under, eventually, free_port, pause};
+use foreshadow_tests::process::{Aggregator, Process, agent_under, eventually, faketime, free_port, pause};
 use foreshadow_tests::web;
 use tokio::process::Command;
 
@@ -26,7 +25,7 @@ fn fleet(url: &str, agents: usize) -> anyhow::Result<Fleet> {
 
 /// Runs a program that needs rights; false where they are lacking, which is said aloud. Under `tests/run` as root, which
 /// installs it, that is an error.
-async fn privileged(program: &str, arguments: &[&str]) -> anyhow::Result<bool> {
+pub(super) async fn privileged(program: &str, arguments: &[&str]) -> anyhow::Result<bool> {
     let output = Command::new(program).args(arguments).output().await;
     let why = match output {
         Ok(output) if output.status.success() => return Ok(true),
@@ -215,9 +214,7 @@ async fn loss_a_narrow_line_and_a_one_way_partition_lose_and_double_nothing() ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_an_hour_ahead_and_an_hour_behind_loses_nothing_and_heals() -> anyhow::Result<()> {
-    let faked = ["x86_64", "aarch64"].map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1"));
-    let preload =
-        faked.into_iter().find(|path| Path::new(path).exists()).context("libfaketime: tests/run installs it")?;
+    let preload = faketime()?;
     let directory = tempfile::tempdir()?;
     let (clock, new) = (directory.path().join("clock"), directory.path().join("clock.new"));
     let jump = |offset: &str| -> anyhow::Result<()> {

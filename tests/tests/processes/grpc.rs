@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 use foreshadow_tests::process::{Aggregator, Process, agent, eventually, tool};
 use foreshadow_tests::tokens::Tokens;
 use foreshadow_tests::web;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -47,12 +48,77 @@ async fn a_stranger_finds_and_asks_every_service() -> anyhow::Result<()> {
     for method in ["PredictCapacity", "WatchForecast", "ListGroups"] {
         assert!(described.contains(method), "{method} in\n{described}");
     }
-    for service in ["", "foreshadow.v1.Agent", "foreshadow.v1.Predict"] {
-        let asked = format!("{{\"service\": \"{service}\"}}");
-        let health = grpcurl(&["-d", &asked], &["grpc.health.v1.Health/Check"]).await?;
-        assert!(health.contains("SERVING"), "{service:?}: {health}");
-    }
     assert_eq!(grpcurl(&[], &["foreshadow.v1.Predict/ListGroups"]).await?.trim(), "{\n  \n}");
+    Ok(())
+}
+
+/// Every service that is served, and the server as a whole.
+const SERVICES: [&str; 9] = [
+    "",
+    "foreshadow.v1.Agent",
+    "foreshadow.v1.Enrolment",
+    "foreshadow.v1.Predict",
+    "externalscaler.ExternalScaler",
+    "opentelemetry.proto.collector.metrics.v1.MetricsService",
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
+
+#[tokio::test]
+async fn the_health_of_every_service_is_told_and_watched_until_the_end() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let aggregator = Aggregator::start(directory.path(), "").await?;
+    let address = format!("127.0.0.1:{}", aggregator.port);
+    // What the routes let in is all that is served.
+    for route in foreshadow::api::routes::TABLE.iter().filter(|route| route.method == "POST") {
+        let service = route.path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        assert!(!service.contains('.') || SERVICES.contains(&service), "whoever adds {service} tells its health");
+    }
+    let asks = |method: &str, service: &str| {
+        let mut command = Command::new(tool("grpcurl")?);
+        command.args(["-plaintext", "-d", &format!("{{\"service\": \"{service}\"}}"), &address]);
+        command.arg(format!("grpc.health.v1.Health/{method}"));
+        anyhow::Ok(command)
+    };
+    for service in SERVICES {
+        let health = asks("Check", service)?.output().await?;
+        let said = String::from_utf8_lossy(&health.stdout);
+        assert!(health.status.success() && said.contains("\"status\": \"SERVING\""), "{service:?}: {health:?}");
+    }
+    for method in ["Check", "Watch"] {
+        let unknown = asks(method, "foreshadow.v1.Nobody")?.output().await?;
+        let said = String::from_utf8_lossy(&unknown.stderr);
+        assert!(!unknown.status.success() && said.contains("Code: NotFound"), "{method}: {unknown:?}");
+    }
+    let mut watching = Vec::new();
+    for service in SERVICES {
+        watching.push((
+            service,
+            Process::start(&format!("watch-{}", watching.len()), asks("Watch", service)?, directory.path())?,
+        ));
+    }
+    let statuses = |process: &Process| {
+        let text = process.output();
+        text.lines().filter_map(|line| line.trim().strip_prefix("\"status\": ").map(str::to_owned)).collect::<Vec<_>>()
+    };
+    for (service, process) in &watching {
+        eventually(&format!("{service:?} is watched"), Duration::from_secs(60), async || {
+            Ok((statuses(process) == ["\"SERVING\""]).then_some(()))
+        })
+        .await?;
+    }
+    // Told to end, it says so to whoever watches, and lets go of them.
+    let mut serving = aggregator.process;
+    kill_process(Pid::from_raw(serving.id()?.cast_signed()).context("a process")?, Signal::TERM)?;
+    ensure!(serving.ended().await?.success());
+    ensure!(!serving.output().contains("did not end in time"), "{}", serving.output());
+    for (service, process) in &watching {
+        eventually(&format!("{service:?} hears the end"), Duration::from_secs(60), async || {
+            Ok((statuses(process) == ["\"SERVING\"", "\"NOT_SERVING\""]).then_some(()))
+        })
+        .await?;
+    }
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! A past from elsewhere: a file, a real Prometheus, a local CloudWatch, a real InfluxDB. What is imported is there to the
 //! value, twice is as once, what was broken off goes on, and the product forecasts from it within moments.
 
+mod killed;
+mod pair;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -130,6 +133,19 @@ async fn a_file_gives_a_first_forecast_within_moments() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a scrape at the end of each minute would have found: the wave, and each instance a point above the one before it.
+fn series(instances: u32, from: i64, until: i64) -> anyhow::Result<String> {
+    let mut series = "# TYPE web_cpu gauge\n".to_owned();
+    for instance in 0..instances {
+        for at in (from + 60..=until).step_by(60) {
+            let value = utilisation(at - 60) + f64::from(instance);
+            writeln!(series, "web_cpu{{instance=\"i-{instance}\"}} {value} {at}")?;
+        }
+    }
+    series.push_str("# EOF\n");
+    Ok(series)
+}
+
 /// A real Prometheus with a past that `promtool` made from `series`.
 async fn prometheus(directory: &Path, series: &str) -> anyhow::Result<(Process, String)> {
     let (metrics, data) = (directory.join("past.om"), directory.join("tsdb"));
@@ -162,15 +178,7 @@ async fn a_real_prometheus_is_read_in_parts_and_a_killed_import_goes_on() -> any
     let directory = tempfile::tempdir()?;
     let until = now().div_euclid(3_600) * 3_600 - 3_600;
     let from = until - 2 * DAY;
-    let mut series = "# TYPE web_cpu gauge\n".to_owned();
-    for instance in 0..3 {
-        // Scraped at the end of each minute.
-        for at in (from + 60..=until).step_by(60) {
-            let value = utilisation(at - 60) + f64::from(instance);
-            writeln!(series, "web_cpu{{instance=\"i-{instance}\"}} {value} {at}")?;
-        }
-    }
-    series.push_str("# EOF\n");
+    let series = series(3, from, until)?;
     let (_server, prometheus) = prometheus(directory.path(), &series).await?;
     let tokens = Tokens::make(directory.path()).await?;
     let config = format!("[identity]\ntokens = \"{}\"\n", tokens.file.display());
@@ -244,27 +252,17 @@ async fn a_real_prometheus_is_read_in_parts_and_a_killed_import_goes_on() -> any
     Ok(())
 }
 
-#[tokio::test]
-async fn cloudwatch_is_asked_by_age_and_joined_with_who_was_in_service() -> anyhow::Result<()> {
-    let directory = tempfile::tempdir()?;
-    let cloud = Cloud::start(directory.path()).await?;
-    let until = now().div_euclid(3_600) * 3_600 - 3_600;
-    // Two hours by the minute, and two hours of three weeks ago by five minutes.
-    let (young, old) = (until - 7_200, (until - 21 * DAY).div_euclid(3_600) * 3_600);
-    let minutes = (young..until).step_by(60).chain((old..old + 7_200).step_by(300));
-    let mut data = Vec::new();
-    for at in minutes {
-        data.push(("CPUUtilization", "AWS/EC2", at, utilisation(at)));
-        data.push(("GroupInServiceInstances", "AWS/AutoScaling", at, 4.0));
-    }
-    for namespace in ["AWS/EC2", "AWS/AutoScaling"] {
-        let ours: Vec<_> = data.iter().filter(|datum| datum.1 == namespace).collect();
-        for some in ours.chunks(50) {
+/// The wave of the four instances of `web-asg` at these times, in a local CloudWatch.
+async fn into_cloudwatch(cloud: &Cloud, times: impl Iterator<Item = i64> + Clone) -> anyhow::Result<()> {
+    for (namespace, name) in [("AWS/EC2", "CPUUtilization"), ("AWS/AutoScaling", "GroupInServiceInstances")] {
+        let times: Vec<i64> = times.clone().collect();
+        for some in times.chunks(50) {
             let mut fields =
                 vec![("Action".to_owned(), "PutMetricData".to_owned()), ("Namespace".to_owned(), namespace.to_owned())];
-            for (index, (name, _, at, value)) in (1..).zip(some) {
+            for (index, at) in (1..).zip(some) {
                 let field = |name: &str| format!("MetricData.member.{index}.{name}");
-                fields.push((field("MetricName"), (*name).to_owned()));
+                let value = if namespace == "AWS/EC2" { utilisation(*at) } else { 4.0 };
+                fields.push((field("MetricName"), name.to_owned()));
                 fields.push((field("Timestamp"), jiff::Timestamp::from_second(*at)?.to_string()));
                 fields.push((field("Value"), value.to_string()));
                 fields.push((field("Dimensions.member.1.Name"), "AutoScalingGroupName".to_owned()));
@@ -275,6 +273,18 @@ async fn cloudwatch_is_asked_by_age_and_joined_with_who_was_in_service() -> anyh
             cloud.call("monitoring", &fields).await?;
         }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn cloudwatch_is_asked_by_age_and_joined_with_who_was_in_service() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let cloud = Cloud::start(directory.path()).await?;
+    let until = now().div_euclid(3_600) * 3_600 - 3_600;
+    // Two hours by the minute, and two hours of three weeks ago by five minutes.
+    let (young, old) = (until - 7_200, (until - 21 * DAY).div_euclid(3_600) * 3_600);
+    let minutes = (young..until).step_by(60).chain((old..old + 7_200).step_by(300));
+    into_cloudwatch(&cloud, minutes).await?;
     let aggregator = Aggregator::start(directory.path(), "").await?;
     let agent = agent(directory.path(), &aggregator.url, "i-1", &["--group", "web"])?;
     known(&aggregator.url).await?;
@@ -313,22 +323,29 @@ async fn cloudwatch_is_asked_by_age_and_joined_with_who_was_in_service() -> anyh
     Ok(())
 }
 
-#[tokio::test]
-async fn a_real_influxdb_is_read_by_influxql() -> anyhow::Result<()> {
-    let directory = tempfile::tempdir()?;
-    let server = Influx::start(directory.path()).await?;
-    let influx = server.url.clone();
+/// The wave of four instances, twice a minute, in a database of its own.
+async fn into_influx(server: &Influx, from: i64, until: i64) -> anyhow::Result<()> {
     server.query("load", "CREATE DATABASE load").await?;
-    let until = now().div_euclid(60) * 60 - 600;
-    let from = until - 4 * 3_600;
     let mut lines = String::new();
     for at in (from..until).step_by(30) {
         for instance in 0..4 {
             writeln!(lines, "cpu,host=i-{instance} usage={} {at}", utilisation(at.div_euclid(60) * 60))?;
         }
     }
-    let written = web::request(Method::POST, &format!("{influx}/write?db=load&precision=s"), &[], lines).await?;
+    let url = format!("{}/write?db=load&precision=s", server.url);
+    let written = web::request(Method::POST, &url, &[], lines).await?;
     ensure!(written.status == 204, "{}", written.body);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_real_influxdb_is_read_by_influxql() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let server = Influx::start(directory.path()).await?;
+    let influx = server.url.clone();
+    let until = now().div_euclid(60) * 60 - 600;
+    let from = until - 4 * 3_600;
+    into_influx(&server, from, until).await?;
     let aggregator = Aggregator::start(directory.path(), "").await?;
     let agent = agent(directory.path(), &aggregator.url, "i-1", &["--group", "web"])?;
     known(&aggregator.url).await?;

@@ -117,6 +117,80 @@ async fn keda_is_answered_by_every_call_and_a_viewer_alone() -> anyhow::Result<(
     Ok(())
 }
 
+/// The metadata of the trigger of ours in an object that is shipped.
+async fn trigger(name: &str) -> anyhow::Result<Value> {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/keda").join(name);
+    let script = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))['spec']['triggers'][0]['metadata']))";
+    let output = Command::new(tool("python")?).args(["-c", script]).arg(file).output().await?;
+    ensure!(output.status.success(), "{name}: {}", said(&output));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// The example of a metric of the user's own asks a running scaler, as KEDA would.
+#[tokio::test]
+async fn keda_asks_by_a_metric_of_the_users_own_as_the_example_says_it() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let tokens = Tokens::make(directory.path()).await?;
+    let mut metadata = trigger("scaledobject-metric.yaml").await?;
+    let (group, metric) =
+        (metadata["group"].as_str().unwrap_or_default(), metadata["metric"].as_str().unwrap_or_default());
+    let (group, metric) = (group.to_owned(), metric.to_owned());
+    let inventory = directory.path().join("inventory.toml");
+    std::fs::write(&inventory, format!("[group.{group}]\nminimum = 1\nmaximum = 9\ninstances = [\"i-1\"]\n"))?;
+    let config = format!(
+        "[identity]\ntokens = \"{}\"\n[inventory]\nfile = \"{}\"\ninterval_seconds = 5\nwarm_up_seconds = 0\n\
+         [metric.{metric}]\nof = \"group\"\n[group.{group}.targets]\n{metric} = 100\n",
+        tokens.file.display(),
+        inventory.display()
+    );
+    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    // What the example says of the cluster is this test's: the address, and what KEDA puts there for the variable.
+    let address = format!("127.0.0.1:{}", aggregator.port);
+    metadata["scalerAddress"] = address.clone().into();
+    metadata["tokenFromEnv"] = tokens.of("viewer").into();
+    let viewer = format!("authorization: Bearer {}", tokens.of("viewer"));
+    let call = async |method: &str, metadata: &Value| {
+        let object = json!({"name": group, "namespace": "shop", "scalerMetadata": metadata});
+        let body = if method == "GetMetrics" {
+            json!({"scaledObjectRef": object, "metricName": "s0-instances"})
+        } else {
+            object
+        };
+        let mut command = Command::new(tool("grpcurl")?);
+        command.args(["-plaintext", "-reflect-header", &viewer, "-d", &body.to_string(), &address]);
+        anyhow::Ok(command.arg(format!("externalscaler.ExternalScaler/{method}")).output().await?)
+    };
+    let spec = call("GetMetricSpec", &metadata).await?;
+    assert_eq!(
+        serde_json::from_slice::<Value>(&spec.stdout)?,
+        json!({"metricSpecs": [{"metricName": "instances", "targetSize": "1", "targetSizeFloat": 1}]})
+    );
+    // 250 wait, and one carries 100.
+    let url = format!("{}/shadow/metrics", aggregator.url);
+    let operator = format!("Bearer {}", tokens.of("operator"));
+    let answer = eventually("the queue's need", Duration::from_secs(90), async || {
+        let at = HostClock.wall_micros() / 1_000_000;
+        let line = json!({"group": group, "at": at, "metrics": {metric.as_str(): 250}}).to_string();
+        let headers = [("content-type", "application/x-ndjson"), ("authorization", operator.as_str())];
+        // The first are of a group that is not known yet.
+        drop(web::request(Method::POST, &url, &headers, line).await);
+        let output = call("GetMetrics", &metadata).await?;
+        Ok(serde_json::from_slice::<Value>(&output.stdout).ok().filter(|_| output.status.success()))
+    })
+    .await?;
+    assert_eq!(
+        answer,
+        json!({"metricValues": [{"metricName": "instances", "metricValue": "3", "metricValueFloat": 3}]})
+    );
+    // One that nobody declared is refused, with those that are.
+    metadata["metric"] = "queues".into();
+    let output = call("GetMetrics", &metadata).await?;
+    let text = said(&output);
+    ensure!(text.contains("InvalidArgument") && text.contains("metadata.metric: known metrics: "), "{text}");
+    ensure!(text.contains(&metric), "{text}");
+    Ok(())
+}
+
 /// Nobody is there, nobody waits and nobody is needed; then somebody waits, and who listens is told without asking.
 #[tokio::test]
 async fn keda_is_told_by_itself_when_somebody_is_needed() -> anyhow::Result<()> {
@@ -182,12 +256,26 @@ async fn the_objects_for_keda_are_right_and_typos_in_them_are_found() -> anyhow:
     for entry in std::fs::read_dir(&shipped)? {
         files.extend(Some(entry?.path()).filter(|path| path.extension().is_some_and(|end| end == "yaml")));
     }
-    ensure!(files.len() == 4, "{files:?}");
+    ensure!(files.len() == 5, "{files:?}");
     let output = check(&files).await?;
-    ensure!(output.status.success() && said(&output).contains("4 documents"), "{}", said(&output));
+    ensure!(output.status.success() && said(&output).contains("5 documents"), "{}", said(&output));
     let directory = tempfile::tempdir()?;
     let text = std::fs::read_to_string(shipped.join("scaledobject.yaml"))?;
+    let confidence = "confidence: \"0.95\"";
+    for (right, also) in [
+        (confidence, "confidence: \"0.99\""),
+        (confidence, "quantile: \"0.5\""),
+        (confidence, "metric: requests_per_second"),
+    ] {
+        let file = directory.path().join("right.yaml");
+        std::fs::write(&file, text.replace(right, also))?;
+        let output = check(&[file]).await?;
+        ensure!(output.status.success(), "{also} is refused: {}", said(&output));
+    }
     for (right, wrong) in [
+        (confidence, "confidence: \"0.995\""),
+        (confidence, "confidence: \"0.9\"\n        quantile: \"0.9\""),
+        (confidence, "metric: Requests-Per-Second"),
         ("scaleTargetRef", "scaleTarget"),
         ("        group: web", "        grup: web"),
         ("confidence: \"0.95\"", "confidence: \"1.95\""),

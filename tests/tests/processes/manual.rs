@@ -4,10 +4,24 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use foreshadow_tests::process::binary;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 async fn foreshadow(arguments: &[&str]) -> anyhow::Result<std::process::Output> {
     Ok(Command::new(binary("foreshadow")?).args(arguments).output().await?)
+}
+
+/// Speaks HTTP, and is no aggregator.
+async fn stranger() -> anyhow::Result<String> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            drop(stream.read(&mut [0; 4_096]).await);
+            drop(stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await);
+        }
+    });
+    Ok(url)
 }
 
 #[tokio::test]
@@ -107,6 +121,14 @@ async fn exit_codes_are_what_the_pages_say() -> anyhow::Result<()> {
     let wrong = directory.path().join("wrong.toml");
     std::fs::write(&wrong, "[listen]\nadress = 1\n")?;
     let wrong = wrong.display().to_string();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).map(|()| path.display().to_string())
+    };
+    let empty = file("empty.csv", "")?;
+    let rows: String = (0..100).map(|step| format!("{},{}\n", 1_790_000_000 + 300 * step, 500 + step)).collect();
+    let short = file("short.csv", &format!("timestamp,value\n{rows}"))?;
+    let elsewhere = stranger().await?;
     for (arguments, code) in [
         (vec!["--version"], 0),
         (vec!["check-config", &wrong], 64),
@@ -172,6 +194,10 @@ async fn exit_codes_are_what_the_pages_say() -> anyhow::Result<()> {
     for (arguments, next) in [
         (vec!["check-config", &wrong], "did you mean \"address\"?"),
         (vec!["journal", "--url", "http://127.0.0.1:1"], "does the aggregator run?"),
+        (vec!["journal", "--url", "http://127.0.0.1:1"], "FORESHADOW_URL says where"),
+        (vec!["journal", "--url", &elsewhere], "answers 404 Not Found and is no aggregator"),
+        (vec!["backtest", "--history", &empty], "a first line timestamp,value"),
+        (vec!["backtest", "--history", &short, "--without-models"], "0.3 days of history"),
         (vec!["journal", "--url", "127.0.0.1:7070"], "must be http://HOST:PORT"),
         (vec!["store", "check", "--directory", "/nope"], "--directory says where the aggregator keeps its data"),
         (vec!["explain", "web", "--at", "yesterday"], "RFC 3339"),

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use sqlx::SqlitePool;
 use tokio::process::Command;
 
+use super::disk::SmallDisk;
 use super::history::steady;
 use super::machines::{Setup, WITHIN, World};
 
@@ -69,6 +70,13 @@ impl Hook {
         let changes = body["changes"].as_array().cloned().unwrap_or_default();
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).extend(changes);
         Ok(response)
+    }
+
+    /// When what was told of a group's stale data began, of each change with this status.
+    fn stale(&self, group: &str, status: &str) -> Vec<Value> {
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale = |change: &&Value| change["alarm"]["kind"] == "stale_data" && change["alarm"]["subject"] == group;
+        changes.iter().filter(stale).filter(|it| it["status"] == status).map(|it| it["since"].clone()).collect()
     }
 
     fn told(&self, kind: &str, status: &str) -> usize {
@@ -310,6 +318,126 @@ async fn intervals_that_do_not_hold_reach_both_as_does_their_end() -> anyhow::Re
     })
     .await?;
     assert_eq!(hook.told("coverage_lost", "firing"), 1, "once");
+    ensure!(aggregator.process.terminate().await?.success());
+    Ok(())
+}
+
+/// What stands is not told anew after a restart, what is over by then is, and what was not taken before it waits on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_tells_nothing_twice_and_owes_nobody_an_end() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let hook = Hook::default();
+    let (secret, inventory) = (directory.path().join("secret"), directory.path().join("inventory.toml"));
+    std::fs::write(&secret, "between the two of us\n")?;
+    let group = |name: &str| format!("[group.{name}]\nminimum = 1\nmaximum = 4\ninstances = [\"i-{name}\"]\n");
+    std::fs::write(&inventory, group("web") + &group("shop"))?;
+    let config = format!(
+        "[inventory]\nfile = {inventory:?}\ninterval_seconds = 5\nwarm_up_seconds = 0\n[notify]\nafter_seconds = 0\n\
+         [notify.webhook]\nurl = \"{}\"\nsecret_file = {secret:?}\n",
+        hook.start().await?
+    );
+    let port = free_port()?;
+    let url = format!("http://127.0.0.1:{port}");
+    let told = async |group: &str, status: &str| {
+        let what = format!("{group}: {status}");
+        eventually(&what, WITHIN, async || Ok((!hook.stale(group, status).is_empty()).then_some(()))).await
+    };
+
+    // Nobody reports in either group, and that is told. It dies; one group's agent is there when it is back, and a third group is new.
+    let first = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
+    told("web", "firing").await?;
+    told("shop", "firing").await?;
+    first.process.kill().await?;
+    std::fs::write(&inventory, group("web") + &group("shop") + &group("late"))?;
+    let web = agent(directory.path(), &url, "i-web", &[])?;
+    let second = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
+    told("web", "resolved").await?;
+    // In the look that told of it the other was seen as well.
+    told("late", "firing").await?;
+    assert_eq!(hook.stale("web", "resolved"), hook.stale("web", "firing"), "once each, and of the same alarm");
+    assert_eq!((hook.stale("shop", "firing").len(), hook.stale("shop", "resolved").len()), (1, 0), "it stands");
+
+    // Whom it is told to is away when the second is over, and back only after another restart.
+    hook.down.store(true, Ordering::Relaxed);
+    let shop = agent(directory.path(), &url, "i-shop", &[])?;
+    let refused = "foreshadow_notifications_total{to=\"webhook\",outcome=\"failed\"}";
+    eventually("a change that is not taken", WITHIN, async || {
+        let metrics = web::get(&second.url_of("/metrics")).await?.body;
+        Ok(metrics.lines().any(|line| line.starts_with(refused)).then_some(()))
+    })
+    .await?;
+    second.process.kill().await?;
+    hook.down.store(false, Ordering::Relaxed);
+    let third = Aggregator::start_on(directory.path(), &config, port, &[]).await?;
+    told("shop", "resolved").await?;
+    for group in ["web", "shop"] {
+        assert_eq!(hook.stale(group, "resolved"), hook.stale(group, "firing"), "{group}: once each");
+    }
+    assert_eq!(hook.stale("late", "firing").len(), 1, "once");
+    for agent in [web, shop] {
+        ensure!(agent.terminate().await?.success());
+    }
+    ensure!(third.process.terminate().await?.success());
+    Ok(())
+}
+
+/// The store's disk fills up under an agent that reports: samples are refused, and minutes and plans cannot be written either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_and_the_plans_it_prevents_reach_both_as_does_their_end() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let Some(disk) = SmallDisk::mount(directory.path().join("data"), "3m").await? else {
+        eprintln!("not run: mounting a small file system needs root");
+        return Ok(());
+    };
+    let manager = Alertmanager::start(directory.path()).await?;
+    let hook = Hook::default();
+    let (secret, inventory) = (directory.path().join("secret"), directory.path().join("inventory.toml"));
+    std::fs::write(&secret, "between the two of us\n")?;
+    std::fs::write(&inventory, "[group.web]\nminimum = 1\nmaximum = 9\ninstances = [\"i-1\"]\n")?;
+    let config = format!(
+        "[inventory]\nfile = {inventory:?}\ninterval_seconds = 5\nwarm_up_seconds = 0\n[notify]\nafter_seconds = 0\n\
+         [notify.alertmanager]\nurl = \"{}\"\n[notify.webhook]\nurl = \"{}\"\nsecret_file = {secret:?}\n",
+        manager.url,
+        hook.start().await?,
+    );
+    let aggregator = Aggregator::start(directory.path(), &config).await?;
+    let agent = agent(directory.path(), &aggregator.url, "i-1", &[])?;
+    let group = format!("{}/groups/web", aggregator.url);
+    eventually("present need", WITHIN, async || {
+        Ok(web::get_json(&group).await?["plan"]["need_now"].is_u64().then_some(()))
+    })
+    .await?;
+    let both = [
+        ("store_refuses", "ForeshadowStoreRefuses", "the store refuses samples: "),
+        ("group_without_plan", "ForeshadowGroupWithoutPlan", "web has had no plan for "),
+    ];
+    for (kind, name, _) in both {
+        assert_eq!((manager.standing(name).await?, hook.told(kind, "firing")), (None, 0), "nothing is the matter yet");
+    }
+
+    let filler = disk.fill().await?;
+    for (kind, name, summary) in both {
+        // No plan for a minute, after one that may have been made as the disk filled up.
+        let alert = eventually(name, Duration::from_secs(240), async || manager.standing(name).await)
+            .await
+            .with_context(|| aggregator.process.output())?;
+        assert_eq!(alert["labels"]["severity"], "page", "{alert}");
+        ensure!(alert["annotations"]["summary"].as_str().is_some_and(|text| text.starts_with(summary)), "{alert}");
+        // A disk that is all but full may take one more write: then it is told again.
+        eventually(kind, WITHIN, async || Ok((hook.told(kind, "firing") >= 1).then_some(()))).await?;
+    }
+    let log = aggregator.process.output();
+    ensure!(log.contains("no plan in this round"), "the remedy sends people to the log: {log}");
+
+    std::fs::remove_file(&filler)?;
+    for (kind, name, _) in both {
+        eventually(&format!("the end of {name}"), Duration::from_secs(240), async || {
+            let over = hook.told(kind, "firing") == hook.told(kind, "resolved");
+            Ok((over && manager.standing(name).await?.is_none()).then_some(()))
+        })
+        .await?;
+    }
+    ensure!(agent.terminate().await?.success());
     ensure!(aggregator.process.terminate().await?.success());
     Ok(())
 }

@@ -2,10 +2,9 @@
 //! takes away: `taking`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::Context as _;
-use foreshadow_tests::process::{Aggregator, Process, binary, eventually, free_port};
+use foreshadow_tests::process::{Aggregator, Process, binary, eventually, faketime, free_port};
 use foreshadow_tests::web;
 use http::Method;
 use rustix::process::{Signal, kill_process};
@@ -185,10 +184,7 @@ pub struct WrongClock {
 
 impl WrongClock {
     pub fn new() -> anyhow::Result<Self> {
-        let of = |machine: &str| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1");
-        let mut found = ["x86_64", "aarch64"].map(of).into_iter().filter(|path| Path::new(path).exists());
-        let preload = found.next().context("libfaketime is not installed")?;
-        let clock = Self { preload, directory: tempfile::tempdir()? };
+        let clock = Self { preload: faketime()?, directory: tempfile::tempdir()? };
         clock.jump("+0")?;
         Ok(clock)
     }

@@ -54,6 +54,9 @@ impl WithInfluxDb {
     /// Starts forwarding. What the server says is missing ends the start; a server that does not answer does not.
     /// Credentials are read anew for every request, so that they can be renewed. `now` is seconds since the epoch.
     pub async fn open(embedded: Embedded, config: &InfluxDb, now: i64) -> Result<Self, StoreError> {
+        for counter in ["foreshadow_influxdb_failures_total", "foreshadow_influxdb_dropped_total"] {
+            metrics::counter!(counter).increment(0);
+        }
         let checked = match &config.api {
             InfluxApi::V1 { .. } => tokio::time::timeout(CHECK_DEADLINE, place(config).check()).await,
             InfluxApi::V2 { organisation, bucket, .. } => {

@@ -1,15 +1,22 @@
 //! Samples as pco-compressed columns: the body of a tick or a chunk.
 //!
-//! Layout: `u32` length of a JSON header (instances and streams), the header, then each column as
-//! `u32` length and pco bytes. Optional fields keep a presence bit per row, so that absent comes
-//! back absent; floats come back bit for bit.
+//! A tick is written while agents wait, of all instances together. Layout: `u32` length of a JSON header (instances and
+//! streams), the header, then each column as `u32` length and pco bytes. Optional fields keep a presence bit per row, so that absent
+//! comes back absent; floats come back bit for bit. A chunk, which stays, is smaller: [`hour`]. Chunks of older builds, and those of
+//! numbers that no agent sends, are like ticks; the first four bytes tell.
+
+mod hour;
 
 use foreshadow_proto::convert::{Id, NetworkRates, Sample, StreamId};
 use pco::data_types::Number;
 use pco::standalone::{simple_compress, simple_decompress};
+use pco::{ChunkConfig, DeltaSpec, ModeSpec};
 use serde::{Deserialize, Serialize};
 
 use super::{StoreError, Stored};
+
+/// Of 0 to 12: ticks are gone within the hour.
+const LEVEL: usize = 4;
 
 const CPU: u32 = 1;
 const BUSIEST: u32 = 1 << 1;
@@ -70,8 +77,16 @@ pub fn pack(samples: &[Stored]) -> Result<Vec<u8>, StoreError> {
     Ok(body)
 }
 
-/// Unpacks what [`pack`] made.
+/// Packs samples that stay, as small as can be; they come back stream by stream.
+pub fn pack_hour(samples: &[Stored]) -> Result<Vec<u8>, StoreError> {
+    hour::pack(samples)?.map_or_else(|| pack(samples), Ok)
+}
+
+/// Unpacks what [`pack`] or [`pack_hour`] made.
 pub fn unpack(body: &[u8]) -> Result<Vec<Stored>, StoreError> {
+    if body.starts_with(&hour::MARK) {
+        return hour::unpack(body);
+    }
     let mut rest = body;
     let header: Header =
         serde_json::from_slice(take(&mut rest)?).map_err(|error| StoreError::Corrupt(error.to_string()))?;
@@ -142,7 +157,9 @@ fn put(body: &mut Vec<u8>, part: &[u8]) {
 }
 
 fn column<T: Number>(body: &mut Vec<u8>, values: &[T]) -> Result<(), StoreError> {
-    let packed = simple_compress(values, &pco::ChunkConfig::default());
+    // Agents wait: what pco would find out by trying costs more than all else that a commit does.
+    let how = ChunkConfig::default().with_compression_level(LEVEL).with_mode_spec(ModeSpec::Classic);
+    let packed = simple_compress(values, &how.with_delta_spec(DeltaSpec::NoOp));
     put(body, &packed.map_err(|error| StoreError::Corrupt(error.to_string()))?);
     Ok(())
 }
@@ -199,21 +216,125 @@ mod tests {
         }
     }
 
+    prop_compose! {
+        /// What agents send: half as wide, rates that are counts over an interval or somebody else's, fields absent.
+        fn sent(streams: u8)(
+            stream in 0..streams, steps in proptest::collection::vec(0_u64..3, 3), passed in 1_u64..4_000_000,
+            cpu: Option<f32>, steal in proptest::option::of(0.0_f32..100.0), used in proptest::option::of(0_u64..1 << 40),
+            counts in proptest::option::of([0_u64..1 << 40, 0..1 << 40, 0..1 << 20, 0..1 << 20, 0..9]), by in 1.0_f64..2.0,
+            counted: bool,
+        ) -> (u8, u64, u64, Sample) {
+            let seconds = if counted { passed as f64 / 1e6 } else { by };
+            let network = counts.map(|counts| counts.map(|count| count as f64 / seconds));
+            let sample = Sample {
+                sequence: steps[0], wall_micros: steps[1] as i64, monotonic_micros: 0,
+                covers_millis: passed.div_ceil(1_000) as u32, cpu_percent: cpu.map(f64::from), cpu_busiest_percent: None,
+                cpu_steal_percent: steal.map(f64::from), memory_used_bytes: used, memory_total_bytes: used,
+                network: network.map(|[in_bytes, out_bytes, in_packets, out_packets, errors]| NetworkRates {
+                    in_bytes, out_bytes, in_packets, out_packets, errors,
+                }),
+            };
+            (stream, passed, steps[2], sample)
+        }
+    }
+
+    /// Streams whose clocks and sequences go on, now and then with a leap.
+    fn streams(sent: Vec<(u8, u64, u64, Sample)>) -> Vec<Stored> {
+        let mut at = std::collections::HashMap::<u8, (u64, u64, i64)>::new();
+        let on = |(stream, passed, leap, sample): (u8, u64, u64, Sample)| {
+            let at = at.entry(stream).or_insert((1 << 50, 0, 1_735_689_600_000_000));
+            *at = (
+                at.0.wrapping_add(passed).wrapping_add((leap / 2) << 33),
+                at.1 + 1 + sample.sequence,
+                at.2 + passed as i64 + sample.wall_micros,
+            );
+            let instance = Id::new("instance", &format!("i-{}", stream % 3)).expect("an id");
+            let sample = Sample { monotonic_micros: at.0, sequence: at.1, wall_micros: at.2, ..sample };
+            Stored { instance, stream: StreamId([stream; 16]), sample }
+        };
+        sent.into_iter().map(on).collect()
+    }
+
+    fn by_stream(mut samples: Vec<Stored>) -> Vec<Stored> {
+        samples.sort_by_key(|stored| (stored.instance.clone(), stored.stream));
+        samples
+    }
+
+    #[test]
+    fn a_busy_host_takes_thirteen_bytes_a_sample() {
+        // Counts of a host at work are drawn anew each second; nothing makes them smaller than what they say.
+        let mut dice = 1_u64;
+        let mut below = |most: u64| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) % most
+        };
+        let (mut clock, mut used) = (86_400_000_000_u64, 1_u64 << 30);
+        let samples: Vec<Stored> = (1..=3_600)
+            .map(|sequence| {
+                let passed = 999_700 + below(1_800);
+                clock += passed;
+                used = used + below(2_000) * 4_096 - 4_000 * 1_024;
+                let seconds = passed as f64 / 1e6;
+                let busy = 60 + below(50);
+                let mut rate = |most: u64| below(most) as f64 / seconds;
+                let sample = Sample {
+                    sequence,
+                    wall_micros: 1_735_689_600_000_000 + clock as i64,
+                    monotonic_micros: clock,
+                    covers_millis: passed.div_ceil(1_000) as u32,
+                    cpu_percent: Some(f64::from((100.0 * busy as f64 / (busy + 130) as f64) as f32)),
+                    cpu_busiest_percent: Some(f64::from((100.0 * (busy / 2) as f64 / 99.0) as f32)),
+                    cpu_steal_percent: Some(0.0),
+                    memory_used_bytes: Some(used),
+                    memory_total_bytes: Some(8 << 30),
+                    network: Some(NetworkRates {
+                        in_bytes: rate(180_000),
+                        out_bytes: rate(360_000),
+                        in_packets: rate(600),
+                        out_packets: rate(600),
+                        errors: 0.0,
+                    }),
+                };
+                Stored { instance: Id::new("instance", "i-0").expect("an id"), stream: StreamId([7; 16]), sample }
+            })
+            .collect();
+        let body = pack_hour(&samples).expect("packs");
+        assert!(body.len() < 13 * samples.len(), "{} bytes a sample", body.len() as f64 / samples.len() as f64);
+        assert_eq!(unpack(&body).expect("unpacks"), samples);
+    }
+
+    #[test]
+    fn a_chunk_of_a_later_layout_is_named_as_such() {
+        let mut body = pack_hour(&[]).expect("packs");
+        body[4] += 1;
+        assert!(unpack(&body).expect_err("not known").to_string().contains("a newer foreshadow"));
+    }
+
     proptest! {
         #[test]
         fn what_is_packed_comes_back_bit_for_bit(samples in proptest::collection::vec(stored(), 0..40)) {
             let back = unpack(&pack(&samples).expect("packs")).expect("unpacks");
             // Debug tells NaN payloads apart no more than equality does, but −0 and absence it does.
             prop_assert_eq!(format!("{back:?}"), format!("{samples:?}"));
+            let back = unpack(&pack_hour(&samples).expect("packs")).expect("unpacks");
+            prop_assert_eq!(format!("{:?}", by_stream(back)), format!("{:?}", by_stream(samples)));
+        }
+
+        #[test]
+        fn what_agents_send_comes_back_bit_for_bit(sent in proptest::collection::vec(sent(4), 0..300)) {
+            let samples = streams(sent);
+            let back = unpack(&pack_hour(&samples).expect("packs")).expect("unpacks");
+            prop_assert_eq!(format!("{:?}", by_stream(back)), format!("{:?}", by_stream(samples)));
         }
 
         #[test]
         fn a_torn_body_is_an_error_and_never_a_panic(
             samples in proptest::collection::vec(stored(), 1..5), cut in 0.0_f64..1.0,
         ) {
-            let body = pack(&samples).expect("packs");
-            let cut = (body.len() as f64 * cut) as usize;
-            prop_assert!(unpack(&body[..cut]).is_err());
+            for body in [pack(&samples).expect("packs"), pack_hour(&samples).expect("packs")] {
+                let cut = (body.len() as f64 * cut) as usize;
+                prop_assert!(unpack(&body[..cut]).is_err());
+            }
         }
     }
 }

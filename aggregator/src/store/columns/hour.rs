@@ -1,0 +1,224 @@
+//! A chunk as an agent would send it: each stream's samples as [`v1::Columns`], each column by pco.
+//!
+//! What makes a batch small on the wire makes an hour small on the disk: a rate of a host is a count over an interval that the clock
+//! tells, and as doubles four rates take half of everything. Layout: the mark, a version, how many runs, then run
+//! after run: instance, stream, rows, and each column of [`v1::Columns`] in the order below, as `u32` length and bytes. A column
+//! that is empty has no bytes at all.
+
+use foreshadow_proto::columns;
+use foreshadow_proto::convert::{Id, MAX_BATCH_SAMPLES, NetworkRates, Sample, StreamId};
+use foreshadow_proto::v1;
+use pco::data_types::Number;
+use pco::standalone::{simple_compress, simple_decompress};
+use pco::{ChunkConfig, DeltaSpec, ModeSpec};
+
+use super::super::{StoreError, Stored};
+use super::{put, take};
+
+/// No header of the other layout is so long.
+pub(super) const MARK: [u8; 4] = u32::MAX.to_le_bytes();
+const VERSION: u8 = 1;
+
+/// Packs samples, stream by stream in the order in which they first come; `None` where a percentage is no `f32`, as every
+/// agent's is, or somebody's numbers do not come back to the bit.
+pub(super) fn pack(samples: &[Stored]) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut runs: Vec<(&Id, StreamId, Vec<v1::Sample>)> = Vec::new();
+    for stored in samples {
+        let Some(sample) = narrow(&stored.sample) else { return Ok(None) };
+        let run = runs.iter_mut().rev().find(|(instance, stream, run)| {
+            *stream == stored.stream && *instance == &stored.instance && run.len() < MAX_BATCH_SAMPLES
+        });
+        match run {
+            Some((_, _, run)) => run.push(sample),
+            None => runs.push((&stored.instance, stored.stream, vec![sample])),
+        }
+    }
+    let mut body = MARK.to_vec();
+    body.push(VERSION);
+    body.extend_from_slice(&u32::try_from(runs.len()).unwrap_or(u32::MAX).to_le_bytes());
+    for (instance, stream, run) in runs {
+        let mut columns = columns::pack(&run);
+        if columns::unpack(&columns).ok().as_ref() != Some(&run) {
+            return Ok(None);
+        }
+        put(&mut body, instance.as_str().as_bytes());
+        put(&mut body, &stream.0);
+        body.extend_from_slice(&columns.rows.to_le_bytes());
+        // Steps of the clock are drawn each by itself; the differences of two of them are wider.
+        let mut step = 0_i64;
+        for difference in columns.wall_micros.iter_mut().skip(1) {
+            step = step.wrapping_add(*difference);
+            *difference = step;
+        }
+        write(&mut body, &columns)?;
+    }
+    Ok(Some(body))
+}
+
+/// Unpacks what [`pack`] made.
+pub(super) fn unpack(body: &[u8]) -> Result<Vec<Stored>, StoreError> {
+    let corrupt = |what: &str| StoreError::Corrupt(what.to_owned());
+    let mut rest = match body.strip_prefix(&MARK).and_then(<[u8]>::split_first) {
+        Some((&VERSION, rest)) => rest,
+        Some((version, _)) => {
+            return Err(corrupt(&format!("a chunk of version {version}, made by a newer foreshadow")));
+        }
+        None => return Err(corrupt("a body ends early")),
+    };
+    let mut samples = Vec::new();
+    for _ in 0..whole(&mut rest)? {
+        let instance = std::str::from_utf8(take(&mut rest)?).map_err(|_| corrupt("an instance's name"))?;
+        let instance = Id::new("instance", instance).map_err(|error| corrupt(&error.to_string()))?;
+        let stream = take(&mut rest)?.try_into().map_err(|_| corrupt("a stream's id"))?;
+        let mut columns = v1::Columns { rows: whole(&mut rest)?, ..read(&mut rest)? };
+        let mut step = 0_i64;
+        for at in columns.wall_micros.iter_mut().skip(1) {
+            step = std::mem::replace(at, at.wrapping_sub(step));
+        }
+        let run = columns::unpack(&columns).map_err(|error| corrupt(&error.to_string()))?;
+        samples.reserve(run.len());
+        samples.extend(run.into_iter().map(|sample| Stored {
+            instance: instance.clone(),
+            stream: StreamId(stream),
+            sample: widen(sample),
+        }));
+    }
+    if rest.is_empty() { Ok(samples) } else { Err(corrupt("a body goes on after its end")) }
+}
+
+fn whole(rest: &mut &[u8]) -> Result<u32, StoreError> {
+    let (number, tail) = rest.split_first_chunk().ok_or_else(|| StoreError::Corrupt("a body ends early".to_owned()))?;
+    *rest = tail;
+    Ok(u32::from_le_bytes(*number))
+}
+
+fn write(body: &mut Vec<u8>, columns: &v1::Columns) -> Result<(), StoreError> {
+    column(body, &columns.present)?;
+    column(body, &columns.sequence)?;
+    column(body, &columns.wall_micros)?;
+    column(body, &columns.monotonic_micros)?;
+    column(body, &columns.covers_millis)?;
+    shares(body, &columns.cpu_percent)?;
+    shares(body, &columns.cpu_busiest_percent)?;
+    shares(body, &columns.cpu_steal_percent)?;
+    column(body, &columns.memory_used_bytes)?;
+    column(body, &columns.memory_total_bytes)?;
+    column(body, &columns.interval_micros)?;
+    column(body, &columns.in_bytes_counted)?;
+    column(body, &columns.out_bytes_counted)?;
+    column(body, &columns.in_packets_counted)?;
+    column(body, &columns.out_packets_counted)?;
+    column(body, &columns.errors_counted)?;
+    column(body, &columns.in_bytes)?;
+    column(body, &columns.out_bytes)?;
+    column(body, &columns.in_packets)?;
+    column(body, &columns.out_packets)?;
+    column(body, &columns.errors)
+}
+
+fn read(rest: &mut &[u8]) -> Result<v1::Columns, StoreError> {
+    Ok(v1::Columns {
+        rows: 0,
+        present: values(rest)?,
+        sequence: values(rest)?,
+        wall_micros: values(rest)?,
+        monotonic_micros: values(rest)?,
+        covers_millis: values(rest)?,
+        cpu_percent: values(rest)?,
+        cpu_busiest_percent: values(rest)?,
+        cpu_steal_percent: values(rest)?,
+        memory_used_bytes: values(rest)?,
+        memory_total_bytes: values(rest)?,
+        interval_micros: values(rest)?,
+        in_bytes_counted: values(rest)?,
+        out_bytes_counted: values(rest)?,
+        in_packets_counted: values(rest)?,
+        out_packets_counted: values(rest)?,
+        errors_counted: values(rest)?,
+        in_bytes: values(rest)?,
+        out_bytes: values(rest)?,
+        in_packets: values(rest)?,
+        out_packets: values(rest)?,
+        errors: values(rest)?,
+    })
+}
+
+fn column<T: Number>(body: &mut Vec<u8>, values: &[T]) -> Result<(), StoreError> {
+    if values.is_empty() {
+        put(body, &[]);
+        return Ok(());
+    }
+    let packed = simple_compress(values, &ChunkConfig::default());
+    put(body, &packed.map_err(|error| StoreError::Corrupt(error.to_string()))?);
+    Ok(())
+}
+
+/// Shares of a few hundred ticks are few different numbers, in no order: as a dictionary or as they are, whichever is shorter.
+fn shares(body: &mut Vec<u8>, values: &[f32]) -> Result<(), StoreError> {
+    if values.is_empty() {
+        put(body, &[]);
+        return Ok(());
+    }
+    let by = |mode| {
+        let how = ChunkConfig::default().with_mode_spec(mode).with_delta_spec(DeltaSpec::NoOp);
+        simple_compress(values, &how).map_err(|error| StoreError::Corrupt(error.to_string()))
+    };
+    let (plain, dictionary) = (by(ModeSpec::Classic)?, by(ModeSpec::TryDict)?);
+    put(body, if dictionary.len() < plain.len() { &dictionary } else { &plain });
+    Ok(())
+}
+
+fn values<T: Number>(rest: &mut &[u8]) -> Result<Vec<T>, StoreError> {
+    match take(rest)? {
+        [] => Ok(Vec::new()),
+        packed => simple_decompress(packed).map_err(|error| StoreError::Corrupt(error.to_string())),
+    }
+}
+
+/// As it goes on the wire; `None` where a percentage would come back as another.
+fn narrow(sample: &Sample) -> Option<v1::Sample> {
+    #[allow(clippy::cast_possible_truncation, reason = "it is compared")]
+    let percent = |value: Option<f64>| match value {
+        None => Some(None),
+        Some(value) => Some(value as f32).filter(|half| f64::from(*half).to_bits() == value.to_bits()).map(Some),
+    };
+    Some(v1::Sample {
+        sequence: sample.sequence,
+        wall_micros: sample.wall_micros,
+        monotonic_micros: sample.monotonic_micros,
+        covers_millis: sample.covers_millis,
+        cpu_percent: percent(sample.cpu_percent)?,
+        cpu_busiest_percent: percent(sample.cpu_busiest_percent)?,
+        cpu_steal_percent: percent(sample.cpu_steal_percent)?,
+        memory_used_bytes: sample.memory_used_bytes,
+        memory_total_bytes: sample.memory_total_bytes,
+        network: sample.network.as_ref().map(|rates| v1::Network {
+            in_bytes: rates.in_bytes,
+            out_bytes: rates.out_bytes,
+            in_packets: rates.in_packets,
+            out_packets: rates.out_packets,
+            errors: rates.errors,
+        }),
+    })
+}
+
+fn widen(sample: v1::Sample) -> Sample {
+    Sample {
+        sequence: sample.sequence,
+        wall_micros: sample.wall_micros,
+        monotonic_micros: sample.monotonic_micros,
+        covers_millis: sample.covers_millis,
+        cpu_percent: sample.cpu_percent.map(f64::from),
+        cpu_busiest_percent: sample.cpu_busiest_percent.map(f64::from),
+        cpu_steal_percent: sample.cpu_steal_percent.map(f64::from),
+        memory_used_bytes: sample.memory_used_bytes,
+        memory_total_bytes: sample.memory_total_bytes,
+        network: sample.network.map(|rates| NetworkRates {
+            in_bytes: rates.in_bytes,
+            out_bytes: rates.out_bytes,
+            in_packets: rates.in_packets,
+            out_packets: rates.out_packets,
+            errors: rates.errors,
+        }),
+    }
+}
