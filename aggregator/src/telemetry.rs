@@ -159,11 +159,13 @@ pub fn describe_metrics() {
 /// An alarm for the first time needs a counter at zero before it, and a dashboard shows none as zero, not as nothing. Of groups:
 /// `rounds::gauges`; of InfluxDB: where there is one.
 fn begin_at_zero() {
-    const COUNTERS: [&str; 15] = [
+    const COUNTERS: [&str; 18] = [
         "foreshadow_batches_turned_away_total",
         "foreshadow_certificates_issued_total",
         "foreshadow_claims_disagreed_total",
         "foreshadow_clock_jumps_total",
+        "foreshadow_cloud_calls_delayed_total",
+        "foreshadow_cloud_throttled_total",
         "foreshadow_enrolments_refused_total",
         "foreshadow_enrolments_total",
         "foreshadow_forged_instance_ids_total",
@@ -175,6 +177,7 @@ fn begin_at_zero() {
         "foreshadow_second_claims_with_token_total",
         "foreshadow_shadow_sessions_changed_total",
         "foreshadow_slow_agents_total",
+        "foreshadow_step_panics_total",
     ];
     for counter in COUNTERS {
         metrics::counter!(counter).increment(0);

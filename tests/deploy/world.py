@@ -169,10 +169,10 @@ SECURED = r"""
 install -m 755 systemctl journalctl /usr/local/bin/
 mkdir -p /var/lib/private/foreshadow
 ln -sfn private/foreshadow /var/lib/foreshadow
-jq --arg stranded "$STRANDED" --arg ids "$DETACHED" '($ids | split(" ")) as $more | .groups.web.members += $more
+jq --arg stranded "$STRANDED" --arg over "$(($(date +%s) - 86400))" --arg ids "$DETACHED" '($ids | split(" ")) as $more | .groups.web.members += $more
     | .machines += ([$more[] | {(.): {"state": "running", "tags": {}}}] | add)
     | .machines[$stranded] = {"state": "running", "tags":
-        {"foreshadow:until": "1790000000", "foreshadow:group": "web", "foreshadow:owner": "another"}}' machines.json >/usr/local/bin/machines.json
+        {"foreshadow:until": $over, "foreshadow:group": "web", "foreshadow:owner": "another"}}' machines.json >/usr/local/bin/machines.json
 (umask 077; foreshadow token --name ops --role admin >FILE 2>entry; sed -n '/^\[token/,$p' entry >/etc/foreshadow/tokens.toml)
 cp secured.toml /etc/foreshadow/foreshadow.toml
 chmod 600 /etc/foreshadow/tokens.toml

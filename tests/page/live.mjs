@@ -55,16 +55,29 @@ export async function moves(page, other) {
   const small = await curve(), asked = [];
   page.on('request', request => { if (/\/minutes$/.test(new URL(request.url()).pathname)) asked.push(request.url()); });
   const windows = () => other.locator('[aria-labelledby=demand] .plot .window > title').allTextContents();
+  const large = () => other.locator('[aria-labelledby=demand] .plot .line.load').getAttribute('d');
+  // Where it is drawn moves with the clock; what is read anew is the minute that is over.
   let read = 0;
-  other.on('request', request => { read += new URL(request.url()).pathname === '/groups/web/minutes'; });
+  other.on('response', answer => { read += answer.ok() && new URL(answer.url()).pathname === '/groups/web/minutes'; });
   const body = { group: 'web', name: 'Moves at once', starts: new Date(Date.now() + 60_000).toISOString(), duration_seconds: 600, intensity: 1.2, reason: 'a window that nobody touches' };
   const made = await api('/events', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
   await until('an event of elsewhere is on the axis', async () => (await windows()).some(title => title.includes('Moves at once')));
   assert.ok((await fetch(`${url}/events/${made.id}?reason=seen`, { method: 'DELETE' })).ok);
   await until('it is gone from the axis', async () => !(await windows()).some(title => title.includes('Moves at once')));
   // The first round of the next minute brings the minute that is over.
-  await until('the curve of a group goes on', async () => read > 0, 90000);
+  let drawn = await large();
+  await until('the curve of a group goes on', async () => {
+    if (read > 0) return await large() !== drawn;
+    drawn = await large();
+    return false;
+  }, 90000);
   await until('its small curve does', async () => await curve() !== small, 90000);
+  // What its models came to goes on as well.
+  await go(other, '#/models/web', '#of-cpu');
+  let models = 0;
+  other.on('response', answer => { models += answer.ok() && new URL(answer.url()).pathname === '/groups/web/models'; });
+  await other.locator('#of-cpu').evaluate(node => { node.dataset.before = 'this minute'; });
+  await until('the models of a group are read anew', async () => models > 0 && await other.locator('#of-cpu[data-before]').count() === 0, 90000);
   assert.deepEqual(asked, [], 'small curves come with the stream');
   assert.equal(loads, 0, 'without reload');
 }
@@ -100,6 +113,15 @@ export async function ownMetric(page) {
   await page.reload();
   await choice.waitFor();
   assert.equal(await choice.inputValue(), 'requests', 'a link shows the metric');
+  // Before its mode is loosened the last week is lived by what drives it.
+  await page.getByRole('button', { name: 'Mode…' }).click();
+  await page.getByRole('radio', { name: /scale-out/ }).check();
+  await page.locator('.again .chart svg .line').first().waitFor({ state: 'attached', timeout: 180000 });
+  const week = await page.locator('.again').innerText();
+  assert.match(week, /driven by .*Requests per second/i);
+  assert.doesNotMatch(week, /Above 90/i, 'of a load of its own unit nobody knows what 90 % are');
+  await page.keyboard.press('Escape');
+  await page.locator('dialog[open]').waitFor({ state: 'detached' });
   await go(page, '#/models/search', '#of-requests');
   const models = page.locator('[aria-labelledby=of-requests]');
   assert.equal(await models.locator('h2').innerText(), 'Requests per second');

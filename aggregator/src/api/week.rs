@@ -163,7 +163,7 @@ fn standing(weeks: &mut BTreeMap<(Id, Mode), Living>, group: &Id, mode: Mode, no
 /// The last week as it was, and as it would have been in another mode.
 #[utoipa::path(get, path = "/groups/{group}/week", params(("group" = String, Path),
     ("mode" = String, Query, description = "scale-out or full"),
-    ("after" = Option<f64>, Query, description = "how far it was, 0 to 1: answered when it is further or there, after twenty seconds at the latest")),
+    ("after" = Option<f64>, Query, minimum = 0, maximum = 1, description = "how far it was, 0 to 1: answered when it is further or there, after twenty seconds at the latest")),
     responses((status = 200, description = "the week", body = Week),
         (status = 202, description = "it is being lived, or waits for another: ask again", body = Underway),
         (status = 400, description = "a parameter is wrong", body = Problem),

@@ -70,7 +70,7 @@ async function route() {
   const given = context(segments, query);
   fill(main, h('p', { class: 'empty' }, 'Reading…'));
   // What is followed on its page depends on the group that is chosen there.
-  if (page.module !== instances) watch(page.path === 'groups' ? segments[1] : undefined, { demand: page.module === fleet || undefined });
+  if (page.module !== instances) watch(['groups', 'models'].includes(page.path) ? segments[1] : undefined, { demand: page.module === fleet || undefined });
   try {
     const shown = await page.module.open(host, given) ?? {};
     if (mine !== generation) return shown.close?.();

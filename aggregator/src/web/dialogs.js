@@ -123,11 +123,13 @@ export async function resume(group) {
 }
 
 /// How far Foreshadow may go in a group. Loosening shows first the last week lived again, and what its plans wanted.
-export async function changeMode(line) {
+export async function changeMode(line, named) {
   const rank = mode => MODES.indexOf(mode);
   const week = h('div', { class: 'week plans', 'aria-live': 'polite' }), again = h('div', { class: 'week again' });
-  let course = null, chart = null, lived = null, turn = 0, seen = true;
+  let course = null, chart = null, lived = null, turn = 0, seen = true, asking = null;
   const close = () => {
+    // A request that waits keeps one of the browser's few connections.
+    asking?.abort();
     chart?.close();
     lived?.close();
     chart = lived = null;
@@ -140,7 +142,8 @@ export async function changeMode(line) {
     if (rank(mode) <= rank(line.mode)) return fill(week, rank(mode) < rank(line.mode) && h('p', {}, 'This tightens: it holds at once.'));
     if (!course) fill(week, h('p', { class: 'empty' }, 'Reading the plans of the last week…'));
     const wanted = () => turn === mine && again.isConnected;
-    livedWeek(line.name, mode, again, wanted).then(shown => {
+    asking = new AbortController();
+    livedWeek(line.name, mode, again, { wanted, named, signal: asking.signal }).then(shown => {
       if (shown) lived = shown;
       // Also where it cannot be lived again: the dialog says why.
       if (turn === mine) seen = true;

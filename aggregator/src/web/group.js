@@ -173,7 +173,7 @@ class Group {
         h('div', { class: 'acts' },
           own && may('admin') && button('Resume group', { class: 'go' }, () => resume(this.name)),
           !own && may('operator') && button('Pause group', { class: 'stop' }, () => pause(this.name)),
-          may('admin') && !line.simulated && button('Mode…', {}, () => changeMode(line)))),
+          may('admin') && !line.simulated && button('Mode…', {}, () => changeMode(line, this.named)))),
       own && h('p', { class: 'paused' }, badge('paused', 'bad'), ' ', h('strong', {}, own.by), `: “${own.reason}”, `, time(own.at, at => ago(at, serverNow())), '.'),
       line.simulated && h('p', { class: 'said' }, 'This group is simulated: its load, its cloud and its time. Its forecast and its plans are made as those of a real one are. Who is in it, its shadows one by one and all that was done stand on the demo’s terminal.'),
       standing.group && !own && standing.group.mode !== 'observe' && h('p', { class: 'muted' }, `Mode ${standing.group.mode} since `, time(standing.group.at), ` by ${standing.group.by}: “${standing.group.reason}”.`)]);

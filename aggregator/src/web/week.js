@@ -6,8 +6,8 @@ import { figure, fill, h } from './dom.js';
 import { hold, number, plural, span, step } from './words.js';
 
 /// Asks until the week is there and shows how far it is in `place`. Gives the chart, which is to be closed, or null; `wanted` says
-/// whether anybody still looks.
-export async function livedWeek(group, mode, place, wanted) {
+/// whether anybody still looks, `signal` aborts when nobody does, `named` tells a metric's name.
+export async function livedWeek(group, mode, place, { wanted, named, signal }) {
   const bar = h('progress', { max: 1, 'aria-label': `The last week in ${mode}: how far it is` });
   const left = h('p', { class: 'muted' });
   fill(place, h('section', {}, h('h3', {}, `The last week in ${mode}, lived again`), bar, left));
@@ -16,9 +16,9 @@ export async function livedWeek(group, mode, place, wanted) {
   for (;;) {
     try {
       // The server answers when there is more to tell than what it said last.
-      const week = await ask(path(['groups', group, 'week'], { mode, after }));
+      const week = await ask(path(['groups', group, 'week'], { mode, after }), { signal });
       if (!wanted()) return null;
-      if (!('done' in week)) return show(week, place);
+      if (!('done' in week)) return show(week, place, named);
       bar.value = after = week.done;
       if (week.behind) {
         // Somebody else's comes first.
@@ -38,7 +38,7 @@ export async function livedWeek(group, mode, place, wanted) {
 
 const share = value => `${number(value, value && value < 10 ? 2 : 0)} %`;
 
-function show(week, place) {
+function show(week, place, named) {
   const { was, would } = week;
   const times = week.need.map((_, index) => week.from + index * week.column_seconds);
   const line = (name, kind, values) => ({ name, kind, values: values.map(value => value ?? NaN), times, shape: 'stairs', gap: Infinity });
@@ -61,7 +61,7 @@ function show(week, place) {
     Object.keys(week.holds).length > 0 && h('p', { class: 'muted' }, 'Kept by holds: ', Object.entries(week.holds).sort((a, b) => b[1] - a[1]).slice(0, 5)
       .map(([word, minutes]) => `${hold(word)} ${span(60 * minutes)}`).join(', '), '.'),
     h('p', { class: 'muted' }, 'The recorded load under today’s target, bounds, confidence and lead times, with the checks and the pace of production as they come; ',
-      by.length > 1 ? `driven by ${by.map(([metric, some]) => `${metric} in ${share(all ? 100 * some / all : 0)}`).join(', ')} of the minutes: the larger need counts. ` : `driven by ${by[0]?.[0]}. `,
+      by.length > 1 ? `driven by ${by.map(([metric, some]) => `${named(metric)} in ${share(all ? 100 * some / all : 0)}`).join(', ')} of the minutes: the larger need counts. ` : by.length ? `driven by ${named(by[0][0])}. ` : '',
       week.mode === 'scale-out' && 'Beside it a provider scales in by target tracking at the same target. ',
       week.bridged > 0 && `${plural(week.bridged, 'minute')} that nobody measured ${week.bridged === 1 ? 'is a' : 'are'} straight line${week.bridged === 1 ? '' : 's'}.`)));
   chart.draw({ from: week.from, to: week.until, now: week.until, lines: [

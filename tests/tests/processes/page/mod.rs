@@ -319,7 +319,7 @@ async fn two_thousand_groups_and_two_weeks_of_minutes_are_light() -> anyhow::Res
         Ok(group["forecasts"][0]["paths"].is_array().then_some(()))
     })
     .await?;
-    // The script multiplies the line of one group, in the browser.
+    // The script multiplies the line of one group.
     let mut asked = given("weight", &aggregator.url);
     asked["group"] = "heavy".into();
     look(&asked).await
