@@ -22,11 +22,16 @@ impl SmallDisk {
         Ok(privileged("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", &at]).await?.then_some(Self(path)))
     }
 
-    /// Takes whatever is left of it; the file that does, to be removed.
+    /// Takes whatever is left of it, and of what was given free since it last did; the file that does, to be removed.
     pub async fn fill(&self) -> anyhow::Result<std::path::PathBuf> {
         let filler = self.0.join("filler");
         let mut command = Command::new("dd");
-        command.arg("if=/dev/zero").arg(format!("of={}", filler.display())).args(["bs=1k", "status=none"]);
+        command.arg("if=/dev/zero").arg(format!("of={}", filler.display())).args([
+            "bs=1k",
+            "oflag=append",
+            "conv=notrunc",
+            "status=none",
+        ]);
         command.stderr(std::process::Stdio::null()).status().await?;
         Ok(filler)
     }
