@@ -234,6 +234,31 @@ async fn writers_beside_the_samples_do_not_lock_them_out() {
 
 /// Whoever forwards ticks remembers a number: a number that was given is never given again, or the
 /// new ticks would pass for forwarded.
+/// SQLite ends a transaction by itself when the disk is full.
+#[tokio::test]
+async fn what_is_acknowledged_after_others_met_a_full_disk_is_on_the_disk() {
+    use sqlx::{Connection as _, Executor as _};
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).await;
+    for _ in 0..3 {
+        let mut transaction = store.pool().begin().await.expect("begins");
+        transaction.execute("PRAGMA max_page_count = 1").await.expect("full from now on");
+        let write = sqlx::query("INSERT INTO alarm_change (place, body) VALUES (1, $1)").bind("x".repeat(1 << 20));
+        let full = write.execute(&mut *transaction).await.expect_err("it is full");
+        assert!(full.to_string().contains("full"), "{full}");
+        drop(transaction);
+        let mut connection = store.pool().acquire().await.expect("a connection");
+        assert!(!connection.is_in_transaction(), "what is written now would be part of one that never ends");
+        connection.execute("PRAGMA max_page_count = 1000000").await.expect("room again");
+    }
+    store.append(arrival("i-1", 1, vec![sample(1, SystemClock.wall_micros())])).await.expect("stored");
+    let file = format!("sqlite://{}/foreshadow.db", directory.path().display());
+    let mut other = sqlx::SqliteConnection::connect(&file).await.expect("opens");
+    let ticks: i64 = sqlx::query_scalar("SELECT count(*) FROM tick").fetch_one(&mut other).await.expect("counts");
+    assert_eq!(ticks, 1, "as whoever comes after a crash sees it");
+}
+
 #[tokio::test]
 async fn tick_numbers_go_on_after_every_tick_was_folded() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use foreshadow_proto::convert::{Id, StreamId};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row, SqlitePool};
+use sqlx::{Connection as _, Row, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use super::columns::{pack_hour, unpack};
@@ -73,6 +73,14 @@ pub(super) struct Shared {
     _lock: File,
 }
 
+/// SQLite ends a transaction by itself when the disk is full. The ROLLBACK that follows is an error then, and sqlx counts the transaction
+/// on: later ones would be parts of it, each without an error and none ever on the disk. A connection like that is closed.
+async fn is_done(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // It waits behind the ROLLBACK of a transaction that was dropped.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
 /// Rollups of a group and metric from a database of this store.
 pub(super) async fn read_minutes(
     pool: &SqlitePool,
@@ -123,7 +131,8 @@ impl Embedded {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
         let pool = async |connections| {
-            let pool = SqlitePoolOptions::new().max_connections(connections).connect_with(connect.clone());
+            let pool = SqlitePoolOptions::new().max_connections(connections);
+            let pool = pool.after_release(|connection, _| Box::pin(is_done(connection))).connect_with(connect.clone());
             pool.await.map_err(|error| problem(&file, error.to_string()))
         };
         let (writes, reads) = (pool(1).await?, pool(READERS).await?);
