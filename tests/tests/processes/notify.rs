@@ -272,13 +272,11 @@ async fn held(directory: &Path, inside: i64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was published and came due outside is on the disk: a forecast that is made from a group's own past has it against itself.
-#[tokio::test(flavor = "multi_thread")]
-async fn intervals_that_do_not_hold_reach_both_as_does_their_end() -> anyhow::Result<()> {
-    let directory = tempfile::tempdir()?;
-    let manager = Alertmanager::start(directory.path()).await?;
+/// An Alertmanager, a server of one's own, and a configuration that tells both of a group with one instance.
+async fn told_of_web(directory: &Path) -> anyhow::Result<(Alertmanager, Hook, String)> {
+    let manager = Alertmanager::start(directory).await?;
     let hook = Hook::default();
-    let (secret, inventory) = (directory.path().join("secret"), directory.path().join("inventory.toml"));
+    let (secret, inventory) = (directory.join("secret"), directory.join("inventory.toml"));
     std::fs::write(&secret, "between the two of us\n")?;
     std::fs::write(&inventory, "[group.web]\nminimum = 1\nmaximum = 9\ninstances = [\"i-1\"]\n")?;
     let config = format!(
@@ -287,6 +285,14 @@ async fn intervals_that_do_not_hold_reach_both_as_does_their_end() -> anyhow::Re
         manager.url,
         hook.start().await?,
     );
+    Ok((manager, hook, config))
+}
+
+/// What was published and came due outside is on the disk: a forecast that is made from a group's own past has it against itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn intervals_that_do_not_hold_reach_both_as_does_their_end() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let (manager, hook, config) = told_of_web(directory.path()).await?;
     // The first run makes the database.
     let first = Aggregator::start(directory.path(), &config).await?;
     ensure!(first.process.terminate().await?.success());
@@ -388,17 +394,7 @@ async fn a_full_disk_and_the_plans_it_prevents_reach_both_as_does_their_end() ->
     let Some(disk) = SmallDisk::mount(directory.path().join("data"), "3m").await? else {
         return Ok(());
     };
-    let manager = Alertmanager::start(directory.path()).await?;
-    let hook = Hook::default();
-    let (secret, inventory) = (directory.path().join("secret"), directory.path().join("inventory.toml"));
-    std::fs::write(&secret, "between the two of us\n")?;
-    std::fs::write(&inventory, "[group.web]\nminimum = 1\nmaximum = 9\ninstances = [\"i-1\"]\n")?;
-    let config = format!(
-        "[inventory]\nfile = {inventory:?}\ninterval_seconds = 5\nwarm_up_seconds = 0\n[notify]\nafter_seconds = 0\n\
-         [notify.alertmanager]\nurl = \"{}\"\n[notify.webhook]\nurl = \"{}\"\nsecret_file = {secret:?}\n",
-        manager.url,
-        hook.start().await?,
-    );
+    let (manager, hook, config) = told_of_web(directory.path()).await?;
     let aggregator = Aggregator::start(directory.path(), &config).await?;
     let agent = agent(directory.path(), &aggregator.url, "i-1", &[])?;
     let group = format!("{}/groups/web", aggregator.url);
