@@ -29,6 +29,8 @@ const STABLE: Duration = Duration::from_secs(60);
 /// What waits is sent this often.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// One acknowledgement is for all that was sent within this time; later than that the spool writes to the disk what has none.
+pub const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(3);
 /// How long the last acknowledgements are waited for at the end.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Waits before the metadata service is asked: at once, and up to a quarter of an hour.
@@ -187,7 +189,7 @@ async fn run(source: Source, mut options: Options, started: Instant) -> ExitCode
         Some(directory) => Spool::open(random(), identity::boot_id(), directory, options.spool_limits),
         None => Spool::in_memory(random(), identity::boot_id(), CAPACITY),
     };
-    let mut session = Session::new(hello, spool).together(options.batch);
+    let mut session = Session::new(hello, spool).together(options.batch).acknowledged_within(ACKNOWLEDGED_WITHIN);
     let (probed, mut readiness) = mpsc::channel(4);
     let (probing, look) = watch::channel((options.probe.clone(), options.probe_grace_seconds));
     tokio::spawn(watch_readiness(look, probed));
@@ -413,7 +415,7 @@ impl Drop for Renewal {
 /// Sends what is left, waits a little for its acknowledgement, and says goodbye.
 async fn drain(mut session: Session, mut link: Option<Open>) {
     let deadline = Instant::now() + DRAIN;
-    let mut effects = session.on(Event::Flush);
+    let mut effects = session.on(Event::Ending);
     while let Some(open) = &mut link {
         for effect in effects.drain(..) {
             if let Effect::Send(message) = effect {

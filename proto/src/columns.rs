@@ -23,7 +23,14 @@ const SEARCHES: u32 = 4;
 /// A batch of `samples` in whichever form takes fewer bytes; `stream_id` and `boot_id` as they go on the wire.
 pub fn batch(stream_id: Vec<u8>, boot_id: String, samples: Vec<v1::Sample>, dropped_total: u64) -> v1::Batch {
     let columns = pack(&samples);
-    let by_column = v1::Batch { stream_id, boot_id, samples: Vec::new(), dropped_total, columns: Some(columns) };
+    let by_column = v1::Batch {
+        stream_id,
+        boot_id,
+        samples: Vec::new(),
+        dropped_total,
+        columns: Some(columns),
+        ..Default::default()
+    };
     let rows: usize =
         samples.iter().map(|sample| 1 + prost::length_delimiter_len(sample.encoded_len()) + sample.encoded_len()).sum();
     let columns = by_column

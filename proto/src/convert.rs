@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -122,10 +123,11 @@ impl fmt::Debug for StreamId {
     }
 }
 
-/// The name of an instance, group, type or zone: 1 to 128 letters, digits or `._:/@-`.
+/// The name of an instance, group, type or zone: 1 to 128 letters, digits or `._:/@-`. Every sample carries one: a clone is no
+/// copy of the text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Id(String);
+pub struct Id(Arc<str>);
 
 impl Id {
     /// Checks length and characters; `field` names the source in the error.
@@ -137,7 +139,7 @@ impl Id {
         } else if let Some(odd) = value.chars().find(|c| !(c.is_ascii_alphanumeric() || "._:/@-".contains(*c))) {
             format!("has the character {odd:?}")
         } else {
-            return Ok(Self(value.to_owned()));
+            return Ok(Self(value.into()));
         };
         Err(WireError::Id { field, problem })
     }
@@ -170,7 +172,7 @@ impl TryFrom<String> for Id {
 
 impl From<Id> for String {
     fn from(id: Id) -> Self {
-        id.0
+        id.0.as_ref().into()
     }
 }
 

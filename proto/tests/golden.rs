@@ -65,9 +65,11 @@ fn agents() -> Vec<(&'static str, v1::AgentMessage)> {
         samples: (1..=3).map(sample).collect(),
         dropped_total: 7,
         columns: None,
+        acknowledge_within_millis: 0,
     };
     let of_hello = v1::Batch { stream_id: Vec::new(), boot_id: String::new(), ..batch.clone() };
     let columns = v1::Batch { samples: Vec::new(), columns: Some(pack(&batch.samples)), ..of_hello.clone() };
+    let patient = v1::Batch { acknowledge_within_millis: 3_000, ..columns.clone() };
     let readiness = v1::Readiness { ready: true, wall_micros: 1_800_000_000_000_000, detail: "no probe".to_owned() };
     let all = [
         ("hello", Kind::Hello(hello)),
@@ -75,6 +77,7 @@ fn agents() -> Vec<(&'static str, v1::AgentMessage)> {
         ("hello-2", Kind::Hello(hello_2)),
         ("batch-2", Kind::Batch(of_hello)),
         ("batch-2-columns", Kind::Batch(columns)),
+        ("batch-2-patient", Kind::Batch(patient)),
         ("readiness", Kind::Readiness(readiness)),
         ("facts", Kind::Facts(facts())),
         ("facts-acknowledged", Kind::Facts(v1::Facts { first_acknowledged_millis: 2_037, ..facts() })),

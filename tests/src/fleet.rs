@@ -52,6 +52,8 @@ pub struct Wire {
     pub transport: Transport,
     /// Samples sent together.
     pub batch: usize,
+    /// One acknowledgement is for all that was sent within this time, as agents have it; each message has its own unless told.
+    pub acknowledged_within: Duration,
     /// Agents connect evenly spread over this time, and again after up to as long.
     pub spread: Duration,
     /// The version that the agents say; their own unless told.
@@ -73,6 +75,7 @@ impl Default for Wire {
             proofs: Arc::default(),
             transport: Transport::Tcp,
             batch: 1,
+            acknowledged_within: Duration::ZERO,
             spread: Duration::ZERO,
             agent_version: None,
             kept_back: 0,
@@ -149,6 +152,7 @@ impl Fleet {
             first_after: self.wire.spread.mul_f64(index as f64 / self.script.instances.len().max(1) as f64),
             again_after: AGAIN_AFTER.max(self.wire.spread),
             batch: self.wire.batch,
+            acknowledged_within: self.wire.acknowledged_within,
             agent_version: self.wire.agent_version.clone(),
             kept_back: self.wire.kept_back,
             first_kept: self.wire.first_kept,
@@ -197,6 +201,7 @@ struct Agent {
     first_after: Duration,
     again_after: Duration,
     batch: usize,
+    acknowledged_within: Duration,
     agent_version: Option<String>,
     kept_back: u32,
     first_kept: Option<Duration>,
@@ -223,7 +228,7 @@ impl Agent {
             },
         };
         let spool = Spool::in_memory(random(), format!("boot-{index}"), CAPACITY);
-        let mut session = Session::new(hello, spool).together(self.batch);
+        let mut session = Session::new(hello, spool).together(self.batch).acknowledged_within(self.acknowledged_within);
         // Readiness as an agent without a probe tells it.
         session.on(Event::Readiness(v1::Readiness {
             ready: true,

@@ -1,5 +1,7 @@
 //! The agent's side of the stream as a machine without IO: `on(event, now) -> effects`.
 
+use std::time::Duration;
+
 use foreshadow_proto::convert::{INTERVAL_MILLIS, MAX_BATCH_SAMPLES};
 use foreshadow_proto::v1::{self, agent_message, aggregator_message};
 use foreshadow_proto::{OLDEST_PROTOCOL, PROTOCOL, columns};
@@ -34,6 +36,8 @@ pub enum Event {
     Claimed(String),
     /// A second has passed: time to send what waits, and to keep what must wait.
     Flush,
+    /// The process is about to end: what waits is sent, and everything acknowledged at once.
+    Ending,
     Shutdown(String),
 }
 
@@ -66,6 +70,8 @@ pub struct Session {
     acknowledged: bool,
     /// Samples that are sent together.
     together: usize,
+    /// How long the acknowledgement of what is sent as it is made may take.
+    acknowledged_within: Duration,
     /// Flushes since something was sent.
     idle: usize,
 }
@@ -82,8 +88,16 @@ impl Session {
             readiness: None,
             acknowledged: false,
             together: 1,
+            acknowledged_within: Duration::ZERO,
             idle: 0,
         }
+    }
+
+    /// Is content with one acknowledgement for all that was sent within this time: less work at both ends. Once a sample of this
+    /// process was acknowledged, and while nothing else waits.
+    pub const fn acknowledged_within(mut self, time: Duration) -> Self {
+        self.acknowledged_within = time;
+        self
     }
 
     /// Sends `samples` together, or what there is after as many flushes: fewer bytes and less work, later.
@@ -147,6 +161,7 @@ impl Session {
                 self.idle += 1;
                 if self.idle < self.together { self.flush_full() } else { self.flush() }
             }
+            Event::Ending => self.flush_all(),
             Event::Shutdown(reason) => {
                 let mut effects = self.flush();
                 effects.extend(self.send_if_connected(agent_message::Kind::Goodbye(v1::Goodbye { reason })));
@@ -223,7 +238,22 @@ impl Session {
         }
         self.idle = 0;
         let batches = self.spool.next_batches(MAX_BATCH_SAMPLES, self.credit);
-        batches.into_iter().map(|batch| send(agent_message::Kind::Batch(self.batch(batch)))).collect()
+        // A backlog goes on with every acknowledgement.
+        let patient = self.acknowledged && self.spool.waiting() == 0 && self.protocol > OLDEST_PROTOCOL;
+        let within = if patient { self.acknowledged_within } else { Duration::ZERO };
+        let acknowledge_within_millis = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+        let batches = batches.into_iter().map(|batch| v1::Batch { acknowledge_within_millis, ..self.batch(batch) });
+        batches.map(|batch| send(agent_message::Kind::Batch(batch))).collect()
+    }
+
+    /// Sends what waits and asks for the acknowledgement of everything: the process ends.
+    fn flush_all(&mut self) -> Vec<Effect> {
+        self.acknowledged_within = Duration::ZERO;
+        let mut effects = self.flush();
+        if effects.is_empty() && self.store.is_some() && self.unacknowledged() > 0 {
+            effects.extend(self.send_if_connected(agent_message::Kind::Batch(v1::Batch::default())));
+        }
+        effects
     }
 
     /// The same when there is enough to go together.
@@ -235,7 +265,7 @@ impl Session {
     fn batch(&self, Outgoing { origin, samples, dropped }: Outgoing) -> v1::Batch {
         let (stream_id, boot_id) = (origin.stream_id.to_vec(), origin.boot_id);
         if self.protocol == OLDEST_PROTOCOL {
-            v1::Batch { stream_id, boot_id, samples, dropped_total: dropped, columns: None }
+            v1::Batch { stream_id, boot_id, samples, dropped_total: dropped, ..v1::Batch::default() }
         } else if origin.stream_id == self.spool.stream_id() {
             columns::batch(Vec::new(), String::new(), samples, dropped)
         } else {
@@ -333,6 +363,54 @@ mod tests {
         assert_eq!(batch(&session.on(Event::Flush)), [4]);
         session.on(Event::Sampled(v1::Sample::default()));
         assert_eq!(batch(&session.on(Event::Shutdown("end".into()))), [5], "nothing waits at the end");
+    }
+
+    /// What each batch says of its acknowledgement, ms.
+    fn within(effects: Vec<Effect>) -> Vec<u32> {
+        batches(effects).iter().map(|batch| batch.acknowledge_within_millis).collect()
+    }
+
+    #[test]
+    fn one_acknowledgement_is_for_many_once_one_has_come_and_nothing_else_waits() {
+        let mut session = session().acknowledged_within(Duration::from_secs(3));
+        session.on(Event::Connected);
+        session.on(message(aggregator_message::Kind::Welcome(v1::Welcome {
+            store_id: vec![9; 16],
+            credit: 5,
+            protocol: PROTOCOL,
+            ..Default::default()
+        })));
+        let sample = |session: &mut Session| drop(session.on(Event::Sampled(v1::Sample::default())));
+        sample(&mut session);
+        assert_eq!(within(session.on(Event::Flush)), [0], "the first of a process");
+        session.on(ack(9, 1, 1));
+        sample(&mut session);
+        assert_eq!(within(session.on(Event::Flush)), [3_000]);
+        assert_eq!(session.on(Event::Flush), [], "nothing new, and nobody is asked");
+        // More than the aggregator wants unacknowledged: the rest waits for its answer.
+        (0..9).for_each(|_| sample(&mut session));
+        assert_eq!(within(session.on(Event::Flush)), [0], "a backlog goes on at once");
+        assert!(within(session.on(ack(9, 2, 11))).iter().all(|within| *within == 3_000));
+        session.on(ack(9, 2, 11));
+        sample(&mut session);
+        session.on(Event::Flush);
+        assert_eq!(batches(session.on(Event::Ending)), [v1::Batch::default()], "the process ends and asks");
+        sample(&mut session);
+        assert_eq!(within(session.on(Event::Ending)), [0]);
+        session.on(ack(9, 1, 13));
+        assert_eq!(session.on(Event::Ending), [], "nothing is left to ask for");
+    }
+
+    #[test]
+    fn an_aggregator_of_the_first_revision_is_not_told_how_long_an_acknowledgement_may_take() {
+        let mut session = session().acknowledged_within(Duration::from_secs(3));
+        session.on(Event::Connected);
+        session.on(welcome(vec![]));
+        for sequence in 1..=2 {
+            session.on(Event::Sampled(v1::Sample::default()));
+            assert_eq!(within(session.on(Event::Flush)), [0]);
+            session.on(ack(9, sequence, sequence));
+        }
     }
 
     fn ack(store: u8, first: u64, last: u64) -> Event {

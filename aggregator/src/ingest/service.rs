@@ -96,27 +96,31 @@ impl AgentService {
     }
 
     /// `own` is the instance that the agent's certificate names.
-    async fn serve(&self, own: Option<Id>, mut messages: Streaming<v1::AgentMessage>, answers: mpsc::Sender<Answer>) {
+    async fn serve(&self, own: Option<Id>, mut messages: Streaming<v1::AgentMessage>, answers: mpsc::Sender<Boxed>) {
         let mut session = Session::new(self.store.id());
         let mut last_directive = None;
         let mut number = 0;
         let mut heard = Instant::now();
         // Each is waited for once, and not anew with every message.
         let mut changes: Option<WatchStream<()>> = None;
-        let mut superseded = pin!(CancellationToken::new().cancelled_owned());
-        let mut stopping = pin!(self.shutdown.clone().cancelled_owned());
+        // Told to the one stream, or to all: one wait, since each is asked with every message.
+        let mut told_to_end = pin!(self.shutdown.child_token().cancelled_owned());
         let mut look_again = pin!(sleep(self.look_again(own.as_ref())));
         let mut silent = pin!(sleep(HELLO_DEADLINE));
+        let mut acknowledgement = pin!(sleep(Duration::ZERO));
+        let mut put_off = false;
         let ended = loop {
             let event = tokio::select! {
                 // What ends a stream goes before what it still says.
                 biased;
-                () = &mut superseded => {
+                () = &mut told_to_end => {
+                    if self.shutdown.is_cancelled() {
+                        break Some(Status::unavailable("the aggregator is stopping"));
+                    }
                     break Some(self.spoken_for(own.as_ref()).err().unwrap_or_else(|| {
                         Status::aborted("a newer stream of this instance took over")
                     }));
                 }
-                () = &mut stopping => break Some(Status::unavailable("the aggregator is stopping")),
                 () = &mut look_again, if own.is_some() => match self.spoken_for(own.as_ref()) {
                     Ok(()) => {
                         look_again.as_mut().reset(Instant::now() + self.look_again(own.as_ref()));
@@ -144,6 +148,10 @@ impl AgentService {
                         break None;
                     }
                 },
+                () = &mut acknowledgement, if put_off => {
+                    put_off = false;
+                    Event::AcknowledgementDue
+                }
                 () = &mut silent => {
                     let until = heard + if session.hello().is_some() { IDLE_DEADLINE } else { HELLO_DEADLINE };
                     if until <= Instant::now() {
@@ -166,7 +174,7 @@ impl AgentService {
                         match self.admit(&hello.instance) {
                             Ok((admitted, newer)) => {
                                 number = admitted;
-                                superseded.set(newer.cancelled_owned());
+                                told_to_end.set(newer.cancelled_owned());
                             }
                             Err(refused) => {
                                 status = Some(refused);
@@ -191,21 +199,28 @@ impl AgentService {
                             Err(error) => status = Some(unavailable(&error)),
                         }
                     }
-                    Effect::Store(arrival) => {
+                    Effect::Store(arrival, within) => {
                         let (stream, instance) = (arrival.stream, arrival.instance.clone());
                         let newest = arrival.samples.iter().map(|sample| sample.wall_micros).max();
                         let dropped = arrival.dropped_total;
                         match self.store(*arrival).await {
                             Ok(ranges) => {
                                 self.timeline.sampled(&instance, newest, waiting(&ranges, dropped), dropped);
-                                let durable = Event::Durable { stream, ranges };
+                                let durable = Event::Durable { stream, ranges, within };
                                 effects.extend(session.on(durable, self.clock.wall_micros()));
                             }
                             Err(error) => status = Some(unavailable(&error)),
                         }
                     }
+                    Effect::AcknowledgeWithin(time) => {
+                        let until = Instant::now() + time;
+                        if !put_off || until < acknowledgement.deadline() {
+                            acknowledgement.as_mut().reset(until);
+                            put_off = true;
+                        }
+                    }
                     Effect::Send(message) => {
-                        match tokio::time::timeout(READ_WITHIN, answers.send(Ok(message))).await {
+                        match tokio::time::timeout(READ_WITHIN, answers.send(Box::new(Ok(message)))).await {
                             Ok(Ok(())) => {}
                             Ok(Err(_)) => goodbye = true,
                             // It would keep its place and what waits for it for as long as it likes.
@@ -253,7 +268,7 @@ impl AgentService {
             self.leave(&hello.instance, number);
         }
         if let Some(status) = ended {
-            drop(tokio::time::timeout(READ_WITHIN, answers.send(Err(status))).await);
+            drop(tokio::time::timeout(READ_WITHIN, answers.send(Box::new(Err(status)))).await);
         }
     }
 
@@ -325,7 +340,7 @@ impl AgentService {
             return Err(come_back("too many agents; try again later".to_owned(), COME_BACK_AFTER));
         }
         let number = self.open.next.fetch_add(1, Ordering::Relaxed) + 1;
-        let token = CancellationToken::new();
+        let token = self.shutdown.child_token();
         if let Some((_, older)) = streams.insert(instance.clone(), (number, token.clone())) {
             older.cancel();
         }
@@ -377,6 +392,8 @@ fn unavailable(error: &StoreError) -> Status {
 }
 
 type Answer = Result<v1::AggregatorMessage, Status>;
+/// A channel makes room for 32 at its start: as they are, that would be a tenth of what a connected agent takes.
+type Boxed = Box<Answer>;
 
 #[tonic::async_trait]
 impl agent_server::Agent for AgentService {
@@ -391,7 +408,7 @@ impl agent_server::Agent for AgentService {
         let own = request.extensions().get::<Caller>().and_then(|caller| caller.instance.clone());
         let messages = request.into_inner();
         tokio::spawn(async move { Box::pin(service.serve(own, messages, answers)).await });
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream).map(|answer| *answer))))
     }
 }
 

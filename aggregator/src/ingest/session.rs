@@ -4,6 +4,7 @@
 //! with a reason; an acknowledgement is sent only for what the store says it holds.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use foreshadow_proto::convert::{self, Facts, Hello, RejectReason, StreamId, WireError};
 use foreshadow_proto::v1::{self, agent_message, aggregator_message};
@@ -11,6 +12,8 @@ use foreshadow_proto::{OLDEST_PROTOCOL, columns};
 
 use crate::store::{Arrival, StoreId};
 
+/// The longest that an acknowledgement is put off, whatever the agent says.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
 /// Unacknowledged samples an agent may have on the wire: a few full batches.
 const CREDIT: u32 = 8_000;
 
@@ -19,11 +22,14 @@ pub enum Event {
     Message(Box<v1::AgentMessage>),
     /// The store answered what of the Hello's stream it holds.
     Held(Vec<RangeInclusive<u64>>),
-    /// An append came back; the ranges of the stream that are durable now.
+    /// An append came back; the ranges of the stream that are durable now, and how long the agent waits for the word of it.
     Durable {
         stream: StreamId,
         ranges: Vec<RangeInclusive<u64>>,
+        within: Duration,
     },
+    /// The time of an [`Effect::AcknowledgeWithin`] is over.
+    AcknowledgementDue,
     Directive(v1::Directive),
 }
 
@@ -31,8 +37,10 @@ pub enum Event {
 pub enum Effect {
     /// The agent introduced itself; answer with [`Event::Held`].
     Opened(Box<Hello>),
-    /// Store, then answer with [`Event::Durable`].
-    Store(Box<Arrival>),
+    /// Store, then answer with [`Event::Durable`], and the time that is given here.
+    Store(Box<Arrival>, Duration),
+    /// Answer with [`Event::AcknowledgementDue`] after this time, or when an earlier one is due.
+    AcknowledgeWithin(Duration),
     Send(v1::AggregatorMessage),
     Ready {
         ready: bool,
@@ -69,11 +77,13 @@ pub enum Fault {
 pub struct Session {
     store: StoreId,
     hello: Option<Hello>,
+    /// What is durable and was not said yet: newest last, and one entry a stream.
+    unsaid: Vec<(StreamId, Vec<RangeInclusive<u64>>)>,
 }
 
 impl Session {
     pub const fn new(store: StoreId) -> Self {
-        Self { store, hello: None }
+        Self { store, hello: None, unsaid: Vec::new() }
     }
 
     pub const fn hello(&self) -> Option<&Hello> {
@@ -93,13 +103,25 @@ impl Session {
                 credit: CREDIT,
                 protocol: self.hello.as_ref().map_or(OLDEST_PROTOCOL, |hello| hello.protocol),
             }))],
-            Event::Durable { stream, ranges } => vec![send(aggregator_message::Kind::Ack(v1::Ack {
+            Event::Durable { stream, ranges, within } => {
+                self.unsaid.retain(|(said, _)| *said != stream);
+                self.unsaid.push((stream, ranges));
+                if within.is_zero() { self.acknowledge() } else { vec![Effect::AcknowledgeWithin(within)] }
+            }
+            Event::AcknowledgementDue => self.acknowledge(),
+            Event::Directive(directive) => vec![send(aggregator_message::Kind::Directive(directive))],
+        }
+    }
+
+    fn acknowledge(&mut self) -> Vec<Effect> {
+        let ack = |(stream, ranges): (StreamId, Vec<_>)| {
+            send(aggregator_message::Kind::Ack(v1::Ack {
                 store_id: self.store.0.to_vec(),
                 stream_id: stream.0.to_vec(),
                 ranges: wire_ranges(&ranges),
-            }))],
-            Event::Directive(directive) => vec![send(aggregator_message::Kind::Directive(directive))],
-        }
+            }))
+        };
+        self.unsaid.drain(..).map(ack).collect()
     }
 
     fn message(&mut self, message: v1::AgentMessage, now: i64) -> Result<Vec<Effect>, Fault> {
@@ -112,7 +134,15 @@ impl Session {
         };
         match kind {
             agent_message::Kind::Hello(_) => Err(Fault::HelloTwice),
-            agent_message::Kind::Batch(batch) => batch_effects(hello, batch, now),
+            agent_message::Kind::Batch(batch) => {
+                let within = Duration::from_millis(batch.acknowledge_within_millis.into()).min(ACKNOWLEDGED_WITHIN);
+                let mut effects = batch_effects(hello, batch, within, now)?;
+                // Who sends nothing asks; whatever it sent before is stored by now.
+                if effects.is_empty() && within.is_zero() {
+                    effects = self.acknowledge();
+                }
+                Ok(effects)
+            }
             agent_message::Kind::Readiness(readiness) => Ok(vec![Effect::Ready {
                 ready: readiness.ready,
                 // A skewed clock must not date readiness into the future.
@@ -128,7 +158,7 @@ impl Session {
     }
 }
 
-fn batch_effects(hello: &Hello, mut batch: v1::Batch, now: i64) -> Result<Vec<Effect>, Fault> {
+fn batch_effects(hello: &Hello, mut batch: v1::Batch, within: Duration, now: i64) -> Result<Vec<Effect>, Fault> {
     let of_hello = hello.protocol > OLDEST_PROTOCOL;
     let stream = match batch.stream_id.as_slice() {
         [] if of_hello => hello.stream,
@@ -156,14 +186,15 @@ fn batch_effects(hello: &Hello, mut batch: v1::Batch, now: i64) -> Result<Vec<Ef
             .push(send(aggregator_message::Kind::Rejected(v1::Rejected { stream_id: stream.0.to_vec(), rejections })));
     }
     if !samples.is_empty() || !rejected.is_empty() {
-        effects.push(Effect::Store(Box::new(Arrival {
+        let arrival = Arrival {
             instance: hello.instance.clone(),
             stream,
             boot_id,
             samples,
             rejected,
             dropped_total: batch.dropped_total,
-        })));
+        };
+        effects.push(Effect::Store(Box::new(arrival), within));
     }
     Ok(effects)
 }
@@ -207,7 +238,7 @@ mod tests {
             boot_id: "boot".into(),
             samples,
             dropped_total: 3,
-            columns: None,
+            ..Default::default()
         })
     }
 
@@ -237,7 +268,7 @@ mod tests {
                 "{hello}: {welcome:?}"
             );
             let mut effects = session.on(golden(batch), NOW);
-            let Some(Effect::Store(arrival)) = effects.pop() else { panic!("{batch}: {effects:?}") };
+            let Some(Effect::Store(arrival, _)) = effects.pop() else { panic!("{batch}: {effects:?}") };
             format!("{arrival:?}")
         });
         assert!(arrivals[0].contains("sequence: 3"), "{}", arrivals[0]);
@@ -283,8 +314,9 @@ mod tests {
     fn nothing_is_acknowledged_before_it_is_durable() {
         let mut session = opened();
         let effects = session.on(message(batch(vec![sample(1, 10.0)])), NOW);
-        assert!(matches!(effects.as_slice(), [Effect::Store(arrival)] if arrival.samples.len() == 1));
-        let effects = session.on(Event::Durable { stream: StreamId([1; 16]), ranges: vec![1..=1] }, NOW);
+        assert!(matches!(effects.as_slice(), [Effect::Store(arrival, _)] if arrival.samples.len() == 1));
+        let effects =
+            session.on(Event::Durable { stream: StreamId([1; 16]), ranges: vec![1..=1], within: Duration::ZERO }, NOW);
         let [Effect::Send(v1::AggregatorMessage { kind: Some(aggregator_message::Kind::Ack(ack)) })] =
             effects.as_slice()
         else {
@@ -295,9 +327,57 @@ mod tests {
     }
 
     #[test]
+    fn one_acknowledgement_is_for_all_that_was_stored_within_the_time_that_the_agent_waits() {
+        let mut session = opened();
+        let patient = |sequence, millis| {
+            let agent_message::Kind::Batch(batch) = batch(vec![sample(sequence, 10.0)]) else { unreachable!() };
+            message(agent_message::Kind::Batch(v1::Batch { acknowledge_within_millis: millis, ..batch }))
+        };
+        let within = |effects: &[Effect]| match effects {
+            [Effect::Store(_, within)] => *within,
+            other => panic!("{other:?}"),
+        };
+        let durable =
+            |stream, last, within| Event::Durable { stream: StreamId([stream; 16]), ranges: vec![1..=last], within };
+        let said = |effects: &[Effect]| -> Vec<(u8, u64)> {
+            let acks = effects.iter().map(|effect| match effect {
+                Effect::Send(v1::AggregatorMessage { kind: Some(aggregator_message::Kind::Ack(ack)) }) => {
+                    (ack.stream_id[0], ack.ranges[0].last)
+                }
+                other => panic!("{other:?}"),
+            });
+            acks.collect()
+        };
+        let three = Duration::from_secs(3);
+        assert_eq!(within(&session.on(patient(1, 3_000), NOW)), three);
+        assert_eq!(within(&session.on(patient(1, 3_600_000), NOW)), ACKNOWLEDGED_WITHIN, "nobody waits for hours");
+        for last in 1..=2 {
+            let effects = session.on(durable(1, last, three), NOW);
+            assert!(matches!(effects.as_slice(), [Effect::AcknowledgeWithin(time)] if *time == three), "{effects:?}");
+        }
+        assert_eq!(said(&session.on(Event::AcknowledgementDue, NOW)), [(1, 2)]);
+        assert_eq!(said(&session.on(Event::AcknowledgementDue, NOW)), [], "once");
+        // What an earlier process left has a stream of its own, and whoever waits for it waits for nothing else.
+        session.on(durable(1, 3, three), NOW);
+        assert_eq!(said(&session.on(durable(2, 9, Duration::ZERO), NOW)), [(1, 3), (2, 9)]);
+        // The process ends, and asks.
+        session.on(durable(1, 4, three), NOW);
+        let asks = || {
+            message(agent_message::Kind::Batch(v1::Batch {
+                stream_id: vec![1; 16],
+                boot_id: "boot".into(),
+                ..Default::default()
+            }))
+        };
+        assert_eq!(said(&session.on(asks(), NOW)), [(1, 4)]);
+        assert_eq!(said(&session.on(asks(), NOW)), []);
+    }
+
+    #[test]
     fn a_bad_sample_is_rejected_with_its_reason_and_its_neighbours_are_kept() {
         let effects = opened().on(message(batch(vec![sample(1, 10.0), sample(2, f32::NAN), sample(3, 30.0)])), NOW);
-        let [Effect::Rejected(RejectReason::NotFinite), Effect::Send(_), Effect::Store(arrival)] = effects.as_slice()
+        let [Effect::Rejected(RejectReason::NotFinite), Effect::Send(_), Effect::Store(arrival, _)] =
+            effects.as_slice()
         else {
             panic!("{effects:?}");
         };

@@ -4,6 +4,8 @@ pub(crate) const STORE_ID: &str = "SELECT id FROM store";
 pub(crate) const STORE_CREATE: &str = "INSERT INTO store (id, created_micros) VALUES ($1, $2)";
 pub(crate) const STREAM_READ: &str =
     "SELECT held, boot_id, dropped, newest_micros FROM stream WHERE instance = $1 AND stream = $2";
+pub(crate) const STREAM_READ_NEWEST: &str = "SELECT held, boot_id, dropped, newest_micros, instance, stream FROM stream \
+    ORDER BY newest_micros DESC LIMIT $1";
 pub(crate) const STREAM_ROWS_READ: &str = "SELECT up_to FROM stream_rows";
 pub(crate) const STREAM_ROWS_WRITE: &str = "UPDATE stream_rows SET up_to = $1";
 /// Rows of values stand between the two halves; [`STREAM_WRITE`] has one.
@@ -89,6 +91,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("STORE_ID", STORE_ID),
     ("STORE_CREATE", STORE_CREATE),
     ("STREAM_READ", STREAM_READ),
+    ("STREAM_READ_NEWEST", STREAM_READ_NEWEST),
     ("STREAM_WRITE", STREAM_WRITE),
     ("STREAM_EXPIRE", STREAM_EXPIRE),
     ("STREAM_ROWS_READ", STREAM_ROWS_READ),

@@ -102,6 +102,12 @@ pub struct Batch {
     /// Since revision 2, in the place of samples.
     #[prost(message, optional, tag = "5")]
     pub columns: ::core::option::Option<Columns>,
+    /// How long the agent is content to wait for the acknowledgement of this batch,
+    /// milliseconds, so that one can be for many; 0, as agents say that know
+    /// nothing of it, is not at all, for this batch and for all that was sent
+    /// before. At most 10 s are taken. A batch without a sample only asks.
+    #[prost(uint32, tag = "6")]
+    pub acknowledge_within_millis: u32,
 }
 /// Samples field by field, so that what repeats or hardly changes takes next to
 /// nothing. Exact: what comes out is what went in, to the bit.

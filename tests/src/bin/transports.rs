@@ -152,7 +152,19 @@ async fn fleet(
     arguments: &Arguments,
 ) -> anyhow::Result<serde_json::Value> {
     let mut command = cable.at(1, binary("fleet")?);
-    command.args(["--aggregator", url, "--transport", transport, "--spread", "1s", "--json", "--interface", "cable"]);
+    command.args([
+        "--aggregator",
+        url,
+        "--transport",
+        transport,
+        "--spread",
+        "1s",
+        "--json",
+        "--interface",
+        "cable",
+        "--acknowledged-within",
+        "0s",
+    ]);
     command.arg("--ca").arg(ca).arg("--join-token-file").arg(path.join("join.token"));
     command.args(["--agents", &arguments.agents.to_string(), "--for", &format!("{}s", arguments.seconds)]);
     command.args(["--group", "transports", "--name", &format!("i-{transport}{percent}-")]);

@@ -127,7 +127,7 @@ fn messages_of_agents() -> anyhow::Result<()> {
                 session.on(Event::Message(Box::new(v1::AgentMessage { kind })), NOW);
             }
             for effect in session.on(Event::Message(Box::new(message.clone())), NOW) {
-                if let Effect::Store(arrival) = effect {
+                if let Effect::Store(arrival, _) = effect {
                     stored += arrival.samples.len() as u64;
                     arrival.samples.iter().try_for_each(in_range)?;
                 }

@@ -192,6 +192,8 @@ async fn a_sample_takes_few_bytes_on_the_wire() -> anyhow::Result<()> {
             let (up, down) = (each(up), each(down));
             println!("batches of {batch}: {up:.0} bytes a sample to the aggregator, {down:.0} from it, over mTLS");
             anyhow::ensure!(up <= at_most, "{up}");
+            // 80 where each message has an acknowledgement of its own.
+            anyhow::ensure!(down <= 60.0, "{down}");
             running.terminate().await?;
             anyhow::Ok(())
         });

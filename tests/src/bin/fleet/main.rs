@@ -58,6 +58,9 @@ struct Arguments {
     /// Samples sent together
     #[arg(long, default_value_t = 1)]
     batch: usize,
+    /// One acknowledgement is for all that was sent within this time; what agents are content with unless told
+    #[arg(long, value_parser = duration, default_value = "3s")]
+    acknowledged_within: Duration,
     /// tcp, quic or auto; the two latter over https alone
     #[arg(long, default_value = "tcp")]
     transport: Transport,
@@ -121,6 +124,7 @@ async fn main() -> anyhow::Result<()> {
         proofs: Arc::default(),
         transport: arguments.transport,
         batch: arguments.batch.max(1),
+        acknowledged_within: arguments.acknowledged_within,
         spread: arguments.spread,
         ..Wire::default()
     };

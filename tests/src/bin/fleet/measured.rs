@@ -39,17 +39,20 @@ struct Measured {
     samples: f64,
     cpu: Duration,
     resident: u64,
+    /// Until everybody was connected, what was sent meanwhile included.
+    connecting: Duration,
 }
 
 impl Measured {
     fn row(&self, name: &str, agents: usize) {
         let cpu = self.cpu.as_secs_f64();
         println!(
-            "| {name} | {:.0} | {:.1} | {:.2} | {:.1} |",
+            "| {name} | {:.0} | {:.1} | {:.2} | {:.1} | {:.0} |",
             self.messages,
             cpu * 1e6 / self.messages.max(1.0),
             self.samples * VALUES / cpu / 1e6,
-            self.resident as f64 / 1e3 / agents as f64
+            self.resident as f64 / 1e3 / agents as f64,
+            self.connecting.as_secs_f64() * 1e6 / agents as f64
         );
     }
 }
@@ -67,12 +70,16 @@ pub async fn run(mut plan: Plan) -> anyhow::Result<()> {
     plan.script.aggregator.clone_from(&there.aggregator.url);
     let process = there.aggregator.process.id()?;
     let before = resident_bytes(process)?;
+    let cpu_before = cpu_time(process)?;
     let fleet = Fleet::start_with(&plan.script, plan.wire.clone())?;
     connected(&fleet, agents, 0).await?;
-    let ours = window(&fleet, process, before, plan.window).await?;
+    let connecting = cpu_time(process)? - cpu_before;
+    let ours = Measured { connecting, ..window(&fleet, process, before, plan.window).await? };
     println!("\n{agents} agents, batches of {}, {} s, mutual TLS:\n", plan.wire.batch, plan.window.as_secs());
-    println!("| | messages | CPU a message, µs | values a CPU-second, millions | memory an agent, kB |");
-    println!("|---|---|---|---|---|");
+    println!(
+        "| | messages | CPU a message, µs | values a CPU-second, millions | memory an agent, kB | CPU to connect an agent, µs |"
+    );
+    println!("|---|---|---|---|---|---|");
     if let Some(bare) = bare {
         bare.row("bare gRPC, nothing done", agents);
     }
@@ -163,10 +170,11 @@ async fn beside(plan: &Plan, there: &Installation) -> anyhow::Result<Measured> {
     })
     .await?;
     let script = Script { aggregator: format!("https://127.0.0.1:{port}"), ..plan.script.clone() };
-    let before = resident_bytes(process)?;
+    let (before, cpu_before) = (resident_bytes(process)?, cpu_time(process)?);
     let fleet = Fleet::start_with(&script, plan.wire.clone())?;
     connected(&fleet, script.instances.len(), 0).await?;
-    let measured = window(&fleet, process, before, plan.window).await?;
+    let connecting = cpu_time(process)? - cpu_before;
+    let measured = Measured { connecting, ..window(&fleet, process, before, plan.window).await? };
     drop(fleet);
     server.kill().await?;
     Ok(measured)
@@ -196,6 +204,7 @@ async fn window(fleet: &Fleet, process: u32, before: u64, window: Duration) -> a
         samples: (made_then - made) as f64,
         cpu: cpu_then - cpu,
         resident: resident_bytes(process)?.saturating_sub(before),
+        connecting: Duration::ZERO,
     })
 }
 
