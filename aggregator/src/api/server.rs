@@ -175,6 +175,8 @@ fn configuration(
         })
         .and_then(|builder| builder.with_single_cert(chain, private))
         .map_err(|error| problem(certificate, error.to_string()))?;
+    // They would be kept for 256 clients: thousands of agents would each be made two that nobody takes back.
+    configuration.send_tls13_tickets = 0;
     configuration.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(configuration))
 }
