@@ -70,11 +70,11 @@ pub(crate) fn calibrate(past: &Past<'_>, ensemble: &[Option<Vec<Vec<f64>>>]) -> 
             }
         }
         let share = past.stands[kept] / whole[band];
-        for level in 0..levels.len() {
+        for (level, promised) in levels.iter().enumerate() {
             let exceeded = actual > paths[level][kept] + offsets[band][level] * width;
             // A lower bound below the quantile says nothing about it.
             if exceeded || !saturated {
-                let miss = f64::from(u8::from(exceeded)) - (1.0 - levels[level]);
+                let miss = f64::from(u8::from(exceeded)) - (1.0 - promised);
                 for (other, of_band) in offsets.iter_mut().enumerate() {
                     let rate = COMMON_RATE + if other == band { RATES[band] } else { 0.0 };
                     of_band[level] = (of_band[level] + rate * share * miss).clamp(-LARGEST_OFFSET, LARGEST_OFFSET);

@@ -66,8 +66,8 @@ fn main() {
     let mut worst = [f64::INFINITY; 3];
     for index in 0..windows.div_ceil(PER_SERIES) {
         let own = held(&load::series(seed, index), PER_SERIES.min(windows - index * PER_SERIES));
-        for band in 0..3 {
-            worst[band] = worst[band].min(own.share(band));
+        for (band, worst) in worst.iter_mut().enumerate() {
+            *worst = worst.min(own.share(band));
             all.of[band] += own.of[band];
             all.inside[band] += own.inside[band];
             (0..3).for_each(|upper| all.below[band][upper] += own.below[band][upper]);
