@@ -36,7 +36,7 @@ use crate::notify;
 use crate::observe::{Observer, Patience, Timeline, read_letters};
 use crate::readings::Readings;
 use crate::reload::{self, Reload, Source};
-use crate::rounds::{self, Board, ForecastHours, GroupPolicy, PlanLog, PulseLog, Revised};
+use crate::rounds::{self, Board, ForecastHours, GroupPolicy, Learned, PlanLog, PulseLog, Revised};
 use crate::shadow::{Sessions, ShadowConfig, ShadowError};
 use crate::store::{self, Embedded, SampleStore, StoreError, WithInfluxDb};
 use crate::telemetry;
@@ -199,6 +199,7 @@ pub async fn start(config: Config) -> Result<Running, SuperviseError> {
         rounds::Logs {
             pulses: PulseLog::new(pool.clone()),
             forecast_hours: forecast_hours.clone(),
+            learned: Learned::new(config.store.directory.join("learned")),
             plans: plans.clone(),
             events: events.clone(),
             revised: revised.clone(),

@@ -42,6 +42,16 @@ impl Adaptive {
         }
     }
 
+    /// Whether it has the shape that its levels ask for: it may come from a file.
+    pub(crate) fn is_whole(&self) -> bool {
+        let (bands, levels) = (Band::ALL.len(), self.levels.len());
+        self.offsets.len() == bands && self.offsets.iter().all(|of_band| of_band.len() == levels)
+    }
+
+    pub(crate) fn levels(&self) -> &[f64] {
+        &self.levels
+    }
+
     fn width(&self, band: Band, low: f64, high: f64) -> f64 {
         (high - low).max(LEAST_WIDTH * self.missed[band.index()])
     }

@@ -2,7 +2,9 @@
 //!
 //! The replayed steps are gone through in the order in which they came true, whichever origin they belong to. An offset per
 //! band and level (in widths of the 80 % interval, so that it is free of scale) follows every miss: quantile tracking, the
-//! proportional part of conformal PID control (Angelopoulos, Candès, Tibshirani 2023). Offsets are clamped, so that no
+//! proportional part of conformal PID control (Angelopoulos, Candès, Tibshirani 2023). A part of each miss moves the offset of
+//! every band: of one band only a few dozen origins speak, and that the mean of the models' quantiles is too wide, or that the
+//! load has become more restless, is true of all. Offsets are clamped, so that no
 //! quantile becomes infinite. Coverage is measured with the offset that was known at the origin, so it is what would really
 //! have been held. What is published is calibrated once more as it comes true: [`crate::adaptive`].
 
@@ -13,6 +15,8 @@ use crate::types::{Band, BandCoverage, WideCoverage};
 /// How much of a width one fully missed origin moves the offset, per band. A day ahead the windows of neighbouring origins
 /// overlap and miss together, so each says less.
 const RATES: [f64; 3] = [0.1, 0.1, 0.03];
+/// The same of what all bands have in common.
+const COMMON_RATE: f64 = 0.02;
 /// No offset beyond this many widths.
 const LARGEST_OFFSET: f64 = 3.0;
 
@@ -65,13 +69,16 @@ pub(crate) fn calibrate(past: &Past<'_>, ensemble: &[Option<Vec<Vec<f64>>>]) -> 
                 held.count(band, actual >= low && actual <= high, past.stands[kept]);
             }
         }
-        let rate = RATES[band] * past.stands[kept] / whole[band];
-        for (level, offset) in offsets[band].iter_mut().enumerate() {
-            let exceeded = actual > paths[level][kept] + *offset * width;
+        let share = past.stands[kept] / whole[band];
+        for (level, promised) in levels.iter().enumerate() {
+            let exceeded = actual > paths[level][kept] + offsets[band][level] * width;
             // A lower bound below the quantile says nothing about it.
             if exceeded || !saturated {
-                let miss = f64::from(u8::from(exceeded)) - (1.0 - levels[level]);
-                *offset = (*offset + rate * miss).clamp(-LARGEST_OFFSET, LARGEST_OFFSET);
+                let miss = f64::from(u8::from(exceeded)) - (1.0 - promised);
+                for (other, of_band) in offsets.iter_mut().enumerate() {
+                    let rate = COMMON_RATE + if other == band { RATES[band] } else { 0.0 };
+                    of_band[level] = (of_band[level] + rate * share * miss).clamp(-LARGEST_OFFSET, LARGEST_OFFSET);
+                }
             }
         }
     }
@@ -145,6 +152,18 @@ mod tests {
             assert!(right.offsets[band].iter().all(|offset| offset.abs() < 0.1), "{:?}", right.offsets);
             assert!(wide.offsets[band][2] < 0.0 && wide.offsets[band][0] > 0.0, "{:?}", wide.offsets);
         }
+    }
+
+    #[test]
+    fn a_band_of_which_nothing_is_known_begins_with_what_the_others_learned() {
+        let values = (0..4_000_u64).map(|index| Some((index * 37 % 101) as f64)).collect();
+        let grid = Grid::new(&Series::new(0, 900, values), u64::MAX).unwrap();
+        let (steps, origins): (Vec<usize>, Vec<usize>) = ((0..4).collect(), (2_656..4_000).step_by(13).collect());
+        let levels = [0.1, 0.5, 0.9];
+        let past = Past::new(&grid, 4_000, &origins, &steps, &levels);
+        let paths: Vec<Vec<f64>> = [40.0, 50.0, 60.0].iter().map(|value| vec![*value; 4]).collect();
+        let offsets = calibrate(&past, &vec![Some(paths); past.cuts.len()]).offsets;
+        assert!(offsets[2][2] > 0.1 && offsets[2][0] < -0.1 && offsets[0][2] > offsets[2][2], "{offsets:?}");
     }
 
     #[test]

@@ -311,8 +311,9 @@ impl Contest {
             }
         }
         let parts: Vec<_> = said.iter().map(|(paths, weights, _)| (paths, *weights)).collect();
-        let mut paths = mix(&parts, levels, &steps, step_seconds)
+        let mixture = mix(&parts, &self.options.levels, &steps, step_seconds)
             .ok_or_else(|| ForecastError::NoModel("every model with a share refused".to_owned()))?;
+        let mut paths = mixture.widened(&champion.apart, &self.options.levels, &steps, step_seconds);
         conformal::apply(&mut paths, &champion.offsets, &self.options.levels, &steps, step_seconds);
         if !tidy(&mut paths) {
             return Err(ForecastError::NoModel("the mixture is not finite".to_owned()));

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::conformal::{self, Calibrated, calibrate};
 use crate::model;
-use crate::replay::{FOLDS, Losses, Past, Replay, losses};
+use crate::quantile::median;
+use crate::replay::{FOLDS, Losses, Past, Replay, band_of, losses};
 use crate::types::{Band, BandCoverage, WideCoverage};
 use crate::windows::{self, WindowSpread};
 
@@ -18,6 +19,11 @@ const LEAST_JUDGED: f64 = 1.0 / 3.0;
 
 /// Where models with a smaller part of the shares spoke, the mixture was another one: that says nothing of what it holds.
 const LEAST_SPOKEN: f64 = 0.5;
+
+/// Deviations between the 10 % and the 90 % quantile of a normal distribution.
+const DEVIATIONS: f64 = 2.563;
+/// Models are counted as no further apart than this: beyond it an interval says nothing but that nobody knows.
+const MOST_APART: f64 = 100.0;
 
 /// What a selection has found out; small, and kept between forecasts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +41,9 @@ pub struct Champion {
     pub members: Vec<Member>,
     /// `offsets[band][level]`, in widths of the interval: what calibration adds to the quantiles.
     pub offsets: Vec<Vec<f64>>,
+    /// How far apart the models usually are, per band: where they are further, the interval is wider.
+    #[serde(default)]
+    pub apart: Vec<f64>,
     /// Loss of the ensemble over that of seasonal naive, per band; absent where there is no seasonal naive yet.
     pub skill: Vec<Option<f64>>,
     /// How the maximum over windows lay above the forecast.
@@ -98,12 +107,15 @@ pub(crate) fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
         .map(|index| parts(index).iter().flat_map(|(_, weights)| weights).sum::<f64>() / Band::ALL.len() as f64)
         .collect();
     let least = spoken.iter().copied().fold(0.0, f64::max).min(LEAST_SPOKEN);
-    let ensemble: Vec<Option<Vec<Vec<f64>>>> = (0..past.cuts.len())
+    let ensemble: Vec<Option<Mixture>> = (0..past.cuts.len())
         .map(|index| {
-            let said = || mix(&parts(index), past.levels.len(), past.steps, past.history.step_seconds);
+            let said = || mix(&parts(index), past.levels, past.steps, past.history.step_seconds);
             if spoken[index] >= least { said() } else { None }
         })
         .collect();
+    let apart = usually_apart(past, &ensemble);
+    let widened = |said: Mixture| said.widened(&apart, past.levels, past.steps, past.history.step_seconds);
+    let ensemble: Vec<Option<Vec<Vec<f64>>>> = ensemble.into_iter().map(|said| said.map(widened)).collect();
     let Calibrated { offsets, coverage } = calibrate(past, &ensemble);
     let moved: Vec<Option<Vec<Vec<f64>>>> = ensemble
         .iter()
@@ -138,6 +150,7 @@ pub(crate) fn standings(past: &Past<'_>, replays: &[Replay]) -> Champion {
         restless: past.restless.clone(),
         members,
         offsets,
+        apart,
         skill: skill.to_vec(),
         windows,
         coverage,
@@ -227,14 +240,24 @@ fn share_at(weights: &[f64; 3], step: usize, step_seconds: u32) -> f64 {
     weights[right - 1] + (weights[right] - weights[right - 1]) * along
 }
 
+/// What models say together, and where they contradict each other.
+#[derive(Debug, Clone)]
+pub(crate) struct Mixture {
+    pub paths: Vec<Vec<f64>>,
+    /// Per step, how much wider a distribution is that holds what every model says than the mean of theirs: 1 where all agree.
+    apart: Vec<f64>,
+}
+
 /// The weighted mean of quantiles, level by level; `None` when no part has a share.
 pub(crate) fn mix(
     parts: &[(&Vec<Vec<f64>>, [f64; 3])],
-    levels: usize,
+    levels: &[f64],
     steps: &[usize],
     step_seconds: u32,
-) -> Option<Vec<Vec<f64>>> {
-    let mut paths = vec![vec![0.0; steps.len()]; levels];
+) -> Option<Mixture> {
+    let (ends, middle) = (interval(levels), middle(levels));
+    let mut paths = vec![vec![0.0; steps.len()]; levels.len()];
+    let mut apart = Vec::with_capacity(steps.len());
     for (place, step) in steps.iter().enumerate() {
         let at: Vec<f64> = parts.iter().map(|(_, weights)| share_at(weights, *step, step_seconds)).collect();
         let total: f64 = at.iter().sum();
@@ -244,8 +267,54 @@ pub(crate) fn mix(
         for (level, path) in paths.iter_mut().enumerate() {
             path[place] = parts.iter().zip(&at).map(|((said, _), share)| share / total * said[level][place]).sum();
         }
+        let centre = paths[middle][place];
+        let between: f64 = parts
+            .iter()
+            .zip(&at)
+            .map(|((said, _), share)| share / total * (said[middle][place] - centre).powi(2))
+            .sum();
+        let width = ends.map_or(0.0, |(low, high, _)| paths[high][place] - paths[low][place]);
+        // The law of total variance: that of a mixture is the mean of the variances and the variance of the means.
+        let within = (width / DEVIATIONS).powi(2);
+        apart.push(if within > 0.0 { (1.0 + between / within).sqrt().min(MOST_APART) } else { 1.0 });
     }
-    Some(paths)
+    Some(Mixture { paths, apart })
+}
+
+/// How far apart the models usually were, per band: the median over what was replayed.
+fn usually_apart(past: &Past<'_>, ensemble: &[Option<Mixture>]) -> Vec<f64> {
+    let of_band = |band: Band| {
+        let said = ensemble.iter().flatten().flat_map(|said| past.steps.iter().zip(&said.apart));
+        let mut apart: Vec<f64> = said
+            .filter(|(step, _)| band_of(**step, past.history.step_seconds) == band)
+            .map(|(_, apart)| *apart)
+            .collect();
+        median(&mut apart).unwrap_or(MOST_APART)
+    };
+    Band::ALL.map(of_band).to_vec()
+}
+
+impl Mixture {
+    /// The quantiles, wider where the models are further apart than they usually are.
+    ///
+    /// After a shift some models follow the new level and some repeat the old one. The mean of their quantiles then lies where
+    /// none of them expects the load, and is as sure of it as ever: the interval has to hold both. What they are apart usually
+    /// their errors speak of already.
+    pub fn widened(self, usually: &[f64], levels: &[f64], steps: &[usize], step_seconds: u32) -> Vec<Vec<f64>> {
+        let Self { mut paths, apart } = self;
+        let middle = middle(levels);
+        for (place, (step, apart)) in steps.iter().zip(apart).enumerate() {
+            let Some(usually) = usually.get(band_of(*step, step_seconds).index()) else { continue };
+            let (by, centre) = ((apart / usually).max(1.0), paths[middle][place]);
+            paths.iter_mut().for_each(|path| path[place] = centre + (path[place] - centre) * by);
+        }
+        paths
+    }
+}
+
+/// The level that stands for the middle.
+fn middle(levels: &[f64]) -> usize {
+    levels.iter().position(|level| *level >= 0.5 - 1e-9).unwrap_or(levels.len().saturating_sub(1))
 }
 
 /// Finite, not negative, never falling from one level to the next.
@@ -323,6 +392,25 @@ mod tests {
         assert_eq!((path[0], path[95]), (1.0, 1.0));
         assert!(path.iter().copied().fold(1.0, f64::min) < 0.05);
         assert!(path.windows(2).all(|pair| (pair[0] - pair[1]).abs() < 0.3), "{path:?}");
+    }
+
+    #[test]
+    fn models_that_contradict_each_other_more_than_they_usually_do_widen_the_interval() {
+        let levels = [0.1, 0.5, 0.9];
+        let around = |centre: f64| levels.iter().map(|level| vec![centre + 2.563 * (level - 0.5) / 0.8]).collect();
+        let mixed = |apart: f64, usually: f64| {
+            let (old, new): (Vec<Vec<f64>>, Vec<Vec<f64>>) = (around(50.0 - apart), around(50.0 + apart));
+            let said = mix(&[(&old, [1.0; 3]), (&new, [1.0; 3])], &levels, &[0], 900).unwrap();
+            said.widened(&[usually; 3], &levels, &[0], 900).into_iter().map(|path| path[0]).collect::<Vec<_>>()
+        };
+        let width = |paths: Vec<f64>| (paths[2] - paths[0]) / 2.563;
+        // A deviation of one each: with a distance of √3 to either side the whole has one of two.
+        assert!((width(mixed(3_f64.sqrt(), 1.0)) - 2.0).abs() < 1e-9);
+        assert!((width(mixed(3_f64.sqrt(), 2.0)) - 1.0).abs() < 1e-9, "as far as usually");
+        assert!((width(mixed(0.0, 2.0)) - 1.0).abs() < 1e-9, "nearer than usually is no reason to be surer");
+        let torn = mixed(40.0, 1.0);
+        assert!(torn[0] < 10.0 && torn[1] == 50.0 && torn[2] > 90.0, "{torn:?}");
+        assert!(width(mixed(1e9, 1.0)) < 101.0);
     }
 
     #[test]

@@ -175,6 +175,18 @@ impl Tracker {
         self.forget();
     }
 
+    /// What moves the quantiles: learned from the steps that came true.
+    pub const fn adaptive(&self) -> &Adaptive {
+        &self.adaptive
+    }
+
+    /// Goes on with what was learned before a restart.
+    pub fn go_on(&mut self, adaptive: Adaptive) {
+        if adaptive.is_whole() {
+            (self.levels, self.adaptive) = (adaptive.levels().to_vec(), adaptive);
+        }
+    }
+
     fn promise(&mut self, forecast: &Forecast, own: &[Vec<f64>]) {
         let Some((low, high, nominal)) = interval(&forecast.levels) else { return };
         if self.nominal.is_some_and(|known| (known - nominal).abs() > 1e-9) {

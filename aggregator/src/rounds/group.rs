@@ -2,10 +2,12 @@
 //! and no clock, so that the demo's simulated group runs the very same code.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 
 use forecast::events::{self, Occurrence};
 use forecast::{Contest, Hour, Options, Pool, Series, Tracker};
+use foreshadow_proto::convert::Id;
 use foreshadow_proto::v1;
 use planner::baseline::{self, Baseline, Doubt, Measured, OfType};
 use planner::demand::{Demand, InstanceMode};
@@ -14,6 +16,7 @@ use planner::plan::{Memory, Plan};
 use planner::policy::{Metric, Policy};
 
 use super::history::History;
+use super::learned::{Learned, OfMetric};
 use super::raised::{Measured as MeasuredEvents, Raised};
 use super::scaler;
 use super::standing::{MetricReport, Standing};
@@ -47,6 +50,8 @@ pub struct GroupRound {
     metrics: BTreeMap<Metric, MetricRound>,
     events: Arc<[Occurrence]>,
     memory: Memory,
+    /// When what was learned was made that is on disk by now.
+    kept: Vec<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -143,6 +148,7 @@ impl GroupRound {
             metrics,
             events: Arc::new([]),
             memory: Memory { generation },
+            kept: Vec::new(),
         }
     }
 
@@ -200,6 +206,7 @@ impl GroupRound {
             let (baseline, doubt, baseline_at) = (round.baseline, round.doubt, round.baseline_at);
             *round = MetricRound { baseline, doubt, baseline_at, ..MetricRound::default() };
         }
+        self.kept.clear();
     }
 
     /// Renews the forecasts whose step has passed: minutes before `closed` are all in. Costs CPU:
@@ -216,6 +223,40 @@ impl GroupRound {
             round.tracker.remember(hours);
             round.hours = round.tracker.hours().into();
         }
+    }
+
+    /// Goes on with what was learned before a restart.
+    pub(super) fn go_on(&mut self, learned: BTreeMap<Metric, OfMetric>) {
+        for (metric, OfMetric { champion, adaptive }) in learned {
+            let Some(round) = self.metrics.get_mut(&metric) else { continue };
+            if let Ok(contest) = Contest::resume(&self.pool, &self.options, champion) {
+                round.contest = Some(contest);
+                round.tracker.go_on(adaptive);
+            }
+        }
+    }
+
+    /// Puts what was learned on disk when the models were judged anew since that was done last.
+    pub(super) fn keep_news(&mut self, learned: &Learned, group: &Id) -> io::Result<()> {
+        let judged: Vec<i64> = self.learned().map(|(_, learned)| learned.champion.trained_at).collect();
+        if judged == self.kept {
+            return Ok(());
+        }
+        self.keep(learned, group)?;
+        self.kept = judged;
+        Ok(())
+    }
+
+    /// Puts what was learned on disk.
+    pub(super) fn keep(&self, learned: &Learned, group: &Id) -> io::Result<()> {
+        learned.write(group, &self.options, self.learned())
+    }
+
+    pub(super) fn learned(&self) -> impl Iterator<Item = (Metric, OfMetric)> {
+        self.metrics.iter().filter_map(|(metric, round)| {
+            let champion = round.contest.as_ref()?.champion()?.clone();
+            Some((*metric, OfMetric { champion, adaptive: round.tracker.adaptive().clone() }))
+        })
     }
 
     /// What forecasts came to in the hours that changed since they were taken last.

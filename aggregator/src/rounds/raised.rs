@@ -227,10 +227,11 @@ mod tests {
         let (with_event, held) = followed(6.0, vec![event]);
         assert!(with_event > 0.9 * trust, "{with_event} beside {trust}");
         assert!((held.expect("measured") - coverage.expect("measured")).abs() < 0.1, "{held:?} beside {coverage:?}");
-        // Intervals follow what comes within the four hours, so it is not all missed.
+        // Intervals follow what comes within the four hours, and open where models contradict each other, so little of it is
+        // missed by the end.
         let (_, missed) = followed(6.0, Vec::new());
         let (missed, coverage) = (missed.expect("measured"), coverage.expect("measured"));
-        assert!(missed < coverage - 0.1, "{missed} beside {coverage}: the same, and nobody had said so");
+        assert!(missed < coverage - 0.02, "{missed} beside {coverage}: the same, and nobody had said so");
     }
 
     #[test]

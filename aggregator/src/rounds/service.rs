@@ -19,7 +19,7 @@ use super::pulse::{Pulse, Use};
 use super::pulses::PulseLog;
 use super::slices::{InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal};
 use super::tally::{Made, Tally};
-use super::{Board, GroupRound, Measurements, PlanLog, Revised, idle, invariants, inventory};
+use super::{Board, GroupRound, Learned, Measurements, PlanLog, Revised, idle, invariants, inventory};
 use crate::act::{self, Kind, Outlook, Planned, Seen};
 use crate::clock::{Clock, Now};
 use crate::config::Of;
@@ -109,6 +109,7 @@ pub struct Logs {
     pub plans: PlanLog,
     pub pulses: PulseLog,
     pub forecast_hours: ForecastHours,
+    pub learned: Learned,
     pub events: EventLog,
     pub revised: Revised,
     pub readings: Readings,
@@ -125,6 +126,7 @@ pub struct Service {
     plans: PlanLog,
     pulses: PulseLog,
     forecast_hours: ForecastHours,
+    learned: Learned,
     revised: Revised,
     readings: Readings,
     /// What was told of declared metrics lately, as of the beginning of this round; absent where it could not be read.
@@ -188,7 +190,7 @@ impl Service {
         act: act::Handle,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let Logs { plans, pulses, forecast_hours, events, revised, readings } = logs;
+        let Logs { plans, pulses, forecast_hours, learned, events, revised, readings } = logs;
         let last_round = clock.now();
         let steps = i64::try_from(options.forecast.horizon_steps).unwrap_or_default();
         let horizon = steps * i64::from(options.forecast.step_seconds);
@@ -202,6 +204,7 @@ impl Service {
             plans,
             pulses,
             forecast_hours,
+            learned,
             revised,
             readings,
             told: None,
@@ -236,7 +239,7 @@ impl Service {
         let mut expire = tokio::time::interval(Duration::from_secs(3_600));
         loop {
             tokio::select! {
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => return self.keep_learned(),
                 arrived = arrivals.recv() => match arrived {
                     Ok(arrived) => self.arrived(&arrived),
                     Err(RecvError::Lagged(missed)) => {
@@ -245,7 +248,7 @@ impl Service {
                         let now = self.clock.wall_seconds();
                         self.late.extend((0..10).map(|minute| (now - 60 * minute).div_euclid(60) * 60));
                     }
-                    Err(RecvError::Closed) => return,
+                    Err(RecvError::Closed) => return self.keep_learned(),
                 },
                 _ = rounds.tick() => self.round().await,
                 _ = expire.tick() => {
@@ -259,6 +262,9 @@ impl Service {
                     if let Err(error) = self.forecast_hours.expire(now).await {
                         tracing::warn!(%error, "what old forecasts came to cannot be dropped");
                     }
+                    if let Err(error) = self.learned.expire(now) {
+                        tracing::warn!(%error, "what was learned of groups that are gone cannot be dropped");
+                    }
                     if let Err(error) = self.act.decisions().expire(now).await {
                         tracing::warn!(%error, "old decisions cannot be dropped");
                     }
@@ -266,6 +272,15 @@ impl Service {
                         tracing::warn!(%error, "old values of declared metrics cannot be dropped");
                     }
                 }
+            }
+        }
+    }
+
+    /// At the end: what calibration learned since the models were judged last is kept as well.
+    fn keep_learned(&self) {
+        for (group, state) in &self.groups {
+            if let Some(Err(error)) = state.round.as_ref().map(|round| round.keep(&self.learned, group)) {
+                tracing::warn!(%group, %error, "what was learned of its past is not kept");
             }
         }
     }
@@ -477,6 +492,7 @@ impl Service {
                 round.remember(metric, &hours);
             }
         }
+        round.go_on(self.learned.read(group, &self.options.forecast, now));
         let newest = self.read_past(group, &mut round, now - HISTORY_SECONDS, now).await?;
         let closed = newest.max((now - CATCH_UP_SECONDS).div_euclid(60) * 60);
         Ok(Group {
@@ -571,12 +587,16 @@ impl Service {
             }
         }
         let (act, clock) = (self.act.clone(), self.clock.clone());
+        let (learned, own) = (self.learned.clone(), group.clone());
         // Fitting models takes CPU; a panic in one group must not end the others.
         let made = tokio::task::spawn_blocking(move || {
             round.take(&closing);
             round.follow(&followed);
             let forecast = clock.wall_micros();
             round.forecast(closed);
+            if let Err(error) = round.keep_news(&learned, &own) {
+                tracing::warn!(group = %own, %error, "what was learned of its past is not kept");
+            }
             let plan = clock.wall_micros();
             let mut check = (plan, plan);
             let mut said = Vec::new();

@@ -154,6 +154,7 @@ impl Rounds {
             plans: PlanLog::new(pool.clone()),
             pulses: PulseLog::new(pool.clone()),
             forecast_hours: ForecastHours::new(pool.clone()),
+            learned: Learned::new(directory.path().join("learned")),
             events: EventLog::new(pool.clone()),
             revised: Revised::default(),
             readings: Readings::new(pool, BTreeMap::new()),
@@ -497,4 +498,23 @@ async fn what_forecasts_came_to_is_kept_by_the_hour_and_a_restart_goes_on_with_i
     assert!(!rounds.service.forecast_hours.of(&rounds.group).await.expect("read").is_empty());
     rounds.service.forecast_hours.expire(START + 30 * 86_400 + 3_600).await.expect("expired");
     assert_eq!(rounds.service.forecast_hours.of(&rounds.group).await.expect("read"), BTreeMap::new());
+}
+
+/// A group that is opened again, as after a restart, begins with what was learned of its past before.
+#[tokio::test]
+async fn what_was_learned_is_on_disk_after_a_round_and_read_when_the_group_is_opened() {
+    let past: Vec<(i64, f64)> = (1..600).map(|minute| (START.div_euclid(60) * 60 - 60 * minute, 40.0)).collect();
+    let mut rounds = Rounds::begun(&past).await;
+    rounds.minute(AS_EVER).await;
+    let now = rounds.clock.wall_seconds();
+    let snapshot = rounds.service.timeline.group(&rounds.group).expect("known");
+    let learned = |opened: Group| opened.round.expect("opened").learned().count();
+    let opened = rounds.service.open(&rounds.group, &snapshot, now).await.expect("opened");
+    assert_eq!(learned(opened), 1, "of its one metric, before it has forecast anything");
+    let kept = std::fs::read_dir(rounds._directory.path().join("learned")).expect("made");
+    for file in kept {
+        std::fs::write(file.expect("a file").path(), "nonsense").expect("written");
+    }
+    let opened = rounds.service.open(&rounds.group, &snapshot, now).await.expect("opened all the same");
+    assert_eq!(learned(opened), 0);
 }
