@@ -11,7 +11,7 @@ use foreshadow_agent::spool::{Limits, Spool};
 use foreshadow_proto::v1;
 use foreshadow_tests::installation::Installation;
 use foreshadow_tests::machine::{cpu_time, resident_bytes};
-use foreshadow_tests::process::{Process, agent, eventually, free_port, pause};
+use foreshadow_tests::process::{Process, binary, eventually, free_port, pause};
 use foreshadow_tests::web;
 use tokio::process::Command;
 use tokio::time::MissedTickBehavior;
@@ -87,6 +87,20 @@ pub async fn measure(window: Duration) -> anyhow::Result<()> {
         looking.process.terminate().await?;
     }
     Ok(())
+}
+
+/// The agent as it is shipped, built by its own profile; where that is not built, the one beside this program, which is said.
+fn agent(path: &Path, url: &str, instance: &str, flags: &[&str]) -> anyhow::Result<Process> {
+    let beside = binary("foreshadow-agent")?;
+    let shipped = beside.parent().and_then(Path::parent).map(|target| target.join("agent/foreshadow-agent"));
+    let shipped = shipped.filter(|path| path.exists());
+    if shipped.is_none() {
+        println!("this agent is not built as it is shipped: cargo build --profile agent -p foreshadow-agent");
+    }
+    let mut command = Command::new(shipped.unwrap_or(beside));
+    command.args(["--aggregator", url, "--instance-id", instance]).args(flags);
+    command.env("AWS_EC2_METADATA_DISABLED", "true");
+    Process::start(&format!("agent-{instance}"), command, path)
 }
 
 /// The agent as its package runs it: its own certificate, a spool on the disk.

@@ -1,7 +1,7 @@
 //! `bench`: what an agent and an aggregator cost, in CPU time, memory and bytes per sample; the agent beside node_exporter and
 //! collectd in the same run.
 //!
-//! cargo build --release --workspace --bins && target/release/bench
+//! cargo build --release --workspace --bins && cargo build --profile agent -p foreshadow-agent && target/release/bench
 
 mod beside;
 
