@@ -28,6 +28,10 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fr
 const STABLE: Duration = Duration::from_secs(60);
 /// What waits is sent this often.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// A sample takes what waits with it from this long after the last time on: the host is woken once for both.
+const FLUSH_WITH_SAMPLE: Duration = Duration::from_millis(800);
+/// How long a flush waits beyond its time for the sample that is due with it.
+const FLUSH_WAITS: Duration = Duration::from_millis(50);
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// One acknowledgement is for all that was sent within this time; later than that the spool writes to the disk what has none.
 pub const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(3);
@@ -86,7 +90,13 @@ pub fn block_on(source: Source, options: Options) -> ExitCode {
     let started = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(run(source, options, started)),
+        // As a task like any other: what wakes the future of `block_on` goes through the kernel, although it is the same thread.
+        Ok(runtime) => {
+            runtime.block_on(async { tokio::spawn(run(source, options, started)).await }).unwrap_or_else(|error| {
+                tracing::error!(%error, "the agent's loop ended");
+                ExitCode::FAILURE
+            })
+        }
         Err(error) => {
             tracing::error!(%error, "no runtime");
             ExitCode::FAILURE
@@ -201,7 +211,7 @@ async fn run(source: Source, mut options: Options, started: Instant) -> ExitCode
     let mut interval = options.interval_millis;
     // The aggregator said how often; the configuration's own word is over.
     let mut commanded = false;
-    let mut flush = ticker(FLUSH_EVERY);
+    let mut flush = Flush::default();
     let mut link: Option<Open> = None;
     let mut back_off = BackOff::default();
     let mut connecting = Box::pin(connect(endpoint.clone(), Duration::ZERO));
@@ -320,12 +330,19 @@ async fn run(source: Source, mut options: Options, started: Instant) -> ExitCode
                 facts.target_lifecycle_state = state;
                 Event::Facts(facts.clone())
             }
-            _ = flush.tick() => {
-                notify(&[sd_notify::NotifyState::Watchdog]);
-                Event::Flush
-            }
+            () = flush.due() => Event::Flush,
         };
-        for effect in session.on(event) {
+        let with_sample = matches!(event, Event::Sampled(_)) && flush.is_near();
+        let flushes = with_sample || matches!(event, Event::Flush);
+        let mut effects = session.on(event);
+        if flushes {
+            flush.done();
+            notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+        if with_sample {
+            effects.extend(session.on(Event::Flush));
+        }
+        for effect in effects {
             match effect {
                 Effect::Send(message) => {
                     let sent = link.as_ref().is_some_and(|open| open.outgoing.try_send(*message).is_ok());
@@ -467,6 +484,34 @@ fn ticker(every: Duration) -> tokio::time::Interval {
     // After a stall one reading covers it all; a burst of tiny ones would say nothing.
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticker
+}
+
+/// When what waits is sent: with the sample of that second, or by itself.
+#[derive(Debug)]
+struct Flush {
+    last: Instant,
+}
+
+impl Default for Flush {
+    fn default() -> Self {
+        Self { last: Instant::now() }
+    }
+}
+
+impl Flush {
+    /// Whether a sample that is there now takes it along.
+    fn is_near(&self) -> bool {
+        self.last.elapsed() >= FLUSH_WITH_SAMPLE
+    }
+
+    /// Returns when it is time, and no sample came.
+    async fn due(&self) {
+        tokio::time::sleep_until(self.last + FLUSH_EVERY + FLUSH_WAITS).await;
+    }
+
+    fn done(&mut self) {
+        self.last = Instant::now();
+    }
 }
 
 /// Waits that double, with jitter, so that a fleet does not come back as one.
@@ -658,6 +703,19 @@ mod tests {
         };
         let said = in_words(&serving, &shadow, 30_000_000).expect("something");
         assert!(said.ends_with("stands in shadow, its lease ends in 60 s: not needed"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_sample_takes_what_waits_with_it_and_where_none_comes_it_goes_alone() {
+        let ago = |millis| Flush { last: Instant::now() - Duration::from_millis(millis) };
+        assert!(!ago(500).is_near(), "two in a second would count as two seconds");
+        assert!(ago(990).is_near());
+        let at_once = async |flush: Flush| tokio::time::timeout(Duration::ZERO, flush.due()).await.is_ok();
+        assert!(!at_once(ago(900)).await, "the sample of this second may still come");
+        assert!(at_once(ago(1_100)).await);
+        let mut flush = ago(1_100);
+        flush.done();
+        assert!(!flush.is_near() && !at_once(flush).await);
     }
 
     #[tokio::test]

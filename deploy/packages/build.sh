@@ -11,7 +11,9 @@
 # names another than Cargo.toml's. Manual pages and completions are made by the programs themselves; where they do not run on this
 # machine (the other architecture), DIR has them, laid out as below /usr/share: man/man1/*.1.gz, bash-completion/completions/*.
 #
-# For this machine:      cargo build --release --locked --bin foreshadow --bin foreshadow-agent;  BINARIES = target/release
+# For this machine:      cargo build --release --locked --bin foreshadow
+#                        cargo build --profile agent --locked -p foreshadow-agent
+#                        cp target/agent/foreshadow-agent target/release;  BINARIES = target/release
 # For the other:         --target aarch64-unknown-linux-gnu, with CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 #                        and CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc (Debian: gcc-aarch64-linux-gnu, and rustup target add)
 #                        Or cross.sh, of the agent: without rustup, on Debian.

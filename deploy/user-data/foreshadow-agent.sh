@@ -28,6 +28,8 @@ TOKEN_PARAMETER=''
 TOKEN_FILE=''
 # Region of the parameter; empty: what the AWS command finds out.
 TOKEN_REGION=''
+# Or yes, and no token at all: the instance gets its certificate by the identity document that AWS signs. The aggregator needs [identity.aws].
+INSTANCE_DOCUMENT=''
 
 # none, http://HOST/PATH, tcp:ADDRESS:PORT, file:PATH or exec:COMMAND. The last two run in the unit's sandbox.
 PROBE='none'
@@ -82,6 +84,11 @@ put() { # FROM TO MODE
 }
 
 write_token() {
+    if [[ $INSTANCE_DOCUMENT == yes ]]; then
+        # The unit wants a file to be there; nothing reads it.
+        : >"$work/token"
+        return
+    fi
     # Straight into the file: the token is in no variable, no argument and no log.
     if [[ -n $TOKEN_PARAMETER ]]; then
         command -v aws >/dev/null || die 'TOKEN_PARAMETER needs the AWS command line (package awscli)'
@@ -90,7 +97,7 @@ write_token() {
     elif [[ -n $TOKEN_FILE ]]; then
         cat "$TOKEN_FILE" >"$work/token" || die "$TOKEN_FILE cannot be read"
     else
-        die 'set TOKEN_PARAMETER or TOKEN_FILE'
+        die 'set TOKEN_PARAMETER, TOKEN_FILE or INSTANCE_DOCUMENT'
     fi
     grep --quiet '[^[:space:]]' "$work/token" || die 'the token is empty'
 }
@@ -114,7 +121,12 @@ write_settings() {
         # A join token says by its first letters that it is one.
         local key=token_file
         ! grep --quiet '^fj_' "$work/token" || key=join_token_file
-        echo "$key = '/run/credentials/foreshadow-agent.service/token'"
+        if [[ $INSTANCE_DOCUMENT == yes ]]; then
+            key=instance_document
+            echo 'instance_document = true'
+        else
+            echo "$key = '/run/credentials/foreshadow-agent.service/token'"
+        fi
         # systemd's default; named for the check below, which systemd does not start.
         [[ $key == token_file ]] || echo "identity = '/var/lib/foreshadow-agent/identity'"
         echo "probe = '$PROBE'"
@@ -127,6 +139,8 @@ write_settings() {
 for name in RELEASE_URL AGENT_SHA256 UNIT_SHA256; do
     [[ -n ${!name} ]] || die "set $name"
 done
+[[ -z $INSTANCE_DOCUMENT || $INSTANCE_DOCUMENT == yes ]] || die 'INSTANCE_DOCUMENT is yes or nothing'
+[[ -z $INSTANCE_DOCUMENT || -z $TOKEN_PARAMETER$TOKEN_FILE ]] || die 'a token beside INSTANCE_DOCUMENT: one of them is enough'
 for name in AGGREGATOR PROBE GROUP; do
     # Each goes into agent.toml as it is, between two quotes.
     [[ ${!name} != *[\'$'\n']* ]] || die "$name: neither ' nor a line end may be in it"

@@ -334,10 +334,41 @@ SETTINGS
             lies | grep -v /var/lib/ | diff before -
             [ "$(cat /run/agent.pid)" = "$was" ] && kill -0 "$was"
 
+            # Without any token: the document that AWS signs takes its place, and not beside one.
+            cp /etc/foreshadow/user-data.env with-token.env
+            echo INSTANCE_DOCUMENT=yes >>/etc/foreshadow/user-data.env
+            if bash /tmp/release/foreshadow-agent.sh 2>said; then echo 'taken beside a token'; exit 1; fi
+            grep -q 'not installed: a token beside INSTANCE_DOCUMENT' said || {{ cat said; exit 1; }}
+            lies | grep -v /var/lib/ | grep -v user-data.env >now
+            grep -v user-data.env before | diff now -
+            cp with-token.env /etc/foreshadow/user-data.env
+
             # A changed release where one runs: it runs on, as it is.
             printf x >>/tmp/release/foreshadow-agent
             refused
             lies | grep -v /var/lib/ | diff before -
             [ "$(cat /run/agent.pid)" = "$was" ]
             heard "$(uname -n)" "$(date +%s)"
+        """)  # fmt: skip
+
+    def test_as_user_data_it_does_without_a_token_where_aws_signs_who_it_is(self):
+        self.on_a_host(f"""
+            {SECURED}{SYSTEMD}
+            mkdir /etc/foreshadow
+            cat >/etc/foreshadow/user-data.env <<SETTINGS
+RELEASE_URL=file:///tmp/release
+AGENT_SHA256=$(sha256sum /tmp/release/foreshadow-agent | cut -d' ' -f1)
+UNIT_SHA256=$(sha256sum /tmp/release/foreshadow-agent.service | cut -d' ' -f1)
+AGGREGATOR=$FORESHADOW_URL
+CA_FILE=/tmp/work/ca.pem
+INSTANCE_DOCUMENT=yes
+SETTINGS
+            bash /tmp/release/foreshadow-agent.sh 2>said || {{ cat said; exit 1; }}
+            grep -qx 'instance_document = true' /etc/foreshadow/agent.toml
+            if grep token /etc/foreshadow/agent.toml; then echo 'a token all the same'; exit 1; fi
+            # What the unit asks for is there, and empty.
+            [ -f /etc/foreshadow/agent.token ] && [ ! -s /etc/foreshadow/agent.token ]
+            # This is no EC2: it says what it lacks, and is refused by nobody.
+            for _ in $(seq 600); do grep -q "no signed instance identity document" /var/log/foreshadow-agent && exit; sleep 0.1; done
+            cat /var/log/foreshadow-agent; exit 1
         """)  # fmt: skip

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use foreshadow_proto::columns;
@@ -11,6 +12,7 @@ use foreshadow_proto::v1::agent_client::AgentClient;
 use foreshadow_proto::v1::agent_server::{Agent, AgentServer};
 use foreshadow_proto::v1::{self, agent_message, aggregator_message};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status, Streaming};
@@ -31,6 +33,12 @@ struct Ledger {
     rejected: Sequences,
     acknowledged: Sequences,
     acknowledged_total: u64,
+    /// Samples that an agent said it had to let go.
+    dropped: BTreeMap<(String, String), u64>,
+    /// When a sample went by that is not acknowledged yet.
+    passed: BTreeMap<(String, String), BTreeMap<u64, Instant>>,
+    /// The shortest time from there to its acknowledgement.
+    fastest: Option<Duration>,
 }
 
 /// A proxy that counts.
@@ -83,6 +91,21 @@ impl Oracle {
         ledger.acknowledged.iter().filter(|((of, _), _)| of == instance).map(|(_, held)| held.len()).sum()
     }
 
+    /// The same of one stream.
+    pub fn acknowledged_of_stream(&self, instance: &str, stream: &[u8]) -> usize {
+        self.ledger().acknowledged.get(&(instance.to_owned(), hex(stream))).map_or(0, BTreeSet::len)
+    }
+
+    /// Samples of a stream that its agent said it had to let go.
+    pub fn dropped_of_stream(&self, instance: &str, stream: &[u8]) -> u64 {
+        self.ledger().dropped.get(&(instance.to_owned(), hex(stream))).copied().unwrap_or_default()
+    }
+
+    /// The shortest time from a sample that went by to its acknowledgement.
+    pub fn fastest(&self) -> Option<Duration> {
+        self.ledger().fastest
+    }
+
     /// Samples that were told to be unusable.
     pub fn rejected(&self) -> usize {
         self.ledger().rejected.values().map(BTreeSet::len).sum()
@@ -98,7 +121,7 @@ impl Oracle {
         let mut stored = Sequences::new();
         let instances: BTreeSet<&String> = sent.keys().map(|(instance, _)| instance).collect();
         for instance in instances {
-            let url = format!("{aggregator}/shadow/metrics?instance={instance}&from=-2h");
+            let url = format!("{aggregator}/shadow/metrics?instance={instance}&from=-25h");
             let answer = web::get(&url).await?;
             ensure!(answer.status.is_success(), "{url}: {}", answer.body);
             for line in answer.lines()? {
@@ -142,7 +165,13 @@ impl Oracle {
         let samples = columns::samples(&mut batch.clone()).unwrap_or_default();
         let key = (instance.to_owned(), hex(stream));
         let said = samples.iter().map(|sample| (sample.sequence, (sample.wall_micros, sample.cpu_percent)));
-        self.ledger().sent.entry(key).or_default().extend(said);
+        let mut ledger = self.ledger();
+        ledger.dropped.insert(key.clone(), batch.dropped_total);
+        let passed = ledger.passed.entry(key.clone()).or_default();
+        for sample in &samples {
+            passed.entry(sample.sequence).or_insert_with(Instant::now);
+        }
+        ledger.sent.entry(key).or_default().extend(said);
     }
 
     fn saw_rejected(&self, instance: &str, rejected: &v1::Rejected) {
@@ -154,6 +183,12 @@ impl Oracle {
     fn saw_ranges(&self, instance: &str, stream: &[u8], ranges: &[v1::Range]) {
         let key = (instance.to_owned(), hex(stream));
         let mut ledger = self.ledger();
+        let mut took = Vec::new();
+        if let Some(passed) = ledger.passed.get_mut(&key) {
+            let answered = ranges.iter().flat_map(|range| range.first..=range.last);
+            took.extend(answered.filter_map(|sequence| passed.remove(&sequence)).map(|at| at.elapsed()));
+        }
+        ledger.fastest = ledger.fastest.into_iter().chain(took).min();
         let held = ledger.acknowledged.entry(key).or_default();
         let before = held.len();
         held.extend(ranges.iter().flat_map(|range| range.first..=range.last));

@@ -36,7 +36,7 @@ impl ProcSampler {
     }
 
     fn interfaces(&mut self) -> Option<BTreeMap<String, InterfaceCounters>> {
-        let all = parse_network(text(&self.network, &mut self.buffer)?);
+        let all = parse_network(text(&self.network, Comes::ByAndBy, &mut self.buffer)?);
         let known = self.counted.len() == all.len() && all.keys().all(|name| self.counted.contains_key(name));
         if !known {
             let names: Vec<&str> = all.keys().map(String::as_str).collect();
@@ -48,8 +48,8 @@ impl ProcSampler {
 
 impl Sampler for ProcSampler {
     fn read(&mut self) -> Reading {
-        let cpu = text(&self.stat, &mut self.buffer).and_then(parse_stat);
-        let memory = text(&self.memory, &mut self.buffer).and_then(parse_memory);
+        let cpu = text(&self.stat, Comes::Whole, &mut self.buffer).and_then(parse_stat);
+        let memory = text(&self.memory, Comes::Whole, &mut self.buffer).and_then(parse_memory);
         Reading {
             cpu,
             memory_used_bytes: memory.map(|(used, _)| used),
@@ -59,17 +59,28 @@ impl Sampler for ProcSampler {
     }
 }
 
+/// How a file of `/proc` is given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comes {
+    /// At once where there is room for all of it: what is less than the room is the whole.
+    Whole,
+    /// Some entries at a time: the end is where nothing more comes.
+    ByAndBy,
+}
+
 /// The whole of a small file; `None` when it cannot be read.
-fn text<'a>(file: &File, buffer: &'a mut Vec<u8>) -> Option<&'a str> {
+fn text<'a>(file: &File, comes: Comes, buffer: &'a mut Vec<u8>) -> Option<&'a str> {
     let mut length = 0;
     loop {
         if length == buffer.len() {
             buffer.resize(length * 2, 0);
         }
-        let offset = u64::try_from(length).ok()?;
-        match file.read_at(buffer.get_mut(length..)?, offset).ok()? {
-            0 => return std::str::from_utf8(buffer.get(..length)?).ok(),
-            read => length += read,
+        let room = buffer.get_mut(length..)?;
+        let size = room.len();
+        let read = file.read_at(room, u64::try_from(length).ok()?).ok()?;
+        length += read;
+        if read == 0 || (comes == Comes::Whole && read < size) {
+            return std::str::from_utf8(buffer.get(..length)?).ok();
         }
     }
 }
@@ -187,6 +198,22 @@ mod tests {
         assert_eq!(names, ["eth0"]);
         let container = counted(&["lo", "ens5", "docker0", "br0", "eth0.100"], sys.path());
         assert!(container["ens5"] && !container["docker0"] && !container["br0"] && !container["eth0.100"]);
+    }
+
+    #[test]
+    fn a_file_that_outgrew_the_buffer_is_read_to_its_end() {
+        for path in ["/proc/stat", "/proc/meminfo"] {
+            let file = File::open(path).expect("/proc");
+            let whole = text(&file, Comes::Whole, &mut vec![0; 16 * 1_024]).expect("text").lines().count();
+            let mut small = vec![0; 64];
+            assert_eq!(text(&file, Comes::Whole, &mut small).expect("text").lines().count(), whole, "{path}");
+            assert!(small.len() > 64, "it has grown");
+        }
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        fs::write(file.path(), "x".repeat(300)).expect("written");
+        for comes in [Comes::Whole, Comes::ByAndBy] {
+            assert_eq!(text(file.as_file(), comes, &mut vec![0; 100]).map(str::len), Some(300), "{comes:?}");
+        }
     }
 
     #[test]

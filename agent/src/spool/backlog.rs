@@ -6,7 +6,8 @@
 //! - A segment is removed whole, and only when each of its samples is settled (acknowledged as durable, or rejected for
 //!   good), or, the oldest first and counted as dropped, when the bound is reached.
 //! - All segments together take at most `limit` bytes; the file system keeps at least `reserve` bytes free.
-//! - What is read back is whole: each record has its checksum, and a segment ends for us where the first one fails.
+//! - What is read back is whole: each record has its checksum. One that fails is named, counted as dropped and passed over; where nothing
+//!   tells how long it is, the segment ends for us.
 //! - A disk that fails is left alone for a while; samples then stay in memory and are counted when they must go.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,7 +17,7 @@ use foreshadow_proto::sequences::Sequences;
 use foreshadow_proto::v1;
 
 use super::medium::Medium;
-use super::record::{self, Origin};
+use super::record::{self, Found, Origin};
 
 /// A new segment is begun after this many bytes: 64 in the default bound, so that whole-segment removal frees it finely.
 const SEGMENT_BYTES: usize = 256 * 1_024;
@@ -80,11 +81,21 @@ impl Backlog {
     /// When the medium cannot be listed.
     pub fn open(mut medium: Box<dyn Medium>, limits: Limits) -> io::Result<Self> {
         let mut segments: VecDeque<Segment> = VecDeque::new();
+        let mut dropped = BTreeMap::new();
         let numbers = medium.list()?;
         let next = numbers.last().map_or(0, |last| last + 1);
         for number in numbers {
             let mut found = medium.read(number).ok().and_then(|bytes| scan(number, &bytes));
-            if let Some(segment) = &mut found {
+            if let Some((segment, damage)) = &mut found {
+                if *damage != Damage::default() {
+                    tracing::error!(
+                        segment = number,
+                        samples = damage.samples,
+                        bytes = damage.bytes,
+                        "a segment of the spool is damaged: these samples, and what these bytes held, are lost"
+                    );
+                    *dropped.entry(segment.origin.stream_id).or_default() += damage.samples;
+                }
                 // Part of an append that failed may stand here and, written once more, in the next segment.
                 for earlier in segments.iter().filter(|it| it.origin.stream_id == segment.origin.stream_id) {
                     for range in earlier.kept.ranges() {
@@ -92,15 +103,15 @@ impl Backlog {
                     }
                 }
             }
-            match found.filter(|segment| !segment.kept.is_empty()) {
-                Some(segment) => segments.push_back(segment),
+            match found.filter(|(segment, _)| !segment.kept.is_empty()) {
+                Some((segment, _)) => segments.push_back(segment),
                 None => {
                     tracing::warn!(segment = number, "a segment of the spool holds nothing whole: removed");
                     medium.remove(number)?;
                 }
             }
         }
-        Ok(Self { medium, limits, segments, writable: false, next, reading: None, dropped: BTreeMap::new() })
+        Ok(Self { medium, limits, segments, writable: false, next, reading: None, dropped })
     }
 
     /// Samples that are neither settled nor dropped.
@@ -225,12 +236,16 @@ impl Backlog {
         }
         let Some((_, bytes)) = &self.reading else { return Vec::new() };
         let mut read = Vec::new();
-        while read.len() < most
-            && let Some((sample, next)) = record::read_record(bytes, segment.cursor)
-        {
-            segment.cursor = next;
-            if segment.kept.contains(sample.sequence) && segment.sent.insert(sample.sequence) {
-                read.push(sample);
+        while read.len() < most {
+            match record::find(bytes, segment.cursor) {
+                Found::Sample(sample, next) => {
+                    segment.cursor = next;
+                    if segment.kept.contains(sample.sequence) && segment.sent.insert(sample.sequence) {
+                        read.push(*sample);
+                    }
+                }
+                Found::Damaged(next) => segment.cursor = next,
+                Found::End => break,
             }
         }
         if read.is_empty() && segment.sent.count() < segment.kept.count() {
@@ -299,14 +314,35 @@ fn header_length(origin: &Origin) -> usize {
     record::header(origin).len()
 }
 
-/// What of a segment is whole.
-fn scan(number: u64, bytes: &[u8]) -> Option<Segment> {
+/// What of a segment cannot be read.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Damage {
+    /// Samples that were altered.
+    samples: u64,
+    /// Bytes at the end in which nothing can be told apart: a torn append, or a length that was altered.
+    bytes: usize,
+}
+
+/// What of a segment is whole, and what is not.
+fn scan(number: u64, bytes: &[u8]) -> Option<(Segment, Damage)> {
     let (origin, began) = record::read_header(bytes)?;
-    let mut kept = Sequences::default();
+    let (mut kept, mut damage) = (Sequences::default(), Damage::default());
     let mut offset = began;
-    while let Some((sample, next)) = record::read_record(bytes, offset) {
-        kept.insert(sample.sequence);
-        offset = next;
+    loop {
+        match record::find(bytes, offset) {
+            Found::Sample(sample, next) => {
+                kept.insert(sample.sequence);
+                offset = next;
+            }
+            Found::Damaged(next) => {
+                damage.samples += 1;
+                offset = next;
+            }
+            Found::End => break,
+        }
     }
-    Some(Segment { number, origin, bytes: bytes.len() as u64, kept, sent: Sequences::default(), cursor: began })
+    damage.bytes = bytes.len() - offset;
+    let segment =
+        Segment { number, origin, bytes: bytes.len() as u64, kept, sent: Sequences::default(), cursor: began };
+    Some((segment, damage))
 }

@@ -3,8 +3,8 @@
 //!     header   "FSSPOOL1", length u16, CRC-32 of the body u32, body: stream id 16 bytes, boot id (UTF-8)
 //!     record   length u16, CRC-32 of the body u32, body: `foreshadow.v1.Sample`
 //!
-//! Numbers are little-endian. CRC-32 is that of IEEE 802.3. Reading ends at the first record that is cut off or whose
-//! checksum is wrong: what stands before it is whole, what stands behind it was never acknowledged by this file.
+//! Numbers are little-endian. CRC-32 is that of IEEE 802.3. A record whose checksum is wrong is passed over where its length leads to
+//! a whole one or to the end of the file; otherwise, and at a record that is cut off, reading ends.
 
 use foreshadow_proto::v1;
 use prost::Message as _;
@@ -43,12 +43,17 @@ fn append(bytes: &mut Vec<u8>, body: &[u8]) {
     bytes.extend_from_slice(body);
 }
 
-/// The body at the front of `bytes`, and how long it is with its prefix.
-fn body(bytes: &[u8]) -> Option<(&[u8], usize)> {
+/// What a prefix says stands behind it, how long it is with its prefix, and whether the checksum is right.
+fn said(bytes: &[u8]) -> Option<(&[u8], usize, bool)> {
     let length = usize::from(u16::from_le_bytes(bytes.get(..2)?.try_into().ok()?));
     let checksum = u32::from_le_bytes(bytes.get(2..PREFIX)?.try_into().ok()?);
     let body = bytes.get(PREFIX..PREFIX + length)?;
-    (crc32fast::hash(body) == checksum).then_some((body, PREFIX + length))
+    Some((body, PREFIX + length, crc32fast::hash(body) == checksum))
+}
+
+/// The body at the front of `bytes`, and how long it is with its prefix.
+fn body(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    said(bytes).filter(|(_, _, whole)| *whole).map(|(body, length, _)| (body, length))
 }
 
 /// Whose segment it is, and where its records begin.
@@ -60,7 +65,33 @@ pub fn read_header(bytes: &[u8]) -> Option<(Origin, usize)> {
     Some((Origin { stream_id: stream_id.try_into().ok()?, boot_id }, MAGIC.len() + length))
 }
 
-/// The sample at `offset`, and where the next one begins; `None` at the end of what is whole.
+/// What stands at a place of a segment.
+#[derive(Debug, PartialEq)]
+pub enum Found {
+    /// A sample, and where the next record begins.
+    Sample(Box<v1::Sample>, usize),
+    /// A sample that the disk has altered, and where the next record begins.
+    Damaged(usize),
+    /// Nothing that can be read, here or behind.
+    End,
+}
+
+/// What stands at `offset`.
+pub fn find(bytes: &[u8], offset: usize) -> Found {
+    if let Some((sample, next)) = read_record(bytes, offset) {
+        return Found::Sample(Box::new(sample), next);
+    }
+    match bytes.get(offset..).and_then(said) {
+        // A length that was altered itself leads to neither, unless it happens to lead to the beginning of a later record.
+        Some((_, length, false)) => {
+            let next = offset + length;
+            if next == bytes.len() || read_record(bytes, next).is_some() { Found::Damaged(next) } else { Found::End }
+        }
+        _ => Found::End,
+    }
+}
+
+/// The sample at `offset`, and where the next one begins; `None` where nothing whole stands.
 pub fn read_record(bytes: &[u8], offset: usize) -> Option<(v1::Sample, usize)> {
     let (body, length) = body(bytes.get(offset..)?)?;
     let sample = v1::Sample::decode(body).ok().filter(|sample| sample.sequence > 0)?;
@@ -90,11 +121,16 @@ mod tests {
         let (found, mut offset) = read_header(bytes)?;
         assert_eq!(found, origin());
         let mut sequences = Vec::new();
-        while let Some((sample, next)) = read_record(bytes, offset) {
-            sequences.push(sample.sequence);
-            offset = next;
+        loop {
+            match find(bytes, offset) {
+                Found::Sample(sample, next) => {
+                    sequences.push(sample.sequence);
+                    offset = next;
+                }
+                Found::Damaged(next) => offset = next,
+                Found::End => return Some(sequences),
+            }
         }
-        Some(sequences)
     }
 
     #[test]
@@ -121,14 +157,32 @@ mod tests {
                 Some(_) => panic!("another origin was believed"),
                 None => Vec::new(),
             };
-            assert!(found.iter().copied().eq(1..=found.len() as u64) && found.len() < 5, "bit {bit}: {found:?}");
+            let rising = found.is_sorted_by(|a, b| a < b) && found.iter().all(|sequence| (1..=5).contains(sequence));
+            assert!(rising && found.len() < 5, "bit {bit}: {found:?}");
         }
+    }
+
+    #[test]
+    fn an_altered_sample_takes_none_of_those_behind_it_along() {
+        let (whole, began) = (segment(1..=5), header(&origin()).len());
+        let one = (whole.len() - began) / 5;
+        // Its checksum, its body; the last one as well.
+        for (record, at) in [(1, 3), (1, one - 1), (4, one - 1)] {
+            let mut flipped = whole.clone();
+            flipped[began + record * one + at] ^= 0x10;
+            let left: Vec<u64> = (1..=5).filter(|sequence| *sequence != record as u64 + 1).collect();
+            assert_eq!(read(&flipped), Some(left), "{record} {at}");
+            assert_eq!(find(&flipped, began + record * one), Found::Damaged(began + (record + 1) * one));
+        }
+        let mut length = whole;
+        length[began + one] ^= 0x10;
+        assert_eq!(read(&length), Some(vec![1]), "where the next one begins is not known");
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), offset in 0_usize..300) {
-            let _read = (read_header(&bytes), read_record(&bytes, offset));
+            let _read = (read_header(&bytes), read_record(&bytes, offset), find(&bytes, offset));
         }
     }
 }

@@ -102,6 +102,47 @@ async fn what_was_acknowledged_between_failing_fsyncs_is_there_and_a_torn_log_ha
     Ok(())
 }
 
+/// How long each fsync takes on the slow disk.
+const SLOW: Duration = Duration::from_millis(250);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_takes_its_time_delays_acknowledgements_and_loses_nothing() -> anyhow::Result<()> {
+    if !privileged("strace", &["-qq", "-o", "/dev/null", "true"]).await? {
+        return Ok(());
+    }
+    let directory = tempfile::tempdir()?;
+    let port = free_port()?;
+    assert!(Aggregator::start_on(directory.path(), "", port, &[]).await?.process.terminate().await?.success());
+    let calls = directory.path().join("fsyncs").display().to_string();
+    let slowly = format!("inject=fsync,fdatasync:delay_exit={}", SLOW.as_micros());
+    let strace = ["strace", "-f", "-D", "-qq", "--seccomp-bpf", "-o", &calls, "-e", "trace=fsync,fdatasync", "-e"];
+    let strace = [&strace[..], &[&slowly]].concat();
+    let aggregator = Aggregator::start_under(directory.path(), "", port, &strace).await?;
+    let oracle = Oracle::start(&aggregator.url).await?;
+    let agents = fleet(&oracle.url, 10)?;
+    eventually("acknowledgements flow", Duration::from_secs(60), async || {
+        Ok((oracle.acknowledged() > 300).then_some(()))
+    })
+    .await?;
+    // Killed while some wait for the disk: none of those was acknowledged.
+    let fsyncs = std::fs::read_to_string(&calls)?.matches("(DELAYED)").count();
+    let slow = oracle.fastest().is_some_and(|fastest| fastest >= SLOW);
+    aggregator.process.kill().await?;
+    let aggregator = Aggregator::start_on(directory.path(), "", port, &[]).await?;
+    eventually("the backlog is acknowledged", Duration::from_secs(60), async || {
+        Ok(agents.seen().iter().all(|agent| agent.unacknowledged < 40).then_some(()))
+    })
+    .await?;
+    let dropped: u64 = agents.seen().iter().map(|agent| agent.dropped).sum();
+    drop(agents);
+    let count = oracle.judge(&aggregator.url).await?;
+    println!("{fsyncs} slow fsyncs: {count:?}");
+    assert!(slow, "a sample was acknowledged before an fsync could have ended: {:?}", oracle.fastest());
+    assert!(fsyncs > 1 && dropped == 0 && count.stored >= count.acknowledged, "{fsyncs}, {count:?}");
+    assert!(aggregator.process.terminate().await?.success());
+    Ok(())
+}
+
 /// Stands in for a world of its own: a network namespace with a loopback and nothing else.
 struct Namespace(String);
 

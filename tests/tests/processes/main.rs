@@ -34,6 +34,7 @@ mod metrics;
 mod notice;
 mod notify;
 mod otlp;
+mod outage;
 mod page;
 mod postgres;
 mod progress;

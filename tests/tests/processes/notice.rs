@@ -44,9 +44,11 @@ async fn ran(command: &mut Command) -> anyhow::Result<String> {
     Ok(said)
 }
 
-/// Makes a stack for `web` in one of the template's modes and gives its outputs by name.
+/// Makes a stack for `web` in one of the template's modes and gives its outputs by name; in `full` its agents have a token, in
+/// `observe` the document that AWS signs.
 async fn stack(cloud: &Cloud, mode: &str) -> anyhow::Result<impl Fn(&str) -> anyhow::Result<String>> {
     let name = format!("foreshadow-{mode}");
+    let token = if mode == "full" { Some(("TokenParameter", "/foreshadow/agents")) } else { None };
     let template = std::fs::read_to_string(deploy("foreshadow.yaml"))?;
     let sum = "0".repeat(64);
     let authority = "QUJD".repeat(30);
@@ -57,7 +59,6 @@ async fn stack(cloud: &Cloud, mode: &str) -> anyhow::Result<impl Fn(&str) -> any
         ("InstanceProfile", "agents"),
         ("Aggregator", "https://foreshadow.example:7070"),
         ("Authority", &authority),
-        ("TokenParameter", "/foreshadow/agents"),
         ("ReleaseUrl", "https://releases.example/foreshadow"),
         ("AgentSha256", &sum),
         ("UnitSha256", &sum),
@@ -68,7 +69,7 @@ async fn stack(cloud: &Cloud, mode: &str) -> anyhow::Result<impl Fn(&str) -> any
         ("StackName".to_owned(), name.clone()),
         ("TemplateBody".to_owned(), template),
     ];
-    for (index, (key, value)) in (1..).zip(parameters) {
+    for (index, (key, value)) in (1..).zip(parameters.into_iter().chain(token)) {
         fields.push((format!("Parameters.member.{index}.ParameterKey"), key.to_owned()));
         fields.push((format!("Parameters.member.{index}.ParameterValue"), value.to_owned()));
     }
@@ -189,22 +190,28 @@ async fn the_template_is_clean_least_and_its_user_data_valid() -> anyhow::Result
     assert_eq!(carried(&cloud, &looks("InstanceProfile")?).await?, BTreeSet::from([looks("ObservePolicy")?]));
     assert!(looks("ActPolicy").is_err(), "it is not even made");
 
-    let template = output("LaunchTemplate")?;
-    let asked = [("Action", "DescribeLaunchTemplateVersions"), ("LaunchTemplateId", template.as_str())];
-    let answer = cloud.call("ec2", &asked).await?;
-    assert!(answer.contains("<httpTokens>required</httpTokens>"), "{answer}");
-    let data = *between(&answer, "userData").first().context("user data")?;
-    let (encoded, file) = (directory.path().join("encoded"), directory.path().join("user-data"));
-    std::fs::write(&encoded, data)?;
-    let decoded = Command::new("base64").arg("--decode").arg(&encoded).output().await?.stdout;
-    let text = String::from_utf8(decoded)?;
-    assert!(text.contains("AGGREGATOR='https://foreshadow.example:7070'") && !text.contains("${"), "{text}");
-    std::fs::write(&file, &text)?;
-    let said = ran(Command::new(tool("cloud-init")?).args(["schema", "--config-file"]).arg(&file)).await?;
-    assert!(said.contains("Valid cloud-config"), "{said}");
-    // The check is one: what is wrong is found.
-    std::fs::write(&file, text.replace("permissions: \"0644\"", "permissions: 5"))?;
-    assert!(ran(Command::new(tool("cloud-init")?).args(["schema", "--config-file"]).arg(&file)).await.is_err());
+    for (template, token, document) in
+        [(output("LaunchTemplate")?, "/foreshadow/agents", ""), (looks("LaunchTemplate")?, "", "yes")]
+    {
+        let asked = [("Action", "DescribeLaunchTemplateVersions"), ("LaunchTemplateId", template.as_str())];
+        let answer = cloud.call("ec2", &asked).await?;
+        assert!(answer.contains("<httpTokens>required</httpTokens>"), "{answer}");
+        let data = *between(&answer, "userData").first().context("user data")?;
+        let (encoded, file) = (directory.path().join("encoded"), directory.path().join("user-data"));
+        std::fs::write(&encoded, data)?;
+        let decoded = Command::new("base64").arg("--decode").arg(&encoded).output().await?.stdout;
+        let text = String::from_utf8(decoded)?;
+        assert!(text.contains("AGGREGATOR='https://foreshadow.example:7070'") && !text.contains("${"), "{text}");
+        for said in [format!("TOKEN_PARAMETER='{token}'\n"), format!("INSTANCE_DOCUMENT='{document}'\n")] {
+            assert!(text.contains(&said), "{said}: {text}");
+        }
+        std::fs::write(&file, &text)?;
+        let said = ran(Command::new(tool("cloud-init")?).args(["schema", "--config-file"]).arg(&file)).await?;
+        assert!(said.contains("Valid cloud-config"), "{said}");
+        // The check is one: what is wrong is found.
+        std::fs::write(&file, text.replace("permissions: \"0644\"", "permissions: 5"))?;
+        assert!(ran(Command::new(tool("cloud-init")?).args(["schema", "--config-file"]).arg(&file)).await.is_err());
+    }
     Ok(())
 }
 

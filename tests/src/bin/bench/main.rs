@@ -1,6 +1,9 @@
-//! `bench`: what an agent and an aggregator cost, in CPU time, memory and bytes per sample.
+//! `bench`: what an agent and an aggregator cost, in CPU time, memory and bytes per sample; the agent beside node_exporter and
+//! collectd in the same run.
 //!
-//! cargo build --release --workspace --bins && target/release/bench
+//! cargo build --release --workspace --bins && cargo build --profile agent -p foreshadow-agent && target/release/bench
+
+mod beside;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +12,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use foreshadow_tests::fleet::{Fleet, Script};
 use foreshadow_tests::machine::{cpu_time, resident_bytes};
-use foreshadow_tests::process::{Aggregator, agent, eventually, pause};
+use foreshadow_tests::process::{Aggregator, eventually, pause};
 use foreshadow_tests::web;
 
 /// CPU time, memory and bytes per sample.
@@ -19,7 +22,7 @@ struct Arguments {
     /// How long each part is measured
     #[arg(long, default_value_t = 30)]
     seconds: u64,
-    /// Simulated agents for the aggregator
+    /// Simulated agents for the aggregator; 0 leaves it out
     #[arg(long, default_value_t = 500)]
     agents: usize,
 }
@@ -28,25 +31,11 @@ struct Arguments {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let window = Duration::from_secs(arguments.seconds);
-    one_agent(window).await?;
+    beside::measure(window).await?;
+    if arguments.agents == 0 {
+        return Ok(());
+    }
     one_aggregator(window, arguments.agents).await
-}
-
-async fn one_agent(window: Duration) -> anyhow::Result<()> {
-    let directory = tempfile::tempdir()?;
-    let aggregator = Aggregator::start(directory.path(), "").await?;
-    let agent = agent(directory.path(), &aggregator.url, "i-bench", &["--group", "bench"])?;
-    let url = format!("{}/shadow/metrics?instance=i-bench&from=-1h", aggregator.url);
-    let samples = async || anyhow::Ok(web::get(&url).await?.lines()?.len());
-    eventually("the agent streams", Duration::from_secs(30), async || Ok((samples().await? > 2).then_some(()))).await?;
-    let (before, cpu_before) = (samples().await?, cpu_time(agent.id()?)?);
-    pause(window).await;
-    let (after, cpu_after) = (samples().await?, cpu_time(agent.id()?)?);
-    let made = (after - before).max(1) as f64;
-    let milliseconds = (cpu_after - cpu_before).as_secs_f64() * 1e3 / made;
-    let resident = resident_bytes(agent.id()?)? as f64 / f64::from(1 << 20);
-    println!("agent: {milliseconds:.2} ms of CPU a sample, {resident:.1} MiB resident ({made} samples)");
-    agent.terminate().await.map(drop)
 }
 
 async fn one_aggregator(window: Duration, agents: usize) -> anyhow::Result<()> {
