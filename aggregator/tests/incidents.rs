@@ -19,7 +19,7 @@ use foreshadow::leash::{CommonLimits, FileLimits, Leash};
 use foreshadow::live::Live;
 use foreshadow::observe::{Observer, Patience, Timeline};
 use foreshadow::readings::Readings;
-use foreshadow::rounds::{Board, ForecastHours, GroupRound, Logs, Measurements, PlanLog, PulseLog, Revised};
+use foreshadow::rounds::{Board, ForecastHours, GroupRound, Learned, Logs, Measurements, PlanLog, PulseLog, Revised};
 use foreshadow::shadow::{Sessions, ShadowConfig};
 use foreshadow::simulation::{Observed, Options, World};
 use foreshadow::store::{Embedded, Minute, SampleStore};
@@ -407,6 +407,7 @@ async fn judoscale_a_group_whose_round_panics_stops_no_other_and_is_told() {
             plans: PlanLog::new(pool.clone()),
             pulses: PulseLog::new(pool.clone()),
             forecast_hours: ForecastHours::new(pool.clone()),
+            learned: Learned::new(directory.path().join("learned")),
             events: EventLog::new(pool.clone()),
             revised: Revised::default(),
             readings: Readings::new(pool, BTreeMap::new()),

@@ -226,12 +226,16 @@ mod tests {
         let event = sale(1, 3 * DAY, 3 * DAY + 14_400);
         let (with_event, held) = followed(6.0, vec![event]);
         assert!(with_event > 0.9 * trust, "{with_event} beside {trust}");
-        assert!((held.expect("measured") - coverage.expect("measured")).abs() < 0.1, "{held:?} beside {coverage:?}");
         // Intervals follow what comes within the four hours, and open where models contradict each other, so little of it is
-        // missed by the end.
+        // missed by the end: what is held of an announced one is compared with that little.
         let (_, missed) = followed(6.0, Vec::new());
-        let (missed, coverage) = (missed.expect("measured"), coverage.expect("measured"));
+        let measured = |coverage: Option<f64>| coverage.expect("measured");
+        let (held, missed, coverage) = (measured(held), measured(missed), measured(coverage));
         assert!(missed < coverage - 0.02, "{missed} beside {coverage}: the same, and nobody had said so");
+        assert!(
+            (held - coverage).abs() < (coverage - missed) / 3.0,
+            "{held} beside {coverage}, and {missed} unannounced"
+        );
     }
 
     #[test]
