@@ -232,10 +232,7 @@ mod tests {
         let measured = |coverage: Option<f64>| coverage.expect("measured");
         let (held, missed, coverage) = (measured(held), measured(missed), measured(coverage));
         assert!(missed < coverage - 0.02, "{missed} beside {coverage}: the same, and nobody had said so");
-        assert!(
-            (held - coverage).abs() < (coverage - missed) / 3.0,
-            "{held} beside {coverage}, and {missed} unannounced"
-        );
+        assert!(held > coverage - (coverage - missed) / 3.0, "{held} beside {coverage}, and {missed} unannounced");
     }
 
     #[test]
