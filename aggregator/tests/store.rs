@@ -234,6 +234,24 @@ async fn writers_beside_the_samples_do_not_lock_them_out() {
 
 /// Whoever forwards ticks remembers a number: a number that was given is never given again, or the
 /// new ticks would pass for forwarded.
+#[tokio::test]
+async fn a_row_that_cannot_be_read_after_a_start_is_the_trouble_of_whom_it_is_of_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let now = SystemClock.wall_micros();
+    let store = open(directory.path()).await;
+    for instance in ["i-1", "i-2"] {
+        store.append(arrival(instance, 1, vec![sample(1, now)])).await.expect("stored");
+    }
+    // From here on rows say everything, and no tick is asked.
+    store.maintain(now).await.expect("maintained");
+    sqlx::query("UPDATE stream SET held = x'01' WHERE instance = 'i-2'").execute(&store.pool()).await.expect("damaged");
+    store.close().await;
+    let store = open(directory.path()).await;
+    assert_eq!(store.append(arrival("i-1", 1, vec![sample(2, now)])).await.expect("stored").held, [1..=2]);
+    let refused = store.held(&id("i-2"), StreamId([1; 16])).await.expect_err("it does not say what is held");
+    assert!(refused.to_string().contains("i-2"), "{refused}");
+}
+
 /// SQLite ends a transaction by itself when the disk is full.
 #[tokio::test]
 async fn what_is_acknowledged_after_others_met_a_full_disk_is_on_the_disk() {

@@ -335,13 +335,13 @@ SETTINGS
             [ "$(cat /run/agent.pid)" = "$was" ] && kill -0 "$was"
 
             # Without any token: the document that AWS signs takes its place, and not beside one.
-            cp /etc/foreshadow/user-data.env with-token.env
+            cp -p /etc/foreshadow/user-data.env with-token.env
             echo INSTANCE_DOCUMENT=yes >>/etc/foreshadow/user-data.env
             if bash /tmp/release/foreshadow-agent.sh 2>said; then echo 'taken beside a token'; exit 1; fi
             grep -q 'not installed: a token beside INSTANCE_DOCUMENT' said || {{ cat said; exit 1; }}
             lies | grep -v /var/lib/ | grep -v user-data.env >now
             grep -v user-data.env before | diff now -
-            cp with-token.env /etc/foreshadow/user-data.env
+            cp -p with-token.env /etc/foreshadow/user-data.env
 
             # A changed release where one runs: it runs on, as it is.
             printf x >>/tmp/release/foreshadow-agent
