@@ -245,7 +245,7 @@ async fn a_row_that_cannot_be_read_after_a_start_is_the_trouble_of_whom_it_is_of
     // From here on rows say everything, and no tick is asked.
     store.maintain(now).await.expect("maintained");
     sqlx::query("UPDATE stream SET held = x'01' WHERE instance = 'i-2'").execute(&store.pool()).await.expect("damaged");
-    store.close().await;
+    drop(store);
     let store = open(directory.path()).await;
     assert_eq!(store.append(arrival("i-1", 1, vec![sample(2, now)])).await.expect("stored").held, [1..=2]);
     let refused = store.held(&id("i-2"), StreamId([1; 16])).await.expect_err("it does not say what is held");
