@@ -137,6 +137,11 @@ impl AgentService {
                     last_directive = Some(directive.clone());
                     Event::Directive(directive)
                 }
+                // Nor does an agent that always has more to say put it off.
+                () = &mut acknowledgement, if put_off => {
+                    put_off = false;
+                    Event::AcknowledgementDue
+                }
                 message = messages.message() => match message {
                     Ok(Some(message)) => {
                         heard = Instant::now();
@@ -148,10 +153,6 @@ impl AgentService {
                         break None;
                     }
                 },
-                () = &mut acknowledgement, if put_off => {
-                    put_off = false;
-                    Event::AcknowledgementDue
-                }
                 () = &mut silent => {
                     let until = heard + if session.hello().is_some() { IDLE_DEADLINE } else { HELLO_DEADLINE };
                     if until <= Instant::now() {

@@ -2,6 +2,7 @@
 //! everything flows again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,19 @@ async fn batches_that_come_twice_and_old_ones_again_are_stored_once() -> anyhow:
     Ok(())
 }
 
+/// Where strace writes every fsync, in the aggregator's directory.
+const FSYNCS: &str = "fsyncs";
+
+/// An aggregator of whose fsyncs something becomes, in the words of strace; its database was made while the disk was well.
+async fn on_a_disk_with(directory: &Path, port: u16, fault: &str) -> anyhow::Result<Aggregator> {
+    ensure!(Aggregator::start_on(directory, "", port, &[]).await?.process.terminate().await?.success());
+    let calls = directory.join(FSYNCS).display().to_string();
+    let inject = format!("inject=fsync,fdatasync:{fault}");
+    let strace =
+        ["strace", "-f", "-D", "-qq", "--seccomp-bpf", "-o", &calls, "-e", "trace=fsync,fdatasync", "-e", &inject];
+    Aggregator::start_under(directory, "", port, &strace).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_between_failing_fsyncs_is_there_and_a_torn_log_harms_nothing() -> anyhow::Result<()> {
     if !privileged("strace", &["-qq", "-o", "/dev/null", "true"]).await? {
@@ -65,13 +79,8 @@ async fn what_was_acknowledged_between_failing_fsyncs_is_there_and_a_torn_log_ha
     }
     let directory = tempfile::tempdir()?;
     let port = free_port()?;
-    // The first makes its database while the disk is well.
-    assert!(Aggregator::start_on(directory.path(), "", port, &[]).await?.process.terminate().await?.success());
-    let calls = directory.path().join("fsyncs").display().to_string();
     // Counted by thread: from its tenth on no fsync of a connection succeeds, until it is given up for another.
-    let strace = ["strace", "-f", "-D", "-qq", "--seccomp-bpf", "-o", &calls, "-e", "trace=fsync,fdatasync", "-e"];
-    let strace = [&strace[..], &["inject=fsync,fdatasync:error=EIO:when=10+"]].concat();
-    let aggregator = Aggregator::start_under(directory.path(), "", port, &strace).await?;
+    let aggregator = on_a_disk_with(directory.path(), port, "error=EIO:when=10+").await?;
     let oracle = Oracle::start(&aggregator.url).await?;
     let agents = fleet(&oracle.url, 10)?;
     let refusals = || aggregator.process.output().matches("nothing is acknowledged").count();
@@ -112,12 +121,7 @@ async fn a_disk_that_takes_its_time_delays_acknowledgements_and_loses_nothing() 
     }
     let directory = tempfile::tempdir()?;
     let port = free_port()?;
-    assert!(Aggregator::start_on(directory.path(), "", port, &[]).await?.process.terminate().await?.success());
-    let calls = directory.path().join("fsyncs").display().to_string();
-    let slowly = format!("inject=fsync,fdatasync:delay_exit={}", SLOW.as_micros());
-    let strace = ["strace", "-f", "-D", "-qq", "--seccomp-bpf", "-o", &calls, "-e", "trace=fsync,fdatasync", "-e"];
-    let strace = [&strace[..], &[&slowly]].concat();
-    let aggregator = Aggregator::start_under(directory.path(), "", port, &strace).await?;
+    let aggregator = on_a_disk_with(directory.path(), port, &format!("delay_exit={}", SLOW.as_micros())).await?;
     let oracle = Oracle::start(&aggregator.url).await?;
     let agents = fleet(&oracle.url, 10)?;
     eventually("acknowledgements flow", Duration::from_secs(60), async || {
@@ -125,7 +129,7 @@ async fn a_disk_that_takes_its_time_delays_acknowledgements_and_loses_nothing() 
     })
     .await?;
     // Killed while some wait for the disk: none of those was acknowledged.
-    let fsyncs = std::fs::read_to_string(&calls)?.matches("(DELAYED)").count();
+    let fsyncs = std::fs::read_to_string(directory.path().join(FSYNCS))?.matches("(DELAYED)").count();
     let slow = oracle.fastest().is_some_and(|fastest| fastest >= SLOW);
     aggregator.process.kill().await?;
     let aggregator = Aggregator::start_on(directory.path(), "", port, &[]).await?;
