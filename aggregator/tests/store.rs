@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use foreshadow::clock::{Clock, SystemClock};
@@ -28,6 +29,32 @@ async fn open(directory: &Path) -> Embedded {
         }
     }
     panic!("the lock was never released");
+}
+
+/// A clock that stands where it is put, µs since the epoch.
+#[derive(Debug, Default)]
+struct Standing(AtomicI64);
+
+impl Clock for Standing {
+    fn wall_micros(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn boot_seconds(&self) -> i64 {
+        self.wall_micros() / 1_000_000
+    }
+}
+
+/// The beginning of a day, µs since the epoch.
+const DAY: i64 = 20_000 * 24 * HOUR;
+const MINUTE: i64 = 60_000_000;
+
+/// Every chunk of an instance: how many samples, and how long after [`DAY`] the first and the last one were taken, µs.
+async fn chunks(store: &Embedded, instance: &str) -> Vec<(i64, i64, i64)> {
+    let read = "SELECT samples, first_micros, last_micros FROM chunk WHERE instance = $1 ORDER BY hour, part";
+    let chunks: Vec<(i64, i64, i64)> =
+        sqlx::query_as(read).bind(instance).fetch_all(&store.pool()).await.expect("chunks");
+    chunks.into_iter().map(|(samples, first, last)| (samples, first - DAY, last - DAY)).collect()
 }
 
 fn id(name: &str) -> Id {
@@ -168,6 +195,73 @@ async fn hours_are_folded_and_late_samples_make_further_parts() {
 
     store.maintain(now + 40 * 24 * HOUR).await.expect("expires");
     assert_eq!(store.samples(&id("i-1"), 0, i64::MAX).await.expect("read"), []);
+}
+
+/// Ten samples a minute, maintained every minute, as in service: nothing of an hour is folded before all of it is.
+#[tokio::test]
+async fn an_hour_is_folded_once_and_what_comes_late_with_the_next() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let clock = Arc::new(Standing::default());
+    let store = Embedded::open(options(directory.path()), clock.clone(), [7; 16]).await.expect("opens");
+    let (mut changes, mut before) = (Vec::new(), Vec::new());
+    for minute in 0..=130_i64 {
+        clock.0.store(DAY + minute * MINUTE, Ordering::Relaxed);
+        let number = |n: i64| u64::try_from(1 + minute * 10 + n).expect("a sequence");
+        // Taken in the minute that has just ended; that of 40 arrives in time, that of 50 does not.
+        let taken = |n: i64| (number(n), DAY + (minute - 1) * MINUTE + n * 6_000_000);
+        let mut samples: Vec<Sample> = (0..10).map(taken).map(|(number, wall)| sample(number, wall)).collect();
+        if minute == 69 {
+            samples.push(sample(5_000, DAY + 40 * MINUTE));
+        }
+        if minute == 71 {
+            samples.push(sample(5_001, DAY + 50 * MINUTE));
+        }
+        store.append(arrival("i-1", 1, samples)).await.expect("stored");
+        store.maintain(clock.wall_micros()).await.expect("maintained");
+        let now = chunks(&store, "i-1").await;
+        if now != before {
+            changes.push(minute);
+            before = now;
+        }
+    }
+    // The minute that ended with the day before, and then hour after hour, each ten minutes after its end.
+    assert_eq!(changes, [10, 70, 130]);
+    let ended: Vec<i64> = before.iter().map(|(_, _, last)| *last).collect();
+    assert!(ended.iter().all(|last| *last < 2 * HOUR + 10 * MINUTE), "{before:?}");
+    assert_eq!(store.samples(&id("i-1"), 0, i64::MAX).await.expect("read").len(), 1_312);
+    store.close().await;
+    assert!(check::check(directory.path()).await.expect("reads").is_whole());
+}
+
+#[tokio::test]
+async fn hours_with_few_samples_share_a_chunk_of_a_day_at_most_and_full_ones_stay_as_they_are() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let clock = Arc::new(Standing::default());
+    let store = Embedded::open(options(directory.path()), clock.clone(), [7; 16]).await.expect("opens");
+    let mut stored = BTreeMap::<&str, Vec<Sample>>::new();
+    for hour in 0..26_i64 {
+        clock.0.store(DAY + (hour + 1) * HOUR, Ordering::Relaxed);
+        for (instance, step) in [("i-1", MINUTE), ("i-2", 1_000_000)] {
+            let taken = |n: i64| (u64::try_from(1 + hour * HOUR / step + n).expect("a sequence"), n * step);
+            let samples = (0..HOUR / step).map(taken);
+            let samples: Vec<Sample> = samples.map(|(n, after)| sample(n, DAY + hour * HOUR + after)).collect();
+            store.append(arrival(instance, 1, samples.clone())).await.expect("stored");
+            stored.entry(instance).or_default().extend(samples);
+        }
+        store.maintain(clock.wall_micros() + HOUR).await.expect("folds");
+    }
+    let few = chunks(&store, "i-1").await;
+    assert_eq!(few.iter().map(|chunk| chunk.0).sum::<i64>(), 26 * 60);
+    assert!(few.len() <= 4, "{few:?}");
+    assert!(few.iter().all(|(_, first, last)| first / (24 * HOUR) == last / (24 * HOUR)), "within a day: {few:?}");
+    let full = chunks(&store, "i-2").await;
+    assert!(full.len() == 26 && full.iter().all(|chunk| chunk.0 == 3_600), "an hour each: {full:?}");
+    for (instance, samples) in stored {
+        let found = store.samples(&id(instance), 0, i64::MAX).await.expect("read");
+        assert_eq!(found.into_iter().map(|stored| stored.sample).collect::<Vec<_>>(), samples);
+    }
+    store.close().await;
+    assert!(check::check(directory.path()).await.expect("reads").is_whole());
 }
 
 #[tokio::test]

@@ -130,8 +130,16 @@ pub fn pack(samples: &[v1::Sample]) -> v1::Columns {
 /// [`WireError::BatchTooLong`] above [`MAX_BATCH_SAMPLES`], [`WireError::Columns`] where a column has more values than there
 /// are samples for it.
 pub fn unpack(columns: &v1::Columns) -> Result<Vec<v1::Sample>, WireError> {
+    unpack_up_to(columns, MAX_BATCH_SAMPLES)
+}
+
+/// The same for who keeps more than a batch in columns: `most` samples.
+///
+/// # Errors
+/// As [`unpack`], with `most` in the place of [`MAX_BATCH_SAMPLES`].
+pub fn unpack_up_to(columns: &v1::Columns, most: usize) -> Result<Vec<v1::Sample>, WireError> {
     let rows = usize::try_from(columns.rows).unwrap_or(usize::MAX);
-    if rows > MAX_BATCH_SAMPLES {
+    if rows > most {
         return Err(WireError::BatchTooLong(rows));
     }
     let mut present = Column::new(&columns.present);

@@ -1,8 +1,8 @@
 //! The embedded store: SQLite through sqlx, series as compressed blobs.
 //!
-//! Ticks, one a commit ([`super::writer`]), are folded into chunks of an instance's hour once it has settled.
+//! Ticks, one a commit ([`super::writer`]), are folded into chunks once their hour has settled. A chunk is one instance's: an hour, or
+//! more hours while they have few samples ([`super::fold`]).
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection as _, Row, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
-use super::columns::{pack_hour, unpack};
+use super::columns::unpack;
 use super::retraction::{self, Retraction, Retractions};
 use super::writer::{Asked, RETRY_AFTER, Writer};
 use super::{Appended, Arrival, Minute, SampleStore, StoreError, StoreHealth, StoreId, Stored, sql};
@@ -28,9 +28,7 @@ const QUEUE: usize = 4_096;
 const CLOSING: &str = "the store is closing";
 /// The database within the directory.
 pub(super) const FILE: &str = "foreshadow.db";
-/// Samples arrive this late at most before a tick is folded into chunks, µs.
-const SETTLE_MICROS: i64 = 600_000_000;
-const HOUR_MICROS: i64 = 3_600_000_000;
+pub(super) const HOUR_MICROS: i64 = 3_600_000_000;
 /// Connections for reading.
 const READERS: u32 = 4;
 /// Interval sets are kept this long after a stream's last sample: longer than any agent's spool.
@@ -49,16 +47,16 @@ pub struct Options {
 pub struct Embedded {
     id: StoreId,
     /// Readers see the last commit and never wait for a writer.
-    reads: SqlitePool,
+    pub(super) reads: SqlitePool,
     /// One connection: writers queue here in turn instead of waiting for the file's lock by chance.
-    writes: SqlitePool,
+    pub(super) writes: SqlitePool,
     queue: mpsc::Sender<Asked>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    options: Options,
+    pub(super) options: Options,
     file: PathBuf,
     pub(super) refusing: Mutex<Option<String>>,
     pub(super) duplicates: AtomicU64,
@@ -66,7 +64,9 @@ pub(super) struct Shared {
     /// Rollups are noted for another store, in the transaction that writes them.
     forwards_minutes: AtomicBool,
     /// Ticks beyond this wait for another store and are not folded; all may be where there is none.
-    fold_up_to: AtomicI64,
+    pub(super) fold_up_to: AtomicI64,
+    /// Held while ticks are folded: what one turn reads of chunks is not to be written by another.
+    pub(super) folding: tokio::sync::Mutex<()>,
     /// Rows of streams are complete up to this tick: a later one is needed to know what is held.
     pub(super) rows_up_to: AtomicI64,
     /// Held as long as the store is open: two processes on one directory would both acknowledge.
@@ -159,6 +159,7 @@ impl Embedded {
             retractions: Retractions::read(&writes).await?,
             forwards_minutes: AtomicBool::new(false),
             fold_up_to: AtomicI64::new(i64::MAX),
+            folding: tokio::sync::Mutex::new(()),
             rows_up_to: AtomicI64::new(rows_up_to),
             _lock: lock,
         });
@@ -254,74 +255,20 @@ impl Embedded {
     pub(super) fn fold_up_to(&self, tick: i64) {
         self.shared.fold_up_to.store(tick, Ordering::Relaxed);
     }
-
-    async fn settled(&self, before: i64, up_to: i64) -> Result<Vec<sqlx::sqlite::SqliteRow>, StoreError> {
-        Ok(sqlx::query(sql::TICK_SETTLED).bind(before).bind(up_to).fetch_all(&self.reads).await?)
-    }
-
-    async fn fold(&self, now: i64) -> Result<bool, StoreError> {
-        let hour = now - now.rem_euclid(HOUR_MICROS);
-        let settled = hour.min(now - SETTLE_MICROS);
-        let retained = i64::try_from(self.shared.options.raw_retention.as_micros()).unwrap_or(i64::MAX);
-        let known = self.shared.rows_up_to.load(Ordering::Relaxed);
-        let up_to = self.shared.fold_up_to.load(Ordering::Relaxed).min(known);
-        let rows = self.settled(settled, up_to).await?;
-        // What another store did not take within the retention waits no longer.
-        let rows = if rows.is_empty() { self.settled(now.saturating_sub(retained), known).await? } else { rows };
-        if rows.is_empty() {
-            return Ok(false);
-        }
-        let (mut hours, mut ticks) = (BTreeMap::<(Id, i64), Vec<Stored>>::new(), Vec::new());
-        let mut folded = 0_i64;
-        for row in &rows {
-            ticks.push(row.try_get::<i64, _>(0)?);
-            folded += row.try_get::<i64, _>(1)?;
-            for stored in unpack(row.try_get::<&[u8], _>(2)?)? {
-                if self.shared.retractions.cover_stored(&stored) {
-                    continue;
-                }
-                let hour = stored.sample.wall_micros.div_euclid(HOUR_MICROS);
-                hours.entry((stored.instance.clone(), hour)).or_default().push(stored);
-            }
-            // A bound on memory; what is left comes with the next turn.
-            if folded > 2_000_000 {
-                break;
-            }
-        }
-        // Packing takes CPU: done before the transaction, so that samples do not wait for it.
-        let mut chunks = Vec::new();
-        for ((instance, hour), mut samples) in hours {
-            samples.sort_by_key(|stored| (stored.sample.wall_micros, stored.stream, stored.sample.sequence));
-            chunks.push((instance, hour, span(&samples), samples.len(), pack_hour(&samples)?));
-        }
-        let mut transaction = self.writes.begin().await?;
-        for (instance, hour, (first, last), count, body) in chunks {
-            let part: i64 = sqlx::query_scalar(sql::CHUNK_NEXT_PART)
-                .bind(instance.as_str())
-                .bind(hour)
-                .fetch_one(&mut *transaction)
-                .await?;
-            sqlx::query(sql::CHUNK_WRITE)
-                .bind(instance.as_str())
-                .bind(hour)
-                .bind(part)
-                .bind(first)
-                .bind(last)
-                .bind(i64::try_from(count).unwrap_or(i64::MAX))
-                .bind(body)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        for tick in ticks {
-            sqlx::query(sql::TICK_DELETE).bind(tick).execute(&mut *transaction).await?;
-        }
-        transaction.commit().await?;
-        Ok(true)
-    }
 }
 
 fn refused(reason: &str) -> StoreError {
     StoreError::Refused { reason: reason.to_owned(), retry_after: RETRY_AFTER }
+}
+
+/// Unpacks on a thread that may be busy: other tasks go on meanwhile.
+pub(super) async fn aside<T: Send + 'static>(
+    unpack: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(unpack).await {
+        Ok(unpacked) => unpacked,
+        Err(error) => Err(StoreError::Corrupt(error.to_string())),
+    }
 }
 
 /// When the first and the last of these were taken, µs since the epoch.
@@ -363,15 +310,19 @@ impl SampleStore for Embedded {
             bodies.push(row.try_get(0)?);
         }
         drop(snapshot);
-        let mut samples = Vec::new();
-        for body in bodies {
-            let wanted =
-                |stored: &Stored| stored.instance == *instance && (from..to).contains(&stored.sample.wall_micros);
-            let wanted = |stored: &Stored| wanted(stored) && !self.shared.retractions.cover_stored(stored);
-            samples.extend(unpack(&body)?.into_iter().filter(wanted));
-        }
-        samples.sort_by_key(|stored| (stored.sample.wall_micros, stored.stream, stored.sample.sequence));
-        Ok(samples)
+        let (shared, instance) = (self.shared.clone(), instance.clone());
+        aside(move || {
+            let mut samples = Vec::new();
+            for body in bodies {
+                let wanted =
+                    |stored: &Stored| stored.instance == instance && (from..to).contains(&stored.sample.wall_micros);
+                let wanted = |stored: &Stored| wanted(stored) && !shared.retractions.cover_stored(stored);
+                samples.extend(unpack(&body)?.into_iter().filter(wanted));
+            }
+            samples.sort_by_key(|stored| (stored.sample.wall_micros, stored.stream, stored.sample.sequence));
+            Ok(samples)
+        })
+        .await
     }
 
     async fn instances(&self, from: i64, to: i64) -> Result<Vec<Id>, StoreError> {
@@ -424,7 +375,7 @@ impl SampleStore for Embedded {
         let (answer, answered) = oneshot::channel();
         self.queue.send(Asked::Rows(answer)).await.map_err(|_| refused(CLOSING))?;
         answered.await.map_err(|_| refused(CLOSING))??;
-        while self.fold(now).await? {}
+        self.fold(now).await?;
         let micros = |kept: Duration| i64::try_from(kept.as_micros()).unwrap_or(i64::MAX);
         let before = now.saturating_sub(micros(self.shared.options.raw_retention));
         sqlx::query(sql::CHUNK_EXPIRE).bind(before).execute(&self.writes).await?;

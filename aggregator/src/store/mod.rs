@@ -8,6 +8,7 @@ pub mod check;
 mod columns;
 pub mod command;
 mod embedded;
+mod fold;
 mod influx;
 mod retraction;
 pub(crate) mod sql;

@@ -6,7 +6,7 @@
 //! that is empty has no bytes at all.
 
 use foreshadow_proto::columns;
-use foreshadow_proto::convert::{Id, MAX_BATCH_SAMPLES, NetworkRates, Sample, StreamId};
+use foreshadow_proto::convert::{Id, NetworkRates, Sample, StreamId};
 use foreshadow_proto::v1;
 use pco::data_types::Number;
 use pco::standalone::{simple_compress, simple_decompress};
@@ -17,7 +17,13 @@ use super::{put, take};
 
 /// No header of the other layout is so long.
 pub(super) const MARK: [u8; 4] = u32::MAX.to_le_bytes();
-const VERSION: u8 = 1;
+/// Where a body says how many runs it has.
+#[cfg(test)]
+pub(super) const RUNS_AT: usize = 5;
+/// What is written. Version 1 is the same with runs of a batch at most.
+const VERSION: u8 = 2;
+/// Most samples of a run: what a body says of itself is not believed beyond. An hour at a sample a second is a quarter of it.
+const LONGEST_RUN: usize = 16_384;
 
 /// Packs samples, stream by stream in the order in which they first come; `None` where a percentage is no `f32`, as every
 /// agent's is, or somebody's numbers do not come back to the bit.
@@ -26,7 +32,7 @@ pub(super) fn pack(samples: &[Stored]) -> Result<Option<Vec<u8>>, StoreError> {
     for stored in samples {
         let Some(sample) = narrow(&stored.sample) else { return Ok(None) };
         let run = runs.iter_mut().rev().find(|(instance, stream, run)| {
-            *stream == stored.stream && *instance == &stored.instance && run.len() < MAX_BATCH_SAMPLES
+            *stream == stored.stream && *instance == &stored.instance && run.len() < LONGEST_RUN
         });
         match run {
             Some((_, _, run)) => run.push(sample),
@@ -38,7 +44,7 @@ pub(super) fn pack(samples: &[Stored]) -> Result<Option<Vec<u8>>, StoreError> {
     body.extend_from_slice(&u32::try_from(runs.len()).unwrap_or(u32::MAX).to_le_bytes());
     for (instance, stream, run) in runs {
         let mut columns = columns::pack(&run);
-        if columns::unpack(&columns).ok().as_ref() != Some(&run) {
+        if columns::unpack_up_to(&columns, LONGEST_RUN).ok().as_ref() != Some(&run) {
             return Ok(None);
         }
         put(&mut body, instance.as_str().as_bytes());
@@ -59,7 +65,7 @@ pub(super) fn pack(samples: &[Stored]) -> Result<Option<Vec<u8>>, StoreError> {
 pub(super) fn unpack(body: &[u8]) -> Result<Vec<Stored>, StoreError> {
     let corrupt = |what: &str| StoreError::Corrupt(what.to_owned());
     let mut rest = match body.strip_prefix(&MARK).and_then(<[u8]>::split_first) {
-        Some((&VERSION, rest)) => rest,
+        Some((1..=VERSION, rest)) => rest,
         Some((version, _)) => {
             return Err(corrupt(&format!("a chunk of version {version}, made by a newer foreshadow")));
         }
@@ -75,7 +81,7 @@ pub(super) fn unpack(body: &[u8]) -> Result<Vec<Stored>, StoreError> {
         for at in columns.wall_micros.iter_mut().skip(1) {
             step = std::mem::replace(at, at.wrapping_sub(step));
         }
-        let run = columns::unpack(&columns).map_err(|error| corrupt(&error.to_string()))?;
+        let run = columns::unpack_up_to(&columns, LONGEST_RUN).map_err(|error| corrupt(&error.to_string()))?;
         samples.reserve(run.len());
         samples.extend(run.into_iter().map(|sample| Stored {
             instance: instance.clone(),

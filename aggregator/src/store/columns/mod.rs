@@ -303,11 +303,84 @@ mod tests {
         assert_eq!(unpack(&body).expect("unpacks"), samples);
     }
 
+    /// What a build before layout 2 wrote: the samples of [`hour_of_two_streams`].
+    const VERSION_1: &str = "ffffffff010200000003000000692d311000000001010101010101010101010101010101050000001c00000070636f210300420104010104\
+        0000001000d0000000300060100221001c00000070636f2103008104010401000000100008000000000000001c0006002800000070636f21\
+        03004201040104040000002200d047e8010000000070000018836ea68a012000a9ae10002800000070636f21030042010401040400000022\
+        000068fdc7c8ac3aff0f60ffffffffffffffdf00a80a1d001e00000070636f2103008104010401000000100000000000000000005400e803\
+        00002100000070636f210300c10401050200000010000000400ace0000000000000001000004001700000070636f21030040040105000000\
+        00100000003016060000000000002300000070636f210300810401040100000010000080000000000000f40000f0ff3f0000000000240000\
+        0070636f21030081040104010000001000000000000000000014010000000002000000000000000000000000000000000000000000000000\
+        00000000002f00000070636f210300c1040106020000003200080000000000000010000000000000dc2930000000000000b85b6000180000\
+        2f00000070636f210300c104010602000000320048333333333333f717403333333333330030003333333333330860001800001b00000070\
+        636f210300400401060000000010000000000000004000060000000000000000000003000000692d31100000000202020202020202020202\
+        0202020202020000001900000070636f21030081040101010000001000d800000028001f00001c00000070636f2103008104010401000000\
+        100008000000000000001c0006002600000070636f210300810401040100000021001024f40000000000080000c6a09ba962000800010000\
+        2600000070636f2103008104010401000000210000b4fe6364569dff07f0ffffffffffffff07000200001e00000070636f21030081040104\
+        01000000100000000000000000005400e80300001700000070636f210300400401050000000010000000400a0600001700000070636f2103\
+        004004010500000000100000003016060000000000002300000070636f210300810401040100000010000080000000000000f40000f0ff3f\
+        00000000002400000070636f2103008104010401000000100000000000000000001401000000000200000000000000000000000000000000\
+        00000000000000000000000000000000001b00000070636f21030040040106000000001000d0ccccccccccccfd0500001b00000070636f21\
+        03004004010600000000100000000000000040000600000000000000000000";
+
+    fn hour_of_two_streams() -> Vec<Stored> {
+        let sample = |n: u64| Sample {
+            sequence: 7 + n,
+            wall_micros: 1_735_689_600_000_000 + 1_000_000 * n as i64 + (n * n % 7) as i64,
+            monotonic_micros: 5_000_000 + 1_000_000 * n,
+            covers_millis: 1_000,
+            cpu_percent: (!n.is_multiple_of(3)).then_some(12.5 * n as f64),
+            cpu_busiest_percent: Some(99.0),
+            cpu_steal_percent: None,
+            memory_used_bytes: Some(1 << 30 | n << 12),
+            memory_total_bytes: Some(8 << 30),
+            network: n.is_multiple_of(2).then_some(NetworkRates {
+                in_bytes: 1_500.0 * n as f64,
+                out_bytes: 0.1 + n as f64,
+                in_packets: 3.0,
+                out_packets: 0.0,
+                errors: 0.0,
+            }),
+        };
+        let of = |instance: &str, stream: u8, n: u64| Stored {
+            instance: Id::new("instance", instance).expect("an id"),
+            stream: StreamId([stream; 16]),
+            sample: sample(n),
+        };
+        (0..5).map(|n| of("i-1", 1, n)).chain((0..2).map(|n| of("i-1", 2, n))).collect()
+    }
+
+    #[test]
+    fn a_chunk_of_the_first_layout_is_read() {
+        assert_eq!(unpack(&from_hex(VERSION_1)).expect("unpacks"), hour_of_two_streams());
+    }
+
+    fn from_hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("digits"), 16).expect("a byte");
+        digits.chunks(2).map(byte).collect()
+    }
+
     #[test]
     fn a_chunk_of_a_later_layout_is_named_as_such() {
         let mut body = pack_hour(&[]).expect("packs");
         body[4] += 1;
         assert!(unpack(&body).expect_err("not known").to_string().contains("a newer foreshadow"));
+    }
+
+    #[test]
+    fn an_hour_of_one_stream_is_one_run() {
+        let samples: Vec<Stored> = (0..3_600_u64)
+            .map(|n| {
+                let mut stored = hour_of_two_streams().remove(0);
+                stored.sample.sequence = n;
+                stored.sample.wall_micros += 1_000_000 * n as i64;
+                stored
+            })
+            .collect();
+        let body = pack_hour(&samples).expect("packs");
+        assert_eq!(&body[hour::RUNS_AT..hour::RUNS_AT + 4], 1_u32.to_le_bytes());
+        assert_eq!(unpack(&body).expect("unpacks"), samples);
     }
 
     proptest! {
