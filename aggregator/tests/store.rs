@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use foreshadow::clock::{Clock, SystemClock};
-use foreshadow::store::{Arrival, Embedded, Minute, Options, Retraction, SampleStore, StoreError, check};
-use foreshadow_proto::convert::{Id, Sample, StreamId};
+use foreshadow::store::{Arrival, Embedded, Field, Minute, Options, Retraction, SampleStore, StoreError, check};
+use foreshadow_proto::convert::{Id, NetworkRates, Sample, StreamId};
 
 const HOUR: i64 = 3_600_000_000;
 
@@ -548,4 +548,61 @@ async fn what_was_retracted_is_in_no_answer_and_does_not_come_back() {
     store.delete_minutes(&id("web"), "cpu", &[60, 120]).await.expect("deleted");
     let left = store.minutes(&id("web"), "cpu", 0, 1_000).await.expect("read");
     assert_eq!(left, [minute(120, 0)], "what was imported stays");
+}
+
+/// Of chunks and ticks alike, absent where the sample has none, and without what was taken back.
+#[tokio::test]
+async fn readings_are_those_of_the_samples() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).await;
+    // The hours of one day.
+    let begin = (SystemClock.wall_micros() / (24 * HOUR) - 1) * 24 * HOUR;
+    for hour in 0..3_u64 {
+        let minutes = (1..=60).map(|n| (60 * hour + n, begin + (60 * hour + n - 1) as i64 * 60_000_000));
+        let mut samples: Vec<Sample> = minutes.map(|(n, wall)| sample(n, wall)).collect();
+        for sample in samples.iter_mut().step_by(7) {
+            sample.cpu_percent = None;
+            sample.network = Some(NetworkRates { in_bytes: 0.3, out_bytes: 1e9, ..NetworkRates::default() });
+        }
+        store.append(arrival("i-1", 1, samples.clone())).await.expect("stored");
+        store.append(arrival("i-2", 2, samples)).await.expect("stored");
+        store.maintain(SystemClock.wall_micros() + 2 * HOUR).await.expect("folds");
+    }
+    assert_eq!(chunks(&store, "i-1").await.len(), 1);
+    // One hour as ticks beside the chunks, and some of one instance taken back.
+    let newest = (181..=190).map(|n| sample(n, begin + (n - 1) as i64 * 60_000_000)).collect();
+    store.append(arrival("i-2", 2, newest)).await.expect("stored");
+    let retraction = Retraction {
+        instance: id("i-2"),
+        from_micros: begin + HOUR,
+        to_micros: begin + HOUR + 600_000_000,
+        at_micros: begin,
+        reason: "a test".to_owned(),
+    };
+    assert!(store.retract(&retraction).await.expect("retracted"));
+    let fields = [Field::CoversMillis, Field::CpuPercent, Field::MemoryUsedBytes, Field::OutBytes];
+    let instances = ["i-2", "i-3", "i-1"].map(id);
+    for (from, to) in [(begin, begin + 24 * HOUR), (begin + HOUR - 90_000_000, begin + HOUR + 900_000_000)] {
+        let found = store.readings(&instances, &fields, from, to).await.expect("reads");
+        assert_eq!(found.len(), 3);
+        for (instance, readings) in instances.iter().zip(found) {
+            let samples = store.samples(instance, from, to).await.expect("reads");
+            let walls: Vec<i64> = samples.iter().map(|stored| stored.sample.wall_micros).collect();
+            assert_eq!(readings.wall_micros, walls, "{instance}");
+            let of = |value: fn(&Sample) -> Option<f64>| samples.iter().map(|it| value(&it.sample)).collect::<Vec<_>>();
+            assert_eq!(
+                readings.values,
+                [
+                    of(|it| Some(f64::from(it.covers_millis))),
+                    of(|it| it.cpu_percent),
+                    of(|it| it.memory_used_bytes.map(|bytes| bytes as f64)),
+                    of(|it| it.network.map(|rates| rates.out_bytes)),
+                ]
+            );
+        }
+    }
+    assert_eq!(store.samples(&id("i-2"), begin, begin + 24 * HOUR).await.expect("reads").len(), 180);
+    store.close().await;
+    let findings = check::check(directory.path()).await.expect("reads");
+    assert!(findings.is_whole(), "{:?}", findings.faults);
 }

@@ -223,6 +223,116 @@ pub fn unpack_up_to(columns: &v1::Columns, most: usize) -> Result<Vec<v1::Sample
     }
 }
 
+/// One number of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    CoversMillis,
+    CpuPercent,
+    CpuBusiestPercent,
+    CpuStealPercent,
+    MemoryUsedBytes,
+    MemoryTotalBytes,
+    InBytes,
+    OutBytes,
+    InPackets,
+    OutPackets,
+    Errors,
+}
+
+/// When each sample was taken, µs since the epoch, and one list of values for each of `fields`: what a sample has not got is
+/// `None`. Samples are not made; of `columns` only those need be there that the fields are made of, and none is checked.
+pub fn series(columns: &v1::Columns, fields: &[Field]) -> (Vec<i64>, Vec<Vec<Option<f64>>>) {
+    let rows = usize::try_from(columns.rows).unwrap_or(usize::MAX);
+    let mut steps = Column::new(&columns.wall_micros);
+    let (mut at, mut step) = (0_i64, 0_i64);
+    let mut walls = Vec::with_capacity(rows);
+    for row in 0..rows {
+        let value = steps.next();
+        if row == 0 {
+            at = value;
+        } else {
+            step = step.wrapping_add(value);
+            at = at.wrapping_add(step);
+        }
+        walls.push(at);
+    }
+    let values = fields.iter().map(|field| field_of(columns, &walls, *field)).collect();
+    (walls, values)
+}
+
+/// Whether any of these is a rate: it is read with its interval.
+pub fn has_rates(fields: &[Field]) -> bool {
+    use Field::{Errors, InBytes, InPackets, OutBytes, OutPackets};
+    fields.iter().any(|field| matches!(field, InBytes | OutBytes | InPackets | OutPackets | Errors))
+}
+
+fn field_of(columns: &v1::Columns, walls: &[i64], field: Field) -> Vec<Option<f64>> {
+    let rates = |counts: &[u64], rates: &[f64]| network_of(columns, walls, counts, rates);
+    match field {
+        Field::CoversMillis => intervals(columns, walls).map(|(_, covers)| Some(f64::from(covers))).collect(),
+        Field::CpuPercent => share_of(columns, &columns.cpu_percent, CPU),
+        Field::CpuBusiestPercent => share_of(columns, &columns.cpu_busiest_percent, BUSIEST),
+        Field::CpuStealPercent => share_of(columns, &columns.cpu_steal_percent, STEAL),
+        Field::MemoryUsedBytes => bytes_of(columns, &columns.memory_used_bytes, MEMORY_USED),
+        Field::MemoryTotalBytes => bytes_of(columns, &columns.memory_total_bytes, MEMORY_TOTAL),
+        Field::InBytes => rates(&columns.in_bytes_counted, &columns.in_bytes),
+        Field::OutBytes => rates(&columns.out_bytes_counted, &columns.out_bytes),
+        Field::InPackets => rates(&columns.in_packets_counted, &columns.in_packets),
+        Field::OutPackets => rates(&columns.out_packets_counted, &columns.out_packets),
+        Field::Errors => rates(&columns.errors_counted, &columns.errors),
+    }
+}
+
+/// What each sample has, bit by bit.
+fn presence(columns: &v1::Columns) -> impl Iterator<Item = u32> {
+    let rows = usize::try_from(columns.rows).unwrap_or(usize::MAX);
+    let mut present = Column::new(&columns.present);
+    (0..rows).map(move |_| present.next())
+}
+
+fn share_of(columns: &v1::Columns, values: &[f32], bit: u32) -> Vec<Option<f64>> {
+    let mut values = Column::new(values);
+    presence(columns).map(|has| (has & bit != 0).then(|| f64::from(values.next()))).collect()
+}
+
+#[allow(clippy::cast_precision_loss, reason = "memory sizes are below 2^53 bytes")]
+fn bytes_of(columns: &v1::Columns, steps: &[i64], bit: u32) -> Vec<Option<f64>> {
+    let (mut steps, mut at) = (Column::new(steps), 0_i64);
+    let value = |has: u32| {
+        (has & bit != 0).then(|| {
+            at = at.wrapping_add(steps.next());
+            at.cast_unsigned() as f64
+        })
+    };
+    presence(columns).map(value).collect()
+}
+
+/// How long each sample's clock ran since the one before it, or what it covers where there is none (µs), and what it covers (ms).
+fn intervals(columns: &v1::Columns, walls: &[i64]) -> impl Iterator<Item = (i64, u32)> {
+    let (mut apart, mut covers) = (Column::new(&columns.monotonic_micros), Column::new(&columns.covers_millis));
+    let (mut at, mut clock) = (0_i64, Clock::default());
+    walls.iter().map(move |wall| {
+        at = at.wrapping_add(apart.next());
+        let passed = clock.at(at.wrapping_add(*wall).cast_unsigned());
+        let covers = covers.next().wrapping_add(passed.map_or(0, in_millis));
+        let covers = u32::try_from(covers).unwrap_or(0);
+        (passed.unwrap_or(i64::from(covers).wrapping_mul(1_000)), covers)
+    })
+}
+
+fn network_of(columns: &v1::Columns, walls: &[i64], counts: &[u64], rates: &[f64]) -> Vec<Option<f64>> {
+    let (mut counts, mut rates) = (Column::new(counts), Column::new(rates));
+    let mut interval = Column::new(&columns.interval_micros);
+    let value = |(has, (expected, _)): (u32, (i64, u32))| {
+        if has & COUNTS != 0 {
+            Some(rate(counts.next(), interval.next().wrapping_add(expected)))
+        } else {
+            (has & RATES != 0).then(|| rates.next())
+        }
+    };
+    presence(columns).zip(intervals(columns, walls)).map(value).collect()
+}
+
 fn network([in_bytes, out_bytes, in_packets, out_packets, errors]: [f64; 5]) -> v1::Network {
     v1::Network { in_bytes, out_bytes, in_packets, out_packets, errors }
 }

@@ -17,7 +17,7 @@ use super::gauges::Gauges;
 use super::minutes::{self, Serving};
 use super::pulse::{Pulse, Use};
 use super::pulses::PulseLog;
-use super::slices::{InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal};
+use super::slices::{FIELDS_OF_MINUTES, InstanceSlices, SLICE_MICROS, SLICES_PER_MINUTE, Signal};
 use super::tally::{Made, Tally};
 use super::{Board, GroupRound, Learned, Measurements, PlanLog, Revised, idle, invariants, inventory};
 use crate::act::{self, Kind, Outlook, Planned, Seen};
@@ -49,6 +49,10 @@ const CATCH_UP_SECONDS: i64 = 6 * 3_600;
 const TOLD_SECONDS: i64 = minutes::VETO_SECONDS;
 /// Minutes made anew from the store in one round: a long backlog must not stop the rounds.
 const REMADE_PER_ROUND: usize = 30;
+/// Samples that are in memory at once while minutes are made from the store, at one a second: some hundred bytes each.
+const READ_AT_ONCE: i64 = 1_000_000;
+/// A sample speaks for that long before it at most, seconds: the last of a minute come after its end.
+const LATEST_COVER_SECONDS: i64 = 120;
 /// Minutes read at the start of a group, seconds.
 const HISTORY_SECONDS: i64 = 43 * 86_400;
 /// Of those whose past a group goes on with, the minutes this far back are read in every round, seconds: late ones too.
@@ -681,10 +685,7 @@ impl Service {
         let late = late.iter().copied().filter(|start| *start < next);
         let wanted: BTreeSet<i64> = ended.iter().copied().chain(late).collect();
         let remade: Vec<i64> = wanted.iter().copied().filter(|start| *start < in_memory).collect();
-        let remade = match (remade.first(), remade.last()) {
-            (Some(first), Some(last)) => self.slices_from_store(group, *first, *last + 60).await?,
-            _ => HashMap::new(),
-        };
+        let remade = self.slices_from_store(group, &remade).await?;
         let mut minutes = self.told_minutes(policy, group, &wanted, now).await?;
         for start in wanted {
             let slices = if start < in_memory { &remade } else { &self.slices };
@@ -756,21 +757,44 @@ impl Service {
         self.retracted.iter().any(|retraction| retraction.from_micros < to && from < retraction.to_micros)
     }
 
-    async fn slices_from_store(&self, group: &Id, from: i64, to: i64) -> anyhow::Result<HashMap<Id, InstanceSlices>> {
+    /// Slices of those who served in these minutes (starts in s, ascending), from what is stored.
+    async fn slices_from_store(&self, group: &Id, starts: &[i64]) -> Result<HashMap<Id, InstanceSlices>, StoreError> {
+        let (Some(from), Some(last)) = (starts.first(), starts.last()) else { return Ok(HashMap::new()) };
+        let serving = |start: &i64| self.timeline.serving_at(group, (start + 30) * 1_000_000);
+        let served: BTreeSet<Id> = starts.iter().flat_map(serving).map(|(instance, _)| instance).collect();
+        let served: Vec<Id> = served.into_iter().collect();
+        let to = last + 60 + LATEST_COVER_SECONDS;
+        let at_once = usize::try_from(READ_AT_ONCE / (to - from).max(1)).unwrap_or(1).max(1);
         let mut found = HashMap::new();
-        let (from, to) = (from * 1_000_000, (to + 120) * 1_000_000);
-        for instance in self.store.instances(from, to).await? {
-            let ours = |at: i64| self.timeline.placement_at(&instance, at).is_some_and(|placed| placed.group == *group);
-            if !ours(from) && !ours(to) {
-                continue;
+        for some in served.chunks(at_once) {
+            match self.stored_slices(some, *from, to).await {
+                Ok(slices) => found.extend(slices),
+                // What cannot be read is not known of whom it is of, and the others have their part.
+                Err(StoreError::Corrupt(_)) => {
+                    for instance in some {
+                        match self.stored_slices(std::slice::from_ref(instance), *from, to).await {
+                            Ok(slices) => found.extend(slices),
+                            Err(StoreError::Corrupt(problem)) => {
+                                tracing::error!(%group, %instance, problem, "minutes are made without it");
+                            }
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
+                Err(error) => return Err(error),
             }
-            let mut slices = InstanceSlices::default();
-            for stored in self.store.samples(&instance, from, to).await? {
-                slices.add(&stored.sample);
-            }
-            found.insert(instance, slices);
         }
         Ok(found)
+    }
+
+    async fn stored_slices(
+        &self,
+        instances: &[Id],
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<(Id, InstanceSlices)>, StoreError> {
+        let readings = self.store.readings(instances, &FIELDS_OF_MINUTES, from * 1_000_000, to * 1_000_000).await?;
+        Ok(instances.iter().cloned().zip(readings.iter().map(InstanceSlices::of_readings)).collect())
     }
 
     /// What a group is now, and over which seconds its present demand was measured.

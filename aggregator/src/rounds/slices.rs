@@ -9,6 +9,8 @@ use std::ops::Range;
 
 use foreshadow_proto::convert::Sample;
 
+use crate::store::{Field, Readings};
+
 /// Length of a slice, µs. The highest slice of a minute is the minute's maximum.
 pub const SLICE_MICROS: i64 = 10_000_000;
 /// Slices in a minute.
@@ -37,6 +39,16 @@ pub enum Signal {
 const SIGNALS: [Signal; 6] =
     [Signal::Cpu, Signal::Memory, Signal::NetworkIn, Signal::NetworkOut, Signal::Packets, Signal::Steal];
 
+/// What of stored samples minutes are made of: all but packets and steal. [`InstanceSlices::of_readings`] takes them in this order.
+pub const FIELDS_OF_MINUTES: [Field; 6] = [
+    Field::CoversMillis,
+    Field::CpuPercent,
+    Field::MemoryUsedBytes,
+    Field::MemoryTotalBytes,
+    Field::InBytes,
+    Field::OutBytes,
+];
+
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Weighted {
     sum: f64,
@@ -52,17 +64,42 @@ pub struct InstanceSlices {
 
 impl InstanceSlices {
     /// Adds a sample and returns the slices it spoke for.
-    #[allow(clippy::cast_precision_loss, reason = "overlaps are below a minute, byte counts below 2^53")]
     pub fn add(&mut self, sample: &Sample) -> Range<i64> {
-        let to = sample.wall_micros;
-        let from = to - (i64::from(sample.covers_millis) * 1_000).min(LONGEST_COVER_MICROS);
+        self.speak(sample.wall_micros, sample.covers_millis, SIGNALS.map(|signal| read(signal, sample)))
+    }
+
+    /// Slices of what was read of [`FIELDS_OF_MINUTES`]: those of the samples it was read of, without packets and steal.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a u32 of a sample")]
+    pub fn of_readings(readings: &Readings) -> Self {
+        let mut slices = Self::default();
+        let [covers, cpu, used, total, incoming, outgoing] = readings.values.as_slice() else { return slices };
+        let numbers = cpu.iter().zip(used).zip(total).zip(incoming).zip(outgoing);
+        for ((wall, covers), numbers) in readings.wall_micros.iter().zip(covers).zip(numbers) {
+            let ((((cpu, used), total), incoming), outgoing) = numbers;
+            let memory = used.zip(*total).filter(|(_, total)| *total > 0.0).map(|(used, total)| 100.0 * used / total);
+            let bits = |bytes: &Option<f64>| bytes.map(|bytes| 8.0 * bytes);
+            let signals = SIGNALS.map(|signal| match signal {
+                Signal::Cpu => *cpu,
+                Signal::Memory => memory,
+                Signal::NetworkIn => bits(incoming),
+                Signal::NetworkOut => bits(outgoing),
+                Signal::Packets | Signal::Steal => None,
+            });
+            slices.speak(*wall, covers.unwrap_or_default() as u32, signals);
+        }
+        slices
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "overlaps are below a minute")]
+    fn speak(&mut self, to: i64, covers_millis: u32, values: [Option<f64>; SIGNALS.len()]) -> Range<i64> {
+        let from = to - (i64::from(covers_millis) * 1_000).min(LONGEST_COVER_MICROS);
         let touched = from.div_euclid(SLICE_MICROS)..(to - 1).div_euclid(SLICE_MICROS) + 1;
         for slice in touched.clone() {
             let start = slice * SLICE_MICROS;
             let overlap = (to.min(start + SLICE_MICROS) - from.max(start)) as f64;
             let signals = self.slices.entry(slice).or_default();
-            for (weighted, signal) in signals.iter_mut().zip(SIGNALS) {
-                if let Some(value) = read(signal, sample) {
+            for (weighted, value) in signals.iter_mut().zip(values) {
+                if let Some(value) = value {
                     weighted.sum += value * overlap;
                     weighted.micros += overlap;
                 }
@@ -170,6 +207,50 @@ mod tests {
         let touched = instance.add(&sample(60, 60_000, 50.0));
         assert_eq!(touched, slices_of_minute(MINUTE));
         assert_eq!(instance.mean(Signal::Cpu, touched.end - 1..touched.end), Some(50.0));
+    }
+
+    #[test]
+    fn what_was_read_makes_the_slices_of_its_samples() {
+        use foreshadow_proto::convert::NetworkRates;
+
+        let mut samples: Vec<Sample> =
+            (0..50).map(|n| sample(n * 7 % 90, 900 + n as u32 * 40, n as f64 / 3.0)).collect();
+        for (n, sample) in samples.iter_mut().enumerate() {
+            let n = n as u64;
+            sample.cpu_percent = sample.cpu_percent.filter(|_| !n.is_multiple_of(4));
+            sample.memory_used_bytes = (!n.is_multiple_of(3)).then_some(n << 20);
+            sample.memory_total_bytes = (!n.is_multiple_of(5)).then_some((n % 7) << 30);
+            sample.network = n.is_multiple_of(2).then(|| NetworkRates {
+                in_bytes: n as f64,
+                out_bytes: 0.3,
+                ..NetworkRates::default()
+            });
+        }
+        let all = |value: fn(&Sample) -> Option<f64>| samples.iter().map(value).collect::<Vec<_>>();
+        let readings = Readings {
+            wall_micros: samples.iter().map(|sample| sample.wall_micros).collect(),
+            values: vec![
+                all(|sample| Some(f64::from(sample.covers_millis))),
+                all(|sample| sample.cpu_percent),
+                all(|sample| sample.memory_used_bytes.map(|bytes| bytes as f64)),
+                all(|sample| sample.memory_total_bytes.map(|bytes| bytes as f64)),
+                all(|sample| sample.network.map(|rates| rates.in_bytes)),
+                all(|sample| sample.network.map(|rates| rates.out_bytes)),
+            ],
+        };
+        let mut wanted = InstanceSlices::default();
+        for sample in &samples {
+            wanted.add(sample);
+        }
+        let found = InstanceSlices::of_readings(&readings);
+        let minutes = MINUTE.div_euclid(10) - 6..MINUTE.div_euclid(10) + 12;
+        for signal in [Signal::Cpu, Signal::Memory, Signal::NetworkIn, Signal::NetworkOut] {
+            for slice in minutes.clone() {
+                let of = |slices: &InstanceSlices| slices.mean(signal, slice..slice + 1);
+                assert_eq!(of(&found), of(&wanted), "{signal:?} {slice}");
+            }
+        }
+        assert_eq!(found.mean(Signal::Packets, minutes), None, "absent is not zero");
     }
 
     #[test]

@@ -16,10 +16,11 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection as _, Row, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
-use super::columns::unpack;
+use super::columns::{self, unpack};
+use super::readings::Asked as AskedReadings;
 use super::retraction::{self, Retraction, Retractions};
 use super::writer::{Asked, RETRY_AFTER, Writer};
-use super::{Appended, Arrival, Minute, SampleStore, StoreError, StoreHealth, StoreId, Stored, sql};
+use super::{Appended, Arrival, Field, Minute, Readings, SampleStore, StoreError, StoreHealth, StoreId, Stored, sql};
 use crate::clock::Clock;
 
 /// Arrivals that may wait for a commit. Agents hold what is not acknowledged, so a short queue
@@ -29,6 +30,8 @@ const CLOSING: &str = "the store is closing";
 /// The database within the directory.
 pub(super) const FILE: &str = "foreshadow.db";
 pub(super) const HOUR_MICROS: i64 = 3_600_000_000;
+/// Instances whose chunks are in memory at once while some fields of them are read.
+const INSTANCES_AT_ONCE: usize = 32;
 /// Connections for reading.
 const READERS: u32 = 4;
 /// Interval sets are kept this long after a stream's last sample: longer than any agent's spool.
@@ -325,6 +328,43 @@ impl SampleStore for Embedded {
         .await
     }
 
+    async fn readings(
+        &self,
+        instances: &[Id],
+        fields: &[Field],
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<Readings>, StoreError> {
+        let retracted = self.shared.retractions.of(instances);
+        let asked = Arc::new(AskedReadings { fields: fields.to_vec(), from, to, retracted });
+        let mut found = asked.places(instances);
+        let into = async |bodies: Vec<Vec<u8>>, mut found| {
+            let asked = asked.clone();
+            aside(move || {
+                bodies.iter().try_for_each(|body| columns::readings(body, &asked, &mut found))?;
+                Ok(found)
+            })
+            .await
+        };
+        // One snapshot, and ticks, which have all instances in them, once for all.
+        let mut snapshot = self.reads.begin().await?;
+        for some in instances.chunks(INSTANCES_AT_ONCE) {
+            let mut bodies = Vec::new();
+            for instance in some {
+                let chunks = sqlx::query(sql::CHUNK_OVERLAPPING).bind(instance.as_str()).bind(from).bind(to);
+                for row in chunks.fetch_all(&mut *snapshot).await? {
+                    bodies.push(row.try_get(0)?);
+                }
+            }
+            found = into(bodies, found).await?;
+        }
+        let ticks = sqlx::query(sql::TICK_OVERLAPPING).bind(from).bind(to).fetch_all(&mut *snapshot).await?;
+        drop(snapshot);
+        let ticks = ticks.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        found = into(ticks, found).await?;
+        Ok(asked.found(instances, found))
+    }
+
     async fn instances(&self, from: i64, to: i64) -> Result<Vec<Id>, StoreError> {
         let mut snapshot = self.reads.begin().await?;
         let mut found = std::collections::BTreeSet::new();
@@ -332,14 +372,20 @@ impl SampleStore for Embedded {
             let name: String = row.try_get(0)?;
             found.extend(Id::new("instance", &name).ok());
         }
-        for row in sqlx::query(sql::TICK_OVERLAPPING).bind(from).bind(to).fetch_all(&mut *snapshot).await? {
-            let within = |stored: &Stored| {
-                (from..to).contains(&stored.sample.wall_micros) && !self.shared.retractions.cover_stored(stored)
-            };
-            let samples = unpack(row.try_get::<&[u8], _>(0)?)?;
-            found.extend(samples.into_iter().filter(within).map(|stored| stored.instance));
-        }
-        Ok(found.into_iter().collect())
+        let ticks = sqlx::query(sql::TICK_OVERLAPPING).bind(from).bind(to).fetch_all(&mut *snapshot).await?;
+        drop(snapshot);
+        let bodies = ticks.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Vec<u8>>, _>>()?;
+        let shared = self.shared.clone();
+        aside(move || {
+            for body in bodies {
+                let within = |stored: &Stored| {
+                    (from..to).contains(&stored.sample.wall_micros) && !shared.retractions.cover_stored(stored)
+                };
+                found.extend(unpack(&body)?.into_iter().filter(within).map(|stored| stored.instance));
+            }
+            Ok(found.into_iter().collect())
+        })
+        .await
     }
 
     async fn put_minutes(&self, minutes: &[Minute]) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@ pub mod command;
 mod embedded;
 mod fold;
 mod influx;
+mod readings;
 mod retraction;
 pub(crate) mod sql;
 mod writer;
@@ -25,7 +26,9 @@ use serde::{Deserialize, Serialize};
 
 pub use beside::Beside;
 pub use embedded::{Embedded, Options};
+pub use foreshadow_proto::columns::Field;
 pub use influx::WithInfluxDb;
+pub use readings::Readings;
 pub use retraction::Retraction;
 
 /// Identifies one store for its whole life: 16 random bytes, made when it is created.
@@ -137,6 +140,16 @@ pub trait SampleStore: fmt::Debug + Send + Sync + 'static {
     /// Samples of one instance with `from <= wall < to` (µs since the epoch), by time.
     async fn samples(&self, instance: &Id, from: i64, to: i64) -> Result<Vec<Stored>, StoreError>;
 
+    /// These fields of the samples of each of these instances with `from <= wall < to` (µs), by time, in the order of
+    /// `instances`: a tenth of what whole samples cost.
+    async fn readings(
+        &self,
+        instances: &[Id],
+        fields: &[Field],
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<Readings>, StoreError>;
+
     /// Instances that have samples with `from <= wall < to` (µs).
     async fn instances(&self, from: i64, to: i64) -> Result<Vec<Id>, StoreError>;
 
@@ -159,7 +172,7 @@ pub trait SampleStore: fmt::Debug + Send + Sync + 'static {
     /// The minutes of a retraction were made anew.
     async fn set_remade(&self, retraction: &Retraction) -> Result<(), StoreError>;
 
-    /// Forms hour chunks and drops what is past its retention; called every minute.
+    /// Forms chunks and drops what is past its retention; called every minute.
     async fn maintain(&self, now_micros: i64) -> Result<(), StoreError>;
 
     async fn health(&self) -> StoreHealth;

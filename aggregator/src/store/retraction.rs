@@ -27,7 +27,7 @@ pub struct Retraction {
 }
 
 /// From when, and before when, of each retraction of an instance, µs since the Unix epoch.
-type Spans = Vec<(i64, i64)>;
+pub(super) type Spans = Vec<(i64, i64)>;
 
 /// All retractions of a store, in memory for the question asked of every sample. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -48,6 +48,13 @@ impl Retractions {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
         // Seldom is there any.
         !all.is_empty() && all.get(instance).is_some_and(|of| of.iter().any(|(from, to)| (*from..*to).contains(&wall)))
+    }
+
+    /// What of these instances counts no more, of those that have anything.
+    pub(super) fn of(&self, instances: &[Id]) -> HashMap<Id, Spans> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let of = instances.iter().filter_map(|instance| Some((instance.clone(), all.get(instance)?.clone())));
+        of.collect()
     }
 
     pub(super) fn cover_stored(&self, stored: &Stored) -> bool {

@@ -255,13 +255,14 @@ impl Writer {
         metrics::counter!("foreshadow_samples_stored_total").increment(fresh.len() as u64);
         metrics::counter!("foreshadow_samples_duplicate_total").increment(duplicates);
         metrics::counter!("foreshadow_samples_retracted_total").increment(retracted);
-        let mut start = 0;
+        let (mut fresh, mut start) = (fresh.into_iter(), 0);
         let appended = arrivals.iter().zip(ends).map(|(arrival, end)| {
             let key = (arrival.instance.clone(), arrival.stream);
             let held = streams.get(&key).map(|stream| stream.held.ranges().to_vec()).unwrap_or_default();
-            let own = fresh.get(start..end).unwrap_or_default().into();
+            // Moved and not copied: of every sample there is one in memory.
+            let own: Vec<Stored> = fresh.by_ref().take(end - start).collect();
             start = end;
-            Appended { held, fresh: own }
+            Appended { held, fresh: own.into() }
         });
         let appended = appended.collect();
         if streams.len() > STREAMS_KNOWN {

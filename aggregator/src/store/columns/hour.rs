@@ -5,7 +5,7 @@
 //! after run: instance, stream, rows, and each column of [`v1::Columns`] in the order below, as `u32` length and bytes. A column
 //! that is empty has no bytes at all.
 
-use foreshadow_proto::columns;
+use foreshadow_proto::columns::{self, Field};
 use foreshadow_proto::convert::{Id, NetworkRates, Sample, StreamId};
 use foreshadow_proto::v1;
 use pco::data_types::Number;
@@ -63,24 +63,9 @@ pub(super) fn pack(samples: &[Stored]) -> Result<Option<Vec<u8>>, StoreError> {
 
 /// Unpacks what [`pack`] made.
 pub(super) fn unpack(body: &[u8]) -> Result<Vec<Stored>, StoreError> {
-    let corrupt = |what: &str| StoreError::Corrupt(what.to_owned());
-    let mut rest = match body.strip_prefix(&MARK).and_then(<[u8]>::split_first) {
-        Some((1..=VERSION, rest)) => rest,
-        Some((version, _)) => {
-            return Err(corrupt(&format!("a chunk of version {version}, made by a newer foreshadow")));
-        }
-        None => return Err(corrupt("a body ends early")),
-    };
     let mut samples = Vec::new();
-    for _ in 0..whole(&mut rest)? {
-        let instance = std::str::from_utf8(take(&mut rest)?).map_err(|_| corrupt("an instance's name"))?;
-        let instance = Id::new("instance", instance).map_err(|error| corrupt(&error.to_string()))?;
-        let stream = take(&mut rest)?.try_into().map_err(|_| corrupt("a stream's id"))?;
-        let mut columns = v1::Columns { rows: whole(&mut rest)?, ..read(&mut rest)? };
-        let mut step = 0_i64;
-        for at in columns.wall_micros.iter_mut().skip(1) {
-            step = std::mem::replace(at, at.wrapping_sub(step));
-        }
+    each_run(body, |instance, stream, rest| {
+        let columns = read(rest, |_| true)?;
         let run = columns::unpack_up_to(&columns, LONGEST_RUN).map_err(|error| corrupt(&error.to_string()))?;
         samples.reserve(run.len());
         samples.extend(run.into_iter().map(|sample| Stored {
@@ -88,8 +73,48 @@ pub(super) fn unpack(body: &[u8]) -> Result<Vec<Stored>, StoreError> {
             stream: StreamId(stream),
             sample: widen(sample),
         }));
+        Ok(())
+    })?;
+    Ok(samples)
+}
+
+/// Times and some fields of every run of what [`pack`] made; columns of which none is wanted are passed over.
+pub(super) fn series(
+    body: &[u8],
+    fields: &[Field],
+    mut found: impl FnMut(&Id, Vec<i64>, Vec<Vec<Option<f64>>>),
+) -> Result<(), StoreError> {
+    each_run(body, |instance, _, rest| {
+        let columns = read(rest, |column| column.is_for(fields))?;
+        let (walls, values) = columns::series(&columns, fields);
+        found(instance, walls, values);
+        Ok(())
+    })
+}
+
+/// Goes from run to run; what it calls takes the columns.
+fn each_run(
+    body: &[u8],
+    mut run: impl FnMut(&Id, [u8; 16], &mut &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut rest = match body.strip_prefix(&MARK).and_then(<[u8]>::split_first) {
+        Some((1..=VERSION, rest)) => rest,
+        Some((version, _)) => {
+            return Err(corrupt(&format!("a chunk of version {version}, made by a newer foreshadow")));
+        }
+        None => return Err(corrupt("a body ends early")),
+    };
+    for _ in 0..whole(&mut rest)? {
+        let instance = std::str::from_utf8(take(&mut rest)?).map_err(|_| corrupt("an instance's name"))?;
+        let instance = Id::new("instance", instance).map_err(|error| corrupt(&error.to_string()))?;
+        let stream = take(&mut rest)?.try_into().map_err(|_| corrupt("a stream's id"))?;
+        run(&instance, stream, &mut rest)?;
     }
-    if rest.is_empty() { Ok(samples) } else { Err(corrupt("a body goes on after its end")) }
+    if rest.is_empty() { Ok(()) } else { Err(corrupt("a body goes on after its end")) }
+}
+
+fn corrupt(what: &str) -> StoreError {
+    StoreError::Corrupt(what.to_owned())
 }
 
 fn whole(rest: &mut &[u8]) -> Result<u32, StoreError> {
@@ -122,31 +147,68 @@ fn write(body: &mut Vec<u8>, columns: &v1::Columns) -> Result<(), StoreError> {
     column(body, &columns.errors)
 }
 
-fn read(rest: &mut &[u8]) -> Result<v1::Columns, StoreError> {
-    Ok(v1::Columns {
-        rows: 0,
-        present: values(rest)?,
-        sequence: values(rest)?,
-        wall_micros: values(rest)?,
-        monotonic_micros: values(rest)?,
-        covers_millis: values(rest)?,
-        cpu_percent: values(rest)?,
-        cpu_busiest_percent: values(rest)?,
-        cpu_steal_percent: values(rest)?,
-        memory_used_bytes: values(rest)?,
-        memory_total_bytes: values(rest)?,
-        interval_micros: values(rest)?,
-        in_bytes_counted: values(rest)?,
-        out_bytes_counted: values(rest)?,
-        in_packets_counted: values(rest)?,
-        out_packets_counted: values(rest)?,
-        errors_counted: values(rest)?,
-        in_bytes: values(rest)?,
-        out_bytes: values(rest)?,
-        in_packets: values(rest)?,
-        out_packets: values(rest)?,
-        errors: values(rest)?,
-    })
+/// What a column of a run is for.
+#[derive(Debug, Clone, Copy)]
+enum For {
+    /// Every reading: when, and what there is.
+    All,
+    /// Whole samples alone.
+    Samples,
+    One(Field),
+    /// What is told of an interval: what a sample covers, and rates.
+    Intervals,
+    Rates,
+}
+
+impl For {
+    fn is_for(self, fields: &[Field]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Samples => false,
+            Self::One(field) => fields.contains(&field),
+            Self::Rates => columns::has_rates(fields),
+            Self::Intervals => columns::has_rates(fields) || fields.contains(&Field::CoversMillis),
+        }
+    }
+}
+
+/// Rows and columns of one run; one that is not wanted stays empty.
+fn read(rest: &mut &[u8], wanted: impl Fn(For) -> bool) -> Result<v1::Columns, StoreError> {
+    let rows = whole(rest)?;
+    if usize::try_from(rows).map_or(true, |rows| rows > LONGEST_RUN) {
+        return Err(corrupt("a run is too long"));
+    }
+    let (samples, intervals, rates) = (wanted(For::Samples), wanted(For::Intervals), wanted(For::Rates));
+    let one = |field| wanted(For::One(field));
+    let mut columns = v1::Columns {
+        rows,
+        present: values(rest, wanted(For::All))?,
+        sequence: values(rest, samples)?,
+        wall_micros: values(rest, wanted(For::All))?,
+        monotonic_micros: values(rest, intervals)?,
+        covers_millis: values(rest, intervals)?,
+        cpu_percent: values(rest, one(Field::CpuPercent))?,
+        cpu_busiest_percent: values(rest, one(Field::CpuBusiestPercent))?,
+        cpu_steal_percent: values(rest, one(Field::CpuStealPercent))?,
+        memory_used_bytes: values(rest, one(Field::MemoryUsedBytes))?,
+        memory_total_bytes: values(rest, one(Field::MemoryTotalBytes))?,
+        interval_micros: values(rest, rates)?,
+        in_bytes_counted: values(rest, one(Field::InBytes))?,
+        out_bytes_counted: values(rest, one(Field::OutBytes))?,
+        in_packets_counted: values(rest, one(Field::InPackets))?,
+        out_packets_counted: values(rest, one(Field::OutPackets))?,
+        errors_counted: values(rest, one(Field::Errors))?,
+        in_bytes: values(rest, one(Field::InBytes))?,
+        out_bytes: values(rest, one(Field::OutBytes))?,
+        in_packets: values(rest, one(Field::InPackets))?,
+        out_packets: values(rest, one(Field::OutPackets))?,
+        errors: values(rest, one(Field::Errors))?,
+    };
+    let mut step = 0_i64;
+    for at in columns.wall_micros.iter_mut().skip(1) {
+        step = std::mem::replace(at, at.wrapping_sub(step));
+    }
+    Ok(columns)
 }
 
 fn column<T: Number>(body: &mut Vec<u8>, values: &[T]) -> Result<(), StoreError> {
@@ -174,9 +236,10 @@ fn shares(body: &mut Vec<u8>, values: &[f32]) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn values<T: Number>(rest: &mut &[u8]) -> Result<Vec<T>, StoreError> {
+fn values<T: Number>(rest: &mut &[u8], wanted: bool) -> Result<Vec<T>, StoreError> {
     match take(rest)? {
         [] => Ok(Vec::new()),
+        _ if !wanted => Ok(Vec::new()),
         packed => simple_decompress(packed).map_err(|error| StoreError::Corrupt(error.to_string())),
     }
 }

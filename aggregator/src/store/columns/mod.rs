@@ -7,12 +7,16 @@
 
 mod hour;
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 use foreshadow_proto::convert::{Id, NetworkRates, Sample, StreamId};
 use pco::data_types::Number;
 use pco::standalone::{simple_compress, simple_decompress};
 use pco::{ChunkConfig, DeltaSpec, ModeSpec};
 use serde::{Deserialize, Serialize};
 
+use super::readings::{Asked, Readings};
 use super::{StoreError, Stored};
 
 /// Of 0 to 12: ticks are gone within the hour.
@@ -31,49 +35,99 @@ struct Header {
     streams: Vec<[u8; 16]>,
 }
 
+/// A tick column by column: filled in one pass, since the samples of a commit are more than a cache holds.
+#[derive(Default)]
+struct Tick {
+    instances: Vec<u32>,
+    streams: Vec<u32>,
+    presence: Vec<u32>,
+    sequences: Vec<u64>,
+    walls: Vec<i64>,
+    monotonics: Vec<u64>,
+    covers: Vec<u32>,
+    shares: [Vec<f64>; 3],
+    memory: [Vec<u64>; 2],
+    network: [Vec<f64>; 5],
+}
+
+impl Tick {
+    fn push(&mut self, instance: u32, stream: u32, sample: &Sample) {
+        self.instances.push(instance);
+        self.streams.push(stream);
+        self.presence.push(present(sample));
+        self.sequences.push(sample.sequence);
+        self.walls.push(sample.wall_micros);
+        self.monotonics.push(sample.monotonic_micros);
+        self.covers.push(sample.covers_millis);
+        let shares = [sample.cpu_percent, sample.cpu_busiest_percent, sample.cpu_steal_percent];
+        for (column, share) in self.shares.iter_mut().zip(shares) {
+            column.extend(share);
+        }
+        for (column, bytes) in self.memory.iter_mut().zip([sample.memory_used_bytes, sample.memory_total_bytes]) {
+            column.extend(bytes);
+        }
+        if let Some(rates) = &sample.network {
+            let rates = [rates.in_bytes, rates.out_bytes, rates.in_packets, rates.out_packets, rates.errors];
+            for (column, rate) in self.network.iter_mut().zip(rates) {
+                column.push(rate);
+            }
+        }
+    }
+}
+
+/// Numbers what comes, in the order in which it first comes. What comes again mostly comes at once.
+struct Places<'a, T> {
+    places: HashMap<&'a T, u32>,
+    last: Option<(&'a T, u32)>,
+}
+
+impl<'a, T: Eq + Hash> Places<'a, T> {
+    fn new() -> Self {
+        Self { places: HashMap::new(), last: None }
+    }
+
+    fn of(&mut self, wanted: &'a T) -> u32 {
+        match self.last {
+            Some((last, place)) if last == wanted => place,
+            _ => {
+                let next = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+                let place = *self.places.entry(wanted).or_insert(next);
+                self.last = Some((wanted, place));
+                place
+            }
+        }
+    }
+
+    fn in_order(self) -> Vec<&'a T> {
+        let mut all: Vec<_> = self.places.into_iter().collect();
+        all.sort_unstable_by_key(|(_, place)| *place);
+        all.into_iter().map(|(wanted, _)| wanted).collect()
+    }
+}
+
 /// Packs samples in the order given.
 pub fn pack(samples: &[Stored]) -> Result<Vec<u8>, StoreError> {
-    let mut header = Header { instances: Vec::new(), streams: Vec::new() };
-    let mut instance_places = std::collections::HashMap::new();
-    let mut stream_places = std::collections::HashMap::new();
-    let (mut instances, mut streams, mut presence) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut instances, mut streams, mut tick) = (Places::new(), Places::new(), Tick::default());
     for stored in samples {
-        let instance = *instance_places.entry(&stored.instance).or_insert_with(|| {
-            header.instances.push(stored.instance.clone());
-            header.instances.len() - 1
-        });
-        let stream = *stream_places.entry(stored.stream).or_insert_with(|| {
-            header.streams.push(stored.stream.0);
-            header.streams.len() - 1
-        });
-        instances.push(u32::try_from(instance).unwrap_or(u32::MAX));
-        streams.push(u32::try_from(stream).unwrap_or(u32::MAX));
-        presence.push(present(&stored.sample));
+        tick.push(instances.of(&stored.instance), streams.of(&stored.stream), &stored.sample);
     }
+    let header = Header {
+        instances: instances.in_order().into_iter().cloned().collect(),
+        streams: streams.in_order().into_iter().map(|stream| stream.0).collect(),
+    };
     let header = serde_json::to_vec(&header).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let mut body = Vec::new();
     put(&mut body, &header);
-    column(&mut body, &instances)?;
-    column(&mut body, &streams)?;
-    column(&mut body, &presence)?;
-    let rows = || samples.iter().map(|stored| &stored.sample);
-    column(&mut body, &rows().map(|sample| sample.sequence).collect::<Vec<_>>())?;
-    column(&mut body, &rows().map(|sample| sample.wall_micros).collect::<Vec<_>>())?;
-    column(&mut body, &rows().map(|sample| sample.monotonic_micros).collect::<Vec<_>>())?;
-    column(&mut body, &rows().map(|sample| sample.covers_millis).collect::<Vec<_>>())?;
-    column(&mut body, &rows().filter_map(|sample| sample.cpu_percent).collect::<Vec<_>>())?;
-    column(&mut body, &rows().filter_map(|sample| sample.cpu_busiest_percent).collect::<Vec<_>>())?;
-    column(&mut body, &rows().filter_map(|sample| sample.cpu_steal_percent).collect::<Vec<_>>())?;
-    column(&mut body, &rows().filter_map(|sample| sample.memory_used_bytes).collect::<Vec<_>>())?;
-    column(&mut body, &rows().filter_map(|sample| sample.memory_total_bytes).collect::<Vec<_>>())?;
-    let network = |field: fn(&NetworkRates) -> f64| {
-        rows().filter_map(|sample| sample.network.as_ref().map(field)).collect::<Vec<_>>()
-    };
-    column(&mut body, &network(|rates| rates.in_bytes))?;
-    column(&mut body, &network(|rates| rates.out_bytes))?;
-    column(&mut body, &network(|rates| rates.in_packets))?;
-    column(&mut body, &network(|rates| rates.out_packets))?;
-    column(&mut body, &network(|rates| rates.errors))?;
+    column(&mut body, &tick.instances)?;
+    column(&mut body, &tick.streams)?;
+    column(&mut body, &tick.presence)?;
+    column(&mut body, &tick.sequences)?;
+    column(&mut body, &tick.walls)?;
+    column(&mut body, &tick.monotonics)?;
+    column(&mut body, &tick.covers)?;
+    tick.shares.iter().try_for_each(|shares| column(&mut body, shares))?;
+    tick.memory.iter().try_for_each(|bytes| column(&mut body, bytes))?;
+    tick.network.iter().try_for_each(|rates| column(&mut body, rates))?;
     Ok(body)
 }
 
@@ -139,6 +193,18 @@ pub fn unpack(body: &[u8]) -> Result<Vec<Stored>, StoreError> {
         samples.push(Stored { instance, stream, sample });
     }
     Ok(samples)
+}
+
+/// Puts what a body has of what was asked to what was found of the instances that have a place there.
+pub(super) fn readings(body: &[u8], asked: &Asked, found: &mut HashMap<Id, Readings>) -> Result<(), StoreError> {
+    if body.starts_with(&hour::MARK) {
+        let mut run = |instance: &Id, walls, values| asked.extend(instance, walls, values, found);
+        return hour::series(body, &asked.fields, &mut run);
+    }
+    for stored in unpack(body)? {
+        asked.push(&stored, found);
+    }
+    Ok(())
 }
 
 fn present(sample: &Sample) -> u32 {

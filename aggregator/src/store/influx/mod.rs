@@ -23,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::columns::unpack;
 use super::{
-    Appended, Arrival, Embedded, Minute, Retraction, SampleStore, StoreError, StoreHealth, StoreId, Stored, sql,
+    Appended, Arrival, Embedded, Field, Minute, Readings, Retraction, SampleStore, StoreError, StoreHealth, StoreId,
+    Stored, sql,
 };
 use crate::config::{InfluxApi, InfluxDb};
 use v1::Place;
@@ -238,6 +239,16 @@ impl SampleStore for WithInfluxDb {
 
     async fn samples(&self, instance: &Id, from: i64, to: i64) -> Result<Vec<Stored>, StoreError> {
         self.embedded.samples(instance, from, to).await
+    }
+
+    async fn readings(
+        &self,
+        instances: &[Id],
+        fields: &[Field],
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<Readings>, StoreError> {
+        self.embedded.readings(instances, fields, from, to).await
     }
 
     async fn instances(&self, from: i64, to: i64) -> Result<Vec<Id>, StoreError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use foreshadow::clock::{Clock as _, SystemClock};
-use foreshadow::store::{Arrival, Embedded, Minute, Options, SampleStore as _};
+use foreshadow::store::{Arrival, Embedded, Field, Minute, Options, SampleStore as _};
 use foreshadow_proto::convert::{Id, Sample};
 use foreshadow_tests::machine::cpu_time;
 use futures::future::try_join_all;
@@ -14,6 +14,8 @@ use futures::future::try_join_all;
 use super::corpus::{Corpus, START, Week, instance, stream};
 use super::{Kept, Mean};
 
+/// Instances whose readings are in memory at once.
+const INSTANCES_AT_ONCE: usize = 50;
 /// Long enough for nothing to expire.
 const KEPT: Duration = Duration::from_secs(10 * 365 * 86_400);
 
@@ -56,8 +58,9 @@ pub async fn keep(corpus: &Corpus, batch: usize) -> anyhow::Result<Kept> {
         let arrivals = arrivals.collect::<anyhow::Result<Vec<_>>>()?;
         let before = used()?;
         // As many as one tick takes: more would be turned away.
-        for some in arrivals.chunks(4_000) {
-            try_join_all(some.iter().map(|arrival| store.append(arrival.clone()))).await?;
+        let mut arrivals = arrivals.into_iter();
+        while arrivals.len() > 0 {
+            try_join_all(arrivals.by_ref().take(4_000).map(|arrival| store.append(arrival))).await?;
         }
         written += used()? - before;
     }
@@ -128,12 +131,15 @@ pub async fn mean(week: &Week) -> anyhow::Result<Vec<Mean>> {
 
     let before = used()?;
     let mut sums = vec![(0.0, 0_u32); week.minutes + 1];
-    for index in 0..week.instances {
-        for stored in store.samples(&instance(index)?, START * 1_000_000, (end + 60) * 1_000_000).await? {
-            let minute = usize::try_from((stored.sample.wall_micros / 1_000_000 - START) / 60)?;
-            let Some(cpu) = stored.sample.cpu_percent else { continue };
-            let sum = sums.get_mut(minute).context("beyond the week")?;
-            *sum = (sum.0 + cpu, sum.1 + 1);
+    let instances = (0..week.instances).map(instance).collect::<anyhow::Result<Vec<_>>>()?;
+    for some in instances.chunks(INSTANCES_AT_ONCE) {
+        for readings in store.readings(some, &[Field::CpuPercent], START * 1_000_000, (end + 60) * 1_000_000).await? {
+            for (wall, cpu) in readings.wall_micros.iter().zip(readings.values.iter().flatten()) {
+                let Some(cpu) = cpu else { continue };
+                let minute = usize::try_from((wall / 1_000_000 - START) / 60)?;
+                let sum = sums.get_mut(minute).context("beyond the week")?;
+                *sum = (sum.0 + cpu, sum.1 + 1);
+            }
         }
     }
     let means: Vec<f64> = sums.iter().filter(|sum| sum.1 > 0).map(|sum| sum.0 / f64::from(sum.1)).collect();
