@@ -13,7 +13,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 
 use super::beside::there;
-use super::columns::unpack;
+use super::blob::Blob;
+use super::checksum::held_from_row;
 use super::embedded::{FILE, STREAM_KEPT_MICROS};
 use super::{StoreError, Stored, sql};
 
@@ -107,24 +108,23 @@ async fn walk(connection: &mut SqliteConnection, findings: &mut Findings, tell: 
     while let Some(row) = rows.try_next().await? {
         let (instance, stream): (&str, &[u8]) = (row.try_get(0)?, row.try_get(1)?);
         let named = Id::new("instance", instance).ok().zip(StreamId::from_wire(stream).ok());
-        match (named, Sequences::from_bytes(row.try_get(2)?)) {
-            (Some(key), Some(held)) => drop(streams.held.insert(key, held)),
-            _ => findings.fault(format!("what is held of a stream of {instance} cannot be read")),
+        let row = row.try_get(2)?;
+        let held = named.and_then(|key| held_from_row(&key.0, key.1, row).map(|held| (key, held)));
+        match held {
+            Some((key, held)) => drop(streams.held.insert(key, held)),
+            None => findings.fault(format!("what is held of a stream of {instance} cannot be read")),
         }
         findings.streams += 1;
     }
     drop(rows);
     let mut rows = sqlx::query(sql::CHECK_CHUNKS).fetch(&mut *connection);
     while let Some(row) = rows.try_next().await? {
-        let (instance, hour, part): (&str, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let what = format!("chunk {instance} {hour} {part}");
+        let read = Blob::of_chunk(row.try_get(0)?, &row)?;
+        let what = read.place.to_string();
         findings.chunks += 1;
         tell(findings.chunks, blobs);
         let said = (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
-        let samples = blob(&what, row.try_get(6)?, said, findings);
-        if samples.iter().any(|stored| stored.instance.as_str() != instance) {
-            findings.fault(format!("{what}: has samples of another instance"));
-        }
+        let samples = blob(&read, said, findings);
         meet(&what, &samples, &mut streams, findings);
     }
     drop(rows);
@@ -132,11 +132,12 @@ async fn walk(connection: &mut SqliteConnection, findings: &mut Findings, tell: 
     let mut rows = sqlx::query(sql::CHECK_TICKS).fetch(&mut *connection);
     while let Some(row) = rows.try_next().await? {
         let tick: i64 = row.try_get(0)?;
-        let what = format!("tick {tick}");
+        let read = Blob::of_tick(&row)?;
+        let what = read.place.to_string();
         findings.ticks += 1;
         tell(findings.chunks + findings.ticks, blobs);
         let said = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-        let samples = blob(&what, row.try_get(4)?, said, findings);
+        let samples = blob(&read, said, findings);
         if tick > rows_up_to {
             // It says itself what is held.
             for stored in &samples {
@@ -158,14 +159,15 @@ async fn walk(connection: &mut SqliteConnection, findings: &mut Findings, tell: 
 }
 
 /// Unpacks a blob and compares it with what its row says of it: first, last, count.
-fn blob(what: &str, body: &[u8], said: (i64, i64, i64), findings: &mut Findings) -> Vec<Stored> {
-    let samples = match unpack(body) {
+fn blob(read: &Blob, said: (i64, i64, i64), findings: &mut Findings) -> Vec<Stored> {
+    let samples = match read.unpack() {
         Ok(samples) => samples,
         Err(error) => {
-            findings.fault(format!("{what}: {error}"));
+            findings.fault(error.to_string());
             return Vec::new();
         }
     };
+    let what = &read.place;
     let walls = || samples.iter().map(|stored| stored.sample.wall_micros);
     let found = (walls().min().unwrap_or_default(), walls().max().unwrap_or_default(), samples.len());
     if (found.0, found.1, i64::try_from(found.2).unwrap_or(i64::MAX)) != said {

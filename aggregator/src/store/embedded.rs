@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection as _, Row, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
-use super::columns::{self, unpack};
+use super::blob::Blob;
 use super::readings::Asked as AskedReadings;
 use super::retraction::{self, Retraction, Retractions};
 use super::writer::{Asked, RETRY_AFTER, Writer};
@@ -306,21 +306,22 @@ impl SampleStore for Embedded {
         // One snapshot: a tick that is folded meanwhile is seen once, as tick or as chunk.
         let mut snapshot = self.reads.begin().await?;
         let chunks = sqlx::query(sql::CHUNK_OVERLAPPING).bind(instance.as_str()).bind(from).bind(to);
-        let mut bodies: Vec<Vec<u8>> =
-            chunks.fetch_all(&mut *snapshot).await?.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-        let ticks = sqlx::query(sql::TICK_OVERLAPPING).bind(from).bind(to).fetch_all(&mut *snapshot).await?;
-        for row in &ticks {
-            bodies.push(row.try_get(0)?);
+        let mut blobs = Vec::new();
+        for row in chunks.fetch_all(&mut *snapshot).await? {
+            blobs.push(Blob::of_chunk(instance.as_str(), &row)?);
+        }
+        for row in sqlx::query(sql::TICK_OVERLAPPING).bind(from).bind(to).fetch_all(&mut *snapshot).await? {
+            blobs.push(Blob::of_tick(&row)?);
         }
         drop(snapshot);
         let (shared, instance) = (self.shared.clone(), instance.clone());
         aside(move || {
             let mut samples = Vec::new();
-            for body in bodies {
+            for blob in blobs {
                 let wanted =
                     |stored: &Stored| stored.instance == instance && (from..to).contains(&stored.sample.wall_micros);
                 let wanted = |stored: &Stored| wanted(stored) && !shared.retractions.cover_stored(stored);
-                samples.extend(unpack(&body)?.into_iter().filter(wanted));
+                samples.extend(blob.unpack()?.into_iter().filter(wanted));
             }
             samples.sort_by_key(|stored| (stored.sample.wall_micros, stored.stream, stored.sample.sequence));
             Ok(samples)
@@ -338,10 +339,10 @@ impl SampleStore for Embedded {
         let retracted = self.shared.retractions.of(instances);
         let asked = Arc::new(AskedReadings { fields: fields.to_vec(), from, to, retracted });
         let mut found = asked.places(instances);
-        let into = async |bodies: Vec<Vec<u8>>, mut found| {
+        let into = async |blobs: Vec<Blob>, mut found| {
             let asked = asked.clone();
             aside(move || {
-                bodies.iter().try_for_each(|body| columns::readings(body, &asked, &mut found))?;
+                blobs.iter().try_for_each(|blob| blob.readings(&asked, &mut found))?;
                 Ok(found)
             })
             .await
@@ -349,18 +350,18 @@ impl SampleStore for Embedded {
         // One snapshot, and ticks, which have all instances in them, once for all.
         let mut snapshot = self.reads.begin().await?;
         for some in instances.chunks(INSTANCES_AT_ONCE) {
-            let mut bodies = Vec::new();
+            let mut blobs = Vec::new();
             for instance in some {
                 let chunks = sqlx::query(sql::CHUNK_OVERLAPPING).bind(instance.as_str()).bind(from).bind(to);
                 for row in chunks.fetch_all(&mut *snapshot).await? {
-                    bodies.push(row.try_get(0)?);
+                    blobs.push(Blob::of_chunk(instance.as_str(), &row)?);
                 }
             }
-            found = into(bodies, found).await?;
+            found = into(blobs, found).await?;
         }
         let ticks = sqlx::query(sql::TICK_OVERLAPPING).bind(from).bind(to).fetch_all(&mut *snapshot).await?;
         drop(snapshot);
-        let ticks = ticks.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let ticks = ticks.iter().map(Blob::of_tick).collect::<Result<_, _>>()?;
         found = into(ticks, found).await?;
         Ok(asked.found(instances, found))
     }
@@ -374,14 +375,14 @@ impl SampleStore for Embedded {
         }
         let ticks = sqlx::query(sql::TICK_OVERLAPPING).bind(from).bind(to).fetch_all(&mut *snapshot).await?;
         drop(snapshot);
-        let bodies = ticks.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Vec<u8>>, _>>()?;
+        let blobs = ticks.iter().map(Blob::of_tick).collect::<Result<Vec<_>, _>>()?;
         let shared = self.shared.clone();
         aside(move || {
-            for body in bodies {
+            for blob in blobs {
                 let within = |stored: &Stored| {
                     (from..to).contains(&stored.sample.wall_micros) && !shared.retractions.cover_stored(stored)
                 };
-                found.extend(unpack(&body)?.into_iter().filter(within).map(|stored| stored.instance));
+                found.extend(blob.unpack()?.into_iter().filter(within).map(|stored| stored.instance));
             }
             Ok(found.into_iter().collect())
         })

@@ -3,7 +3,8 @@
 //! An hour is folded once it is over and late samples had their time, all of it at one time: turn by turn, as memory allows, each
 //! instance's samples into chunks, and at the end small chunks of an instance into one. A chunk costs the same whether it has
 //! sixty samples or thousands, when it is written and each time it is read, so hours with few samples share one. How many
-//! hours one may take is bounded, since it goes as a whole at the end of its retention.
+//! hours one may take is bounded, since it goes as a whole at the end of its retention. What cannot be read stays as it is, so that it
+//! is found, until its retention ends, and holds nothing else up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -12,7 +13,8 @@ use foreshadow_proto::convert::Id;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use super::columns::{pack_hour, unpack};
+use super::blob::{Blob, Place};
+use super::columns::pack_hour;
 use super::embedded::{HOUR_MICROS, aside, span};
 use super::{Embedded, StoreError, Stored, sql};
 
@@ -121,24 +123,35 @@ impl Embedded {
         let expired = now.saturating_sub(self.retained());
         // What another store did not take within the retention waits no longer.
         let rows = if rows.is_empty() { self.settled(expired, expired, (after, known)).await? } else { rows };
-        let (mut ticks, mut bodies, mut samples) = (Vec::new(), Vec::new(), 0);
+        let (mut ticks, mut samples) = (Vec::new(), 0);
         for row in &rows {
-            ticks.push(row.try_get::<i64, _>(0)?);
-            samples += row.try_get::<i64, _>(1)?;
-            bodies.push(row.try_get::<Vec<u8>, _>(2)?);
+            samples += row.try_get::<i64, _>("samples")?;
+            ticks.push((row.try_get::<i64, _>("tick")?, row.try_get::<i64, _>("last_micros")?, Blob::of_tick(row)?));
             // What is left comes with the next turn.
             if samples > AT_ONCE {
                 break;
             }
         }
         drop(rows);
-        let Some(last) = ticks.last().copied() else { return Ok(None) };
+        let Some(last) = ticks.last().map(|(tick, _, _)| *tick) else { return Ok(None) };
         let (together, shared) = (self.hours_together(), self.shared.clone());
         // Before the transaction, so that samples do not wait for it.
-        let chunks = aside(move || {
-            let mut of_windows = BTreeMap::<Window, Vec<Stored>>::new();
-            for body in bodies {
-                for stored in unpack(&body)? {
+        let (chunks, done) = aside(move || {
+            let (mut of_windows, mut done) = (BTreeMap::<Window, Vec<Stored>>::new(), Vec::new());
+            for (tick, last, blob) in ticks {
+                let samples = match blob.unpack() {
+                    Ok(samples) => samples,
+                    Err(error) if last < expired => {
+                        tracing::error!(%error, "it has expired unread");
+                        Vec::new()
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "its samples are lost; `foreshadow store check` says what else is");
+                        continue;
+                    }
+                };
+                done.push(tick);
+                for stored in samples {
                     if !shared.retractions.cover_stored(&stored) {
                         let window = (stored.instance.clone(), hour_of(&stored).div_euclid(together));
                         of_windows.entry(window).or_default().push(stored);
@@ -146,7 +159,7 @@ impl Embedded {
                 }
             }
             let packed = of_windows.into_iter().map(|(window, samples)| Ok((pack_all(&window.0, samples)?, window)));
-            packed.collect::<Result<Vec<_>, StoreError>>()
+            Ok((packed.collect::<Result<Vec<_>, StoreError>>()?, done))
         })
         .await?;
         let mut transaction = self.writes.begin().await?;
@@ -156,7 +169,7 @@ impl Embedded {
             }
             windows.insert(window);
         }
-        for tick in ticks {
+        for tick in done {
             sqlx::query(sql::TICK_DELETE).bind(tick).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
@@ -174,21 +187,21 @@ impl Embedded {
             if small.len() < 2 {
                 continue;
             }
-            let (mut bodies, mut places) = (Vec::new(), Vec::new());
-            for row in &small {
-                places.push((instance, row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(1)?));
-                bodies.push(row.try_get::<Vec<u8>, _>(2)?);
-            }
+            let blobs =
+                small.iter().map(|row| Blob::of_chunk(instance.as_str(), row)).collect::<Result<Vec<_>, _>>()?;
             let (shared, of) = (self.shared.clone(), instance.clone());
-            let chunks = aside(move || {
-                let mut samples = Vec::new();
-                for body in bodies {
-                    samples.extend(unpack(&body)?);
+            let read = aside(move || {
+                let (mut samples, mut places) = (Vec::new(), Vec::new());
+                for blob in blobs {
+                    // It is told to whoever reads it.
+                    let Ok(of_blob) = blob.unpack() else { continue };
+                    samples.extend(of_blob);
+                    places.push(blob.place);
                 }
                 samples.retain(|stored| !shared.retractions.cover_stored(stored));
-                pack_all(&of, samples)
+                Ok((pack_all(&of, samples)?, places))
             });
-            let chunks = chunks.await?;
+            let (chunks, places) = read.await?;
             // As many as before: nothing is won.
             if chunks.len() < places.len() {
                 joined.extend(chunks);
@@ -199,8 +212,9 @@ impl Embedded {
             return Ok(());
         }
         let mut transaction = self.writes.begin().await?;
-        for (instance, hour, part) in replaced {
-            let delete = sqlx::query(sql::CHUNK_DELETE).bind(instance.as_str()).bind(hour).bind(part);
+        for place in replaced {
+            let Place::Chunk { instance, hour, part } = place else { continue };
+            let delete = sqlx::query(sql::CHUNK_DELETE).bind(instance).bind(hour).bind(part);
             delete.execute(&mut *transaction).await?;
         }
         for chunk in joined {

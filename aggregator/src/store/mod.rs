@@ -4,7 +4,9 @@
 //! repeated sample a no-op. Nothing is acknowledged before it returns, nothing after it failed.
 
 mod beside;
+mod blob;
 pub mod check;
+mod checksum;
 mod columns;
 pub mod command;
 mod embedded;

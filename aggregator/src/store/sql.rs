@@ -26,9 +26,9 @@ pub(crate) const TICK_LAST: &str = "SELECT COALESCE(MAX(tick), 0) FROM (\
 pub(crate) const TICK_WRITE: &str = "INSERT INTO tick (tick, written_micros, first_micros, last_micros, samples, body) \
     VALUES ($1, $2, $3, $4, $5, $6)";
 pub(crate) const TICK_OVERLAPPING: &str =
-    "SELECT body FROM tick WHERE last_micros >= $1 AND first_micros < $2 ORDER BY tick";
+    "SELECT tick, body FROM tick WHERE last_micros >= $1 AND first_micros < $2 ORDER BY tick";
 // Written before an hour began, or soon after and with something of before it.
-pub(crate) const TICK_SETTLED: &str = "SELECT tick, samples, body FROM tick \
+pub(crate) const TICK_SETTLED: &str = "SELECT tick, samples, last_micros, body FROM tick \
     WHERE (written_micros < $1 OR (first_micros < $1 AND written_micros < $2)) \
     AND tick > $3 AND tick <= $4 ORDER BY tick LIMIT 2000";
 pub(crate) const TICK_AFTER: &str = "SELECT tick, body FROM tick WHERE tick > $1 ORDER BY tick LIMIT $2";
@@ -40,7 +40,7 @@ pub(crate) const CHUNK_WRITE: &str = "INSERT INTO chunk (instance, hour, part, f
 pub(crate) const CHUNK_SMALL: &str = "SELECT hour, part, body FROM chunk \
     WHERE instance = $1 AND hour >= $2 AND hour < $3 AND samples <= $4 ORDER BY hour, part";
 pub(crate) const CHUNK_DELETE: &str = "DELETE FROM chunk WHERE instance = $1 AND hour = $2 AND part = $3";
-pub(crate) const CHUNK_OVERLAPPING: &str = "SELECT body FROM chunk WHERE instance = $1 AND last_micros >= $2 \
+pub(crate) const CHUNK_OVERLAPPING: &str = "SELECT hour, part, body FROM chunk WHERE instance = $1 AND last_micros >= $2 \
     AND first_micros < $3 ORDER BY hour, part";
 pub(crate) const CHUNK_INSTANCES: &str =
     "SELECT DISTINCT instance FROM chunk WHERE last_micros >= $1 AND first_micros < $2";

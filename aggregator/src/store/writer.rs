@@ -19,7 +19,9 @@ use foreshadow_proto::sequences::Sequences;
 use sqlx::{Connection as _, Row as _, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
-use super::columns::{pack, unpack};
+use super::blob::Blob;
+use super::checksum;
+use super::columns::pack;
 use super::embedded::{Shared, span};
 use super::{Appended, Arrival, StoreError, Stored, sql};
 use crate::clock::Clock;
@@ -219,7 +221,7 @@ impl Writer {
                     row.push_bind(key.0.as_str())
                         .push_bind(key.1.0.to_vec())
                         .push_bind(stream.boot_id.as_str())
-                        .push_bind(stream.held.to_bytes())
+                        .push_bind(checksum::held_to_row(&key.0, key.1, &stream.held))
                         .push_bind(i64::try_from(stream.dropped).unwrap_or(i64::MAX))
                         .push_bind(stream.newest_micros);
                 },
@@ -295,7 +297,15 @@ async fn known<'a>(
             let Some(last) = ticks.last() else { break };
             up_to = last.try_get(0)?;
             for tick in &ticks {
-                for stored in unpack(tick.try_get(1)?)? {
+                let samples = match Blob::of_tick(tick)?.unpack() {
+                    Ok(samples) => samples,
+                    Err(error) => {
+                        // Nobody can have them any more: what is sent again is stored again, and whoever else comes is served.
+                        tracing::error!(%error, "its samples are lost, unless they are sent again");
+                        continue;
+                    }
+                };
+                for stored in samples {
                     let key = (stored.instance, stored.stream);
                     let stream = stream_of(&mut read, &key, connection).await?;
                     stream.held.insert(stored.sample.sequence);
@@ -312,7 +322,7 @@ async fn known<'a>(
 /// Of a row that begins with `held, boot_id, dropped, newest_micros`.
 fn stream_in(row: &sqlx::sqlite::SqliteRow, key: &Key) -> Result<Stream, StoreError> {
     Ok(Stream {
-        held: Sequences::from_bytes(row.try_get(0)?)
+        held: checksum::held_from_row(&key.0, key.1, row.try_get(0)?)
             .ok_or_else(|| StoreError::Corrupt(format!("the ranges of {} {}", key.0, key.1)))?,
         boot_id: row.try_get(1)?,
         dropped: u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or_default(),

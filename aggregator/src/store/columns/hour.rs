@@ -1,7 +1,7 @@
 //! A chunk as an agent would send it: each stream's samples as [`v1::Columns`], each column by pco.
 //!
 //! What makes a batch small on the wire makes an hour small on the disk: a rate of a host is a count over an interval that the clock
-//! tells, and as doubles four rates take half of everything. Layout: the mark, a version, how many runs, then run
+//! tells, and as doubles four rates take half of everything. Layout behind the checksum: how many runs, then run
 //! after run: instance, stream, rows, and each column of [`v1::Columns`] in the order below, as `u32` length and bytes. A column
 //! that is empty has no bytes at all.
 
@@ -13,15 +13,8 @@ use pco::standalone::{simple_compress, simple_decompress};
 use pco::{ChunkConfig, DeltaSpec, ModeSpec};
 
 use super::super::{StoreError, Stored};
-use super::{put, take};
+use super::{RUNS, begun, corrupt, put, sealed, take};
 
-/// No header of the other layout is so long.
-pub(super) const MARK: [u8; 4] = u32::MAX.to_le_bytes();
-/// Where a body says how many runs it has.
-#[cfg(test)]
-pub(super) const RUNS_AT: usize = 5;
-/// What is written. Version 1 is the same with runs of a batch at most.
-const VERSION: u8 = 2;
 /// Most samples of a run: what a body says of itself is not believed beyond. An hour at a sample a second is a quarter of it.
 const LONGEST_RUN: usize = 16_384;
 
@@ -39,8 +32,7 @@ pub(super) fn pack(samples: &[Stored]) -> Result<Option<Vec<u8>>, StoreError> {
             None => runs.push((&stored.instance, stored.stream, vec![sample])),
         }
     }
-    let mut body = MARK.to_vec();
-    body.push(VERSION);
+    let mut body = begun(RUNS);
     body.extend_from_slice(&u32::try_from(runs.len()).unwrap_or(u32::MAX).to_le_bytes());
     for (instance, stream, run) in runs {
         let mut columns = columns::pack(&run);
@@ -58,13 +50,13 @@ pub(super) fn pack(samples: &[Stored]) -> Result<Option<Vec<u8>>, StoreError> {
         }
         write(&mut body, &columns)?;
     }
-    Ok(Some(body))
+    Ok(Some(sealed(body)))
 }
 
 /// Unpacks what [`pack`] made.
-pub(super) fn unpack(body: &[u8]) -> Result<Vec<Stored>, StoreError> {
+pub(super) fn unpack(content: &[u8]) -> Result<Vec<Stored>, StoreError> {
     let mut samples = Vec::new();
-    each_run(body, |instance, stream, rest| {
+    each_run(content, |instance, stream, rest| {
         let columns = read(rest, |_| true)?;
         let run = columns::unpack_up_to(&columns, LONGEST_RUN).map_err(|error| corrupt(&error.to_string()))?;
         samples.reserve(run.len());
@@ -80,30 +72,23 @@ pub(super) fn unpack(body: &[u8]) -> Result<Vec<Stored>, StoreError> {
 
 /// Times and some fields of every run of what [`pack`] made; columns of which none is wanted are passed over.
 pub(super) fn series(
-    body: &[u8],
+    content: &[u8],
     fields: &[Field],
-    mut found: impl FnMut(&Id, Vec<i64>, Vec<Vec<Option<f64>>>),
+    mut found: impl FnMut(&Id, Vec<i64>, Vec<Vec<Option<f64>>>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    each_run(body, |instance, _, rest| {
+    each_run(content, |instance, _, rest| {
         let columns = read(rest, |column| column.is_for(fields))?;
         let (walls, values) = columns::series(&columns, fields);
-        found(instance, walls, values);
-        Ok(())
+        found(instance, walls, values)
     })
 }
 
 /// Goes from run to run; what it calls takes the columns.
 fn each_run(
-    body: &[u8],
+    content: &[u8],
     mut run: impl FnMut(&Id, [u8; 16], &mut &[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let mut rest = match body.strip_prefix(&MARK).and_then(<[u8]>::split_first) {
-        Some((1..=VERSION, rest)) => rest,
-        Some((version, _)) => {
-            return Err(corrupt(&format!("a chunk of version {version}, made by a newer foreshadow")));
-        }
-        None => return Err(corrupt("a body ends early")),
-    };
+    let mut rest = content;
     for _ in 0..whole(&mut rest)? {
         let instance = std::str::from_utf8(take(&mut rest)?).map_err(|_| corrupt("an instance's name"))?;
         let instance = Id::new("instance", instance).map_err(|error| corrupt(&error.to_string()))?;
@@ -111,10 +96,6 @@ fn each_run(
         run(&instance, stream, &mut rest)?;
     }
     if rest.is_empty() { Ok(()) } else { Err(corrupt("a body goes on after its end")) }
-}
-
-fn corrupt(what: &str) -> StoreError {
-    StoreError::Corrupt(what.to_owned())
 }
 
 fn whole(rest: &mut &[u8]) -> Result<u32, StoreError> {

@@ -1,9 +1,11 @@
 //! Samples as pco-compressed columns: the body of a tick or a chunk.
 //!
+//! Every body begins with a mark, its layout and the checksum of all that follows: what a disk gives back otherwise is refused.
+//!
 //! A tick is written while agents wait, of all instances together. Layout: `u32` length of a JSON header (instances and
 //! streams), the header, then each column as `u32` length and pco bytes. Optional fields keep a presence bit per row, so that absent
-//! comes back absent; floats come back bit for bit. A chunk, which stays, is smaller: [`hour`]. Chunks of older builds, and those of
-//! numbers that no agent sends, are like ticks; the first four bytes tell.
+//! comes back absent; floats come back bit for bit. A chunk, which stays, is smaller: [`hour`]. Chunks of numbers that no agent
+//! sends are like ticks. What builds before the checksum wrote has none, and ticks of theirs no mark.
 
 mod hour;
 
@@ -17,7 +19,18 @@ use pco::{ChunkConfig, DeltaSpec, ModeSpec};
 use serde::{Deserialize, Serialize};
 
 use super::readings::{Asked, Readings};
-use super::{StoreError, Stored};
+use super::{StoreError, Stored, checksum};
+
+/// No header of a tick without a mark is so long.
+const MARK: [u8; 4] = u32::MAX.to_le_bytes();
+/// Layouts. Two bits are between any two of them, so that no flipped one makes a body that has a checksum one that has none.
+const RUNS_WITHOUT_CHECKSUM: u8 = 1;
+const RUNS: u8 = 2;
+const ROWS: u8 = 4;
+/// Where the checksum of a body is.
+const CHECKSUM_AT: usize = MARK.len() + 1;
+/// Where a body begins in earnest.
+const CONTENT_AT: usize = CHECKSUM_AT + checksum::LENGTH;
 
 /// Of 0 to 12: ticks are gone within the hour.
 const LEVEL: usize = 4;
@@ -105,6 +118,59 @@ impl<'a, T: Eq + Hash> Places<'a, T> {
     }
 }
 
+/// What a body has, when it is what was written.
+enum Content<'a> {
+    Runs(&'a [u8]),
+    Rows(&'a [u8]),
+}
+
+/// The head of a body, with room for its checksum.
+fn begun(layout: u8) -> Vec<u8> {
+    let mut body = MARK.to_vec();
+    body.push(layout);
+    body.resize(CONTENT_AT, 0);
+    body
+}
+
+/// What a checksum is of: the layout, and everything behind the checksum.
+fn sum_of(body: &[u8]) -> Option<[u8; checksum::LENGTH]> {
+    Some(checksum::of(&[body.get(MARK.len()..CHECKSUM_AT)?, body.get(CONTENT_AT..)?]))
+}
+
+/// Sets the checksum of a body that is complete.
+fn sealed(mut body: Vec<u8>) -> Vec<u8> {
+    let sum = sum_of(&body);
+    if let Some((place, sum)) = body.get_mut(CHECKSUM_AT..CONTENT_AT).zip(sum) {
+        place.copy_from_slice(&sum);
+    }
+    body
+}
+
+fn corrupt(what: &str) -> StoreError {
+    StoreError::Corrupt(what.to_owned())
+}
+
+/// Of a chunk that has what its row does not say.
+pub(super) fn of_another() -> StoreError {
+    corrupt("has samples of another instance")
+}
+
+fn content(body: &[u8]) -> Result<Content<'_>, StoreError> {
+    let Some(marked) = body.strip_prefix(&MARK) else { return Ok(Content::Rows(body)) };
+    let early = || corrupt("a body ends early");
+    let (layout, rest) = marked.split_first().ok_or_else(early)?;
+    match *layout {
+        RUNS_WITHOUT_CHECKSUM => return Ok(Content::Runs(rest)),
+        RUNS | ROWS => {}
+        layout => return Err(corrupt(&format!("of layout {layout}: damaged, or made by a newer foreshadow"))),
+    }
+    if sum_of(body).ok_or_else(early)? != *body.get(CHECKSUM_AT..CONTENT_AT).ok_or_else(early)? {
+        return Err(corrupt("its checksum is another: it is not what was written"));
+    }
+    let content = body.get(CONTENT_AT..).ok_or_else(early)?;
+    Ok(if *layout == RUNS { Content::Runs(content) } else { Content::Rows(content) })
+}
+
 /// Packs samples in the order given.
 pub fn pack(samples: &[Stored]) -> Result<Vec<u8>, StoreError> {
     let (mut instances, mut streams, mut tick) = (Places::new(), Places::new(), Tick::default());
@@ -116,7 +182,7 @@ pub fn pack(samples: &[Stored]) -> Result<Vec<u8>, StoreError> {
         streams: streams.in_order().into_iter().map(|stream| stream.0).collect(),
     };
     let header = serde_json::to_vec(&header).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    let mut body = Vec::new();
+    let mut body = begun(ROWS);
     put(&mut body, &header);
     column(&mut body, &tick.instances)?;
     column(&mut body, &tick.streams)?;
@@ -128,7 +194,7 @@ pub fn pack(samples: &[Stored]) -> Result<Vec<u8>, StoreError> {
     tick.shares.iter().try_for_each(|shares| column(&mut body, shares))?;
     tick.memory.iter().try_for_each(|bytes| column(&mut body, bytes))?;
     tick.network.iter().try_for_each(|rates| column(&mut body, rates))?;
-    Ok(body)
+    Ok(sealed(body))
 }
 
 /// Packs samples that stay, as small as can be; they come back stream by stream.
@@ -138,10 +204,10 @@ pub fn pack_hour(samples: &[Stored]) -> Result<Vec<u8>, StoreError> {
 
 /// Unpacks what [`pack`] or [`pack_hour`] made.
 pub fn unpack(body: &[u8]) -> Result<Vec<Stored>, StoreError> {
-    if body.starts_with(&hour::MARK) {
-        return hour::unpack(body);
-    }
-    let mut rest = body;
+    let mut rest = match content(body)? {
+        Content::Runs(content) => return hour::unpack(content),
+        Content::Rows(content) => content,
+    };
     let header: Header =
         serde_json::from_slice(take(&mut rest)?).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let instances: Vec<u32> = read(&mut rest)?;
@@ -195,13 +261,27 @@ pub fn unpack(body: &[u8]) -> Result<Vec<Stored>, StoreError> {
     Ok(samples)
 }
 
-/// Puts what a body has of what was asked to what was found of the instances that have a place there.
-pub(super) fn readings(body: &[u8], asked: &Asked, found: &mut HashMap<Id, Readings>) -> Result<(), StoreError> {
-    if body.starts_with(&hour::MARK) {
-        let mut run = |instance: &Id, walls, values| asked.extend(instance, walls, values, found);
-        return hour::series(body, &asked.fields, &mut run);
+/// Puts what a body has of what was asked to what was found of the instances that have a place there. With `only` it has samples
+/// of that instance and no other.
+pub(super) fn readings(
+    body: &[u8],
+    only: Option<&str>,
+    asked: &Asked,
+    found: &mut HashMap<Id, Readings>,
+) -> Result<(), StoreError> {
+    let may = |instance: &Id| match only {
+        Some(only) if only != instance.as_str() => Err(of_another()),
+        _ => Ok(()),
+    };
+    if let Content::Runs(content) = content(body)? {
+        return hour::series(content, &asked.fields, |instance, walls, values| {
+            may(instance)?;
+            asked.extend(instance, walls, values, found);
+            Ok(())
+        });
     }
     for stored in unpack(body)? {
+        may(&stored.instance)?;
         asked.push(&stored, found);
     }
     Ok(())
@@ -445,7 +525,7 @@ mod tests {
             })
             .collect();
         let body = pack_hour(&samples).expect("packs");
-        assert_eq!(&body[hour::RUNS_AT..hour::RUNS_AT + 4], 1_u32.to_le_bytes());
+        assert_eq!(&body[CONTENT_AT..CONTENT_AT + 4], 1_u32.to_le_bytes());
         assert_eq!(unpack(&body).expect("unpacks"), samples);
     }
 

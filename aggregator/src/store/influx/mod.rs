@@ -21,7 +21,7 @@ use foreshadow_proto::convert::{Id, StreamId};
 use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 
-use super::columns::unpack;
+use super::blob::Blob;
 use super::{
     Appended, Arrival, Embedded, Field, Minute, Readings, Retraction, SampleStore, StoreError, StoreHealth, StoreId,
     Stored, sql,
@@ -185,7 +185,13 @@ impl Forwarder {
         let mut last = self.cursor;
         for row in &rows {
             last = row.try_get(0)?;
-            samples.extend(unpack(row.try_get::<&[u8], _>(1)?)?);
+            match Blob::of_tick(row)?.unpack() {
+                Ok(of_tick) => samples.extend(of_tick),
+                Err(error) => {
+                    metrics::counter!("foreshadow_influxdb_dropped_total").increment(1);
+                    tracing::error!(%error, "InfluxDB does not get its samples");
+                }
+            }
         }
         samples.retain(|stored| !self.embedded.retractions().cover_stored(stored));
         let newest: i64 = sqlx::query_scalar(sql::TICK_LAST).fetch_one(&pool).await?;
