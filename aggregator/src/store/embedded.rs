@@ -366,29 +366,6 @@ impl SampleStore for Embedded {
         Ok(asked.found(instances, found))
     }
 
-    async fn instances(&self, from: i64, to: i64) -> Result<Vec<Id>, StoreError> {
-        let mut snapshot = self.reads.begin().await?;
-        let mut found = std::collections::BTreeSet::new();
-        for row in sqlx::query(sql::CHUNK_INSTANCES).bind(from).bind(to).fetch_all(&mut *snapshot).await? {
-            let name: String = row.try_get(0)?;
-            found.extend(Id::new("instance", &name).ok());
-        }
-        let ticks = sqlx::query(sql::TICK_OVERLAPPING).bind(from).bind(to).fetch_all(&mut *snapshot).await?;
-        drop(snapshot);
-        let blobs = ticks.iter().map(Blob::of_tick).collect::<Result<Vec<_>, _>>()?;
-        let shared = self.shared.clone();
-        aside(move || {
-            for blob in blobs {
-                let within = |stored: &Stored| {
-                    (from..to).contains(&stored.sample.wall_micros) && !shared.retractions.cover_stored(stored)
-                };
-                found.extend(blob.unpack()?.into_iter().filter(within).map(|stored| stored.instance));
-            }
-            Ok(found.into_iter().collect())
-        })
-        .await
-    }
-
     async fn put_minutes(&self, minutes: &[Minute]) -> Result<(), StoreError> {
         self.write_minutes(minutes, self.shared.forwards_minutes.load(Ordering::Relaxed)).await
     }

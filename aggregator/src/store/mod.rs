@@ -152,9 +152,6 @@ pub trait SampleStore: fmt::Debug + Send + Sync + 'static {
         to: i64,
     ) -> Result<Vec<Readings>, StoreError>;
 
-    /// Instances that have samples with `from <= wall < to` (µs).
-    async fn instances(&self, from: i64, to: i64) -> Result<Vec<Id>, StoreError>;
-
     /// Writes rollups; a minute written again replaces the former one.
     async fn put_minutes(&self, minutes: &[Minute]) -> Result<(), StoreError>;
 

@@ -42,8 +42,6 @@ pub(crate) const CHUNK_SMALL: &str = "SELECT hour, part, body FROM chunk \
 pub(crate) const CHUNK_DELETE: &str = "DELETE FROM chunk WHERE instance = $1 AND hour = $2 AND part = $3";
 pub(crate) const CHUNK_OVERLAPPING: &str = "SELECT hour, part, body FROM chunk WHERE instance = $1 AND last_micros >= $2 \
     AND first_micros < $3 ORDER BY hour, part";
-pub(crate) const CHUNK_INSTANCES: &str =
-    "SELECT DISTINCT instance FROM chunk WHERE last_micros >= $1 AND first_micros < $2";
 pub(crate) const CHUNK_EXPIRE: &str = "DELETE FROM chunk WHERE last_micros < $1";
 pub(crate) const MINUTE_WRITE: &str = "INSERT INTO minute (group_name, metric, start_seconds, gross_mean, gross_maximum, \
     weight, serving, reporting, lower_bound) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
@@ -112,7 +110,6 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("CHUNK_SMALL", CHUNK_SMALL),
     ("CHUNK_DELETE", CHUNK_DELETE),
     ("CHUNK_OVERLAPPING", CHUNK_OVERLAPPING),
-    ("CHUNK_INSTANCES", CHUNK_INSTANCES),
     ("CHUNK_EXPIRE", CHUNK_EXPIRE),
     ("MINUTE_WRITE", MINUTE_WRITE),
     ("MINUTE_READ", MINUTE_READ),

@@ -257,10 +257,6 @@ impl SampleStore for WithInfluxDb {
         self.embedded.readings(instances, fields, from, to).await
     }
 
-    async fn instances(&self, from: i64, to: i64) -> Result<Vec<Id>, StoreError> {
-        self.embedded.instances(from, to).await
-    }
-
     async fn put_minutes(&self, minutes: &[Minute]) -> Result<(), StoreError> {
         self.embedded.put_minutes(minutes).await
     }
