@@ -727,7 +727,7 @@ async fn no_flipped_bit_alters_or_invents_a_sample() {
     drop(store);
     assert!(check::check(whole.path()).await.expect("reads").is_whole());
     let bytes = std::fs::read(whole.path().join("foreshadow.db")).expect("read");
-    let flips = std::env::var("FORESHADOW_FLIPS").map_or(100, |flips| flips.parse().expect("a number"));
+    let flips = std::env::var("FORESHADOW_FLIPS").map_or(60, |flips| flips.parse().expect("a number"));
     let (mut refused, mut exact, mut named) = (0, 0, 0);
     for seed in 0..flips {
         let mut dice = Dice(seed);
