@@ -267,7 +267,12 @@ impl Contest {
                 .map(|((.., origin), asked)| origin.said[index].as_ref().filter(|_| *asked).map(Said::prediction));
             Replay { model: model.name().to_owned(), said: said.collect(), asked }
         });
-        let replays: Vec<Replay> = replays.filter(|replay| replay.said.iter().any(Option::is_some)).collect();
+        // Who had nothing to say the last time it was asked is no floor and gets no share: it could not be published.
+        let speaks = |replay: &Replay| {
+            let last = replay.asked.iter().rposition(|asked| *asked);
+            last.is_some_and(|last| replay.said[last].is_some())
+        };
+        let replays: Vec<Replay> = replays.filter(speaks).collect();
         if replays.is_empty() {
             return Err(ForecastError::NoModel("every model of the pool refused".to_owned()));
         }
@@ -310,11 +315,27 @@ impl Contest {
                 said.push((dressed, weights, member.model.as_str()));
             }
         }
+        if said.is_empty() {
+            // A season that was found may be gone an hour later: the first of the others that speaks, the seasonal floor before all.
+            let last_resort = champion.members.iter().find_map(|member| {
+                let (index, model) = pool.models().enumerate().find(|(_, model)| model.name() == member.model)?;
+                let prediction = self.ask(index, model, grid, all.len())?;
+                Said::keep(&prediction, &self.steps, horizon, levels)?;
+                let dressed = dress(&prediction, &member.errors, &wide, levels, &steps, step_seconds)?;
+                Some((dressed, [1.0; 3], member.model.as_str()))
+            });
+            said.extend(last_resort);
+        }
         let parts: Vec<_> = said.iter().map(|(paths, weights, _)| (paths, *weights)).collect();
         let mixture = mix(&parts, &self.options.levels, &steps, step_seconds)
             .ok_or_else(|| ForecastError::NoModel("every model with a share refused".to_owned()))?;
         let mut paths = mixture.widened(&champion.apart, &self.options.levels, &steps, step_seconds);
         conformal::apply(&mut paths, &champion.offsets, &self.options.levels, &steps, step_seconds);
+        // Models stay near what was seen; offsets in widths of intervals that spikes made need not.
+        let (low, high) =
+            all.values.iter().fold((f64::MAX, 0.0_f64), |(low, high), value| (low.min(*value), high.max(*value)));
+        let most = high + FURTHEST * (high - low).max(0.0);
+        paths.iter_mut().flatten().for_each(|value| *value = value.min(most));
         if !tidy(&mut paths) {
             return Err(ForecastError::NoModel("the mixture is not finite".to_owned()));
         }
@@ -344,6 +365,9 @@ impl Contest {
         })
     }
 }
+
+/// No quantile lies further above the largest load seen than so many times the range seen.
+const FURTHEST: f64 = 3.0;
 
 /// Origins that one forecast replays at most while an inherited champion can still speak.
 const AT_ONCE: usize = 8;

@@ -16,6 +16,7 @@ mod origins;
 pub mod quantile;
 mod replay;
 pub mod score;
+mod seasons;
 pub mod selection;
 pub mod series;
 mod shift;

@@ -265,11 +265,15 @@ fn constant_and_zero_series_stay_what_they_are() {
 #[test]
 fn spikes_do_not_explode() {
     let mut noise = noise(11);
+    // One in every 67 steps, sooner or later among them: always after as many, they would be a season, and forecast.
+    let when: Vec<usize> = (0..20 * DAY / 67 + 1).map(|_| (67.0 * noise()) as usize).collect();
+    let is_spike = |index: usize| index % 67 == when[index / 67];
     let values: Vec<Option<f64>> =
-        (0..20 * DAY).map(|index| Some(if index % 67 == 0 { 1_000.0 * noise() } else { noise() })).collect();
+        (0..20 * DAY).map(|index| Some(if is_spike(index) { 1_000.0 * noise() } else { noise() })).collect();
     let options = Options { levels: forecast::score::LEVELS.to_vec(), ..options() };
     let made = run(&Series::new(0, QUARTER, values), &options).unwrap();
-    assert!(made.paths.iter().flatten().all(|value| *value < 5_000.0));
+    let furthest = made.paths.iter().flatten().copied().fold(0.0, f64::max);
+    assert!(furthest < 5_000.0, "{furthest} by {}", made.model);
     let highest = made.paths[4].iter().copied().fold(0.0, f64::max);
     assert!(highest < 50.0, "{highest} by {}", made.model);
 }
@@ -312,6 +316,38 @@ fn the_season_is_found_and_naive_is_beaten() {
         let total: f64 = champion.members.iter().map(|member| member.weights[band]).sum();
         assert!((total - 1.0).abs() < 1e-9);
     }
+}
+
+#[test]
+fn a_season_that_is_neither_a_day_nor_a_week_is_found_and_forecast() {
+    // A batch every nine hours: neither yesterday nor last week tells when the next is due.
+    let season = 36;
+    let mut noise = noise(4);
+    let load = |index: usize| if index % season < 6 { 150.0 } else { 50.0 };
+    let values = (0..14 * DAY + 11).map(|index| Some(load(index) + 10.0 * (noise() - 0.5))).collect();
+    let series = Series::new(0, QUARTER, values);
+    let champion = select(&series, &options()).unwrap();
+    let losses = |name: &str| champion.members.iter().find(|member| member.model == name).unwrap().losses.clone();
+    assert!(losses("climate_found").iter().all(|loss| loss.unwrap() < 0.5), "{:?}", champion.members);
+    let made = forecast(&series, &champion, &options()).unwrap();
+    let miss: f64 =
+        (0..DAY).map(|step| (made.paths[2][step] - load(14 * DAY + 11 + step)).abs()).sum::<f64>() / DAY as f64;
+    assert!(miss < 5.0, "{miss}");
+}
+
+#[test]
+fn a_season_that_is_gone_leaves_a_forecast() {
+    // The only model with a share is one that has nothing more to say.
+    let mut noise = noise(4);
+    let batches = |index: usize| if index % 36 < 6 { 150.0 } else { 50.0 };
+    let values = (0..14 * DAY).map(|index| Some(batches(index) + 10.0 * (noise() - 0.5))).collect();
+    let mut champion = select(&Series::new(0, QUARTER, values), &options()).unwrap();
+    for member in &mut champion.members {
+        member.weights.fill(if member.model == "climate_found" { 1.0 } else { 0.0 });
+    }
+    let made = forecast(&daily(14 * DAY, 3), &champion, &options()).unwrap();
+    assert_eq!(made.model, "seasonal_naive_day");
+    assert_sound(&made, &options()).unwrap();
 }
 
 #[test]

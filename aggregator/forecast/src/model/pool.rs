@@ -13,13 +13,14 @@ pub struct Pool {
 impl Default for Pool {
     /// The models that need nothing but the history.
     fn default() -> Self {
-        let models: [Arc<dyn Model>; 11] = [
+        let models: [Arc<dyn Model>; 12] = [
             Arc::new(seasonal::SeasonalNaive::DAY),
             Arc::new(seasonal::SeasonalNaive::WEEK),
             Arc::new(seasonal::EmpiricalSeasonal),
             Arc::new(level::Level),
             Arc::new(regression::Regression),
             Arc::new(climate::Climate),
+            Arc::new(climate::FoundClimate),
             Arc::new(smoothing::Ets),
             Arc::new(smoothing::Mstl),
             Arc::new(trees::Trees),

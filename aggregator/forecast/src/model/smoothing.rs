@@ -2,7 +2,7 @@
 //!
 //! AutoETS (Hyndman, Khandakar 2008) picks error and trend by AICc. On spiky series its intervals explode, so only its path
 //! is taken (errors are measured in the replay), and the path is bounded by the range lately seen. MSTL (Bandara, Hyndman,
-//! Bergmeir 2021) splits off the day and, with three weeks of history, the week.
+//! Bergmeir 2021) splits off the day, a season that was found beside it, and, with three weeks of history, the week.
 
 use augurs::ets::AutoETS;
 use augurs::mstl::{MSTLModel, NaiveTrend, stlrs};
@@ -11,6 +11,7 @@ use augurs::{Fit as _, Predict as _};
 use super::seasonal::season;
 use super::{FitError, Fitted, Model, Prediction};
 use crate::history::{DAY, History, WEEK};
+use crate::seasons;
 
 /// AutoETS sees this many of the newest steps: its level and trend forget older ones anyway, and cost grows with length.
 const ETS_STEPS: usize = 120;
@@ -107,7 +108,8 @@ impl Model for Mstl {
         }
         let recent = history.last(history.steps(MSTL_SECONDS));
         // Fold to a coarser step that still divides the day; bins are aligned to the end, where it matters.
-        let fold = fold_of(history.step_seconds, day);
+        let other = seasons::other(&recent).filter(|other| recent.len() >= 3 * other);
+        let fold = fold_of(history.step_seconds, day, other.unwrap_or(day));
         let values = recent.values;
         let skip = values.len() % fold;
         let coarse: Vec<f64> =
@@ -122,6 +124,9 @@ impl Model for Mstl {
         if let Some(week) = history.week().filter(|week| recent.len() >= 3 * week) {
             periods.push(week / fold);
         }
+        periods.extend(other.map(|other| other / fold).filter(|period| *period >= 2));
+        periods.sort_unstable();
+        periods.dedup();
         if coarse_day < 2 || scaled.len() < 2 * coarse_day {
             return Err(FitError::TooShort { need, have: history.len() });
         }
@@ -150,9 +155,10 @@ impl Model for Mstl {
     }
 }
 
-fn fold_of(step_seconds: u32, day: usize) -> usize {
+/// Steps of a bin: as many as make a quarter of an hour, unless the day or the other season cannot be cut into bins of so many.
+fn fold_of(step_seconds: u32, day: usize, other: usize) -> usize {
     let wanted = (MSTL_STEP_SECONDS / step_seconds.max(1)).max(1) as usize;
-    (1..=wanted).rev().find(|fold| day.is_multiple_of(*fold)).unwrap_or(1)
+    (1..=wanted).rev().find(|fold| day.is_multiple_of(*fold) && other.is_multiple_of(*fold)).unwrap_or(1)
 }
 
 #[derive(Debug)]

@@ -20,6 +20,8 @@ pub(super) struct Fit {
     pub scale: f64,
     /// The waves (and the constant) at each phase of the season, of the root of the load.
     pub profile: Vec<f64>,
+    /// The same of a season beside it; one 0 where there is none.
+    pub other: Vec<f64>,
     pub process: Process,
     /// Of a shock.
     pub deviation: f64,
@@ -30,7 +32,8 @@ impl Fitted for Fit {
         let recent = history.last(FILTER_STEPS);
         let season = self.profile.len();
         let first = phase(&recent, season);
-        let wave = |at: usize| self.profile[(first + at) % season];
+        let other_first = phase(&recent, self.other.len());
+        let wave = |at: usize| self.profile[(first + at) % season] + self.other[(other_first + at) % self.other.len()];
         let mut filter = Filter::new(&self.process).ok_or_else(|| FitError::Failed("not stationary".to_owned()))?;
         for at in 0..recent.len() {
             let value = (recent.values[at] / self.scale).sqrt() - wave(at);

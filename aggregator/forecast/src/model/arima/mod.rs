@@ -1,4 +1,4 @@
-//! Auto-ARIMA: Fourier terms for the day and the week, and an ARIMA process for what they leave.
+//! Auto-ARIMA: Fourier terms for the day, the week and a season that was found beside them, and an ARIMA process for what they leave.
 //!
 //! Read in this order: [`regressors`] (the waves), [`search`] (difference and orders: KPSS, then the stepwise search of Hyndman and
 //! Khandakar 2008 by AICc), [`filter`] (the exact likelihood with missing values, and the forecast), [`process`] (the
@@ -30,6 +30,7 @@ use self::regressors::Waves;
 use self::search::{Data, is_integrated, refine, stepwise};
 use super::{FitError, Fitted, Model, Prediction};
 use crate::history::{DAY, History};
+use crate::seasons;
 
 /// Only this much of the newest history is learned from: seasons change, and cost grows with length.
 const LEARN_SECONDS: u64 = 28 * DAY;
@@ -49,6 +50,8 @@ const DAY_WAVES: usize = 6;
 const WEEK_WAVES: usize = 3;
 /// The first waves of the day have companions one cycle a week slower and faster: the day's shape is another one at weekends.
 const COMPANIED: usize = 3;
+/// Waves of a season that is neither a day nor a week.
+const OTHER_WAVES: usize = 6;
 /// What is left of a load of 1 is nothing below this: the regression alone says it all.
 const NOTHING: f64 = 1e-12;
 /// The level is judged by so many means (of a day each where there are four weeks).
@@ -85,50 +88,79 @@ impl Model for AutoArima {
         let largest = recent.values.iter().copied().fold(0.0, f64::max);
         let scale = if largest > 0.0 { largest } else { 1.0 };
         let values: Vec<f64> = recent.values.iter().map(|value| (value / scale).sqrt()).collect();
-        let waves = waves(&recent);
+        let other = seasons::other(&recent);
+        let waves = waves(&recent, other);
         let first = phase(&recent, waves.season);
-        let without = |profile: &[f64]| -> Vec<f64> {
-            values.iter().enumerate().map(|(at, value)| value - profile[(first + at) % waves.season]).collect()
+        // What the waves of the day and the week cannot express has waves of its own; both are fitted in turns, for over a long
+        // time waves of different lengths have nothing in common.
+        let own = other.filter(|other| !waves.season.is_multiple_of(*other));
+        let own = own.map(|season| Waves::new(season, (1..=OTHER_WAVES).collect()));
+        let own_first = own.as_ref().map_or(0, |own| phase(&recent, own.season));
+        let less = |values: &[f64], profile: &[f64], first: usize| -> Vec<f64> {
+            let expected = (0..profile.len()).cycle().skip(first).map(|at| profile[at]);
+            values.iter().zip(expected).map(|(value, expected)| value - expected).collect()
         };
-        let ordinary = |differences| {
-            waves.ordinary(&values, observed, first, differences).map(|coefficients| waves.profile(&coefficients))
+        let ordinary = |values: &[f64], differences| {
+            waves.ordinary(values, observed, first, differences).map(|coefficients| waves.profile(&coefficients))
         };
 
-        let mut profile = ordinary(false).ok_or_else(|| failed("the waves have no least squares"))?;
-        let mut rest = without(&profile);
+        let mut profile = ordinary(&values, false).ok_or_else(|| failed("the waves have no least squares"))?;
+        let mut own_profile = vec![0.0];
+        let mut seasonless = values.clone();
+        if let Some(own) = &own {
+            let rest = less(&values, &profile, first);
+            let found = own.ordinary(&rest, observed, own_first, false);
+            own_profile = own.level_profile(&found.ok_or_else(|| failed("the season has no least squares"))?);
+            seasonless = less(&values, &own_profile, own_first);
+            profile = ordinary(&seasonless, false).unwrap_or(profile);
+        }
+        let mut rest = less(&seasonless, &profile, first);
         let left: Vec<f64> = rest.iter().zip(observed).filter(|(_, observed)| **observed).map(|(v, _)| *v).collect();
         if left.iter().all(|value| value.abs() <= NOTHING) {
-            return Ok(Box::new(Fit { scale, profile, process: Process::default(), deviation: 0.0 }));
+            let process = Process::default();
+            return Ok(Box::new(Fit { scale, profile, other: own_profile, process, deviation: 0.0 }));
         }
         let integrated = is_integrated(&levels(&left));
         // Where no two neighbours were observed, there are no differences to fit; the generalised fit below needs none.
-        if let Some(of_differences) = integrated.then(|| ordinary(true)).flatten() {
+        if let Some(of_differences) = integrated.then(|| ordinary(&seasonless, true)).flatten() {
             profile = of_differences;
-            rest = without(&profile);
+            rest = less(&seasonless, &profile, first);
         }
-        let spent = 1 + 2 * waves.cycles.len();
+        let spent = 1 + 2 * waves.cycles.len() + own.as_ref().map_or(0, |own| 2 * own.cycles.len());
         let data = |rest| Data { values: rest, observed, spent };
         let chosen =
             stepwise(data(&rest).last(SEARCH_STEPS), integrated).ok_or_else(|| failed("no order is possible"))?;
-        let coefficients = waves.generalised(&chosen.process, &values, observed, first, true);
+        if let Some(own) = &own {
+            let without = less(&values, &profile, first);
+            let found = own.generalised(&chosen.process, &without, observed, own_first, true);
+            own_profile =
+                own.level_profile(&found.ok_or_else(|| failed("the season has no generalised least squares"))?);
+            seasonless = less(&values, &own_profile, own_first);
+        }
+        let coefficients = waves.generalised(&chosen.process, &seasonless, observed, first, true);
         profile = waves.profile(&coefficients.ok_or_else(|| failed("the waves have no generalised least squares"))?);
-        let rest = without(&profile);
+        let rest = less(&seasonless, &profile, first);
         let found = refine(data(&rest).last(REFINE_STEPS), &chosen.process).ok_or_else(|| failed("no likelihood"))?;
-        Ok(Box::new(Fit { scale, profile, process: found.process, deviation: found.variance.sqrt() }))
+        let deviation = found.variance.sqrt();
+        Ok(Box::new(Fit { scale, profile, other: own_profile, process: found.process, deviation }))
     }
 }
 
-/// The waves a history is long enough for.
-fn waves(history: &History<'_>) -> Waves {
+/// The waves a history is long enough for. A season that was found and that they can express has as many as the day.
+fn waves(history: &History<'_>, other: Option<usize>) -> Waves {
     let seen = |season: &usize| history.len() >= SEASONS * season;
     let (day, week) = (history.day().filter(seen), history.week().filter(seen));
+    let of = |season: usize| {
+        let times = other.filter(|other| season.is_multiple_of(*other)).map(|other| season / other);
+        times.into_iter().flat_map(|times| (1..=OTHER_WAVES).map(move |wave| times * wave))
+    };
     match (day, week) {
         (_, Some(week)) => {
             let day = (1..=DAY_WAVES).map(|wave| 7 * wave);
             let companions = (1..=COMPANIED).flat_map(|wave| [7 * wave - 1, 7 * wave + 1]);
-            Waves::new(week, day.chain(companions).chain(1..=WEEK_WAVES).collect())
+            Waves::new(week, day.chain(companions).chain(1..=WEEK_WAVES).chain(of(week)).collect())
         }
-        (Some(day), None) => Waves::new(day, (1..=DAY_WAVES).collect()),
+        (Some(day), None) => Waves::new(day, (1..=DAY_WAVES).chain(of(day)).collect()),
         (None, None) => Waves::new(1, Vec::new()),
     }
 }

@@ -1,4 +1,4 @@
-//! Fourier terms for the day and the week: long seasons as a few waves instead of a seasonal ARIMA of hundreds of lags.
+//! Fourier terms for the day, the week, and what else was found: long seasons as a few waves instead of a seasonal ARIMA of hundreds of lags.
 //!
 //! (Hyndman, "Forecasting with long seasonal periods"; Young, Pedregal and Tych 1999 call it dynamic harmonic regression.)
 //! All waves repeat with the longest season, so sums over the history are kept per phase of it.
@@ -48,6 +48,12 @@ impl Waves {
     pub fn profile(&self, coefficients: &[f64]) -> Vec<f64> {
         let at = |phase: usize| self.columns.iter().zip(coefficients).map(|(column, b)| column[phase] * b).sum();
         (0..self.season).map(at).collect()
+    }
+
+    /// The same without the constant, for a season beside another one whose waves have it.
+    pub fn level_profile(&self, coefficients: &[f64]) -> Vec<f64> {
+        let constant = coefficients.first().copied().unwrap_or_default();
+        self.profile(coefficients).into_iter().map(|value| value - constant).collect()
     }
 
     /// Coefficients by ordinary least squares on the values, or on their differences (then without the constant).
