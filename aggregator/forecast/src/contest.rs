@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use crate::conformal;
+use crate::events::{Learned, Response};
 use crate::history::{Grid, History};
 use crate::model::{Fitted, Model, Pool, Prediction};
 use crate::origins::Schedule;
@@ -252,6 +253,12 @@ impl Contest {
         grid.known(known, window, |history| fitted.predict(history, horizon, &self.options.levels)).ok()
     }
 
+    /// What the newest fit of a model knows of events.
+    fn responses(&self, index: usize) -> Vec<Response> {
+        let newest = self.fits[index].first().and_then(|(_, fit)| fit.as_ref());
+        newest.map(|fit| fit.responses().to_vec()).unwrap_or_default()
+    }
+
     fn judge(&self, grid: &Grid, judged: i64, due: &[(i64, i64)]) -> Result<Champion, ForecastError> {
         let all = grid.all();
         let known: Vec<(i64, i64, &Origin)> =
@@ -303,6 +310,7 @@ impl Contest {
         let wide: Vec<f64> = steps.iter().map(|step| restless_at(&champion.restless, time(step))).collect();
         let pool = self.pool.clone();
         let mut said = Vec::new();
+        let mut responses = Vec::new();
         for member in &champion.members {
             let weights: [f64; 3] = std::array::from_fn(|band| member.weights.get(band).copied().unwrap_or(0.0));
             let found = pool.models().enumerate().find(|(_, model)| model.name() == member.model);
@@ -312,6 +320,7 @@ impl Contest {
                 continue;
             }
             if let Some(dressed) = dress(&prediction, &member.errors, &wide, levels, &steps, step_seconds) {
+                responses.push((self.responses(index), weights));
                 said.push((dressed, weights, member.model.as_str()));
             }
         }
@@ -362,6 +371,7 @@ impl Contest {
             coverage: champion.coverage.clone(),
             history_seconds: all.observed_seconds(),
             windows: champion.windows.clone(),
+            learned: Learned::mix(&responses),
         })
     }
 }

@@ -7,13 +7,22 @@
 //! - [`raise`] puts it onto the forecast the models made: each quantile of each step it touches is multiplied, so that the
 //!   interval widens in proportion. Never below the path without it.
 //!
+//! Models that take events as regressors (ARIMA) say what share of the announced addition came true when the event took place before
+//! ([`Response`]). It is never in their paths: the forecast carries it beside them ([`Learned`], the mixture's as far as those models have a share of
+//! it), and [`raise`] alone applies it. So no event counts twice, and one that is announced now is on the forecast at once.
+//!
 //! Where occurrences overlap the highest intensity holds, not the product: an event that was entered twice, or once for all
 //! groups and once for one, then means what each of its authors wrote.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use distrs::Normal;
+use serde::{Deserialize, Serialize};
+
 use crate::history::DAY;
-use crate::series::Series;
+use crate::selection::share_at;
+use crate::series::{Announced, Series};
 use crate::types::Forecast;
 
 /// One time an event takes place. Times are Unix seconds.
@@ -55,15 +64,78 @@ impl Occurrence {
     }
 }
 
+/// What a model that takes events as regressors learned of one: so much of what was announced to be added came true.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Response {
+    /// Which event, by its number.
+    pub event: i64,
+    /// 1: as announced; 0: nothing happened; 2: twice as much was added.
+    pub share: f64,
+    /// How well that is known: a standard deviation.
+    pub deviation: f64,
+}
+
+/// The same of a mixture of models, by band: the members that learned nothing of the event expect it as announced.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Learned {
+    /// Which event, by its number.
+    pub event: i64,
+    /// See [`Response::share`].
+    pub shares: [f64; 3],
+    /// See [`Response::deviation`].
+    pub deviations: [f64; 3],
+}
+
+impl Learned {
+    /// What models with these weights by band say of each event that any of them learned something of.
+    pub(crate) fn mix(said: &[(Vec<Response>, [f64; 3])]) -> Vec<Self> {
+        let mut learned: BTreeMap<i64, Self> = BTreeMap::new();
+        let whole: [f64; 3] = std::array::from_fn(|band| said.iter().map(|(_, weights)| weights[band]).sum());
+        for (responses, weights) in said {
+            for response in responses {
+                let event = response.event;
+                let fresh = || Self { event, shares: [1.0; 3], deviations: [0.0; 3] };
+                let learned = learned.entry(event).or_insert_with(fresh);
+                for band in 0..3 {
+                    let weight = weights[band] / whole[band].max(f64::MIN_POSITIVE);
+                    learned.shares[band] += weight * (response.share - 1.0);
+                    learned.deviations[band] += weight * response.deviation;
+                }
+            }
+        }
+        learned.into_values().collect()
+    }
+
+    /// What an announced factor comes to at a level of the normal distribution, `step` steps ahead; at least 1.
+    fn factor(&self, announced: f64, level: f64, step: usize, step_seconds: u32) -> f64 {
+        let at = |of: &[f64; 3]| share_at(of, step, step_seconds);
+        let share = at(&self.shares) + level * at(&self.deviations);
+        1.0 + (announced - 1.0) * share.max(0.0)
+    }
+}
+
 /// The forecast with every occurrence that falls within it; a step that is touched is raised whole, since within a step it is
 /// the maximum that hurts. Model, trust and measured coverage stay those of the forecast that was given.
 pub fn raise(forecast: &Forecast, occurrences: &[Occurrence]) -> Forecast {
     let steps = forecast.paths.iter().map(Vec::len).max().unwrap_or_default();
-    let factors = factors(forecast.start, forecast.step_seconds, steps, occurrences.iter().filter(|one| !one.deleted));
+    let (start, step_seconds) = (forecast.start, forecast.step_seconds);
+    let learned = |event: i64| forecast.learned.iter().find(|learned| learned.event == event);
+    let here = || occurrences.iter().filter(|one| !one.deleted);
+    let typed = factors(start, step_seconds, steps, here().filter(|one| learned(one.event).is_none()));
+    let known: Vec<(&Learned, Vec<f64>)> = forecast
+        .learned
+        .iter()
+        .map(|learned| (learned, factors(start, step_seconds, steps, here().filter(|one| one.event == learned.event))))
+        .collect();
     let mut raised = forecast.clone();
-    for path in &mut raised.paths {
-        for (value, factor) in path.iter_mut().zip(&factors) {
-            *value *= factor;
+    for (path, level) in raised.paths.iter_mut().zip(&forecast.levels) {
+        let level = if known.is_empty() { 0.0 } else { Normal::ppf(*level, 0.0, 1.0) };
+        for (step, (value, typed)) in path.iter_mut().zip(&typed).enumerate() {
+            let of = |(learned, announced): &(&Learned, Vec<f64>)| match announced[step] {
+                announced if announced > 1.0 => learned.factor(announced, level, step, step_seconds),
+                _ => 1.0,
+            };
+            *value *= known.iter().map(of).fold(*typed, f64::max);
         }
     }
     raised
@@ -79,12 +151,31 @@ pub fn ordinary(mut series: Series, occurrences: &[Occurrence]) -> Series {
     let rest = (0..series.values.len()).filter(|index| series.value(*index).is_some() && !is_event(*index)).count();
     if rest as u64 * u64::from(series.step_seconds) >= DAY {
         series.set_aside = (0..series.values.len()).map(is_event).collect();
+        series.announced = announced(series.start, series.step_seconds, series.values.len(), occurrences);
     } else {
         for (value, factor) in series.values.iter_mut().zip(&factors) {
             *value = value.map(|value| value / factor);
         }
     }
     series
+}
+
+/// What was announced for each step that one event alone touches.
+fn announced(start: i64, step_seconds: u32, steps: usize, occurrences: &[Occurrence]) -> Vec<Option<Announced>> {
+    let mut of_event: BTreeMap<i64, Vec<&Occurrence>> = BTreeMap::new();
+    occurrences.iter().for_each(|one| of_event.entry(one.event).or_default().push(one));
+    let mut announced: Vec<Option<Announced>> = vec![None; steps];
+    let mut several = vec![false; steps];
+    for (event, occurrences) in of_event {
+        let factors = factors(start, step_seconds, steps, occurrences.into_iter());
+        for ((factor, known), several) in factors.into_iter().zip(&mut announced).zip(&mut several) {
+            if factor > 1.0 {
+                *several |= known.is_some();
+                *known = Some(Announced { event, factor }).filter(|_| !*several);
+            }
+        }
+    }
+    announced
 }
 
 /// The highest factor within each step of a grid.
@@ -130,6 +221,7 @@ mod tests {
             coverage: Vec::new(),
             history_seconds: 0,
             windows: Vec::new(),
+            learned: Vec::new(),
         }
     }
 

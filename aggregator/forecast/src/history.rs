@@ -5,7 +5,7 @@
 //! grid is therefore free of leaks.
 
 use crate::quantile::median;
-use crate::series::Series;
+use crate::series::{Announced, Series};
 
 /// A day, in seconds.
 pub const DAY: u64 = 86_400;
@@ -25,6 +25,8 @@ pub struct Grid {
     observed: Vec<bool>,
     saturated: Vec<bool>,
     set_aside: Vec<bool>,
+    /// Where one event alone made a value; empty where none did anywhere.
+    happened: Vec<Option<Happened>>,
     /// What was measured where a value was capped, by position.
     wild: Vec<(usize, f64)>,
 }
@@ -44,6 +46,7 @@ impl Grid {
             observed: Vec::with_capacity(length),
             saturated: Vec::with_capacity(length),
             set_aside: Vec::with_capacity(length),
+            happened: Vec::new(),
             wild: Vec::new(),
         };
         let mut event_began = 0;
@@ -78,6 +81,11 @@ impl Grid {
             grid.observed.push(own.is_some());
             grid.saturated.push(own.is_some() && series.is_saturated(index));
             grid.set_aside.push(series.is_set_aside(index) && series.value(index).is_some());
+            if !series.announced.is_empty() {
+                let of = |(announced, measured)| Happened { announced, measured };
+                let seen = series.value(index).filter(|_| series.is_set_aside(index) && !series.is_saturated(index));
+                grid.happened.push(series.announced(index).zip(seen).map(of));
+            }
         }
         Some(grid)
     }
@@ -131,6 +139,7 @@ impl Grid {
             observed: &self.observed[..length],
             saturated: &self.saturated[..length],
             set_aside: &self.set_aside[..length],
+            happened: &self.happened[..length.min(self.happened.len())],
         }
     }
 
@@ -233,6 +242,17 @@ pub struct History<'a> {
     pub saturated: &'a [bool],
     /// True where a value was measured and belongs to an event: it is filled in as if it were not there.
     pub set_aside: &'a [bool],
+    /// What was measured where one event alone made the load, and what was announced; empty where no event ever did.
+    pub happened: &'a [Option<Happened>],
+}
+
+/// A measured value that an event made; the grid has in its place what there would have been without it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Happened {
+    /// What was announced for it.
+    pub announced: Announced,
+    /// What was measured, not a mere lower bound.
+    pub measured: f64,
 }
 
 impl<'a> History<'a> {
@@ -256,6 +276,7 @@ impl<'a> History<'a> {
             observed: &self.observed[..length],
             saturated: &self.saturated[..length],
             set_aside: &self.set_aside[..length],
+            happened: &self.happened[..length.min(self.happened.len())],
         }
     }
 
@@ -269,6 +290,7 @@ impl<'a> History<'a> {
             observed: &self.observed[from..],
             saturated: &self.saturated[from..],
             set_aside: &self.set_aside[from..],
+            happened: &self.happened[from.min(self.happened.len())..],
         }
     }
 
@@ -420,6 +442,7 @@ mod tests {
             observed: &observed,
             saturated: &none,
             set_aside: &none,
+            happened: &[],
         };
         assert_eq!(history.seasonal(4, 2), Some(2.0));
         assert_eq!(history.seasonal(7, 2), Some(3.0));

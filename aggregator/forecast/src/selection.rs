@@ -231,7 +231,7 @@ fn normalise(shares: &mut [[f64; 3]], band: usize) {
 }
 
 /// Shares at a step: those of the band's middle, passing over smoothly on the way from one middle to the next.
-fn share_at(weights: &[f64; 3], step: usize, step_seconds: u32) -> f64 {
+pub(crate) fn share_at(weights: &[f64; 3], step: usize, step_seconds: u32) -> f64 {
     const MIDDLES: [f64; 3] = [1_800.0, 12_600.0, 43_200.0];
     let ahead = ((step as f64 + 0.5) * f64::from(step_seconds)).clamp(MIDDLES[0], MIDDLES[2]);
     let right = if ahead <= MIDDLES[1] { 1 } else { 2 };

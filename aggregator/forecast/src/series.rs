@@ -31,12 +31,24 @@ pub struct Series {
     /// none is judged by it. May be empty: then nothing is set aside. See [`crate::events`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set_aside: Vec<bool>,
+    /// What was announced for each value that one event alone made; nothing of the others. May be empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub announced: Vec<Option<Announced>>,
+}
+
+/// What was announced for one step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Announced {
+    /// Which event, by its number.
+    pub event: i64,
+    /// Load over load without it, above 1.
+    pub factor: f64,
 }
 
 impl Series {
     /// A series without saturation marks.
     pub fn new(start: i64, step_seconds: u32, values: Vec<Option<f64>>) -> Self {
-        Self { start, step_seconds: step_seconds.max(1), values, saturated: Vec::new(), set_aside: Vec::new() }
+        Self { start, step_seconds: step_seconds.max(1), values, ..Self::default() }
     }
 
     /// Puts `(unix seconds, value)` rows in any order onto a grid aligned to the Unix epoch.
@@ -77,6 +89,11 @@ impl Series {
         self.set_aside.get(index).copied().unwrap_or(false)
     }
 
+    /// What was announced for the value at `index`, where one event alone made it.
+    pub fn announced(&self, index: usize) -> Option<Announced> {
+        self.announced.get(index).copied().flatten()
+    }
+
     /// Unix seconds just after the last value.
     pub fn end(&self) -> i64 {
         self.start.saturating_add(self.values.len() as i64 * i64::from(self.step_seconds.max(1)))
@@ -97,6 +114,7 @@ impl Series {
             values: self.values[..keep].to_vec(),
             saturated: self.saturated.iter().take(keep).copied().collect(),
             set_aside: self.set_aside.iter().take(keep).copied().collect(),
+            announced: self.announced.iter().take(keep).copied().collect(),
         }
     }
 
@@ -121,6 +139,7 @@ impl Series {
         let mut saturated = Vec::new();
         let mut any_saturated = false;
         let mut set_aside = Vec::new();
+        let mut announced = Vec::new();
         for bin in first..last {
             let (from, to) = (bin * step, (bin + 1) * step);
             // Own steps that start within the bin; when own steps are longer, the one that covers it.
@@ -128,8 +147,10 @@ impl Series {
             let end = if own >= step { begin + 1 } else { ceil(to - self.start, own) };
             let mut fold = Fold::default();
             let mut aside = false;
+            let mut of_event = OfEvent::default();
             for index in begin.max(0)..end.min(self.values.len() as i64) {
                 aside |= self.is_set_aside(index as usize);
+                of_event.add(self.is_set_aside(index as usize), self.announced(index as usize));
                 if let Some(value) = self.value(index as usize) {
                     fold.add(value, self.is_saturated(index as usize));
                 }
@@ -139,10 +160,12 @@ impl Series {
             saturated.push(enough && fold.saturated);
             any_saturated |= enough && fold.saturated;
             set_aside.push(aside);
+            announced.push(of_event.alone(aggregate));
         }
         let saturated = if any_saturated { saturated } else { Vec::new() };
         let set_aside = if set_aside.contains(&true) { set_aside } else { Vec::new() };
-        Self { start: first * step, step_seconds, values, saturated, set_aside }
+        let announced = if announced.iter().any(Option::is_some) { announced } else { Vec::new() };
+        Self { start: first * step, step_seconds, values, saturated, set_aside, announced }
     }
 }
 
@@ -159,6 +182,33 @@ fn is_usable(value: f64) -> bool {
 
 fn ceil(value: i64, by: i64) -> i64 {
     value.div_euclid(by) + i64::from(value.rem_euclid(by) != 0)
+}
+
+/// What was announced for the values that are folded into one.
+#[derive(Debug, Clone, Copy, Default)]
+struct OfEvent {
+    one: Option<Announced>,
+    ordinary: bool,
+    several: bool,
+}
+
+impl OfEvent {
+    fn add(&mut self, set_aside: bool, announced: Option<Announced>) {
+        match (announced, self.one) {
+            (None, _) if set_aside => self.several = true,
+            (None, _) => self.ordinary = true,
+            (Some(new), Some(one)) if new.event != one.event => self.several = true,
+            (Some(new), one) => {
+                let factor = one.map_or(new.factor, |one| one.factor.max(new.factor));
+                self.one = Some(Announced { factor, ..new });
+            }
+        }
+    }
+
+    /// Of a mean, all has to be the event's; the highest value is the event's where any is.
+    fn alone(self, aggregate: Aggregate) -> Option<Announced> {
+        self.one.filter(|_| !self.several && !(self.ordinary && aggregate == Aggregate::Mean))
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]

@@ -358,6 +358,7 @@ mod tests {
             coverage: unmeasured(&[0.1, 0.5, 0.9]),
             history_seconds: 0,
             windows: Vec::new(),
+            learned: Vec::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::events::Learned;
 use crate::series::Aggregate;
 use crate::windows::WindowSpread;
 use crate::zone::Zone;
@@ -218,6 +219,9 @@ pub struct Forecast {
     /// How the maximum over windows lay above past forecasts; see [`Forecast::window_maximum`].
     #[serde(default)]
     pub windows: Vec<WindowSpread>,
+    /// What models learned of events from their past; in none of the paths, see [`crate::events::raise`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub learned: Vec<Learned>,
 }
 
 impl Forecast {
@@ -261,6 +265,7 @@ mod tests {
             coverage: Vec::new(),
             history_seconds: 0,
             windows: Vec::new(),
+            learned: Vec::new(),
         }
     }
 

@@ -60,6 +60,7 @@ impl Zone {
         let length = usize::try_from((end - start).div_euclid(step)).unwrap_or_default();
         let mut local = Series::new(start, series.step_seconds, vec![None; length]);
         let (mut saturated, mut set_aside) = (vec![false; length], vec![false; length]);
+        let mut announced = vec![None; length];
         for index in 0..series.values.len() {
             let place = usize::try_from((at(index) + self.ahead(at(index)) - start).div_euclid(step));
             let Some(place) = place.ok().filter(|place| *place < length) else { continue };
@@ -69,12 +70,16 @@ impl Zone {
             }
             saturated[place] |= series.is_saturated(index);
             set_aside[place] |= series.is_set_aside(index);
+            announced[place] = announced[place].or(series.announced(index));
         }
         if saturated.contains(&true) {
             local.saturated = saturated;
         }
         if set_aside.contains(&true) {
             local.set_aside = set_aside;
+        }
+        if !series.announced.is_empty() {
+            local.announced = announced;
         }
         local
     }

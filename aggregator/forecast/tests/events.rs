@@ -1,6 +1,6 @@
 //! Events: what they may do to a forecast, and what they must never do to what is learned and scored.
 
-use forecast::events::{Occurrence, ordinary, raise};
+use forecast::events::{Learned, Occurrence, ordinary, raise};
 use forecast::{Forecast, Options, Series, Trust, forecast, select};
 use proptest::prelude::*;
 
@@ -126,6 +126,7 @@ prop_compose! {
             coverage: Vec::new(),
             history_seconds: 0,
             windows: Vec::new(),
+            learned: Vec::new(),
         }
     }
 }
@@ -149,6 +150,23 @@ proptest! {
             if !events.iter().any(|event| event.overlaps(from, to)) {
                 prop_assert_eq!(raised.paths[1][step], made.paths[1][step]);
             }
+        }
+    }
+
+    #[test]
+    fn whatever_was_learned_of_an_event_it_is_never_lowered_nor_disordered_and_raised_only_where_it_is(
+        mut made in any_forecast(), events in prop::collection::vec(any_occurrence(), 0..6),
+        shares in prop::array::uniform3(0.0..10.0), deviations in prop::array::uniform3(0.0..3.0),
+    ) {
+        made.learned = vec![Learned { event: 1, shares, deviations }];
+        let raised = raise(&made, &events);
+        for (step, from) in (0..made.paths[0].len()).map(|step| (step, made.start + i64::from(made.step_seconds) * step as i64)) {
+            let touched = events.iter().any(|event| event.overlaps(from, from + i64::from(made.step_seconds)));
+            for (path, plain) in raised.paths.iter().zip(&made.paths) {
+                prop_assert!(path[step].is_finite() && path[step] >= plain[step]);
+                prop_assert!(touched || path[step] == plain[step]);
+            }
+            prop_assert!(raised.paths[0][step] <= raised.paths[1][step] && raised.paths[1][step] <= raised.paths[2][step]);
         }
     }
 
@@ -184,5 +202,83 @@ proptest! {
                 prop_assert!(seen.value(minute) <= series.value(minute));
             }
         }
+    }
+}
+
+/// Fifteen days with a sale of three hours every second day, announced as `announced` times the load and really `real` times it; the next one is tomorrow.
+fn repeated(announced: f64, real: f64) -> (Series, Vec<Occurrence>) {
+    let day = 86_400;
+    let sales: Vec<Occurrence> = (0..8).map(|turn| sale((2 * turn + 1) * day + 9 * 3_600, 3, announced)).collect();
+    let sold = sales.iter().take(7).fold(daily(15), |series, sale| with(&series, sale, real));
+    (ordinary(sold, &sales), sales)
+}
+
+/// Medians of the raised forecast over those of the own one, in the middle of tomorrow's sale.
+fn raised_by(made: &Forecast, sales: &[Occurrence]) -> f64 {
+    let at = sales.last().unwrap().starts + 5_400;
+    raise(made, sales).at(at, 0.5).unwrap() / made.at(at, 0.5).unwrap()
+}
+
+#[test]
+fn arima_alone_forecasts_what_a_repeated_event_really_came_to() {
+    let options = Options {
+        step_seconds: QUARTER,
+        horizon_steps: DAY,
+        only: Some("auto_arima".to_owned()),
+        ..Options::default()
+    };
+    for (announced, real) in [(3.0, 1.6), (2.0, 3.0), (4.0, 1.0)] {
+        let (series, sales) = repeated(announced, real);
+        let champion = select(&series, &options).unwrap();
+        let made = forecast(&series, &champion, &options).unwrap();
+        let came = raised_by(&made, &sales);
+        assert!(
+            (came / real - 1.0).abs() < 0.1,
+            "{announced} announced, {real} came, {came} forecast: {:?}",
+            made.learned
+        );
+        // It is applied once: the own paths are those of a load without any sale.
+        let calm = forecast(&daily(15), &select(&daily(15), &options).unwrap(), &options).unwrap();
+        assert!(apart(&made, &calm) < 0.05, "{}", apart(&made, &calm));
+        // An event that never was before is believed.
+        let new = Occurrence { event: 2, ..sales.last().unwrap().clone() };
+        assert!((raised_by(&made, &[new]) - announced).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn an_event_that_came_to_something_else_each_time_widens_the_interval() {
+    let day = 86_400;
+    let sales: Vec<Occurrence> = (0..8).map(|turn| sale((2 * turn + 1) * day + 9 * 3_600, 3, 3.0)).collect();
+    let options = Options {
+        step_seconds: QUARTER,
+        horizon_steps: DAY,
+        only: Some("auto_arima".to_owned()),
+        ..Options::default()
+    };
+    let relative = |each: [f64; 7]| {
+        let sold = sales.iter().zip(each).fold(daily(15), |series, (sale, real)| with(&series, sale, real));
+        let series = ordinary(sold, &sales);
+        let made = forecast(&series, &select(&series, &options).unwrap(), &options).unwrap();
+        let (raised, at) = (raise(&made, &sales), sales[7].starts + 5_400);
+        (raised.at(at, 0.9).unwrap() - raised.at(at, 0.1).unwrap()) / raised.at(at, 0.5).unwrap()
+    };
+    let (steady, various) = (relative([2.0; 7]), relative([1.2, 2.8, 1.5, 2.5, 1.3, 2.7, 2.0]));
+    assert!(various > 2.0 * steady, "{various} beside {steady}");
+}
+
+#[test]
+fn the_mixture_follows_what_was_learned_as_far_as_those_who_learned_it_have_a_share() {
+    let (series, sales) = repeated(3.0, 1.5);
+    let made = run(&series);
+    let raised = raise(&made, &sales);
+    let came = raised_by(&made, &sales);
+    let arima = made.model.contains("auto_arima");
+    assert!(if arima { came < 3.0 && came > 1.4 } else { (came - 3.0).abs() < 1e-9 }, "{came} by {}", made.model);
+    for (low, high) in raised.paths.iter().zip(&raised.paths[1..]) {
+        assert!(low.iter().zip(high).all(|(low, high)| low <= high), "quantiles stay in order");
+    }
+    for (own, raised) in made.paths.iter().flatten().zip(raised.paths.iter().flatten()) {
+        assert!(raised >= own, "never lowered");
     }
 }

@@ -199,6 +199,7 @@ impl Regridded {
             observed: &self.observed,
             saturated: &self.saturated,
             set_aside: &self.set_aside,
+            happened: &[],
         }
     }
 

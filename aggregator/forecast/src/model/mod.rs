@@ -12,6 +12,7 @@ pub mod trees;
 
 use std::fmt::Debug;
 
+use crate::events::Response;
 use crate::history::{DAY, History};
 pub use pool::Pool;
 
@@ -80,6 +81,12 @@ pub trait Fitted: Debug + Send + Sync {
     /// # Errors
     /// As for [`Model::fit`].
     fn predict(&self, history: &History<'_>, horizon: usize, levels: &[f64]) -> Result<Prediction, FitError>;
+
+    /// What it learned of events that took place in its history; nothing for a model that does not take them as regressors. No
+    /// prediction has it in it: see [`crate::events`].
+    fn responses(&self) -> &[Response] {
+        &[]
+    }
 }
 
 /// The sum of products.

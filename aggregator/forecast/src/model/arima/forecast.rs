@@ -8,6 +8,7 @@ use distrs::Normal;
 use super::filter::Filter;
 use super::process::Process;
 use super::{FitError, Fitted, Prediction, phase};
+use crate::events::Response;
 use crate::history::History;
 
 /// The newest steps that bring the filter to the present: an invertible process has forgotten where it started by then.
@@ -25,9 +26,15 @@ pub(super) struct Fit {
     pub process: Process,
     /// Of a shock.
     pub deviation: f64,
+    /// What events of the past came to.
+    pub responses: Vec<Response>,
 }
 
 impl Fitted for Fit {
+    fn responses(&self) -> &[Response] {
+        &self.responses
+    }
+
     fn predict(&self, history: &History<'_>, horizon: usize, levels: &[f64]) -> Result<Prediction, FitError> {
         let recent = history.last(FILTER_STEPS);
         let season = self.profile.len();

@@ -12,9 +12,12 @@
 //! All of it works on the square root of the load (Bartlett 1936: the root evens out the variance of counts, and load is made of
 //! requests): quantiles go through it unchanged, are skewed as loads are, and never negative.
 //!
+//! Announced events are regressors ([`events`]): what of an announcement came true is learned from what was measured while it held.
+//!
 //! Filled gaps are missing values throughout; so is a saturated value in the filter where it lies below what is expected anyway.
 //! For the waves a saturated value counts as it stands: a peak that is always cut off is better known too low than not at all.
 
+mod events;
 mod filter;
 mod forecast;
 mod least_squares;
@@ -118,7 +121,14 @@ impl Model for AutoArima {
         let left: Vec<f64> = rest.iter().zip(observed).filter(|(_, observed)| **observed).map(|(v, _)| *v).collect();
         if left.iter().all(|value| value.abs() <= NOTHING) {
             let process = Process::default();
-            return Ok(Box::new(Fit { scale, profile, other: own_profile, process, deviation: 0.0 }));
+            return Ok(Box::new(Fit {
+                scale,
+                profile,
+                other: own_profile,
+                process,
+                deviation: 0.0,
+                responses: Vec::new(),
+            }));
         }
         let integrated = is_integrated(&levels(&left));
         // Where no two neighbours were observed, there are no differences to fit; the generalised fit below needs none.
@@ -142,7 +152,8 @@ impl Model for AutoArima {
         let rest = less(&seasonless, &profile, first);
         let found = refine(data(&rest).last(REFINE_STEPS), &chosen.process).ok_or_else(|| failed("no likelihood"))?;
         let deviation = found.variance.sqrt();
-        Ok(Box::new(Fit { scale, profile, other: own_profile, process: found.process, deviation }))
+        let responses = events::responses(&recent, &rest, &found.process, deviation, scale);
+        Ok(Box::new(Fit { scale, profile, other: own_profile, process: found.process, deviation, responses }))
     }
 }
 
