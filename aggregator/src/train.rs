@@ -112,7 +112,7 @@ pub async fn run(arguments: &TrainArguments) -> Result<()> {
     let (series, train, held) = data.counts();
     eprintln!("{series} series ({on}): {train} windows to learn from, {held} held out");
     let deadline = arguments.seconds.map(|seconds| tokio::time::Instant::now() + Duration::from_secs(seconds));
-    let shown = Shown::new(arguments.epochs);
+    let shown = Shown::new(arguments.epochs, trainer.epochs());
     let mut failed = None;
     let watch = &mut |progress: &Progress, trainer: &Trainer| {
         shown.update(progress);
@@ -268,27 +268,31 @@ fn of_minutes(minutes: &[Minute]) -> Series {
 struct Shown {
     bar: ProgressBar,
     epochs: usize,
+    /// Epochs that were learned before, where a training goes on: they took none of this time.
+    before: usize,
     began: Instant,
 }
 
 impl Shown {
-    fn new(epochs: usize) -> Self {
+    fn new(epochs: usize, before: usize) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4));
         let style = ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {percent} % {msg}, {eta} left at most");
         if let Ok(style) = style {
             bar.set_style(style);
         }
-        Self { bar, epochs, began: Instant::now() }
+        Self { bar, epochs, before, began: Instant::now() }
     }
 
     fn update(&self, progress: &Progress) {
         let best = progress.best.map_or_else(String::new, |best| format!(", held out {best:.4}"));
         let said = format!("epoch {}/{}: loss {:.4}{best}", progress.epoch + 1, progress.epochs, progress.loss);
         if progress.epoch_ended && self.bar.is_hidden() {
-            eprintln!("{said}{}", left(progress.epoch + 1, self.epochs, self.began.elapsed()));
+            let done = progress.epoch + 1 - self.before.min(progress.epoch);
+            eprintln!("{said}{}", left(done, self.epochs.saturating_sub(self.before), self.began.elapsed()));
         }
-        self.bar.set_length((self.epochs * progress.of) as u64);
-        self.bar.set_position((progress.epoch * progress.of + progress.done) as u64);
+        // What was learned before is no part of the bar: it would be taken for speed.
+        self.bar.set_length((self.epochs.saturating_sub(self.before) * progress.of) as u64);
+        self.bar.set_position((progress.epoch.saturating_sub(self.before) * progress.of + progress.done) as u64);
         self.bar.set_message(said);
     }
 

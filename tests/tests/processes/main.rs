@@ -51,6 +51,7 @@ mod stops;
 mod taking;
 mod tls;
 mod traces;
+mod train;
 mod transports;
 mod watchdog;
 mod week;
