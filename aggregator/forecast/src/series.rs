@@ -207,7 +207,7 @@ impl OfEvent {
 
     /// Of a mean, all has to be the event's; the highest value is the event's where any is.
     fn alone(self, aggregate: Aggregate) -> Option<Announced> {
-        self.one.filter(|_| !self.several && !(self.ordinary && aggregate == Aggregate::Mean))
+        self.one.filter(|_| !self.several && (!self.ordinary || aggregate == Aggregate::Maximum))
     }
 }
 
