@@ -13,8 +13,8 @@ use serde_json::Value;
 use tokio::process::Command;
 
 const WITHIN: Duration = Duration::from_secs(180);
-/// An answer of an aggregator whose store is read and whose processors are busy.
-const PROMPT: Duration = Duration::from_secs(2);
+/// An answer of an aggregator whose store is read and whose processors are busy, by other tests as well.
+const PROMPT: Duration = Duration::from_secs(5);
 
 /// Nine days of a group by the minute, up to now.
 fn past(directory: &Path) -> anyhow::Result<String> {
