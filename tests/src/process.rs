@@ -1,5 +1,6 @@
 //! Real processes: started with their output in files, ended when dropped, killed when told.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -36,9 +37,18 @@ pub fn faketime() -> anyhow::Result<String> {
     found.next().context("libfaketime: tests/run installs it")
 }
 
-/// A port nobody listens on now.
+/// A port nobody listens on now. It is none of those that the system gives to whoever connects (Linux: from 32768 on), or another program
+/// could have it by the time of a restart.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    const FIRST: u64 = 10_000;
+    const PORTS: u64 = 22_000;
+    for _ in 0..100 {
+        let port = u16::try_from(FIRST + RandomState::new().build_hasher().finish() % PORTS)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("a hundred ports are all listened on")
 }
 
 /// A running process; it is killed when dropped.
