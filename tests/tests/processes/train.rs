@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use foreshadow::clock::{Clock as _, SystemClock};
@@ -11,6 +11,7 @@ use foreshadow_tests::process::{Aggregator, Process, agent, binary, eventually};
 use foreshadow_tests::web;
 use serde_json::Value;
 use tokio::process::Command;
+use tokio::time::Instant;
 
 const WITHIN: Duration = Duration::from_secs(180);
 /// An answer of an aggregator whose store is read and whose processors are busy, by other tests as well.
