@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 MARKS = {
     "aws": "an account at AWS",
     "kubernetes": "a cluster",
+    "torch": "PyTorch, which brings five gigabytes",
     "package": "packages of yours: another check makes them, and runs it (PACKAGED)",
 }
 # Who makes the packages that a document's blocks install, and runs them.
