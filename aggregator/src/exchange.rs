@@ -53,14 +53,15 @@ pub async fn exchange(
     let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let named = HeaderValue::from_str(authority.as_str()).map_err(|_| ExchangeError::Url)?;
     request.headers_mut().insert(header::HOST, named);
-    let stream = TcpStream::connect((host, port)).await.map_err(ExchangeError::Connect)?;
+    let connect = || async { TcpStream::connect((host, port)).await.map_err(ExchangeError::Connect) };
     if !secure {
-        return send(stream, request, longest).await;
+        return send(connect().await?, request, longest).await;
     }
     let broken = |error: &dyn std::fmt::Display| ExchangeError::Tls(error.to_string());
     let name = ServerName::try_from(host.to_owned()).map_err(|error| broken(&error))?;
+    // Before it connects: a host has hundreds of authorities, reading them on a busy one takes seconds, and a server waits ten for a hello.
     let connector = tokio_rustls::TlsConnector::from(tls().map_err(ExchangeError::Tls)?);
-    let stream = connector.connect(name, stream).await.map_err(|error| broken(&error))?;
+    let stream = connector.connect(name, connect().await?).await.map_err(|error| broken(&error))?;
     send(stream, request, longest).await
 }
 
@@ -123,6 +124,24 @@ pub fn is_loopback(url: &Uri) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn authorities_are_read_before_a_server_waits_for_a_hello() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+        server.set_nonblocking(true).expect("a listener");
+        let url: Uri = format!("https://{}", server.local_addr().expect("bound")).parse().expect("a URL");
+        let accepted = || server.accept().map(drop).map_err(|error| error.kind());
+        let mut meanwhile = None;
+        let tls = || {
+            meanwhile = Some(accepted());
+            trust(None).map(Arc::new).map_err(|error| format!("{error:#}"))
+        };
+        let asking = exchange(&url, Request::default(), tls, 1);
+        // Nobody answers.
+        drop(tokio::time::timeout(std::time::Duration::from_secs(2), asking).await);
+        assert_eq!(meanwhile, Some(Err(std::io::ErrorKind::WouldBlock)), "connected before it was ready to speak");
+        assert_eq!(accepted(), Ok(()), "and then it connects");
+    }
 
     #[test]
     fn loopback_is_this_machine_and_nothing_that_looks_like_it() {

@@ -356,5 +356,5 @@ def script(kind: str, documents: dict) -> str:
             body += [f"echo '@@ {name}:{block.line}' >&2"]
             body += [staying(text, f"/var/log/{block.line}") if block.info == STAYS else text]
         text = "\n".join(body)
-        lines.append(f"timeout {PROMISED_SECONDS.get(name, 400)} bash -e <<'THE DOCUMENT ENDS' || {{ echo '@@ failed' >&2; exit 1; }}\n{text}\nTHE DOCUMENT ENDS")
+        lines.append(f"timeout {PROMISED_SECONDS.get(name, 400)} bash -e <<'THE DOCUMENT ENDS' || {{ echo '@@ failed' >&2; tail -n 40 /var/log/[0-9]* >&2; exit 1; }}\n{text}\nTHE DOCUMENT ENDS")
     return "\n".join(lines)
