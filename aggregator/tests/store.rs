@@ -676,6 +676,139 @@ async fn a_damaged_chunk_is_named_with_instance_and_hour_and_holds_nothing_else_
     assert!(check::check(directory.path()).await.expect("reads").is_whole());
 }
 
+/// Where these bytes are in a file that has them once.
+fn only_place(bytes: &[u8], wanted: &[u8]) -> usize {
+    let mut places = bytes.windows(wanted.len()).enumerate().filter(|(_, found)| *found == wanted).map(|(at, _)| at);
+    let place = places.next().expect("it is there");
+    assert_eq!(places.next(), None, "once");
+    place
+}
+
+/// The same store with such bits flipped, one after the other.
+fn with_each_bit(bytes: &[u8], range: std::ops::Range<usize>) -> impl Iterator<Item = (usize, tempfile::TempDir)> + '_ {
+    range.start.checked_mul(8).into_iter().flat_map(move |first| first..range.end * 8).map(|bit| {
+        let mut flipped = bytes.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("foreshadow.db"), flipped).expect("written");
+        (bit, directory)
+    })
+}
+
+/// Each bit of what says of which types a row's columns are: the row may be lost, and SQLite may refuse it as a whole. Other commits
+/// are folded all the same, agents are acknowledged after a start, and the check goes on to the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_the_types_of_a_row_costs_that_commit_alone() {
+    let whole = tempfile::tempdir().expect("a directory");
+    let clock = Arc::new(Standing(AtomicI64::new(DAY)));
+    let store = Embedded::open(options(whole.path()), clock.clone(), [7; 16]).await.expect("opens");
+    let ten = |first: u64| (first..first + 10).map(|n| sample(n, DAY + n as i64 * 1_000_000)).collect::<Vec<_>>();
+    let written = DAY + 123_456_789;
+    for (instance, at) in [("i-1", DAY), ("i-2", written), ("i-3", DAY + 5)] {
+        clock.0.store(at, Ordering::Relaxed);
+        store.append(arrival(instance, 1, ten(1))).await.expect("stored");
+    }
+    store.close().await;
+    drop(store);
+    let bytes = std::fs::read(whole.path().join("foreshadow.db")).expect("read");
+    // The second commit's number is one byte, then comes when it was written; the types of six columns are before.
+    let number = only_place(&bytes, &[&[2][..], &written.to_be_bytes()].concat());
+    let types = number - 7..number;
+    assert_eq!(bytes[types.start..types.start + 5], [1, 6, 6, 6, 1], "a byte, three times eight, a byte, and a body");
+    let mut lost = 0;
+    for (bit, directory) in with_each_bit(&bytes, types) {
+        let findings = check::check(directory.path()).await.expect("reads");
+        assert!(findings.is_whole() || findings.faults.iter().all(|fault| !fault.is_empty()));
+        let store = Embedded::open(options(directory.path()), clock.clone(), [7; 16]).await.expect("opens");
+        for instance in ["i-1", "i-4"] {
+            let stored = store.append(arrival(instance, 1, ten(11))).await;
+            assert_eq!(stored.expect("acknowledged").fresh.len(), 10, "bit {bit}");
+        }
+        store.maintain(DAY + 2 * HOUR).await.unwrap_or_else(|error| panic!("bit {bit}: {error}"));
+        for (instance, samples) in [("i-1", 20), ("i-3", 10), ("i-4", 10)] {
+            let folded = chunks(&store, instance).await;
+            assert_eq!(folded.first().map(|chunk| chunk.0), Some(samples), "bit {bit}: {instance}");
+        }
+        let folded = chunks(&store, "i-2").await;
+        assert!(folded.is_empty() || folded[0].0 == 10, "bit {bit}: all of a commit or nothing");
+        if folded.is_empty() {
+            lost += 1;
+            assert!(!findings.is_whole(), "bit {bit}: the check does not say that a commit is lost");
+        }
+        store.close().await;
+    }
+    assert!(lost > 20, "{lost}");
+}
+
+fn minutes_of_an_hour() -> Vec<Minute> {
+    let minute = |n: i64| Minute {
+        group: id("web"),
+        metric: "cpu".to_owned(),
+        start: DAY / 1_000_000 + 60 * n,
+        gross_mean: 12.3 + n as f64,
+        gross_maximum: 45.6 + n as f64,
+        weight: 2.5,
+        serving: 3,
+        reporting: 2,
+        lower_bound: n % 2 == 1,
+    };
+    (0..60).map(minute).collect()
+}
+
+/// Each bit of one minute's row: it says what it said or is absent, its neighbours are there, and it can be written anew. One that
+/// SQLite can neither change nor take away stays absent, and holds nothing else up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_minute_is_absent_and_named_and_is_written_anew() {
+    let whole = tempfile::tempdir().expect("a directory");
+    let clock: Arc<dyn Clock> = Arc::new(Standing(AtomicI64::new(DAY)));
+    let store = Embedded::open(options(whole.path()), clock.clone(), [7; 16]).await.expect("opens");
+    let minutes = minutes_of_an_hour();
+    store.put_minutes(&minutes).await.expect("stored");
+    store.close().await;
+    drop(store);
+    let bytes = std::fs::read(whole.path().join("foreshadow.db")).expect("read");
+    let damaged = &minutes[30];
+    let start = u32::try_from(damaged.start).expect("four bytes").to_be_bytes();
+    let content = only_place(&bytes, &[&b"webcpu"[..], &start, &damaged.gross_mean.to_be_bytes()].concat());
+    // Eleven bytes say how many types there are and which; then three, three, four, three times eight, one and one.
+    let row = content - 11..content + 36;
+    assert_eq!(bytes[row.start..row.start + 7], [11, 19, 19, 4, 7, 7, 7]);
+    let others: Vec<Minute> = minutes.iter().filter(|minute| minute.start != damaged.start).cloned().collect();
+    let (mut absent, mut anew) = (0, 0);
+    for (bit, directory) in with_each_bit(&bytes, row) {
+        let findings = check::check(directory.path()).await.expect("reads");
+        let store = Embedded::open(options(directory.path()), clock.clone(), [7; 16]).await.expect("opens");
+        let read = async || store.minutes(&id("web"), "cpu", 0, i64::MAX).await.expect("reads");
+        let found = read().await;
+        if found != minutes {
+            assert_eq!(found, others, "bit {bit}");
+            absent += 1;
+            assert!(!findings.is_whole(), "bit {bit}: the check does not say that a minute is lost");
+            assert_eq!(store.take_damaged_minutes(), [(id("web"), damaged.start)], "bit {bit}");
+            read().await;
+            assert_eq!(store.take_damaged_minutes(), [], "bit {bit}: told once");
+            store.put_minutes(&minutes[29..32]).await.unwrap_or_else(|error| panic!("bit {bit}: {error}"));
+            let found = read().await;
+            assert!(found == minutes || found == others, "bit {bit}");
+            anew += usize::from(found == minutes);
+        }
+        store.close().await;
+    }
+    println!("{absent} times absent, {anew} times written anew");
+    assert!(absent > 250 && anew * 10 > absent * 8, "{absent} times absent, {anew} times written anew");
+}
+
+/// What builds before wrote has no checksum, and is read.
+#[tokio::test]
+async fn a_minute_of_an_older_build_is_read_without_a_checksum() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).await;
+    store.put_minutes(&minutes_of_an_hour()).await.expect("stored");
+    sqlx::query("UPDATE minute SET checksum = NULL").execute(&store.pool()).await.expect("as it was");
+    assert_eq!(store.minutes(&id("web"), "cpu", 0, i64::MAX).await.expect("reads"), minutes_of_an_hour());
+    assert!(check::check(directory.path()).await.expect("reads").is_whole());
+}
+
 /// Small numbers by a seed: the same in every run.
 struct Dice(u64);
 
@@ -696,6 +829,7 @@ async fn no_flipped_bit_alters_or_invents_a_sample() {
     let mut model = BTreeMap::<(&str, u64), Sample>::new();
     let mut dice = Dice(1);
     let instances = ["i-1", "i-2", "i-3"];
+    let (hourly, mut minutes) = (minutes_of_an_hour(), Vec::new());
     for hour in 0..3_u64 {
         clock.0.store(DAY + (hour as i64 + 1) * HOUR, Ordering::Relaxed);
         for (instance, apart) in [("i-1", 1), ("i-2", 1), ("i-3", 60)] {
@@ -720,6 +854,11 @@ async fn no_flipped_bit_alters_or_invents_a_sample() {
                 store.append(arrival(instance, 1, batch.to_vec())).await.expect("stored");
             }
         }
+        let minute =
+            |n: i64| Minute { start: DAY / 1_000_000 + 3_600 * hour as i64 + 60 * n, ..hourly[n as usize].clone() };
+        let rolled: Vec<Minute> = (0..60).map(minute).collect();
+        store.put_minutes(&rolled).await.expect("stored");
+        minutes.extend(rolled);
         // The last hour stays in commits.
         store.maintain(DAY + (hour.min(1) as i64 + 2) * HOUR).await.expect("folds");
     }
@@ -750,6 +889,13 @@ async fn no_flipped_bit_alters_or_invents_a_sample() {
             if after {
                 // Folded past what is damaged, which stays refused.
                 drop(store.maintain(DAY + 10 * HOUR).await);
+            }
+            match store.minutes(&id("web"), "cpu", 0, i64::MAX).await {
+                Err(_) => all = false,
+                Ok(found) => {
+                    assert!(found.iter().all(|minute| minutes.contains(minute)), "seed {seed}: a minute was altered");
+                    all &= found.len() == minutes.len();
+                }
             }
             for instance in instances {
                 let stored = model.range((instance, 0)..=(instance, u64::MAX));

@@ -6,8 +6,8 @@ use foreshadow_proto::convert::Id;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Row as _, SqlitePool};
 
-use super::embedded::{FILE, read_minutes};
-use super::{Minute, StoreError, sql};
+use super::embedded::FILE;
+use super::{Minute, StoreError, minute, sql};
 
 /// A reader that needs no lock, so that training goes on while the aggregator serves.
 #[derive(Debug)]
@@ -53,6 +53,10 @@ impl Beside {
 
     /// All rollups of a group and metric since a time (seconds since the epoch).
     pub async fn minutes(&self, group: &Id, metric: &str, since: i64) -> Result<Vec<Minute>, StoreError> {
-        read_minutes(&self.pool, group, metric, since, i64::MAX).await
+        let read = minute::read(&self.pool, group, metric, since, i64::MAX).await?;
+        for (start, problem) in read.damaged {
+            tracing::error!(minute = minute::named(group, metric, start), problem, "it is absent");
+        }
+        Ok(read.minutes)
     }
 }

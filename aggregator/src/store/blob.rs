@@ -43,7 +43,7 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    fn named(&self, error: StoreError) -> StoreError {
+    pub(super) fn named(&self, error: StoreError) -> StoreError {
         match error {
             StoreError::Corrupt(problem) => StoreError::Corrupt(format!("{self}: {problem}")),
             error => error,
@@ -53,14 +53,21 @@ impl Place {
 
 impl Blob {
     /// Of a row that has `tick` and `body`.
-    pub(super) fn of_tick(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        Ok(Self { place: Place::Tick(row.try_get("tick")?), body: row.try_get("body")? })
+    pub(super) fn of_tick(row: &SqliteRow) -> Result<Self, StoreError> {
+        Self::at(Place::Tick(row.try_get("tick")?), row)
     }
 
     /// Of a row that has `hour`, `part` and `body`.
-    pub(super) fn of_chunk(instance: &str, row: &SqliteRow) -> Result<Self, sqlx::Error> {
+    pub(super) fn of_chunk(instance: &str, row: &SqliteRow) -> Result<Self, StoreError> {
         let (hour, part) = (row.try_get("hour")?, row.try_get("part")?);
-        Ok(Self { place: Place::Chunk { instance: instance.to_owned(), hour, part }, body: row.try_get("body")? })
+        Self::at(Place::Chunk { instance: instance.to_owned(), hour, part }, row)
+    }
+
+    fn at(place: Place, row: &SqliteRow) -> Result<Self, StoreError> {
+        match row.try_get("body") {
+            Ok(body) => Ok(Self { place, body }),
+            Err(error) => Err(place.named(error.into())),
+        }
     }
 
     /// Whose samples alone may be in it.

@@ -9,14 +9,14 @@ use std::time::Duration;
 use foreshadow_proto::convert::{Id, StreamId};
 use foreshadow_proto::sequences::Sequences;
 use futures::TryStreamExt as _;
-use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 
 use super::beside::there;
 use super::blob::Blob;
 use super::checksum::held_from_row;
 use super::embedded::{FILE, STREAM_KEPT_MICROS};
-use super::{StoreError, Stored, sql};
+use super::{StoreError, Stored, minute, sql};
 
 /// A copy that grows is looked at this often.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -30,6 +30,7 @@ pub struct Findings {
     pub chunks: u64,
     pub samples: u64,
     pub streams: u64,
+    pub minutes: u64,
     /// The first hundred, in words.
     pub faults: Vec<String>,
     pub faults_total: u64,
@@ -119,11 +120,11 @@ async fn walk(connection: &mut SqliteConnection, findings: &mut Findings, tell: 
     drop(rows);
     let mut rows = sqlx::query(sql::CHECK_CHUNKS).fetch(&mut *connection);
     while let Some(row) = rows.try_next().await? {
-        let read = Blob::of_chunk(row.try_get(0)?, &row)?;
-        let what = read.place.to_string();
         findings.chunks += 1;
         tell(findings.chunks, blobs);
-        let said = (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
+        let read = row.try_get(0).map_err(StoreError::from).and_then(|instance| Blob::of_chunk(instance, &row));
+        let Some((read, said)) = with_said(read, &row, 3, findings) else { continue };
+        let what = read.place.to_string();
         let samples = blob(&read, said, findings);
         meet(&what, &samples, &mut streams, findings);
     }
@@ -131,12 +132,10 @@ async fn walk(connection: &mut SqliteConnection, findings: &mut Findings, tell: 
     let rows_up_to: i64 = sqlx::query_scalar(sql::STREAM_ROWS_READ).fetch_one(&mut *connection).await?;
     let mut rows = sqlx::query(sql::CHECK_TICKS).fetch(&mut *connection);
     while let Some(row) = rows.try_next().await? {
-        let tick: i64 = row.try_get(0)?;
-        let read = Blob::of_tick(&row)?;
-        let what = read.place.to_string();
         findings.ticks += 1;
         tell(findings.chunks + findings.ticks, blobs);
-        let said = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+        let Some((read, said)) = with_said(Blob::of_tick(&row), &row, 1, findings) else { continue };
+        let (tick, what): (i64, _) = (row.try_get(0)?, read.place.to_string());
         let samples = blob(&read, said, findings);
         if tick > rows_up_to {
             // It says itself what is held.
@@ -149,6 +148,24 @@ async fn walk(connection: &mut SqliteConnection, findings: &mut Findings, tell: 
         meet(&what, &samples, &mut streams, findings);
     }
     drop(rows);
+    let mut rows = sqlx::query(sql::CHECK_MINUTES).fetch(&mut *connection);
+    while let Some(row) = rows.try_next().await? {
+        findings.minutes += 1;
+        let key = || Ok::<(&str, &str, i64), sqlx::Error>((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+        let Ok((group, metric, start)) = key() else {
+            findings.fault("a minute does not say whose it is".to_owned());
+            continue;
+        };
+        match Id::new("group", group) {
+            Ok(group) => {
+                if let Err(error) = minute::of_row(&group, metric, start, &row) {
+                    findings.fault(format!("{}: {error}", minute::named(&group, metric, start)));
+                }
+            }
+            Err(error) => findings.fault(format!("a minute of {start} s: {error}")),
+        }
+    }
+    drop(rows);
     // What is held of a stream is forgotten a while after its last sample; before that it has to be there.
     for ((instance, stream), newest) in &streams.strange {
         if streams.newest - newest < STREAM_KEPT_MICROS {
@@ -156,6 +173,21 @@ async fn walk(connection: &mut SqliteConnection, findings: &mut Findings, tell: 
         }
     }
     Ok(())
+}
+
+/// A body, and what its row says of it from such a column on: first, last, count. Where one of them cannot be read that is a fault.
+fn with_said(
+    read: Result<Blob, StoreError>,
+    row: &SqliteRow,
+    from: usize,
+    findings: &mut Findings,
+) -> Option<(Blob, (i64, i64, i64))> {
+    let number = |index: usize| row.try_get::<i64, _>(from + index).map_err(StoreError::from);
+    let both = read.and_then(|read| {
+        let said = number(0).and_then(|first| Ok((first, number(1)?, number(2)?)));
+        Ok((said.map_err(|error| read.place.named(error))?, read))
+    });
+    both.map(|(said, read)| (read, said)).map_err(|error| findings.fault(error.to_string())).ok()
 }
 
 /// Unpacks a blob and compares it with what its row says of it: first, last, count.

@@ -103,7 +103,7 @@ fn said(findings: &Findings, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         println!("{:#}", found(findings));
     }
-    let Findings { ticks, chunks, samples, streams, faults, faults_total } = findings;
+    let Findings { ticks, chunks, samples, streams, minutes, faults, faults_total } = findings;
     for fault in faults.iter().filter(|_| !as_json) {
         eprintln!("{fault}");
     }
@@ -113,14 +113,17 @@ fn said(findings: &Findings, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         return Ok(());
     }
-    println!("whole: {samples} samples in {chunks} chunks and {ticks} commits, of {streams} streams");
+    println!(
+        "whole: {samples} samples in {chunks} chunks and {ticks} commits, of {streams} streams, and {minutes} minutes"
+    );
     Ok(())
 }
 
 fn found(findings: &Findings) -> Value {
-    let Findings { ticks, chunks, samples, streams, faults, faults_total } = findings;
+    let Findings { ticks, chunks, samples, streams, minutes, faults, faults_total } = findings;
     json!({
         "whole": findings.is_whole(), "samples": samples, "chunks": chunks, "commits": ticks, "streams": streams,
+        "minutes": minutes,
         "faults": faults, "faults_total": faults_total,
     })
 }

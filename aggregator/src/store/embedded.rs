@@ -17,6 +17,7 @@ use sqlx::{Connection as _, Row, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use super::blob::Blob;
+use super::minute;
 use super::readings::Asked as AskedReadings;
 use super::retraction::{self, Retraction, Retractions};
 use super::writer::{Asked, RETRY_AFTER, Writer};
@@ -64,6 +65,7 @@ pub(super) struct Shared {
     pub(super) refusing: Mutex<Option<String>>,
     pub(super) duplicates: AtomicU64,
     pub(super) retractions: Retractions,
+    damaged: minute::Damaged,
     /// Rollups are noted for another store, in the transaction that writes them.
     forwards_minutes: AtomicBool,
     /// Ticks beyond this wait for another store and are not folded; all may be where there is none.
@@ -82,32 +84,6 @@ async fn is_done(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error>
     // It waits behind the ROLLBACK of a transaction that was dropped.
     connection.ping().await?;
     Ok(!connection.is_in_transaction())
-}
-
-/// Rollups of a group and metric from a database of this store.
-pub(super) async fn read_minutes(
-    pool: &SqlitePool,
-    group: &Id,
-    metric: &str,
-    from: i64,
-    to: i64,
-) -> Result<Vec<Minute>, StoreError> {
-    let query = sqlx::query(sql::MINUTE_READ).bind(group.as_str()).bind(metric).bind(from).bind(to);
-    let minute = |row: &sqlx::sqlite::SqliteRow| -> Result<Minute, sqlx::Error> {
-        let whole = |index: usize| row.try_get::<i64, _>(index).map(|n| u32::try_from(n).unwrap_or_default());
-        Ok(Minute {
-            group: group.clone(),
-            metric: metric.to_owned(),
-            start: row.try_get(0)?,
-            gross_mean: row.try_get(1)?,
-            gross_maximum: row.try_get(2)?,
-            weight: row.try_get(3)?,
-            serving: whole(4)?,
-            reporting: whole(5)?,
-            lower_bound: row.try_get::<i64, _>(6)? != 0,
-        })
-    };
-    Ok(query.fetch_all(pool).await?.iter().map(minute).collect::<Result<_, _>>()?)
 }
 
 impl Embedded {
@@ -160,6 +136,7 @@ impl Embedded {
             refusing: Mutex::new(None),
             duplicates: AtomicU64::new(0),
             retractions: Retractions::read(&writes).await?,
+            damaged: minute::Damaged::default(),
             forwards_minutes: AtomicBool::new(false),
             fold_up_to: AtomicI64::new(i64::MAX),
             folding: tokio::sync::Mutex::new(()),
@@ -197,23 +174,18 @@ impl Embedded {
     /// Rollups that wait for another store, oldest first, each with its turn.
     pub(super) async fn waiting_minutes(&self, most: i64) -> Result<Vec<(Minute, i64)>, StoreError> {
         let rows = sqlx::query(sql::FORWARD_MINUTE_READ).bind(most).fetch_all(&self.reads).await?;
-        let read = rows.iter().map(|row| {
-            let whole = |index: usize| row.try_get::<i64, _>(index).map(|n| u32::try_from(n).unwrap_or_default());
-            let group = Id::new("group", row.try_get::<&str, _>(0)?);
-            let minute = Minute {
-                group: group.map_err(|error| StoreError::Corrupt(error.to_string()))?,
-                metric: row.try_get(1)?,
-                start: row.try_get(2)?,
-                gross_mean: row.try_get(3)?,
-                gross_maximum: row.try_get(4)?,
-                weight: row.try_get(5)?,
-                serving: whole(6)?,
-                reporting: whole(7)?,
-                lower_bound: row.try_get::<i64, _>(8)? != 0,
-            };
-            Ok((minute, row.try_get(9)?))
-        });
-        read.collect()
+        let mut waiting = Vec::new();
+        for row in &rows {
+            let group = Id::new("group", row.try_get::<&str, _>("group_name")?);
+            let group = group.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+            let (metric, start): (&str, i64) = (row.try_get("metric")?, row.try_get("start_seconds")?);
+            match minute::of_row(&group, metric, start, row) {
+                Ok(minute) => waiting.push((minute, row.try_get("turn")?)),
+                // It waits until it is made anew.
+                Err(error) => self.shared.damaged.tell(&group, metric, &[(start, error.to_string())]),
+            }
+        }
+        Ok(waiting)
     }
 
     /// The other store has them; one that was written again meanwhile waits on.
@@ -227,27 +199,33 @@ impl Embedded {
     }
 
     async fn write_minutes(&self, minutes: &[Minute], forward: bool) -> Result<(), StoreError> {
+        match self.write_minutes_at_once(minutes, forward).await {
+            Err(StoreError::Corrupt(_)) => {}
+            answer => return answer,
+        }
+        // What is damaged where one of them belongs is not to cost the others, nor the round that made them.
+        for minute in minutes {
+            match self.write_minutes_at_once(std::slice::from_ref(minute), forward).await {
+                Err(StoreError::Corrupt(problem)) => {
+                    let minute = minute::named(&minute.group, &minute.metric, minute.start);
+                    tracing::error!(minute, problem, "it cannot be written over what is damaged there");
+                }
+                answer => answer?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_minutes_at_once(&self, minutes: &[Minute], forward: bool) -> Result<(), StoreError> {
         let mut transaction = self.writes.begin().await?;
         for minute in minutes {
-            sqlx::query(sql::MINUTE_WRITE)
-                .bind(minute.group.as_str())
-                .bind(&minute.metric)
-                .bind(minute.start)
-                .bind(minute.gross_mean)
-                .bind(minute.gross_maximum)
-                .bind(minute.weight)
-                .bind(i64::from(minute.serving))
-                .bind(i64::from(minute.reporting))
-                .bind(i64::from(minute.lower_bound))
-                .execute(&mut *transaction)
-                .await?;
+            minute::write(&mut transaction, minute).await?;
             if forward {
                 let note = sqlx::query(sql::FORWARD_MINUTE_WRITE).bind(minute.group.as_str()).bind(&minute.metric);
                 note.bind(minute.start).execute(&mut *transaction).await?;
             }
         }
-        transaction.commit().await?;
-        Ok(())
+        Ok(transaction.commit().await?)
     }
 
     pub(super) fn retractions(&self) -> &Retractions {
@@ -262,6 +240,14 @@ impl Embedded {
 
 fn refused(reason: &str) -> StoreError {
     StoreError::Refused { reason: reason.to_owned(), retry_after: RETRY_AFTER }
+}
+
+/// What went wrong while chunks of an instance were read: damage there is of nobody else.
+fn of_instance(instance: &Id, error: sqlx::Error) -> StoreError {
+    match error.into() {
+        StoreError::Corrupt(problem) => StoreError::Corrupt(format!("a chunk of {instance}: {problem}")),
+        error => error,
+    }
 }
 
 /// Unpacks on a thread that may be busy: other tasks go on meanwhile.
@@ -307,7 +293,7 @@ impl SampleStore for Embedded {
         let mut snapshot = self.reads.begin().await?;
         let chunks = sqlx::query(sql::CHUNK_OVERLAPPING).bind(instance.as_str()).bind(from).bind(to);
         let mut blobs = Vec::new();
-        for row in chunks.fetch_all(&mut *snapshot).await? {
+        for row in chunks.fetch_all(&mut *snapshot).await.map_err(|error| of_instance(instance, error))? {
             blobs.push(Blob::of_chunk(instance.as_str(), &row)?);
         }
         for row in sqlx::query(sql::TICK_OVERLAPPING).bind(from).bind(to).fetch_all(&mut *snapshot).await? {
@@ -353,7 +339,7 @@ impl SampleStore for Embedded {
             let mut blobs = Vec::new();
             for instance in some {
                 let chunks = sqlx::query(sql::CHUNK_OVERLAPPING).bind(instance.as_str()).bind(from).bind(to);
-                for row in chunks.fetch_all(&mut *snapshot).await? {
+                for row in chunks.fetch_all(&mut *snapshot).await.map_err(|error| of_instance(instance, error))? {
                     blobs.push(Blob::of_chunk(instance.as_str(), &row)?);
                 }
             }
@@ -371,7 +357,13 @@ impl SampleStore for Embedded {
     }
 
     async fn minutes(&self, group: &Id, metric: &str, from: i64, to: i64) -> Result<Vec<Minute>, StoreError> {
-        read_minutes(&self.reads, group, metric, from, to).await
+        let read = minute::read(&self.reads, group, metric, from, to).await?;
+        self.shared.damaged.tell(group, metric, &read.damaged);
+        Ok(read.minutes)
+    }
+
+    fn take_damaged_minutes(&self) -> Vec<(Id, i64)> {
+        self.shared.damaged.take_due()
     }
 
     async fn delete_minutes(&self, group: &Id, metric: &str, starts: &[i64]) -> Result<(), StoreError> {

@@ -10,12 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use foreshadow_proto::convert::Id;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
 use super::blob::{Blob, Place};
 use super::columns::pack_hour;
 use super::embedded::{HOUR_MICROS, aside, span};
+use super::tick::{Tick, Which, ticks};
 use super::{Embedded, StoreError, Stored, sql};
 
 /// An hour is folded this long after its end, µs. What comes later is folded with the next hour.
@@ -31,6 +30,8 @@ const PART_OF_RETENTION: i64 = 8;
 const MOST_HOURS: i64 = 24;
 /// Samples that are folded in one turn: a bound on memory.
 const AT_ONCE: i64 = 2_000_000;
+/// Ticks that are read at once.
+const TICKS_AT_ONCE: i64 = 2_000;
 /// Instances whose small chunks are put together in one transaction: samples that arrive meanwhile wait for it.
 const JOINED_AT_ONCE: usize = 500;
 
@@ -108,9 +109,9 @@ impl Embedded {
     }
 
     /// Ticks that were written before `hour`, and those until `late` that have something of before it.
-    async fn settled(&self, hour: i64, late: i64, ticks: (i64, i64)) -> Result<Vec<SqliteRow>, StoreError> {
-        let rows = sqlx::query(sql::TICK_SETTLED).bind(hour).bind(late).bind(ticks.0).bind(ticks.1);
-        Ok(rows.fetch_all(&self.reads).await?)
+    async fn settled(&self, hour: i64, late: i64, within: (i64, i64)) -> Result<Vec<Tick>, StoreError> {
+        let mut connection = self.reads.acquire().await?;
+        ticks(&mut connection, Which::Settled { hour, late }, within, TICKS_AT_ONCE).await
     }
 
     /// Folds some of the ticks after `after` and says which was the last.
@@ -119,29 +120,27 @@ impl Embedded {
         let hour = settled - settled.rem_euclid(HOUR_MICROS);
         let known = self.shared.rows_up_to.load(Ordering::Relaxed);
         let up_to = self.shared.fold_up_to.load(Ordering::Relaxed).min(known);
-        let rows = self.settled(hour, hour + SETTLE_MICROS, (after, up_to)).await?;
+        let settled = self.settled(hour, hour + SETTLE_MICROS, (after, up_to)).await?;
         let expired = now.saturating_sub(self.retained());
         // What another store did not take within the retention waits no longer.
-        let rows = if rows.is_empty() { self.settled(expired, expired, (after, known)).await? } else { rows };
-        let (mut ticks, mut samples) = (Vec::new(), 0);
-        for row in &rows {
-            samples += row.try_get::<i64, _>("samples")?;
-            ticks.push((row.try_get::<i64, _>("tick")?, row.try_get::<i64, _>("last_micros")?, Blob::of_tick(row)?));
-            // What is left comes with the next turn.
-            if samples > AT_ONCE {
-                break;
-            }
-        }
-        drop(rows);
-        let Some(last) = ticks.last().map(|(tick, _, _)| *tick) else { return Ok(None) };
+        let mut ticks =
+            if settled.is_empty() { self.settled(expired, expired, (after, known)).await? } else { settled };
+        let mut samples = 0_i64;
+        let turn = ticks.iter().position(|tick| {
+            samples = samples.saturating_add(tick.samples);
+            samples > AT_ONCE
+        });
+        // What is left comes with the next turn.
+        ticks.truncate(turn.map_or(ticks.len(), |last| last + 1));
+        let Some(last) = ticks.last().map(|tick| tick.number) else { return Ok(None) };
         let (together, shared) = (self.hours_together(), self.shared.clone());
         // Before the transaction, so that samples do not wait for it.
         let (chunks, done) = aside(move || {
             let (mut of_windows, mut done) = (BTreeMap::<Window, Vec<Stored>>::new(), Vec::new());
-            for (tick, last, blob) in ticks {
-                let samples = match blob.unpack() {
+            for tick in ticks {
+                let samples = match tick.blob.and_then(|blob| blob.unpack()) {
                     Ok(samples) => samples,
-                    Err(error) if last < expired => {
+                    Err(error) if tick.last_micros.is_some_and(|last| last < expired) => {
                         tracing::error!(%error, "it has expired unread");
                         Vec::new()
                     }
@@ -150,7 +149,7 @@ impl Embedded {
                         continue;
                     }
                 };
-                done.push(tick);
+                done.push(tick.number);
                 for stored in samples {
                     if !shared.retractions.cover_stored(&stored) {
                         let window = (stored.instance.clone(), hour_of(&stored).div_euclid(together));
@@ -183,12 +182,16 @@ impl Embedded {
         for (instance, window) in windows {
             let (from, to) = (window * together, (window + 1) * together);
             let small = sqlx::query(sql::CHUNK_SMALL).bind(instance.as_str()).bind(from).bind(to).bind(count(SMALL));
-            let small = small.fetch_all(&self.reads).await?;
-            if small.len() < 2 {
+            let small = match small.fetch_all(&self.reads).await.map_err(StoreError::from) {
+                Ok(small) => small,
+                // They stay apart: whoever reads them is told.
+                Err(StoreError::Corrupt(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let blobs: Vec<Blob> = small.iter().filter_map(|row| Blob::of_chunk(instance.as_str(), row).ok()).collect();
+            if blobs.len() < 2 {
                 continue;
             }
-            let blobs =
-                small.iter().map(|row| Blob::of_chunk(instance.as_str(), row)).collect::<Result<Vec<_>, _>>()?;
             let (shared, of) = (self.shared.clone(), instance.clone());
             let read = aside(move || {
                 let (mut samples, mut places) = (Vec::new(), Vec::new());

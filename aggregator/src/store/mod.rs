@@ -12,9 +12,11 @@ pub mod command;
 mod embedded;
 mod fold;
 mod influx;
+mod minute;
 mod readings;
 mod retraction;
 pub(crate) mod sql;
+mod tick;
 mod writer;
 
 use std::fmt;
@@ -32,6 +34,10 @@ pub use foreshadow_proto::columns::Field;
 pub use influx::WithInfluxDb;
 pub use readings::Readings;
 pub use retraction::Retraction;
+
+/// The result code of SQLite for a damaged file, and which bits of an extended code say that.
+const SQLITE_CORRUPT: i32 = 11;
+const PRIMARY_CODE: i32 = 0xff;
 
 /// Identifies one store for its whole life: 16 random bytes, made when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +122,23 @@ pub enum StoreError {
     #[error("stored data cannot be read: {0}")]
     Corrupt(String),
     #[error(transparent)]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for StoreError {
+    /// What SQLite or its client cannot make out of a row is damage of that row: others can be read, and whoever goes around
+    /// damage goes around this.
+    fn from(error: sqlx::Error) -> Self {
+        let damage = match &error {
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => true,
+            sqlx::Error::Database(said) => {
+                let code = said.code().and_then(|code| code.parse::<i32>().ok());
+                code.is_some_and(|code| code & PRIMARY_CODE == SQLITE_CORRUPT)
+            }
+            _ => false,
+        };
+        if damage { Self::Corrupt(error.to_string()) } else { Self::Database(error) }
+    }
 }
 
 /// What became of an arrival.
@@ -155,8 +177,11 @@ pub trait SampleStore: fmt::Debug + Send + Sync + 'static {
     /// Writes rollups; a minute written again replaces the former one.
     async fn put_minutes(&self, minutes: &[Minute]) -> Result<(), StoreError>;
 
-    /// Rollups of a group and metric with `from <= start < to` (s), by time; gaps are absent.
+    /// Rollups of a group and metric with `from <= start < to` (s), by time; gaps are absent, and what was damaged is one.
     async fn minutes(&self, group: &Id, metric: &str, from: i64, to: i64) -> Result<Vec<Minute>, StoreError>;
+
+    /// Rollups that were met and found damaged since this was asked last, each once: group, and start in s since the epoch.
+    fn take_damaged_minutes(&self) -> Vec<(Id, i64)>;
 
     /// Takes rollups away again (starts in s) whose samples count no more; those that were imported stay.
     async fn delete_minutes(&self, group: &Id, metric: &str, starts: &[i64]) -> Result<(), StoreError>;

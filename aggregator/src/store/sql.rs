@@ -29,9 +29,12 @@ pub(crate) const TICK_OVERLAPPING: &str =
     "SELECT tick, body FROM tick WHERE last_micros >= $1 AND first_micros < $2 ORDER BY tick";
 // Written before an hour began, or soon after and with something of before it.
 pub(crate) const TICK_SETTLED: &str = "SELECT tick, samples, last_micros, body FROM tick \
-    WHERE (written_micros < $1 OR (first_micros < $1 AND written_micros < $2)) \
-    AND tick > $3 AND tick <= $4 ORDER BY tick LIMIT 2000";
-pub(crate) const TICK_AFTER: &str = "SELECT tick, body FROM tick WHERE tick > $1 ORDER BY tick LIMIT $2";
+    WHERE tick > $1 AND tick <= $2 AND (written_micros < $4 OR (first_micros < $4 AND written_micros < $5)) \
+    ORDER BY tick LIMIT $3";
+pub(crate) const TICK_WITHIN: &str = "SELECT tick, samples, last_micros, body FROM tick \
+    WHERE tick > $1 AND tick <= $2 ORDER BY tick LIMIT $3";
+// Of the index alone: rows may be damaged.
+pub(crate) const TICK_NUMBERS: &str = "SELECT tick FROM tick WHERE tick > $1 AND tick <= $2 ORDER BY tick LIMIT $3";
 pub(crate) const TICK_DELETE: &str = "DELETE FROM tick WHERE tick = $1";
 pub(crate) const CHUNK_NEXT_PART: &str =
     "SELECT COALESCE(MAX(part), 0) + 1 FROM chunk WHERE instance = $1 AND hour = $2";
@@ -44,15 +47,17 @@ pub(crate) const CHUNK_OVERLAPPING: &str = "SELECT hour, part, body FROM chunk W
     AND first_micros < $3 ORDER BY hour, part";
 pub(crate) const CHUNK_EXPIRE: &str = "DELETE FROM chunk WHERE last_micros < $1";
 pub(crate) const MINUTE_WRITE: &str = "INSERT INTO minute (group_name, metric, start_seconds, gross_mean, gross_maximum, \
-    weight, serving, reporting, lower_bound) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+    weight, serving, reporting, lower_bound, checksum) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
     ON CONFLICT (group_name, metric, start_seconds) DO UPDATE SET gross_mean = excluded.gross_mean, \
     gross_maximum = excluded.gross_maximum, weight = excluded.weight, serving = excluded.serving, \
-    reporting = excluded.reporting, lower_bound = excluded.lower_bound";
+    reporting = excluded.reporting, lower_bound = excluded.lower_bound, checksum = excluded.checksum";
 pub(crate) const MINUTE_READ: &str = "SELECT start_seconds, gross_mean, gross_maximum, weight, serving, reporting, \
-    lower_bound FROM minute WHERE group_name = $1 AND metric = $2 AND start_seconds >= $3 AND start_seconds < $4 \
+    lower_bound, checksum FROM minute WHERE group_name = $1 AND metric = $2 AND start_seconds >= $3 AND start_seconds < $4 \
     ORDER BY start_seconds";
 pub(crate) const MINUTE_SERIES: &str = "SELECT DISTINCT group_name, metric FROM minute ORDER BY group_name, metric";
 pub(crate) const MINUTE_EXPIRE: &str = "DELETE FROM minute WHERE start_seconds < $1";
+pub(crate) const MINUTE_FORGET: &str =
+    "DELETE FROM minute WHERE group_name = $1 AND metric = $2 AND start_seconds = $3";
 // What was imported, no agent of ours has reported, and no retraction is about.
 pub(crate) const MINUTE_DELETE: &str =
     "DELETE FROM minute WHERE group_name = $1 AND metric = $2 AND start_seconds = $3 AND reporting > 0";
@@ -70,8 +75,8 @@ pub(crate) const FORWARD_MINUTE_ALL: &str = "INSERT INTO forward_minute (group_n
     ON CONFLICT (group_name, metric, start_seconds) DO NOTHING";
 pub(crate) const FORWARD_MINUTE_WRITE: &str = "INSERT INTO forward_minute (group_name, metric, start_seconds, turn) \
     VALUES ($1, $2, $3, 1) ON CONFLICT (group_name, metric, start_seconds) DO UPDATE SET turn = forward_minute.turn + 1";
-pub(crate) const FORWARD_MINUTE_READ: &str = "SELECT m.group_name, m.metric, m.start_seconds, m.gross_mean, \
-    m.gross_maximum, m.weight, m.serving, m.reporting, m.lower_bound, f.turn FROM forward_minute AS f JOIN minute AS m \
+pub(crate) const FORWARD_MINUTE_READ: &str = "SELECT f.group_name, f.metric, f.start_seconds, m.gross_mean, \
+    m.gross_maximum, m.weight, m.serving, m.reporting, m.lower_bound, m.checksum, f.turn FROM forward_minute AS f JOIN minute AS m \
     ON m.group_name = f.group_name AND m.metric = f.metric AND m.start_seconds = f.start_seconds \
     ORDER BY f.start_seconds LIMIT $1";
 pub(crate) const FORWARD_MINUTE_DELETE: &str = "DELETE FROM forward_minute WHERE group_name = $1 AND metric = $2 \
@@ -88,6 +93,8 @@ pub(crate) const CHECK_STREAMS: &str = "SELECT instance, stream, held FROM strea
 pub(crate) const CHECK_COUNT: &str = "SELECT (SELECT COUNT(*) FROM chunk) + (SELECT COUNT(*) FROM tick)";
 pub(crate) const CHECK_CHUNKS: &str =
     "SELECT instance, hour, part, first_micros, last_micros, samples, body FROM chunk ORDER BY instance, hour, part";
+pub(crate) const CHECK_MINUTES: &str = "SELECT group_name, metric, start_seconds, gross_mean, gross_maximum, weight, \
+    serving, reporting, lower_bound, checksum FROM minute";
 pub(crate) const CHECK_TICKS: &str = "SELECT tick, first_micros, last_micros, samples, body FROM tick ORDER BY tick";
 
 pub(crate) const ALL: &[(&str, &str)] = &[
@@ -103,7 +110,8 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("TICK_WRITE", TICK_WRITE),
     ("TICK_OVERLAPPING", TICK_OVERLAPPING),
     ("TICK_SETTLED", TICK_SETTLED),
-    ("TICK_AFTER", TICK_AFTER),
+    ("TICK_WITHIN", TICK_WITHIN),
+    ("TICK_NUMBERS", TICK_NUMBERS),
     ("TICK_DELETE", TICK_DELETE),
     ("CHUNK_NEXT_PART", CHUNK_NEXT_PART),
     ("CHUNK_WRITE", CHUNK_WRITE),
@@ -115,6 +123,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("MINUTE_READ", MINUTE_READ),
     ("MINUTE_SERIES", MINUTE_SERIES),
     ("MINUTE_EXPIRE", MINUTE_EXPIRE),
+    ("MINUTE_FORGET", MINUTE_FORGET),
     ("MINUTE_DELETE", MINUTE_DELETE),
     ("RETRACTION_READ", RETRACTION_READ),
     ("RETRACTION_UNMADE", RETRACTION_UNMADE),
@@ -133,4 +142,5 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("CHECK_COUNT", CHECK_COUNT),
     ("CHECK_CHUNKS", CHECK_CHUNKS),
     ("CHECK_TICKS", CHECK_TICKS),
+    ("CHECK_MINUTES", CHECK_MINUTES),
 ];

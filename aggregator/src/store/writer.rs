@@ -19,10 +19,10 @@ use foreshadow_proto::sequences::Sequences;
 use sqlx::{Connection as _, Row as _, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
-use super::blob::Blob;
 use super::checksum;
 use super::columns::pack;
 use super::embedded::{Shared, span};
+use super::tick::{Which, ticks};
 use super::{Appended, Arrival, StoreError, Stored, sql};
 use crate::clock::Clock;
 
@@ -282,22 +282,26 @@ async fn known<'a>(
 ) -> Result<&'a mut HashMap<Key, Stream>, StoreError> {
     if streams.is_none() {
         let mut read = HashMap::new();
-        let rows = sqlx::query(sql::STREAM_READ_NEWEST).bind(STREAMS_READ).fetch_all(&mut *connection).await?;
+        let rows = sqlx::query(sql::STREAM_READ_NEWEST).bind(STREAMS_READ).fetch_all(&mut *connection).await;
+        let rows = match rows.map_err(StoreError::from) {
+            // One by one, as they come.
+            Err(StoreError::Corrupt(_)) => Vec::new(),
+            rows => rows?,
+        };
         for row in &rows {
-            let (instance, stream): (String, Vec<u8>) = (row.try_get(4)?, row.try_get(5)?);
-            let key = Id::new("instance", &instance).ok().zip(StreamId::from_wire(&stream).ok());
             // A row that cannot be read is the trouble of whom it is of, when they come.
+            let (Ok(instance), Ok(stream)) = (row.try_get::<&str, _>(4), row.try_get::<&[u8], _>(5)) else { continue };
+            let key = Id::new("instance", instance).ok().zip(StreamId::from_wire(stream).ok());
             read.extend(key.and_then(|key| stream_in(row, &key).ok().map(|stream| (key, stream))));
         }
         *last_tick = sqlx::query_scalar(sql::TICK_LAST).fetch_one(&mut *connection).await?;
         let mut up_to: i64 = sqlx::query_scalar(sql::STREAM_ROWS_READ).fetch_one(&mut *connection).await?;
         loop {
-            let ticks =
-                sqlx::query(sql::TICK_AFTER).bind(up_to).bind(TICKS_AT_ONCE).fetch_all(&mut *connection).await?;
+            let ticks = ticks(connection, Which::All, (up_to, i64::MAX), TICKS_AT_ONCE).await?;
             let Some(last) = ticks.last() else { break };
-            up_to = last.try_get(0)?;
-            for tick in &ticks {
-                let samples = match Blob::of_tick(tick)?.unpack() {
+            up_to = last.number;
+            for tick in ticks {
+                let samples = match tick.blob.and_then(|blob| blob.unpack()) {
                     Ok(samples) => samples,
                     Err(error) => {
                         // Nobody can have them any more: what is sent again is stored again, and whoever else comes is served.

@@ -18,10 +18,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use foreshadow_proto::convert::{Id, StreamId};
-use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 
-use super::blob::Blob;
+use super::tick::{Which, ticks};
 use super::{
     Appended, Arrival, Embedded, Field, Minute, Readings, Retraction, SampleStore, StoreError, StoreHealth, StoreId,
     Stored, sql,
@@ -180,12 +179,14 @@ impl Forwarder {
     /// How much was taken: commits and parts of rollups.
     async fn forward(&mut self) -> anyhow::Result<usize> {
         let pool = self.embedded.pool();
-        let rows = sqlx::query(sql::TICK_AFTER).bind(self.cursor).bind(TICKS_AT_ONCE).fetch_all(&pool).await?;
+        let mut connection = pool.acquire().await?;
+        let ticks = ticks(&mut connection, Which::All, (self.cursor, i64::MAX), TICKS_AT_ONCE).await?;
+        drop(connection);
         let mut samples = Vec::new();
-        let mut last = self.cursor;
-        for row in &rows {
-            last = row.try_get(0)?;
-            match Blob::of_tick(row)?.unpack() {
+        let (mut last, taken) = (self.cursor, ticks.len());
+        for tick in ticks {
+            last = tick.number;
+            match tick.blob.and_then(|blob| blob.unpack()) {
                 Ok(of_tick) => samples.extend(of_tick),
                 Err(error) => {
                     metrics::counter!("foreshadow_influxdb_dropped_total").increment(1);
@@ -208,12 +209,12 @@ impl Forwarder {
                 }
             }
         }
-        if !rows.is_empty() {
+        if taken > 0 {
             sqlx::query(sql::FORWARD_WRITE).bind(NAME).bind(last).execute(&pool).await?;
             self.cursor = last;
             self.embedded.fold_up_to(last);
         }
-        Ok(rows.len() + self.forward_minutes().await?)
+        Ok(taken + self.forward_minutes().await?)
     }
 
     async fn forward_minutes(&self) -> anyhow::Result<usize> {
@@ -263,6 +264,10 @@ impl SampleStore for WithInfluxDb {
 
     async fn minutes(&self, group: &Id, metric: &str, from: i64, to: i64) -> Result<Vec<Minute>, StoreError> {
         self.embedded.minutes(group, metric, from, to).await
+    }
+
+    fn take_damaged_minutes(&self) -> Vec<(Id, i64)> {
+        self.embedded.take_damaged_minutes()
     }
 
     async fn delete_minutes(&self, group: &Id, metric: &str, starts: &[i64]) -> Result<(), StoreError> {
