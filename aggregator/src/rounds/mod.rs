@@ -2,6 +2,7 @@
 //! IO, [`group`] the thinking.
 
 mod board;
+mod damage;
 mod forecast_hours;
 mod gauges;
 mod group;

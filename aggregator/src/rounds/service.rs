@@ -12,6 +12,7 @@ use planner::policy::{Metric, Mode, Policy};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use super::damage::around_damage;
 use super::forecast_hours::ForecastHours;
 use super::gauges::Gauges;
 use super::minutes::{self, Serving};
@@ -150,6 +151,8 @@ pub struct Service {
     tally: Tally,
     /// Minutes (start, s) that got samples after they were closed.
     late: BTreeSet<i64>,
+    /// Group and start of minutes that were damaged in the store and are to be made anew, s.
+    damaged: BTreeSet<(Id, i64)>,
     /// Retractions whose minutes are being made anew.
     retracted: Vec<Retraction>,
     /// Of all groups, as of the beginning of this round.
@@ -224,6 +227,7 @@ impl Service {
             groups: BTreeMap::new(),
             tally: Tally::default(),
             late: BTreeSet::new(),
+            damaged: BTreeSet::new(),
             retracted: Vec::new(),
             machines: 0,
             gauges: Gauges::default(),
@@ -330,6 +334,10 @@ impl Service {
         if let Err(error) = self.take_back(now).await {
             tracing::warn!(%error, "retracted samples still have their part in minutes; trying again next round");
         }
+        self.damaged.extend(self.store.take_damaged_minutes());
+        // Samples that are past their retention are in nobody's reach.
+        let oldest = now - self.options.raw_seconds + 120;
+        self.damaged.retain(|(_, start)| (oldest..closed).contains(start));
         let late: Vec<i64> = self.late.iter().rev().take(REMADE_PER_ROUND).copied().collect();
         self.late.retain(|minute| !late.contains(minute));
         // Listed before anything is awaited: a source that is read meanwhile waits for the next round.
@@ -547,7 +555,11 @@ impl Service {
         let begun = self.clock.wall_micros();
         let policy = self.policy(group, snapshot);
         let Some(closed) = self.groups.get(group).map(|state| state.closed) else { return Ok(()) };
-        let (closing, closed) = self.close_minutes(&policy, group, closed, late, now).await?;
+        let damaged = self.damaged.iter().filter(|(of, _)| of == group).take(REMADE_PER_ROUND);
+        let damaged: Vec<i64> = damaged.map(|(_, start)| *start).collect();
+        let late = [late, &damaged].concat();
+        let (closing, closed) = self.close_minutes(&policy, group, closed, &late, now).await?;
+        self.damaged.retain(|(of, start)| of != group || !damaged.contains(start));
         let Some(state) = self.groups.get_mut(group) else { return Ok(()) };
         state.closed = closed;
         let Some(mut round) = state.round.take() else {
@@ -765,26 +777,15 @@ impl Service {
         let served: Vec<Id> = served.into_iter().collect();
         let to = last + 60 + LATEST_COVER_SECONDS;
         let at_once = usize::try_from(READ_AT_ONCE / (to - from).max(1)).unwrap_or(1).max(1);
-        let mut found = HashMap::new();
-        for some in served.chunks(at_once) {
-            match self.stored_slices(some, *from, to).await {
-                Ok(slices) => found.extend(slices),
-                // What cannot be read is not known of whom it is of, and the others have their part.
-                Err(StoreError::Corrupt(_)) => {
-                    for instance in some {
-                        match self.stored_slices(std::slice::from_ref(instance), *from, to).await {
-                            Ok(slices) => found.extend(slices),
-                            Err(StoreError::Corrupt(problem)) => {
-                                tracing::error!(%group, %instance, problem, "minutes are made without it");
-                            }
-                            Err(error) => return Err(error),
-                        }
-                    }
-                }
-                Err(error) => return Err(error),
-            }
+        // What cannot be read is not known of whom it is of, and the others have their part.
+        let from = *from;
+        let read = |some: Vec<Id>| async move { self.stored_slices(&some, from, to).await };
+        let around = around_damage(&served, at_once, read).await?;
+        for (instances, problem) in around.lost {
+            let (count, first) = (instances.len(), instances.first());
+            tracing::error!(%group, first = ?first.map(Id::as_str), count, problem, "minutes are made without them");
         }
-        Ok(found)
+        Ok(around.read.into_iter().collect())
     }
 
     async fn stored_slices(

@@ -518,3 +518,75 @@ async fn what_was_learned_is_on_disk_after_a_round_and_read_when_the_group_is_op
     let opened = rounds.service.open(&rounds.group, &snapshot, now).await.expect("opened all the same");
     assert_eq!(learned(opened), 0);
 }
+
+async fn change(rounds: &Rounds, change: &'static str) {
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(rounds._directory.path().join("foreshadow.db"));
+    let pool = sqlx::SqlitePool::connect_with(file).await.expect("opens");
+    assert_eq!(sqlx::query(change).execute(&pool).await.expect("changed").rows_affected(), 1, "{change}");
+    pool.close().await;
+}
+
+/// A minute whose numbers are no more those that were measured is made anew in the next round, although nobody sends anything of it.
+#[tokio::test]
+async fn a_minute_that_was_damaged_in_the_store_is_made_anew_from_the_samples_that_are_there() {
+    let mut rounds = Rounds::begun(&[(START - 60, 160.0)]).await;
+    for _ in 0..6 {
+        rounds.minute(AS_EVER).await;
+    }
+    let store = rounds.service.store.clone();
+    let group = rounds.group.clone();
+    let read = async || store.minutes(&group, "cpu", START + 120, START + 240).await.expect("read");
+    let measured = read().await;
+    assert_eq!(measured.len(), 2, "{measured:?}");
+    change(&rounds, "UPDATE minute SET gross_mean = gross_mean + 100 WHERE start_seconds = 1800000180").await;
+    assert_eq!(read().await, measured[..1], "absent, and not what nobody measured");
+    rounds.minute(AS_EVER).await;
+    assert_eq!(read().await, measured);
+    assert_eq!(store.take_damaged_minutes(), []);
+}
+
+/// Of one whose chunk is damaged nothing is known; of the others all is, whether it says so itself or SQLite does.
+#[tokio::test]
+async fn minutes_are_made_from_the_store_around_what_is_damaged_there() {
+    let mut rounds = Rounds::begun(&[]).await;
+    for _ in 0..3 {
+        rounds.minute(AS_EVER).await;
+    }
+    let (store, start) = (rounds.service.store.clone(), rounds.clock.wall_seconds().div_euclid(60) * 60 - 60);
+    for number in 0..SERVING {
+        let sample = |second: i64| Sample {
+            sequence: second.unsigned_abs(),
+            wall_micros: (start + second) * 1_000_000,
+            monotonic_micros: 0,
+            covers_millis: 1_000,
+            cpu_percent: Some(40.0),
+            cpu_busiest_percent: None,
+            cpu_steal_percent: None,
+            memory_used_bytes: None,
+            memory_total_bytes: None,
+            network: None,
+        };
+        let arrival = crate::store::Arrival {
+            instance: member(number).instance,
+            stream: StreamId([1; 16]),
+            boot_id: Id::new("boot", "boot").expect("an id"),
+            samples: (1..=60).map(sample).collect(),
+            rejected: Vec::new(),
+            dropped_total: 0,
+        };
+        store.append(arrival).await.expect("stored");
+    }
+    store.maintain((start + 3 * 3_600) * 1_000_000).await.expect("folded");
+    let read = async || {
+        let slices = rounds.service.slices_from_store(&rounds.group, &[start]).await.expect("read");
+        let mut found: Vec<String> =
+            slices.iter().filter(|(_, of)| !of.is_empty()).map(|(instance, _)| instance.to_string()).collect();
+        found.sort();
+        found
+    };
+    assert_eq!(read().await, ["i-0", "i-1", "i-2", "i-3"]);
+    change(&rounds, "UPDATE chunk SET body = zeroblob(100) WHERE instance = 'i-2'").await;
+    assert_eq!(read().await, ["i-0", "i-1", "i-3"]);
+    change(&rounds, "UPDATE chunk SET body = 5 WHERE instance = 'i-1'").await;
+    assert_eq!(read().await, ["i-0", "i-3"]);
+}
