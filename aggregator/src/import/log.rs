@@ -6,6 +6,7 @@ use serde::Serialize;
 use sqlx::{Row, SqlitePool};
 
 use super::sql;
+use crate::store::Minute;
 
 /// Minutes in one transaction: samples of agents take their turn between two.
 const AT_ONCE: usize = 500;
@@ -81,15 +82,31 @@ impl ImportLog {
         let mut transaction = self.0.begin().await?;
         let mut written = 0;
         for minute in minutes {
-            #[allow(clippy::cast_possible_truncation, reason = "a number of instances, checked before")]
-            let serving = minute.weight.ceil() as i64;
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a number of instances, checked before"
+            )]
+            let serving = minute.weight.ceil() as u32;
+            let stored = Minute {
+                group: part.group.clone(),
+                metric: part.metric.as_str().to_owned(),
+                start: minute.start,
+                gross_mean: minute.gross,
+                gross_maximum: minute.gross,
+                weight: minute.weight,
+                serving,
+                reporting: 0,
+                lower_bound: false,
+            };
             let done = sqlx::query(sql::MINUTE_IMPORT)
                 .bind(part.group.as_str())
                 .bind(part.metric.as_str())
                 .bind(minute.start)
                 .bind(minute.gross)
                 .bind(minute.weight)
-                .bind(serving)
+                .bind(i64::from(serving))
+                .bind(stored.checksum())
                 .execute(&mut *transaction)
                 .await?;
             written += done.rows_affected();
