@@ -34,7 +34,7 @@ STANDS_FOR = {
     "shadow take i-…": f"shadow take {STRANDED}",
     # A demo ends by itself, a network learns a little, and few agents are started: by options that the documents name as well.
     "--bin foreshadow -- demo": "--bin foreshadow -- demo --seconds 10",
-    "--series 600 --epochs 8 --windows 12000": "--series 20 --epochs 1 --windows 64",
+    "--series 600 --epochs 10 --windows 12000": "--series 20 --epochs 1 --windows 64",
     "--agents 10000 --interval 1s --for 60s": "--agents 20 --interval 1s --for 5s",
     "1f0c5b2a9d3e4c6b": '''"$(foreshadow tokens list --json | jq -r '.[] | select(.name == "grafana") | .id')"''',
     "41:9c0f…": r'''"$(sed -En 's/.* audit entry=([0-9]+) hash="([0-9a-f]+)".*/\1:\2/p' /var/log/foreshadow | tail -n 1)"''',

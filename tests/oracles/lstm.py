@@ -3,21 +3,30 @@
 
     python3 -m venv venv && venv/bin/pip install autograd==1.9.1 numpy==2.4.6
     venv/bin/python tests/oracles/lstm.py > aggregator/neural/tests/lstm.json
+    venv/bin/python tests/oracles/lstm.py events > aggregator/neural/tests/lstm_events.json
+
+The second has events ahead among its inputs, and shares of them among its answers.
 
 The equations are written anew here, from the ONNX definition of LSTM (gates i, o, f, c); nothing is shared with the crate.
 """
 
 import json
+import sys
 
 import autograd.numpy as np
 from autograd import value_and_grad
 
 WINDOW, HORIZON, HIDDEN, ROWS = 7, 3, 4, 3
+EVENTS = sys.argv[1:] == ["events"]
 FEATURES = ["value", "observed", "event", "day_sin", "day_cos", "week_sin", "week_cos", "day_ahead", "week_ahead"]
+if EVENTS:
+    FEATURES = [name.replace("event", "event_intensity") for name in FEATURES] + ["event_ahead", "event_before"]
 LEVELS = [0.1, 0.5, 0.9]
 DAY, WEEK = FEATURES.index("day_ahead"), FEATURES.index("week_ahead")
 COLUMNS = 2 + len(LEVELS)
-SHAPES = [(4 * HIDDEN, len(FEATURES)), (4 * HIDDEN, HIDDEN), (4 * HIDDEN,), (HORIZON * COLUMNS, HIDDEN), (HORIZON * COLUMNS,)]
+OF_STEPS = HORIZON * COLUMNS
+OUTPUTS = OF_STEPS + (2 * len(LEVELS) if EVENTS else 0)
+SHAPES = [(4 * HIDDEN, len(FEATURES)), (4 * HIDDEN, HIDDEN), (4 * HIDDEN,), (OUTPUTS, HIDDEN), (OUTPUTS,)]
 
 
 def unpack(flat):
@@ -43,10 +52,16 @@ def answers(flat, inputs):
         i, o, f, g = (gates[:, k * HIDDEN : (k + 1) * HIDDEN] for k in range(4))
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
         h = sigmoid(o) * np.tanh(c)
-    said = np.reshape(np.dot(h, dense.T) + offset, (rows, HORIZON, COLUMNS))
+    dense_said = np.dot(h, dense.T) + offset
+    said = np.reshape(dense_said[:, :OF_STEPS], (rows, HORIZON, COLUMNS))
     day = inputs[:, WINDOW - HORIZON :, DAY : DAY + 1]
     week = inputs[:, WINDOW - HORIZON :, WEEK : WEEK + 1]
-    return said[:, :, 2:] + said[:, :, 0:1] * day + said[:, :, 1:2] * week
+    without = said[:, :, 2:] + said[:, :, 0:1] * day + said[:, :, 1:2] * week
+    if not EVENTS:
+        return without
+    shares = np.reshape(dense_said[:, OF_STEPS:], (rows, 2, len(LEVELS)))
+    announced, came = (inputs[:, WINDOW - HORIZON :, FEATURES.index(name)] for name in ("event_ahead", "event_before"))
+    return without + announced[:, :, None] * shares[:, None, 0, :] + came[:, :, None] * shares[:, None, 1, :]
 
 
 def loss(flat, inputs, actual, known):

@@ -20,10 +20,10 @@ def main():
     spec = importlib.util.spec_from_file_location("recipe", RECIPE)
     recipe = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(recipe)
-    first, loads, measured = recipe.read(sys.argv[1])
+    first, loads, measured, happened = recipe.read(pathlib.Path(sys.argv[1]))
     made = []
     for known in sys.argv[2:]:
-        inputs, centre, scale = recipe.window(first, loads, measured, int(known))
+        inputs, centre, scale = recipe.window(first, loads, measured, happened, int(known))
         made.append({"inputs": inputs.flatten().tolist(), "centre": float(centre), "scale": float(scale)})
     contract = {
         "step_seconds": recipe.STEP, "window": recipe.WINDOW, "horizon": recipe.HORIZON, "features": recipe.FEATURES,

@@ -254,9 +254,11 @@ impl Contest {
     }
 
     /// What the newest fit of a model knows of events.
-    fn responses(&self, index: usize) -> Vec<Response> {
-        let newest = self.fits[index].first().and_then(|(_, fit)| fit.as_ref());
-        newest.map(|fit| fit.responses().to_vec()).unwrap_or_default()
+    fn responses(&self, index: usize, grid: &Grid) -> Vec<Response> {
+        let newest = self.fits[index].first().and_then(|(_, fit)| fit.as_deref());
+        let of =
+            |fit: &dyn Fitted| grid.known(grid.all().len(), self.schedule.window(), |history| fit.responses(history));
+        newest.map(of).unwrap_or_default()
     }
 
     fn judge(&self, grid: &Grid, judged: i64, due: &[(i64, i64)]) -> Result<Champion, ForecastError> {
@@ -320,7 +322,7 @@ impl Contest {
                 continue;
             }
             if let Some(dressed) = dress(&prediction, &member.errors, &wide, levels, &steps, step_seconds) {
-                responses.push((self.responses(index), weights));
+                responses.push((self.responses(index, grid), weights));
                 said.push((dressed, weights, member.model.as_str()));
             }
         }

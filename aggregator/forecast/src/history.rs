@@ -4,6 +4,8 @@
 //! grid up to any past origin is exactly the grid that would have been built at that origin. Replaying the past over one
 //! grid is therefore free of leaks.
 
+use std::ops::Range;
+
 use crate::quantile::median;
 use crate::series::{Announced, Series};
 
@@ -328,6 +330,47 @@ impl<'a> History<'a> {
     pub fn trailing_gap(&self) -> usize {
         let steps = self.observed.iter().zip(self.set_aside).rev();
         steps.take_while(|(observed, aside)| !**observed && !**aside).count()
+    }
+
+    /// The events that took place in it, by number, the newest first; at most `most` of them.
+    pub fn events(&self, most: usize) -> Vec<i64> {
+        let mut events: Vec<i64> = Vec::new();
+        for event in self.happened.iter().rev().flatten().map(|happened| happened.announced.event) {
+            if !events.contains(&event) && events.len() < most {
+                events.push(event);
+            }
+        }
+        events
+    }
+
+    /// Steps `from..to` of each time an event took place, the oldest first.
+    pub fn times(&self, event: i64) -> Vec<Range<usize>> {
+        let mut times: Vec<Range<usize>> = Vec::new();
+        for (at, happened) in self.happened.iter().enumerate() {
+            if happened.is_some_and(|happened| happened.announced.event == event) {
+                match times.last_mut() {
+                    Some(time) if time.end == at => time.end += 1,
+                    _ => times.push(at..at + 1),
+                }
+            }
+        }
+        times
+    }
+
+    /// What share of the announced addition each time of an event came to by itself: in the mean over its steps, the oldest first.
+    pub fn shares(&self, event: i64) -> Vec<f64> {
+        let share = |time: Range<usize>| {
+            let (mut without, mut measured, mut announced) = (0.0, 0.0, 0.0);
+            for at in time {
+                if let Some(happened) = self.happened[at] {
+                    without += self.values[at];
+                    measured += happened.measured;
+                    announced += self.values[at] * happened.announced.factor;
+                }
+            }
+            (measured - without) / (announced - without)
+        };
+        self.times(event).into_iter().map(share).filter(|share| share.is_finite()).collect()
     }
 
     /// The newest known value one or more whole `season`s before step `index`, which may lie after the end.

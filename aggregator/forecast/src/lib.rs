@@ -30,7 +30,7 @@ pub use adaptive::Adaptive;
 pub use contest::{Contest, forecast, forecast_from, select, select_from};
 pub use model::Pool;
 pub use selection::Champion;
-pub use series::{Aggregate, Series};
+pub use series::{Aggregate, Announced, Series};
 pub use tracking::{Hour, Tracker, WideHour};
 pub use types::{Band, BandCoverage, Forecast, ForecastError, MINIMUM_HISTORY_SECONDS, Options, Trust, WideCoverage};
 pub use windows::WindowSpread;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use neural::contract::{Contract, Feature};
 use neural::dataset::Dataset;
 use neural::lstm::Shape;
-use neural::manifest::{FORMAT, Golden, Manifest, hash};
+use neural::manifest::{Golden, Manifest, format_of, hash};
 use neural::train::{Options, Trainer};
 
 /// CPU seconds of this process, in hundredths.
@@ -45,13 +45,14 @@ fn train() {
     );
 }
 
-fn ask(window: usize) {
-    use Feature::{DayAhead, DayCos, DaySin, Observed, Value, WeekAhead, WeekCos, WeekSin};
-    let contract = Contract {
-        window,
-        features: vec![Value, Observed, DaySin, DayCos, WeekSin, WeekCos, DayAhead, WeekAhead],
-        ..Contract::default()
-    };
+fn ask(window: usize, events: bool) {
+    use Feature::{DayAhead, DayCos, DaySin, EventAhead, EventBefore, Observed, Value, WeekAhead, WeekCos, WeekSin};
+    let mut features = vec![Value, Observed, DaySin, DayCos, WeekSin, WeekCos, DayAhead, WeekAhead];
+    if events {
+        features.extend([EventAhead, EventBefore]);
+    }
+    let count = features.len();
+    let contract = Contract { window, features, ..Contract::default() };
     let shape = Shape::new(contract.clone(), 64).expect("sizes");
     let parameters = shape.initial(1);
     let onnx = neural::onnx::write(&shape, &parameters);
@@ -64,7 +65,7 @@ fn ask(window: usize) {
     };
     let output = neural::lstm::Pass::default().forward(&shape, &parameters, &batch).to_vec();
     let manifest = Manifest {
-        format: FORMAT.to_owned(),
+        format: format_of(&contract),
         made_by: "cost".to_owned(),
         contract,
         trained: None,
@@ -83,11 +84,12 @@ fn ask(window: usize) {
             served.ask(&inputs).expect("an answer");
         }
         let each = (cpu_seconds() - before) / (rounds * batch) as f64;
-        println!("asking, {window} x 8, hidden 64, batch {batch}: {:.3} CPU-ms per series", each * 1_000.0);
+        println!("asking, {window} x {count}, hidden 64, batch {batch}: {:.3} CPU-ms per series", each * 1_000.0);
     }
 }
 
 fn main() {
     train();
-    ask(288);
+    ask(288, false);
+    ask(288, true);
 }

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub const LIMIT: f32 = 10.0;
 /// The scale is at least this part of the mean: below it, wobble is noise.
 const SMALLEST_SCALE: f64 = 0.02;
+/// No event adds more than so many times what was announced.
+pub(crate) const LARGEST_SHARE: f64 = 10.0;
 /// Longest window and horizon, most features and levels a contract may name.
 const MOST: [usize; 4] = [2_048, 1_024, 16, 32];
 
@@ -39,6 +41,13 @@ pub enum Feature {
     DayAhead,
     /// The same a whole week (or more) earlier; what `day_ahead` says where the history does not reach back.
     WeekAhead,
+    /// Natural logarithm of the factor (load over load without it) that was announced for `t`, where one event alone made its load; else 0.
+    EventIntensity,
+    /// Known ahead: what an event is announced to add one horizon after `t`, scaled: (factor − 1) × the load without it, which is the mean of
+    /// what `day_ahead` and `week_ahead` show. 0 where there is none, and where that step is past.
+    EventAhead,
+    /// The same times the share of the announced addition that the same event came to before, in the mean over its times.
+    EventBefore,
 }
 
 impl Feature {
@@ -54,6 +63,9 @@ impl Feature {
             Self::WeekCos => "week_cos",
             Self::DayAhead => "day_ahead",
             Self::WeekAhead => "week_ahead",
+            Self::EventIntensity => "event_intensity",
+            Self::EventAhead => "event_ahead",
+            Self::EventBefore => "event_before",
         }
     }
 }
@@ -75,16 +87,49 @@ pub struct Contract {
 }
 
 impl Default for Contract {
-    /// Two days of quarters of an hour, one day ahead.
+    /// Two days of quarters of an hour, one day ahead, with events as known-future inputs.
     fn default() -> Self {
-        use Feature::{DayAhead, DayCos, DaySin, Event, Observed, Value, WeekAhead, WeekCos, WeekSin};
+        use Feature::{
+            DayAhead, DayCos, DaySin, EventAhead, EventBefore, EventIntensity, Observed, Value, WeekAhead, WeekCos,
+            WeekSin,
+        };
         Self {
             step_seconds: 900,
             window: 192,
             horizon: 96,
-            features: vec![Value, Observed, Event, DaySin, DayCos, WeekSin, WeekCos, DayAhead, WeekAhead],
+            features: vec![
+                Value,
+                Observed,
+                EventIntensity,
+                DaySin,
+                DayCos,
+                WeekSin,
+                WeekCos,
+                DayAhead,
+                WeekAhead,
+                EventAhead,
+                EventBefore,
+            ],
             levels: vec![0.01, 0.05, 0.1, 0.5, 0.9, 0.95, 0.99],
         }
+    }
+}
+
+/// An event at a step to forecast that took place before.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Expected {
+    /// Load over load without it, as announced; above 1.
+    pub factor: f64,
+    /// The part of the announced addition that it came to before, in the mean over its times.
+    pub share: f64,
+}
+
+impl Expected {
+    /// What a history says of an event, announced with a factor; `None` when it never took place in it.
+    pub fn of(history: &History<'_>, event: i64, factor: f64) -> Option<Self> {
+        let shares = history.shares(event);
+        let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+        mean.is_finite().then_some(Self { factor, share: mean.clamp(0.0, LARGEST_SHARE) })
     }
 }
 
@@ -97,6 +142,8 @@ pub struct Window {
     pub centre: f64,
     /// What 1 stands for, beyond the centre.
     pub scale: f64,
+    /// `[horizon]`: the load that events ahead are taken to add to; `None` where the history does not reach back.
+    pub without: Vec<Option<f64>>,
 }
 
 impl Contract {
@@ -150,10 +197,28 @@ impl Contract {
         self.features.iter().position(|own| *own == feature)
     }
 
-    /// The newest window of a history whose step is the contract's; a young history is preceded by its first value, not observed.
+    /// The contract of networks that know events only as steps whose load is filled in: version 1 of the manifest.
+    pub fn without_events() -> Self {
+        use Feature::{DayAhead, DayCos, DaySin, Event, Observed, Value, WeekAhead, WeekCos, WeekSin};
+        let features = vec![Value, Observed, Event, DaySin, DayCos, WeekSin, WeekCos, DayAhead, WeekAhead];
+        Self { features, ..Self::default() }
+    }
+
+    /// Whether events at the steps to forecast are among the features.
+    pub fn takes_events(&self) -> bool {
+        [Feature::EventAhead, Feature::EventBefore].iter().any(|feature| self.position(*feature).is_some())
+    }
+
+    /// The newest window of a history whose step is the contract's, with no event ahead; a young history is preceded by its first value, not
+    /// observed.
     ///
     /// `None` when there is no step at all.
     pub fn window(&self, history: &History<'_>) -> Option<Window> {
+        self.window_with(history, &[])
+    }
+
+    /// As [`Contract::window`], with the events `ahead`: `[horizon]`, steps that are missing have none.
+    pub fn window_with(&self, history: &History<'_>, ahead: &[Option<Expected>]) -> Option<Window> {
         let first = *history.values.first()?;
         let length = history.len() as i64;
         let day = steps_of(DAY, self.step_seconds)? as i64;
@@ -165,10 +230,10 @@ impl Contract {
         let day_ahead = |at: i64| earlier(at, day);
         let week_ahead = |at: i64| earlier(at, week).or_else(|| day_ahead(at));
         let shown = (from.max(0)..length).filter_map(value);
-        let ahead = (length - horizon..length).filter_map(week_ahead);
+        let last_week = (length - horizon..length).filter_map(week_ahead);
         let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
         // About the first value, so that large loads with small wobbles lose no digits.
-        for load in shown.chain(ahead) {
+        for load in shown.chain(last_week) {
             count += 1.0;
             sum += load - first;
             squares += (load - first) * (load - first);
@@ -186,6 +251,20 @@ impl Contract {
             let start = history.start.div_euclid(i64::from(self.step_seconds));
             ((start + at).rem_euclid(season) as f64 / season as f64 * std::f64::consts::TAU) as f32
         };
+        let intensity = |at: i64| {
+            let happened = usize::try_from(at).ok().and_then(|at| *history.happened.get(at)?);
+            happened.map_or(0.0, |happened| happened.announced.factor.ln() as f32)
+        };
+        let without = |at: i64| {
+            let known = [day_ahead(at), week_ahead(at)];
+            let count = known.iter().flatten().count();
+            (count > 0).then(|| known.iter().flatten().sum::<f64>() / count as f64)
+        };
+        let adds = |at: i64, share: fn(&Expected) -> f64| {
+            let expected = usize::try_from(at + horizon - length).ok().and_then(|step| *ahead.get(step)?);
+            let load = |expected: Expected| Some((expected.factor - 1.0) * share(&expected) * without(at)?);
+            expected.and_then(load).map_or(0.0, |load| ((load / scale) as f32).clamp(-LIMIT, LIMIT))
+        };
         let mut inputs = Vec::with_capacity(self.inputs());
         for at in from..length {
             inputs.extend(self.features.iter().map(|feature| match feature {
@@ -198,17 +277,21 @@ impl Contract {
                 Feature::WeekCos => angle(at, week).cos(),
                 Feature::DayAhead => day_ahead(at).map_or(0.0, scaled),
                 Feature::WeekAhead => week_ahead(at).map_or(0.0, scaled),
+                Feature::EventIntensity => intensity(at),
+                Feature::EventAhead => adds(at, |_| 1.0),
+                Feature::EventBefore => adds(at, |expected| expected.share),
             }));
         }
         let sound = inputs.iter().all(|input| input.is_finite()) && centre.is_finite() && scale.is_finite();
-        sound.then_some(Window { inputs, centre, scale })
+        let without = (length - horizon..length).map(without).collect();
+        sound.then_some(Window { inputs, centre, scale, without })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use forecast::Series;
     use forecast::history::Grid;
+    use forecast::{Announced, Series};
 
     use super::*;
 
@@ -237,6 +320,38 @@ mod tests {
         );
         assert_eq!(column(&contract, &window, Feature::WeekAhead)[96], of(length - 7 * 96));
         assert_eq!(column(&contract, &window, Feature::WeekAhead)[191], of(length - 6 * 96 - 1));
+    }
+
+    #[test]
+    fn events_are_shown_where_they_were_and_where_they_are_ahead() {
+        let contract = Contract::default();
+        // Half as much again in the hour after noon of each second day, announced as twice the load.
+        let (sold, load) =
+            (|at: usize| at / 96 % 2 == 1 && (48..52).contains(&(at % 96)), |at: usize| 10.0 + (at % 96) as f64);
+        let value = |at: usize| Some(load(at) * if sold(at) { 1.5 } else { 1.0 });
+        let mut series = Series::new(0, 900, (0..15 * 96).map(value).collect());
+        series.set_aside = (0..15 * 96).map(sold).collect();
+        let announced = Announced { event: 3, factor: 2.0 };
+        series.announced = (0..15 * 96).map(|at| sold(at).then_some(announced)).collect();
+        let grid = Grid::new(&series, u64::MAX).unwrap();
+        let (history, plain) = (grid.all(), contract.window(&grid.all()).unwrap());
+        let intensity = column(&contract, &plain, Feature::EventIntensity);
+        for (at, shown) in intensity.iter().enumerate() {
+            assert_eq!(*shown, if sold(13 * 96 + at) { 2.0_f32.ln() } else { 0.0 }, "{at}");
+        }
+        assert!(column(&contract, &plain, Feature::EventAhead).iter().all(|shown| *shown == 0.0));
+        let expected = Expected::of(&history, 3, 2.0).unwrap();
+        assert!((expected.share - 0.5).abs() < 1e-9, "{expected:?}");
+        assert_eq!(Expected::of(&history, 4, 2.0), None, "it never took place");
+        let ahead: Vec<_> = (0..96).map(|step| (48..52).contains(&step).then_some(expected)).collect();
+        let shown = contract.window_with(&history, &ahead).unwrap();
+        for (feature, share) in [(Feature::EventAhead, 1.0), (Feature::EventBefore, 0.5)] {
+            for (at, own) in column(&contract, &shown, feature).into_iter().enumerate() {
+                let adds = if (144..148).contains(&at) { share * load(at) / shown.scale } else { 0.0 };
+                assert!((f64::from(own) - adds).abs() < 1e-5, "{at}: {own} {adds}");
+            }
+        }
+        assert_eq!((shown.centre, shown.scale), (plain.centre, plain.scale));
     }
 
     #[test]

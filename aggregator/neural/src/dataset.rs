@@ -3,7 +3,7 @@
 use forecast::history::{Grid, History, WEEK};
 use forecast::{Aggregate, Series};
 
-use crate::contract::{Contract, Feature, LIMIT};
+use crate::contract::{Contract, Expected, Feature, LIMIT, Window};
 use crate::lstm::{Batch, Known, Shape};
 use crate::random::Random;
 
@@ -52,11 +52,12 @@ impl Dataset {
         Self { contract, series: Vec::new(), values: 0, train: Vec::new(), held: Vec::new() }
     }
 
-    /// The load of a seed: `count` series made up.
+    /// The load of a seed: `count` series made up, with events where the contract has them.
     pub fn generated(contract: Contract, seed: u64, count: usize) -> Self {
+        let series = if contract.takes_events() { crate::load::with_events } else { crate::load::series };
         let mut all = Self::new(contract);
         for index in 0..count {
-            all.add(&crate::load::series(seed, index), HoldOut::Series);
+            all.add(&series(seed, index), HoldOut::Series);
         }
         all
     }
@@ -135,19 +136,56 @@ impl Dataset {
             let all = self.series[origin.series].all();
             // As much history as a window can show: older steps would only be copied.
             let known = all.first(origin.known).last(window + 2 * all.steps(WEEK) + horizon);
-            let Some(shown) = self.contract.window(&known) else { continue };
+            let expected = self.expected(&all, origin.known);
+            let Some(shown) = self.contract.window_with(&known, &expected) else { continue };
             for (step, values) in shown.inputs.chunks_exact(features).enumerate() {
                 let at = (step * rows + row) * features;
                 batch.inputs[at..at + features].copy_from_slice(values);
             }
-            for ahead in 0..horizon {
+            for (ahead, expected) in expected.into_iter().enumerate() {
                 let at = row * horizon + ahead;
                 batch.known[at] = known_of(&all, origin.known + ahead);
-                let value = all.values.get(origin.known + ahead).copied().unwrap_or_default();
+                let mut value = all.values.get(origin.known + ahead).copied().unwrap_or_default();
+                if let Some(measured) = self.made(&all, &shown, ahead, origin.known, expected) {
+                    (value, batch.known[at]) = (measured, Known::Value);
+                }
                 batch.actual[at] = (((value - shown.centre) / shown.scale) as f32).clamp(-LIMIT, LIMIT);
             }
         }
         batch
+    }
+
+    /// `[horizon]`: the events after the first `known` steps that took place before them; none where the contract does not ask.
+    fn expected(&self, all: &History<'_>, known: usize) -> Vec<Option<Expected>> {
+        let mut found: Vec<(i64, Option<Expected>)> = Vec::new();
+        let mut of = |at: usize| {
+            let announced = all.happened.get(at).copied().flatten()?.announced;
+            let expected = found.iter().find(|(event, _)| *event == announced.event).map(|(_, expected)| *expected);
+            let expected = expected.unwrap_or_else(|| {
+                let expected = Expected::of(&all.first(known), announced.event, announced.factor);
+                found.push((announced.event, expected));
+                expected
+            });
+            Some(Expected { factor: announced.factor, ..expected? })
+        };
+        let takes = self.contract.takes_events();
+        (known..known + self.contract.horizon).map(|at| if takes { of(at) } else { None }).collect()
+    }
+
+    /// What was measured while an event lasted, where the window shows it; nothing where that was cut off, for then it says too little.
+    fn made(
+        &self,
+        all: &History<'_>,
+        shown: &Window,
+        ahead: usize,
+        known: usize,
+        expected: Option<Expected>,
+    ) -> Option<f64> {
+        let (expected, without) = (expected?, shown.without.get(ahead).copied().flatten()?);
+        let measured = all.happened.get(known + ahead).copied().flatten()?.measured;
+        let added = (expected.factor - 1.0) * expected.share.max(1.0) * without / shown.scale;
+        let within = |scaled: f64| scaled.abs() < f64::from(LIMIT);
+        (within(added) && within((measured - shown.centre) / shown.scale)).then_some(measured)
     }
 }
 
@@ -159,7 +197,7 @@ fn known_of(all: &History<'_>, at: usize) -> Known {
     }
 }
 
-/// What seasonal naive scores on windows: yesterday's load, with the errors it made on other windows as its quantiles.
+/// What seasonal naive scores on windows: yesterday's load and what events are announced to add, with the errors it made on other windows as its quantiles.
 pub fn naive_score(shape: &Shape, data: &Dataset, learned: &[Origin], judged: &[Origin]) -> f64 {
     let contract = &shape.contract;
     let levels = contract.levels.len();
@@ -167,7 +205,8 @@ pub fn naive_score(shape: &Shape, data: &Dataset, learned: &[Origin], judged: &[
     let yesterday = |batch: &Batch<f32>, at: usize| {
         let (row, ahead) = (at / contract.horizon, at % contract.horizon);
         let step = contract.window - contract.horizon + ahead;
-        batch.inputs[(step * batch.rows + row) * contract.features.len() + anchor]
+        let of = |feature: usize| batch.inputs[(step * batch.rows + row) * contract.features.len() + feature];
+        of(anchor) + contract.position(Feature::EventAhead).map_or(0.0, of)
     };
     let mut errors = Vec::new();
     for origins in learned.chunks(64) {
@@ -222,5 +261,33 @@ mod tests {
         data.add(&series, HoldOut::Series);
         let batch = data.batch(&[Origin { series: 0, known: 204 }]);
         assert_eq!(batch.known[45..50], [Known::Value, Known::Nothing, Known::AtLeast, Known::Nothing, Known::Value]);
+    }
+
+    #[test]
+    fn an_event_that_took_place_before_is_learned_and_the_first_time_is_not() {
+        let sold = |at: usize| (40..44).contains(&(at % 96)) && at >= 2 * 96;
+        // Three times the load, announced as twice it.
+        let value = |at: usize| Some((50.0 + (at % 96) as f64) * if sold(at) { 3.0 } else { 1.0 });
+        let mut series = Series::new(0, 900, (0..5 * 96).map(value).collect());
+        series.set_aside = (0..5 * 96).map(sold).collect();
+        let announced = forecast::Announced { event: 1, factor: 2.0 };
+        series.announced = (0..5 * 96).map(|at| sold(at).then_some(announced)).collect();
+        let of = |contract: Contract, known: usize| {
+            let mut data = Dataset::new(contract);
+            data.add(&series, HoldOut::Series);
+            data.batch(&[Origin { series: 0, known }])
+        };
+        let (first, second) = (of(Contract::default(), 2 * 96), of(Contract::default(), 3 * 96));
+        let before = of(Contract::without_events(), 3 * 96);
+        for step in 40..44 {
+            assert_eq!(first.known[step], Known::Nothing, "nobody knows what it will come to");
+            assert_eq!(second.known[step], Known::Value);
+            assert_eq!(before.known[step], Known::Nothing, "who does not see it is not asked for it");
+            assert!(second.actual[step] > before.actual[step] + 1.0);
+        }
+        let features = Contract::default().features.len();
+        let at = |batch: &Batch<f32>, step: usize, back: usize| batch.inputs[(96 + step + 1) * features - back];
+        assert!((at(&second, 41, 1) / at(&second, 41, 2) - 2.0).abs() < 1e-5, "twice the addition came before");
+        assert_eq!(at(&second, 50, 2), 0.0);
     }
 }

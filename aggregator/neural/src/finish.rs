@@ -3,7 +3,7 @@
 use crate::check::Refusal;
 use crate::dataset::{Dataset, naive_score};
 use crate::lstm::Pass;
-use crate::manifest::{FORMAT, Golden, Manifest, Scores, Trained, hash};
+use crate::manifest::{Golden, Manifest, Scores, Trained, format_of, hash};
 use crate::model::Network;
 use crate::train::Trainer;
 
@@ -33,7 +33,7 @@ pub fn finish(trainer: &Trainer, data: &Dataset, on: &str, seed: u64) -> Result<
     let (from, to) = data.span().unwrap_or_default();
     let scores = trainer.best_score().filter(|score| score.is_finite() && naive.is_finite());
     let manifest = Manifest {
-        format: FORMAT.to_owned(),
+        format: format_of(&shape.contract),
         made_by: format!("foreshadow {}", env!("CARGO_PKG_VERSION")),
         contract: shape.contract.clone(),
         trained: Some(Trained { on: on.to_owned(), from, to, series, windows, epochs: trainer.epochs(), seed }),

@@ -6,14 +6,17 @@ use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, Operator
 
 use crate::contract::Contract;
 use crate::lstm::Shape;
-use crate::manifest::{FORMAT, Golden, Manifest, hash};
+use crate::manifest::{Golden, Manifest, format_of, hash};
 use crate::model::Network;
 use crate::onnx;
 use crate::served::Served;
 
 fn shape() -> Shape {
-    let contract = Contract { window: 24, horizon: 8, levels: vec![0.1, 0.5, 0.9], ..Contract::default() };
-    Shape::new(contract, 6).unwrap()
+    shape_of(Contract::without_events())
+}
+
+fn shape_of(contract: Contract) -> Shape {
+    Shape::new(Contract { window: 24, horizon: 8, levels: vec![0.1, 0.5, 0.9], ..contract }, 6).unwrap()
 }
 
 fn good() -> ModelProto {
@@ -23,7 +26,10 @@ fn good() -> ModelProto {
 
 /// Golden vectors as another program would compute them: by our own forward pass.
 fn manifest(onnx: &[u8]) -> Manifest {
-    let shape = shape();
+    manifest_of(&shape(), onnx)
+}
+
+fn manifest_of(shape: &Shape, onnx: &[u8]) -> Manifest {
     let parameters = shape.initial(5);
     let golden = (0..3).map(|index| {
         let input: Vec<f32> =
@@ -34,10 +40,10 @@ fn manifest(onnx: &[u8]) -> Manifest {
             actual: vec![0.0; 8],
             known: vec![crate::lstm::Known::Nothing; 8],
         };
-        Golden { input, output: crate::lstm::Pass::default().forward(&shape, &parameters, &batch).to_vec() }
+        Golden { input, output: crate::lstm::Pass::default().forward(shape, &parameters, &batch).to_vec() }
     });
     Manifest {
-        format: FORMAT.to_owned(),
+        format: format_of(&shape.contract),
         made_by: "a test".to_owned(),
         contract: shape.contract.clone(),
         trained: None,
@@ -255,4 +261,26 @@ fn a_manifest_of_another_file_or_without_proof_is_refused() {
     refused(&said(|it| it.golden.iter_mut().for_each(|golden| golden.output.fill(0.0))), &["proves nothing"]);
     refused(&said(|it| it.format = "2".to_owned()), &["format is \"2\""]);
     refused(&said(|it| it.contract.horizon = 0), &["contract.horizon"]);
+}
+
+#[test]
+fn the_manifest_says_which_contract_and_both_are_served() {
+    for (contract, format) in
+        [(Contract::without_events(), "foreshadow network 1"), (Contract::default(), "foreshadow network 2")]
+    {
+        let shape = shape_of(contract);
+        let onnx = onnx::write(&shape, &shape.initial(5));
+        let made = manifest_of(&shape, &onnx);
+        assert_eq!(made.format, format);
+        Served::load(&onnx, &made).unwrap();
+        // The second version may name what the first does, and not the other way round.
+        let said = |format: &str| {
+            let manifest = Manifest { format: format.to_owned(), ..made.clone() };
+            Served::load(&onnx, &manifest).err().map(|refusal| refusal.0).unwrap_or_default()
+        };
+        assert_eq!(said("foreshadow network 2"), "");
+        if shape.events().is_some() {
+            refused(&said("foreshadow network 1"), &["\"event_intensity\" needs the format \"foreshadow network 2\""]);
+        }
+    }
 }

@@ -5,8 +5,11 @@
 //! schedule with jitter) and **spiky** (calm, with spikes of very different height). All get short noise that grows with the load, some
 //! get bursts that decay, tasks at fixed times, the noise of counts, gaps, and values that were recorded every half or whole hour only.
 //! None is taken from a recording.
+//!
+//! [`with_events`] adds events that repeat and come to something else than was announced: more, less or nothing, and each time a little different.
 
 use forecast::Series;
+use forecast::events::{Occurrence, ordinary};
 
 use crate::random::Random;
 
@@ -60,6 +63,44 @@ pub fn series(seed: u64, index: usize) -> Series {
     // Clocks of other places: days begin at any hour.
     let start = EPOCH + i64::from(STEP_SECONDS) * random.below(7 * DAY) as i64;
     Series::new(start, STEP_SECONDS, values)
+}
+
+/// The same series, and in four of ten one or two events that repeat: the load while they last is what they really came to, and the series says what was
+/// announced. Outside events no value differs from [`series`].
+pub fn with_events(seed: u64, index: usize) -> Series {
+    let mut series = series(seed, index);
+    let random = &mut Random::new(seed, 2_000_000 + index as u64);
+    if !random.chance(0.4) {
+        return series;
+    }
+    let mut occurrences = Vec::new();
+    let step = i64::from(STEP_SECONDS);
+    for event in 0..=random.below(2) as i64 {
+        let every = [1, 1, 2, 7, 7, 7][random.below(6)];
+        let (first, length) = (random.below(every * DAY), 2 + random.below(39));
+        let announced = random.within(1.2_f64.ln(), 4_f64.ln()).exp();
+        let usual = if random.chance(0.1) { 0.0 } else { (0.6 * random.normal()).exp().min(3.0) };
+        let various = random.within(0.0, 0.3);
+        for from in (first..STEPS).step_by(every * DAY) {
+            let to = (from + length).min(STEPS);
+            let share = usual * (various * random.normal()).exp();
+            let real = 1.0 + (announced - 1.0) * share;
+            series.values[from..to].iter_mut().flatten().for_each(|value| *value *= real);
+            let starts = series.start + step * from as i64;
+            let ends = series.start + step * to as i64;
+            let name = "event".into();
+            occurrences.push(Occurrence {
+                event,
+                name,
+                rises: starts,
+                starts,
+                ends,
+                intensity: announced,
+                deleted: false,
+            });
+        }
+    }
+    ordinary(series, &occurrences)
 }
 
 /// A day's shape within [0, 1].
@@ -213,6 +254,24 @@ fn tasks(random: &mut Random, values: &mut [f64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_come_to_something_else_than_announced_and_touch_nothing_beside_them() {
+        let (mut touched, mut off) = (0, 0);
+        for index in 0..100 {
+            let (plain, sold) = (series(1, index), with_events(1, index));
+            assert_eq!(sold, with_events(1, index));
+            touched += usize::from(!sold.set_aside.is_empty());
+            for at in 0..STEPS {
+                assert!(sold.is_set_aside(at) || plain.values[at] == sold.values[at], "{index}, {at}");
+                let came = plain.value(at).zip(sold.value(at)).filter(|(plain, _)| *plain > 0.0);
+                if let (Some(announced), Some((plain, sold))) = (sold.announced(at), came) {
+                    off += usize::from(((sold / plain - 1.0) / (announced.factor - 1.0) - 1.0).abs() > 0.2);
+                }
+            }
+        }
+        assert!((30..50).contains(&touched) && off > 5_000, "{touched} {off}");
+    }
 
     #[test]
     fn a_seed_is_a_set_of_series_and_all_are_loads() {

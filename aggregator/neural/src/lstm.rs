@@ -5,6 +5,9 @@
 //! answer is share × yesterday + share × last week + correction. So a network that has learned nothing is already
 //! the seasonal floor, and what it learns is when to leave it.
 //!
+//! Where the contract has events ahead, two more shares per level (the same at every step) are added: of what they are announced to add, and of what that
+//! came to before. At first the second is 1 and the first 0: an event is what it was.
+//!
 //! Generic over the number type, so that the code that trains in 32 bits is checked against finite differences in 64.
 
 use ndarray::linalg::general_mat_mul;
@@ -23,6 +26,8 @@ pub struct Shape {
     pub hidden: usize,
     /// Where `day_ahead` and `week_ahead` stand among the features.
     anchors: [usize; 2],
+    /// Where `event_ahead` and `event_before` stand, if they do.
+    events: Option<[usize; 2]>,
 }
 
 /// Where each tensor lies in the parameters, in this order.
@@ -34,9 +39,9 @@ pub struct Layout {
     pub recurrent: (usize, usize),
     /// `[4·hidden]`.
     pub gates: (usize, usize),
-    /// `[horizon·(2 + levels)][hidden]`.
+    /// `[horizon·(2 + levels)][hidden]`, then `[2·levels][hidden]` where events are taken.
     pub dense: (usize, usize),
-    /// `[horizon·(2 + levels)]`.
+    /// `[horizon·(2 + levels)]`, then `[2·levels]` where events are taken.
     pub offset: (usize, usize),
 }
 
@@ -54,7 +59,12 @@ impl Shape {
             contract.position(feature).ok_or_else(|| format!("the network needs the feature {}", feature.word()))
         };
         let anchors = [anchor(Feature::DayAhead)?, anchor(Feature::WeekAhead)?];
-        Ok(Self { contract, hidden, anchors })
+        let events = match [Feature::EventAhead, Feature::EventBefore].map(|feature| contract.position(feature)) {
+            [Some(ahead), Some(before)] => Some([ahead, before]),
+            [None, None] => None,
+            _ => return Err("the network needs the features event_ahead and event_before, or neither".to_owned()),
+        };
+        Ok(Self { contract, hidden, anchors, events })
     }
 
     /// Where `day_ahead` and `week_ahead` stand among the features.
@@ -62,9 +72,24 @@ impl Shape {
         self.anchors
     }
 
+    /// Where `event_ahead` and `event_before` stand among the features, if they do.
+    pub fn events(&self) -> Option<[usize; 2]> {
+        self.events
+    }
+
+    /// Outputs of the dense layer that belong to a step ahead, all steps together.
+    pub fn of_steps(&self) -> usize {
+        self.contract.horizon * (2 + self.contract.levels.len())
+    }
+
+    /// Outputs of the dense layer that are shares of events.
+    pub fn of_events(&self) -> usize {
+        if self.events.is_some() { 2 * self.contract.levels.len() } else { 0 }
+    }
+
     /// Outputs of the dense layer.
     pub fn dense(&self) -> usize {
-        self.contract.horizon * (2 + self.contract.levels.len())
+        self.of_steps() + self.of_events()
     }
 
     /// Places of the tensors.
@@ -104,7 +129,10 @@ impl Shape {
         fill(layout.dense, 0.1 * reach);
         parameters[layout.gates.0 + 2 * self.hidden..layout.gates.0 + 3 * self.hidden].fill(1.0);
         let columns = 2 + self.contract.levels.len();
-        for row in parameters[layout.offset.0..layout.offset.1].chunks_exact_mut(columns) {
+        let (steps, events) = parameters[layout.offset.0..layout.offset.1].split_at_mut(self.of_steps());
+        let came = events.len() / 2;
+        events[came..].fill(1.0);
+        for row in steps.chunks_exact_mut(columns) {
             row[..2].fill(0.5);
             for (value, level) in row[2..].iter_mut().zip(&self.contract.levels) {
                 *value = 0.4 * crate::model::normal_quantile(*level) as f32;
@@ -232,12 +260,17 @@ impl<T: Real> Pass<T> {
         general_mat_mul(T::one(), &last, &dense.t(), T::one(), &mut view_mut(&mut self.dense, rows, outputs));
         self.answers.resize(rows * horizon * levels, T::zero());
         let columns = 2 + levels;
-        for (at, (said, answer)) in
-            self.dense.chunks_exact(columns).zip(self.answers.chunks_exact_mut(levels)).enumerate()
-        {
-            let [day, week] = anchors(shape, batch, at / horizon, at % horizon);
-            let base = said[0] * day + said[1] * week;
-            answer.iter_mut().zip(&said[2..]).for_each(|(answer, correction)| *answer = *correction + base);
+        let rows = self.dense.chunks_exact(outputs).zip(self.answers.chunks_exact_mut(horizon * levels));
+        for (row, (said, answers)) in rows.enumerate() {
+            let (said, shares) = said.split_at(shape.of_steps());
+            for (step, (said, answer)) in said.chunks_exact(columns).zip(answers.chunks_exact_mut(levels)).enumerate() {
+                let [day, week] = ahead(shape, batch, row, step, shape.anchors);
+                let base = said[0] * day + said[1] * week;
+                answer.iter_mut().zip(&said[2..]).for_each(|(answer, correction)| *answer = *correction + base);
+                for (adds, shares) in events(shape, batch, row, step).into_iter().zip(shares.chunks_exact(levels)) {
+                    answer.iter_mut().zip(shares).for_each(|(answer, share)| *answer += *share * adds);
+                }
+            }
         }
     }
 
@@ -249,17 +282,24 @@ impl<T: Real> Pass<T> {
         let (wide, cell) = (rows * 4 * hidden, rows * hidden);
         let sum = losses(shape, &self.answers, batch);
         // The dense layer's own errors replace what it said.
-        for (at, said) in self.dense.chunks_exact_mut(2 + levels).enumerate() {
-            let (row, step) = (at / horizon, at % horizon);
-            let [day, week] = anchors(shape, batch, row, step);
-            let answers = &self.answers[at * levels..(at + 1) * levels];
-            let mut base = T::zero();
-            for ((slot, answer), level) in said[2..].iter_mut().zip(answers).zip(&shape.contract.levels) {
-                *slot = slope(*level, *answer, batch.actual[at], batch.known[at]);
-                base += *slot;
+        for (row, said) in self.dense.chunks_exact_mut(outputs).enumerate() {
+            let (said, shares) = said.split_at_mut(shape.of_steps());
+            shares.fill(T::zero());
+            for (step, said) in said.chunks_exact_mut(2 + levels).enumerate() {
+                let at = row * horizon + step;
+                let [day, week] = ahead(shape, batch, row, step, shape.anchors);
+                let answers = &self.answers[at * levels..(at + 1) * levels];
+                let mut base = T::zero();
+                for ((slot, answer), level) in said[2..].iter_mut().zip(answers).zip(&shape.contract.levels) {
+                    *slot = slope(*level, *answer, batch.actual[at], batch.known[at]);
+                    base += *slot;
+                }
+                said[0] = base * day;
+                said[1] = base * week;
+                for (adds, shares) in events(shape, batch, row, step).into_iter().zip(shares.chunks_exact_mut(levels)) {
+                    shares.iter_mut().zip(&said[2..]).for_each(|(share, slope)| *share += *slope * adds);
+                }
             }
-            said[0] = base * day;
-            said[1] = base * week;
         }
         let errors = view(&self.dense, rows, outputs);
         let last = view(&self.states[steps * cell..], rows, hidden);
@@ -337,10 +377,16 @@ fn step_backward<T: Real>(gates: &mut [T], old: &[T], squashed: &[T], state: &[T
     }
 }
 
-fn anchors<T: Real>(shape: &Shape, batch: &Batch<T>, row: usize, step: usize) -> [T; 2] {
+/// Two features at the place of a step to forecast.
+fn ahead<T: Real>(shape: &Shape, batch: &Batch<T>, row: usize, step: usize, places: [usize; 2]) -> [T; 2] {
     let features = shape.contract.features.len();
     let at = shape.contract.window - shape.contract.horizon + step;
-    shape.anchors.map(|anchor| batch.inputs[(at * batch.rows + row) * features + anchor])
+    places.map(|place| batch.inputs[(at * batch.rows + row) * features + place])
+}
+
+/// What events add at a step to forecast: as announced, and as they came before.
+fn events<T: Real>(shape: &Shape, batch: &Batch<T>, row: usize, step: usize) -> [T; 2] {
+    shape.events.map_or([T::zero(); 2], |places| ahead(shape, batch, row, step, places))
 }
 
 fn add_columns<T: Real>(rows: &[T], sums: &mut [T]) {

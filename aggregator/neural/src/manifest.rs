@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::check::{MOST_BYTES, Refusal, refuse};
-use crate::contract::Contract;
+use crate::contract::{Contract, Feature};
 
-/// The version of the manifest itself.
-pub const FORMAT: &str = "foreshadow network 1";
+/// The versions of the manifest: the first knows events only as steps that are filled in, the second as known-future inputs too.
+pub const FORMATS: [&str; 2] = ["foreshadow network 1", "foreshadow network 2"];
 /// The largest manifest that is read.
 const MOST_MANIFEST_BYTES: u64 = 4 << 20;
 /// Most golden vectors.
@@ -22,7 +22,7 @@ const MOST_GOLDEN: usize = 16;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// [`FORMAT`].
+    /// One of [`FORMATS`].
     pub format: String,
     /// What made the file.
     pub made_by: String,
@@ -88,10 +88,16 @@ impl Manifest {
     /// # Errors
     /// Names the field and what it should be.
     pub fn check(&self, onnx: &[u8]) -> Result<(), Refusal> {
-        if self.format != FORMAT {
-            return refuse(format!("format is {:?}, this version reads {FORMAT:?}", self.format));
+        if !FORMATS.contains(&self.format.as_str()) {
+            return refuse(format!("format is {:?}, this version reads {FORMATS:?}", self.format));
         }
         self.contract.validate().map_err(|problem| Refusal(format!("contract.{problem}")))?;
+        let newer = [Feature::EventIntensity, Feature::EventAhead, Feature::EventBefore];
+        if let Some(feature) = newer.iter().find(|feature| self.contract.position(**feature).is_some())
+            && self.format == FORMATS[0]
+        {
+            return refuse(format!("contract.features: {:?} needs the format {:?}", feature.word(), FORMATS[1]));
+        }
         let own = hash(onnx);
         if !self.sha256.eq_ignore_ascii_case(&own) {
             return refuse(format!(
@@ -122,6 +128,12 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+/// The version of the manifest that a contract needs.
+pub fn format_of(contract: &Contract) -> String {
+    let newer = contract.takes_events() || contract.position(Feature::EventIntensity).is_some();
+    FORMATS[usize::from(newer)].to_owned()
 }
 
 /// SHA-256, hexadecimal.

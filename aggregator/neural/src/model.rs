@@ -8,10 +8,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use forecast::history::{DAY, History, WEEK};
+use forecast::Announced;
+use forecast::events::Response;
+use forecast::history::{DAY, Happened, History, WEEK};
 use forecast::model::{FitError, Fitted, Model, Prediction};
 
 use crate::check::Refusal;
+use crate::contract::{Expected, LARGEST_SHARE, LIMIT, Window};
 use crate::manifest::{self, Manifest};
 use crate::served::Served;
 
@@ -19,6 +22,12 @@ use crate::served::Served;
 pub const NAME: &str = "network";
 /// The word for the network that ships, where a file would be named.
 pub const SHIPPED: &str = "shipped";
+/// More events than this, and it is asked of the newest.
+const MOST_EVENTS: usize = 16;
+/// What an event adds, in scaled units, is shown no larger: far enough from where inputs are cut off.
+const SHOWN: f64 = 0.5 * LIMIT as f64;
+/// The level whose distance from the median says how sure it is of an event.
+const UPPER: f64 = 0.9;
 /// So much must have been seen before it says anything.
 const LEAST_SECONDS: u64 = DAY / 2;
 
@@ -104,28 +113,82 @@ struct Asked {
     served: Arc<Served>,
 }
 
+impl Asked {
+    /// What a window can show, and no more (older steps would only be copied), at the network's step.
+    fn shown(&self, history: &History<'_>) -> Regridded {
+        let contract = self.served.contract();
+        let shown = (contract.window + contract.horizon) as u64 * u64::from(contract.step_seconds) + 2 * WEEK;
+        Regridded::new(&history.last(history.steps(shown)), contract.step_seconds)
+    }
+
+    /// `[step][level]`: the loads of an answer, in order.
+    fn loads(&self, window: &Window, answer: &[f32]) -> Vec<Vec<f64>> {
+        let row = |row: &[f32]| {
+            let load = |value: &f32| (window.centre + window.scale * f64::from(*value)).max(0.0);
+            let mut row: Vec<f64> = row.iter().map(load).collect();
+            row.sort_by(f64::total_cmp);
+            row
+        };
+        answer.chunks_exact(self.served.contract().levels.len()).map(row).collect()
+    }
+
+    /// What the network says of an event that is ahead: asked with it and without it, from the same history.
+    ///
+    /// It is shown where it would take place next if it did at the same time of day as the last time. A factor so high that what it adds
+    /// would be cut off is shown lower: the share is asked for, not the load.
+    fn response(
+        &self,
+        history: &History<'_>,
+        shown: &Regridded,
+        calm: (&Window, &[Vec<f64>]),
+        event: i64,
+    ) -> Option<Response> {
+        let contract = self.served.contract();
+        let (window, without) = calm;
+        let last = history.times(event).pop()?;
+        let factor =
+            history.happened[last.clone()].iter().flatten().map(|one| one.announced.factor).fold(1.0, f64::max);
+        let expected = Expected::of(history, event, factor)?;
+        let (from, own) = (i64::from(history.step_seconds), i64::from(contract.step_seconds));
+        let starts = history.start + last.start as i64 * from;
+        let place = usize::try_from((starts - history.end()).rem_euclid(DAY as i64) / own).unwrap_or_default();
+        let place = if place < contract.horizon { place } else { 0 };
+        let length = (last.len() as u64 * u64::from(history.step_seconds)).div_ceil(u64::from(contract.step_seconds));
+        let steps = place..contract.horizon.min(place + length as usize);
+        let base = |step: usize| window.without.get(step).copied().flatten().unwrap_or_default();
+        let highest = steps.clone().map(base).fold(0.0, f64::max) * expected.share.max(1.0) / window.scale;
+        let rise = (factor - 1.0).min(SHOWN / highest.max(f64::MIN_POSITIVE));
+        let announced = rise * steps.clone().map(base).sum::<f64>();
+        let ahead: Vec<_> = (0..steps.end)
+            .map(|step| (step >= steps.start).then_some(Expected { factor: 1.0 + rise, ..expected }))
+            .collect();
+        let asked = contract.window_with(&shown.history(), &ahead)?;
+        let with = self.loads(&asked, &self.served.ask(&[&asked.inputs]).ok()?.concat());
+        // Sums over the event's steps: without it, and what it adds.
+        let sums = |level: f64| {
+            let between = Between::new(&contract.levels, level);
+            let sum = |rows: &[Vec<f64>]| rows[steps.clone()].iter().map(|row| between.of(row).max(0.0)).sum::<f64>();
+            let calm = sum(without);
+            (calm, sum(&with) - calm)
+        };
+        let ((middle, adds), (upper, adds_upper)) = (sums(0.5), sums(UPPER));
+        let share = (adds / announced).clamp(0.0, LARGEST_SHARE);
+        // The path it is put onto is higher at that level: the factor is smaller, for the same load.
+        let at_upper = adds_upper / announced * (middle / upper);
+        let deviation = ((at_upper - share) / normal_quantile(UPPER)).clamp(0.0, LARGEST_SHARE);
+        (share.is_finite() && deviation.is_finite()).then_some(Response { event, share, deviation })
+    }
+}
+
 impl Fitted for Asked {
     fn predict(&self, history: &History<'_>, horizon: usize, levels: &[f64]) -> Result<Prediction, FitError> {
         let contract = self.served.contract();
         let failed = |problem: String| FitError::Failed(problem);
-        // What a window can show, and no more: older steps would only be copied.
-        let own = u64::from(contract.step_seconds);
-        let shown = (contract.window + contract.horizon) as u64 * own + 2 * WEEK;
-        let recent = history.last(history.steps(shown));
-        let regridded = Regridded::new(&recent, contract.step_seconds);
+        let regridded = self.shown(history);
         let window =
             contract.window(&regridded.history()).ok_or_else(|| failed("the window is not finite".to_owned()))?;
         let answer = self.served.ask(&[&window.inputs]).map_err(|Refusal(problem)| failed(problem))?;
-        let count = contract.levels.len();
-        let mut rows: Vec<Vec<f64>> = answer
-            .concat()
-            .chunks_exact(count)
-            .map(|row| row.iter().map(|value| f64::from(*value)).collect())
-            .collect();
-        for row in &mut rows {
-            row.sort_by(f64::total_cmp);
-            row.iter_mut().for_each(|value| *value = (window.centre + window.scale * *value).max(0.0));
-        }
+        let rows = self.loads(&window, &answer.concat());
         let place = |level: f64| Between::new(&contract.levels, level);
         let paths = levels.iter().map(|level| {
             let between = place(*level);
@@ -133,6 +196,19 @@ impl Fitted for Asked {
             regridded.back(&own, horizon)
         });
         Ok(Prediction::Quantiles(paths.collect()))
+    }
+
+    fn responses(&self, history: &History<'_>) -> Vec<Response> {
+        let contract = self.served.contract();
+        let events = if contract.takes_events() { history.events(MOST_EVENTS) } else { Vec::new() };
+        if events.is_empty() {
+            return Vec::new();
+        }
+        let shown = self.shown(history);
+        let Some(window) = contract.window(&shown.history()) else { return Vec::new() };
+        let Ok(answer) = self.served.ask(&[&window.inputs]) else { return Vec::new() };
+        let calm = self.loads(&window, &answer.concat());
+        events.into_iter().filter_map(|event| self.response(history, &shown, (&window, &calm), event)).collect()
     }
 }
 
@@ -147,6 +223,7 @@ struct Regridded {
     observed: Vec<bool>,
     saturated: Vec<bool>,
     set_aside: Vec<bool>,
+    happened: Vec<Option<Happened>>,
 }
 
 impl Regridded {
@@ -160,6 +237,7 @@ impl Regridded {
             observed: Vec::new(),
             saturated: Vec::new(),
             set_aside: Vec::new(),
+            happened: Vec::new(),
         };
         if from_seconds >= step_seconds {
             let times = (from_seconds / step_seconds) as usize;
@@ -168,6 +246,7 @@ impl Regridded {
             made.observed = repeat(history.observed);
             made.saturated = repeat(history.saturated);
             made.set_aside = repeat(history.set_aside);
+            made.happened = history.happened.iter().flat_map(|one| std::iter::repeat_n(*one, times)).collect();
         } else {
             let each = (step_seconds / from_seconds) as usize;
             // Whole steps that end at the origin.
@@ -187,6 +266,8 @@ impl Regridded {
             made.observed = most(history.observed);
             made.saturated = any(history.saturated);
             made.set_aside = any(history.set_aside);
+            made.happened =
+                history.happened.get(skipped..).unwrap_or_default().chunks_exact(each).map(together).collect();
         }
         made
     }
@@ -199,7 +280,7 @@ impl Regridded {
             observed: &self.observed,
             saturated: &self.saturated,
             set_aside: &self.set_aside,
-            happened: &[],
+            happened: &self.happened,
         }
     }
 
@@ -219,6 +300,16 @@ impl Regridded {
         };
         (0..horizon).map(at).collect()
     }
+}
+
+/// Steps that are folded into one: an event's where all of them are.
+fn together(part: &[Option<Happened>]) -> Option<Happened> {
+    let first = part.first().copied().flatten()?;
+    let of_one = |one: &Option<Happened>| one.is_some_and(|one| one.announced.event == first.announced.event);
+    let all = part.iter().all(of_one).then(|| part.iter().flatten());
+    let factor = all.clone()?.map(|one| one.announced.factor).fold(1.0, f64::max);
+    let measured = all?.map(|one| one.measured).sum::<f64>() / part.len() as f64;
+    Some(Happened { announced: Announced { factor, ..first.announced }, measured })
 }
 
 /// Where a level lies between those a network answers with.
@@ -296,13 +387,17 @@ mod tests {
     use super::*;
     use crate::contract::Contract;
     use crate::lstm::{Batch, Known, Pass, Shape};
-    use crate::manifest::{FORMAT, Golden, hash};
+    use crate::manifest::{Golden, format_of, hash};
 
     const LEVELS: [f64; 3] = [0.1, 0.5, 0.9];
 
-    /// A network that has learned nothing: half yesterday and half last week, with levels apart.
+    /// A network that has learned nothing: half yesterday and half last week, with levels apart; events are what they were.
     fn untrained() -> Network {
-        let contract = Contract { window: 192, horizon: 96, levels: LEVELS.to_vec(), ..Contract::default() };
+        untrained_of(Contract::default())
+    }
+
+    fn untrained_of(contract: Contract) -> Network {
+        let contract = Contract { window: 192, horizon: 96, levels: LEVELS.to_vec(), ..contract };
         let shape = Shape::new(contract.clone(), 3).unwrap();
         let parameters = shape.initial(1);
         let onnx = crate::onnx::write(&shape, &parameters);
@@ -312,7 +407,7 @@ mod tests {
         let golden = vec![Golden { input, output }];
         let made_by = "a test".to_owned();
         let manifest = Manifest {
-            format: FORMAT.to_owned(),
+            format: format_of(&contract),
             made_by,
             contract,
             trained: None,
@@ -363,6 +458,49 @@ mod tests {
             }
         }
         assert!(own < 0.9 * naive, "{own} {naive}");
+    }
+
+    /// Fifteen days with two hours of a sale each day from the second on, announced as twice the load, that added `share` of it.
+    fn with_sales(step: u32, share: f64) -> Grid {
+        let (day, hour) = ((DAY / u64::from(step)) as usize, 3_600 / step as usize);
+        let sold = |at: usize| at >= day && (9 * hour..11 * hour).contains(&(at % day));
+        let load = |at: usize| shape((at as f64 + 0.5) / day as f64);
+        let value = |at: usize| Some(load(at) * if sold(at) { 1.0 + share } else { 1.0 });
+        let mut series = Series::new(0, step, (0..15 * day).map(value).collect());
+        series.set_aside = (0..15 * day).map(sold).collect();
+        let announced = Announced { event: 8, factor: 2.0 };
+        series.announced = (0..15 * day).map(|at| sold(at).then_some(announced)).collect();
+        Grid::new(&series, u64::MAX).unwrap()
+    }
+
+    #[test]
+    fn what_an_event_came_to_is_said_beside_the_paths_and_never_in_them() {
+        let network = untrained();
+        for step in [300, 900, 1_800, 3_600] {
+            let plain = ask(&network, &grid(step, 15, shape), (DAY / u64::from(step)) as usize, &LEVELS);
+            for share in [0.0, 0.5, 1.0, 4.0] {
+                let sales = with_sales(step, share);
+                let fitted = network.fit(&sales.all(), 4).unwrap();
+                let said = fitted.responses(&sales.all());
+                assert!(said.len() == 1 && said[0].event == 8, "{said:?}");
+                assert!((said[0].share - share).abs() < 0.08 * (1.0 + share), "{step}, {share}: {said:?}");
+                assert!(said[0].deviation < 0.2 * (1.0 + share), "{said:?}");
+                let own = ask(&network, &sales, plain[0].len(), &LEVELS);
+                for (own, plain) in own.iter().flatten().zip(plain.iter().flatten()) {
+                    assert!((own / plain - 1.0).abs() < 0.1, "the sale is not in the path: {own} {plain}");
+                }
+            }
+            let calm = grid(step, 15, shape);
+            assert!(network.fit(&calm.all(), 4).unwrap().responses(&calm.all()).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_network_of_the_first_version_says_nothing_of_events() {
+        let network = untrained_of(Contract::without_events());
+        assert_eq!(network.manifest().format, crate::manifest::FORMATS[0]);
+        let sales = with_sales(900, 0.5);
+        assert!(network.fit(&sales.all(), 4).unwrap().responses(&sales.all()).is_empty());
     }
 
     #[test]

@@ -54,13 +54,20 @@ pub fn model(shape: &Shape, parameters: &[f32]) -> ModelProto {
         integers("first_axis", &[0]),
         integers("answer_shape", &[-1, horizon, 2 + levels]),
     ];
+    // Without events all the dense layer says belongs to steps.
+    let of_steps = if shape.events().is_some() { "of_steps" } else { "said" };
     let mut nodes = vec![
         node("Transpose", &[INPUT], &["by_step"], vec![ints("perm", &[1, 0, 2])]),
         node("LSTM", &["by_step", "W", "R", "B"], &["", "last"], vec![int("hidden_size", hidden)]),
         node("Squeeze", &["last", "first_axis"], &["state"], vec![]),
         node("Gemm", &["state", "dense", "offset"], &["said"], vec![int("transB", 1)]),
-        node("Reshape", &["said", "answer_shape"], &["shares_and_corrections"], vec![]),
     ];
+    if shape.events().is_some() {
+        let (node, ends) = slice("of_steps", "said", &[0], &[shape.of_steps() as i64], &[1]);
+        nodes.push(node);
+        initializer.extend(ends);
+    }
+    nodes.push(node("Reshape", &[of_steps, "answer_shape"], &["shares_and_corrections"], vec![]));
     for (node, ends) in slices {
         nodes.push(node);
         initializer.extend(ends);
@@ -69,8 +76,41 @@ pub fn model(shape: &Shape, parameters: &[f32]) -> ModelProto {
         node("Mul", &["day_share", "yesterday"], &["day_part"], vec![]),
         node("Mul", &["week_share", "last_week"], &["week_part"], vec![]),
         node("Add", &["day_part", "week_part"], &["base"], vec![]),
-        node("Add", &["corrections", "base"], &[OUTPUT], vec![]),
     ]);
+    let Some([ahead, before]) = shape.events().map(|places| places.map(|place| place as i64)) else {
+        nodes.push(node("Add", &["corrections", "base"], &[OUTPUT], vec![]));
+        return file(shape, nodes, initializer);
+    };
+    initializer.push(integers("event_shape", &[-1, 2, levels]));
+    let slices = [
+        slice("of_events", "said", &[outputs - 2 * levels], &[outputs], &[1]),
+        slice("announced_share", "event_shares", &[0], &[1], &[1]),
+        slice("came_share", "event_shares", &[1], &[2], &[1]),
+        slice("announced", INPUT, &[window - horizon, ahead], &[window, ahead + 1], &[1, 2]),
+        slice("came", INPUT, &[window - horizon, before], &[window, before + 1], &[1, 2]),
+    ];
+    for (place, (own, ends)) in slices.into_iter().enumerate() {
+        nodes.push(own);
+        initializer.extend(ends);
+        if place == 0 {
+            nodes.push(node("Reshape", &["of_events", "event_shape"], &["event_shares"], vec![]));
+        }
+    }
+    nodes.extend([
+        node("Add", &["corrections", "base"], &["without"], vec![]),
+        node("Mul", &["announced", "announced_share"], &["announced_part"], vec![]),
+        node("Mul", &["came", "came_share"], &["came_part"], vec![]),
+        node("Add", &["announced_part", "came_part"], &["added"], vec![]),
+        node("Add", &["without", "added"], &[OUTPUT], vec![]),
+    ]);
+    file(shape, nodes, initializer)
+}
+
+/// A file of these nodes.
+fn file(shape: &Shape, nodes: Vec<NodeProto>, initializer: Vec<TensorProto>) -> ModelProto {
+    let contract = &shape.contract;
+    let sizes = [contract.window, contract.features.len(), contract.horizon, contract.levels.len()];
+    let [window, features, horizon, levels] = sizes.map(|size| size as i64);
     ModelProto {
         ir_version: 8,
         opset_import: vec![OperatorSetIdProto { version: 17, ..Default::default() }],

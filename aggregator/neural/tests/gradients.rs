@@ -5,8 +5,8 @@ use neural::contract::Contract;
 use neural::lstm::{Batch, Known, Pass, Shape};
 use neural::random::Random;
 
-fn shape(window: usize, horizon: usize, levels: &[f64], hidden: usize) -> Shape {
-    Shape::new(Contract { window, horizon, levels: levels.to_vec(), ..Contract::default() }, hidden).unwrap()
+fn shape(of: Contract, window: usize, horizon: usize, levels: &[f64], hidden: usize) -> Shape {
+    Shape::new(Contract { window, horizon, levels: levels.to_vec(), ..of }, hidden).unwrap()
 }
 
 #[derive(serde::Deserialize)]
@@ -40,8 +40,13 @@ fn by_step(oracle: &Oracle) -> Vec<f64> {
 
 #[test]
 fn answers_loss_and_gradients_are_those_of_the_oracle() {
-    let oracle: Oracle = serde_json::from_str(include_str!("lstm.json")).unwrap();
-    let shape = shape(oracle.window, oracle.horizon, &oracle.levels, oracle.hidden);
+    as_the_oracle(Contract::without_events(), include_str!("lstm.json"));
+    as_the_oracle(Contract::default(), include_str!("lstm_events.json"));
+}
+
+fn as_the_oracle(contract: Contract, oracle: &str) {
+    let oracle: Oracle = serde_json::from_str(oracle).unwrap();
+    let shape = shape(contract, oracle.window, oracle.horizon, &oracle.levels, oracle.hidden);
     assert_eq!(shape.parameters(), oracle.parameters.len());
     let known = |value: &u8| [Known::Nothing, Known::Value, Known::AtLeast][*value as usize];
     let batch = Batch {
@@ -76,7 +81,12 @@ fn answers_loss_and_gradients_are_those_of_the_oracle() {
 
 #[test]
 fn gradients_are_finite_differences() {
-    let shape = shape(12, 4, &[0.05, 0.5, 0.95], 5);
+    for contract in [Contract::without_events(), Contract::default()] {
+        as_finite_differences(&shape(contract, 12, 4, &[0.05, 0.5, 0.95], 5));
+    }
+}
+
+fn as_finite_differences(shape: &Shape) {
     let mut random = Random::new(11, 0);
     let mut draw = |count: usize, wide: f64| (0..count).map(|_| wide * random.normal()).collect::<Vec<f64>>();
     let rows = 3;
@@ -90,8 +100,8 @@ fn gradients_are_finite_differences() {
     let parameters = draw(shape.parameters(), 0.3);
     let mut pass = Pass::<f64>::default();
     let mut loss = |parameters: &[f64]| {
-        let answers = pass.forward(&shape, parameters, &batch).to_vec();
-        neural::lstm::losses(&shape, &answers, &batch).0
+        let answers = pass.forward(shape, parameters, &batch).to_vec();
+        neural::lstm::losses(shape, &answers, &batch).0
     };
     let numeric: Vec<f64> = (0..parameters.len())
         .map(|at| {
@@ -103,11 +113,13 @@ fn gradients_are_finite_differences() {
         })
         .collect();
     let mut gradient = vec![0.0; parameters.len()];
-    pass.forward(&shape, &parameters, &batch);
-    pass.backward(&shape, &parameters, &batch, &mut gradient);
+    pass.forward(shape, &parameters, &batch);
+    pass.backward(shape, &parameters, &batch, &mut gradient);
     let largest = numeric.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
     for (at, (own, numeric)) in gradient.iter().zip(&numeric).enumerate() {
         assert!((own - numeric).abs() < 1e-6 * largest, "{at}: {own} {numeric}");
     }
+    let shares = &gradient[shape.layout().offset.1 - shape.of_events()..shape.layout().offset.1];
+    assert!(shares.iter().all(|value| value.abs() > 1e-9), "every share of an event is learned: {shares:?}");
     assert!(gradient.iter().filter(|value| value.abs() > 1e-9).count() > parameters.len() * 3 / 4);
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use neural::lstm::{Batch, Known, Pass, Shape};
-use neural::manifest::{self, FORMAT, Golden, Manifest};
+use neural::manifest::{self, Golden, Manifest};
 use neural::random::Random;
 use neural::{Contract, Network};
 
@@ -22,10 +22,15 @@ fn differences(files: &[&Path]) -> Vec<f64> {
 fn the_checker_passes_and_onnxruntime_and_tract_say_what_our_own_pass_says() {
     let directory = tempfile::tempdir().unwrap();
     let mut files = Vec::new();
-    for (index, (window, horizon, hidden, levels)) in
-        [(192, 96, 64, vec![0.05, 0.5, 0.95]), (30, 7, 5, vec![0.5])].into_iter().enumerate()
-    {
-        let shape = Shape::new(Contract { window, horizon, levels, ..Contract::default() }, hidden).unwrap();
+    let (plain, events) = (Contract::without_events, Contract::default);
+    let cases = [
+        (plain(), 192, 96, 64, vec![0.05, 0.5, 0.95]),
+        (plain(), 30, 7, 5, vec![0.5]),
+        (events(), 192, 96, 64, vec![0.05, 0.5, 0.95]),
+        (events(), 30, 7, 5, vec![0.5]),
+    ];
+    for (index, (contract, window, horizon, hidden, levels)) in cases.into_iter().enumerate() {
+        let shape = Shape::new(Contract { window, horizon, levels, ..contract }, hidden).unwrap();
         let mut random = Random::new(index as u64, 0);
         let mut parameters = shape.initial(9);
         // Larger than any training makes them, so that every gate is used from end to end.
@@ -38,7 +43,7 @@ fn the_checker_passes_and_onnxruntime_and_tract_say_what_our_own_pass_says() {
         });
         let onnx = neural::onnx::write(&shape, &parameters);
         let made = Manifest {
-            format: FORMAT.to_owned(),
+            format: manifest::format_of(&shape.contract),
             made_by: "a test".to_owned(),
             contract: shape.contract.clone(),
             trained: None,
@@ -58,5 +63,5 @@ fn the_checker_passes_and_onnxruntime_and_tract_say_what_our_own_pass_says() {
     }
     let files: Vec<&Path> = files.iter().map(AsRef::as_ref).collect();
     let found = differences(&files);
-    assert!(found.len() == 2 && found.iter().all(|apart| *apart < 1e-5), "{found:?}");
+    assert!(found.len() == 4 && found.iter().all(|apart| *apart < 1e-5), "{found:?}");
 }

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use forecast::Series;
-use forecast::history::Grid;
+use forecast::history::{Grid, Happened};
+use forecast::{Announced, Series};
 use neural::Contract;
+use neural::contract::Expected;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -33,7 +34,20 @@ fn the_windows_of_the_recipe_are_those_of_the_contract() {
         let gap = at % 131 == 7 || (400..402).contains(&at) || (700..750).contains(&at);
         (!gap).then(|| 40.0 + 25.0 * (at as f64 / 96.0 * std::f64::consts::TAU).cos() + (at * 31 % 17) as f64)
     };
-    let series = Series::new(start, 900, (0..11 * 96).map(load).collect());
+    let mut series = Series::new(start, 900, (0..11 * 96).map(load).collect());
+    // One event each day from the third on at six for two hours, and one only on the fifth and the tenth; each time they come to something else.
+    let factor = |at: usize| match (at / 96, at % 96) {
+        (day, 24..32) if day >= 2 => Some((1, 2.0)),
+        (4 | 9, 60..63) => Some((2, 1.5)),
+        _ => None,
+    };
+    let events = (0..series.values.len()).map(|at| factor(at).map(|(event, factor)| Announced { event, factor }));
+    series.announced = events.collect();
+    series.set_aside = (0..series.values.len()).map(|at| factor(at).is_some()).collect();
+    for (at, value) in series.values.iter_mut().enumerate() {
+        let came = factor(at).map_or(1.0, |(_, factor)| 1.0 + (factor - 1.0) * (0.5 + 0.2 * (at / 96 % 5) as f64));
+        *value = value.map(|value| value * came);
+    }
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("load.csv");
     let mut text = "timestamp,value\n".to_owned();
@@ -41,6 +55,12 @@ fn the_windows_of_the_recipe_are_those_of_the_contract() {
         writeln!(text, "{},{value}", start + 900 * at as i64).unwrap();
     }
     std::fs::write(&file, text).unwrap();
+    let mut text = "event,starts,ends,intensity\n".to_owned();
+    for (at, announced) in series.announced.iter().enumerate().filter_map(|(at, one)| Some((at, (*one)?))) {
+        let starts = start + 900 * at as i64;
+        writeln!(text, "{},{starts},{},{}", announced.event, starts + 900, announced.factor).unwrap();
+    }
+    std::fs::write(directory.path().join("load.events"), text).unwrap();
     let known = [60, 150, 300, 402, 720, 760, 1_000, 1_055];
     let run = Command::new(python)
         .arg(root.join("tests/oracles/recipe_windows.py"))
@@ -53,8 +73,16 @@ fn the_windows_of_the_recipe_are_those_of_the_contract() {
     made.contract.validate().unwrap();
     let grid = Grid::new(&series, u64::MAX).unwrap();
     assert_eq!(made.windows.len(), known.len());
+    let mut shown = 0;
     for (known, made_by_it) in known.into_iter().zip(&made.windows) {
-        let own = made.contract.window(&grid.first(known)).unwrap();
+        let history = grid.first(known);
+        let announced = |step: usize| grid.all().happened.get(known + step).copied().flatten();
+        let expected = |step| {
+            announced(step).and_then(|one: Happened| Expected::of(&history, one.announced.event, one.announced.factor))
+        };
+        let ahead: Vec<_> = (0..96).map(expected).collect();
+        shown += ahead.iter().flatten().count();
+        let own = made.contract.window_with(&history, &ahead).unwrap();
         let near = |own: f64, recipe: f64| (own - recipe).abs() < 1e-9;
         assert!(near(own.centre, made_by_it.centre), "{known}: {} {}", own.centre, made_by_it.centre);
         assert!(near(own.scale, made_by_it.scale), "{known}: {} {}", own.scale, made_by_it.scale);
@@ -64,4 +92,5 @@ fn the_windows_of_the_recipe_are_those_of_the_contract() {
             assert!((own - recipe).abs() < 2e-6, "{known} known, {}: {own} {recipe}", feature.word());
         }
     }
+    assert!(shown > 20, "{shown} steps with events ahead");
 }

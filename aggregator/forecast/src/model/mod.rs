@@ -82,10 +82,10 @@ pub trait Fitted: Debug + Send + Sync {
     /// As for [`Model::fit`].
     fn predict(&self, history: &History<'_>, horizon: usize, levels: &[f64]) -> Result<Prediction, FitError>;
 
-    /// What it learned of events that took place in its history; nothing for a model that does not take them as regressors. No
-    /// prediction has it in it: see [`crate::events`].
-    fn responses(&self) -> &[Response] {
-        &[]
+    /// What it says of events that took place in `history` (as for [`Fitted::predict`]); nothing for a model that does not take them
+    /// as regressors. No prediction has it in it: see [`crate::events`].
+    fn responses(&self, _history: &History<'_>) -> Vec<Response> {
+        Vec::new()
     }
 }
 

@@ -31,32 +31,11 @@ pub(super) fn responses(
     deviation: f64,
     scale: f64,
 ) -> Vec<Response> {
-    let mut events: Vec<i64> = Vec::new();
-    for event in history.happened.iter().rev().flatten().map(|happened| happened.announced.event) {
-        if !events.contains(&event) && events.len() < MOST_EVENTS {
-            events.push(event);
-        }
-    }
+    let events = history.events(MOST_EVENTS);
     if events.is_empty() || deviation <= 0.0 {
         return Vec::new();
     }
     estimate(history, rest, process, deviation, scale, &events).unwrap_or_default()
-}
-
-/// What share of the announced addition each time came to by itself: in the mean over its steps.
-fn shares(history: &History<'_>, event: i64) -> Vec<f64> {
-    let own = |at: &usize| history.happened[*at].filter(|happened| happened.announced.event == event);
-    let times: Vec<usize> = (0..history.happened.len()).filter(|at| own(at).is_some()).collect();
-    let share = |time: &[usize]| {
-        let (mut without, mut measured, mut announced) = (0.0, 0.0, 0.0);
-        for (at, happened) in time.iter().filter_map(|at| Some((*at, own(at)?))) {
-            without += history.values[at];
-            measured += happened.measured;
-            announced += history.values[at] * happened.announced.factor;
-        }
-        (measured - without) / (announced - without)
-    };
-    times.chunk_by(|one, next| next - one == 1).map(share).filter(|share| share.is_finite()).collect()
 }
 
 /// How far the next time may be from the mean of those that were: the coefficient alone would say how well that mean is known.
@@ -113,7 +92,7 @@ fn estimate(
         let spread = deviation * inverse[(at, at)].max(0.0).sqrt();
         let of_mean = 2.0 * root * rise * spread / (announced - 1.0);
         let share = share.clamp(0.0, LARGEST_SHARE);
-        let deviation = of_mean.hypot(between(&shares(history, *event), share));
+        let deviation = of_mean.hypot(between(&history.shares(*event), share));
         (share.is_finite() && deviation.is_finite()).then_some(Response { event: *event, share, deviation })
     };
     Some(events.iter().enumerate().filter_map(response).collect())

@@ -31,8 +31,8 @@ pub(super) struct Fit {
 }
 
 impl Fitted for Fit {
-    fn responses(&self) -> &[Response] {
-        &self.responses
+    fn responses(&self, _history: &History<'_>) -> Vec<Response> {
+        self.responses.clone()
     }
 
     fn predict(&self, history: &History<'_>, horizon: usize, levels: &[f64]) -> Result<Prediction, FitError> {
