@@ -73,7 +73,7 @@ pub fn describe_metrics() {
         "foreshadow_batches_turned_away_total",
         "Batches that were told to come back: too much waited for the disk"
     );
-    counter!("foreshadow_minutes_damaged_total", "Minutes that were damaged in the store: made anew or absent");
+    counter!("foreshadow_rollups_damaged_total", "Minutes that were damaged in the store: made anew or absent");
     counter!("foreshadow_samples_retracted_total", "Samples that came after they were retracted, and were not stored");
     counter!("foreshadow_remote_write_values_total", "Values that Prometheus wrote, by what became of them");
     counter!("foreshadow_prometheus_values_total", "Values that Prometheus was asked for, by what became of them");
@@ -170,7 +170,7 @@ fn begin_at_zero() {
         "foreshadow_enrolments_refused_total",
         "foreshadow_enrolments_total",
         "foreshadow_forged_instance_ids_total",
-        "foreshadow_minutes_damaged_total",
+        "foreshadow_rollups_damaged_total",
         "foreshadow_rounds_failed_total",
         "foreshadow_samples_duplicate_total",
         "foreshadow_samples_retracted_total",

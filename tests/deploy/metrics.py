@@ -21,7 +21,7 @@ LABELS = {
     "foreshadow_enrolments_refused_total": set(),
     "foreshadow_certificates_issued_total": set(),
     "foreshadow_influxdb_dropped_total": set(),
-    "foreshadow_minutes_damaged_total": set(),
+    "foreshadow_rollups_damaged_total": set(),
     "foreshadow_samples_retracted_total": set(),
     "foreshadow_second_claims_total": set(),
     "foreshadow_second_claims_with_token_total": set(),

@@ -157,7 +157,7 @@ impl Damaged {
         for (start, problem) in damaged {
             if found.told.insert((group.clone(), metric.to_owned(), *start)) {
                 found.due.insert((group.clone(), *start));
-                metrics::counter!("foreshadow_minutes_damaged_total").increment(1);
+                metrics::counter!("foreshadow_rollups_damaged_total").increment(1);
                 let minute = named(group, metric, *start);
                 tracing::error!(minute, problem, "it is absent, unless its samples are there: then it is made anew");
             }
