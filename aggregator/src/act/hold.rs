@@ -104,6 +104,7 @@ mod tests {
             boot_until: until,
             hard_limit,
             ended: None,
+            seen: None,
             reason: HELD.to_owned(),
             price_per_hour: None,
         }

@@ -88,6 +88,7 @@ mod tests {
             boot_until: START.boot + 600,
             hard_limit: START.wall + 3_600,
             ended: None,
+            seen: None,
             reason: "not needed".to_owned(),
             price_per_hour: None,
         };

@@ -32,7 +32,7 @@ use crate::fleet::{Called, Fleet, Found, Reach, Token};
 use crate::leash::Leash;
 use crate::observe::{Hint, Timeline};
 use crate::rounds::invariants::Invariant;
-use crate::shadow::{Origin, Sessions, ShadowSession};
+use crate::shadow::{Origin, Seen, Sessions, ShadowSession};
 use crate::store::StoreId;
 use crate::traces::{Span, Stage, Traces};
 
@@ -153,8 +153,8 @@ impl Service {
         let (mut open, mut done, mut leads) = (Vec::new(), Vec::new(), intents.leads(now).await?);
         let lines = intents.since(now - DETACHED_REMEMBERED).await?;
         let mut traced = Traced::new(traces.clone());
-        for (instance, reason) in ours(&lines, &sessions.sessions().await) {
-            sessions.mark_ours(&[instance], &reason).await;
+        for (instance, (reason, back)) in ours(&lines, &sessions.sessions().await) {
+            sessions.mark_again(instance, reason, back).await;
         }
         for line in lines {
             match (line.settled, line.settled_at) {
@@ -640,10 +640,11 @@ fn begun_twice(open: &[(Intent, bool)]) -> BTreeSet<&Id> {
     open.iter().map(|(intent, _)| &intent.group).filter(|group| !groups.insert(*group)).collect()
 }
 
-/// Whom the journal names as detached by us, with the reason: by the latest that was done to it, and unless its session
-/// has ended since, or is somebody else's: it came back and was taken out once more. A call that was given up in doubt makes nobody
-/// ours who had not left by then.
-pub(crate) fn ours(lines: &[Line], sessions: &[ShadowSession]) -> BTreeMap<Id, String> {
+/// Whom the journal names as detached by us, with the reason, and since when it was seen in its group again: by the latest that
+/// was done to it, and unless its session was ended by a word since, or is somebody else's: it came back and was taken out once more.
+/// What was only seen to end it may be a description from before it left, or an agent that is heard again. A call that was given
+/// up in doubt makes nobody ours who had not left by then.
+pub(crate) fn ours(lines: &[Line], sessions: &[ShadowSession]) -> BTreeMap<Id, (String, Option<i64>)> {
     let mut ours: BTreeMap<Id, (String, i64)> = BTreeMap::new();
     for Line { intent, reason, sent_at, settled, .. } in lines {
         let named = || intent.action.instances().iter().cloned();
@@ -665,12 +666,18 @@ pub(crate) fn ours(lines: &[Line], sessions: &[ShadowSession]) -> BTreeMap<Id, S
         ours.retain(|instance, _| !given.contains(instance));
         ours.extend(taken.into_iter().map(|instance| (instance, (reason.clone(), intent.written_at))));
     }
-    let over = |instance: &Id, written_at: i64| {
-        let session = sessions.iter().rev().find(|session| session.instance == *instance);
-        session.is_some_and(|it| it.started >= written_at && (it.ended.is_some() || it.origin == Origin::Foreign))
+    let still = |(instance, (reason, written_at)): (Id, (String, i64))| {
+        let last = sessions.iter().rev().find(|session| session.instance == instance);
+        let back = match last.filter(|session| session.started >= written_at) {
+            Some(ShadowSession { origin: Origin::Foreign, .. } | ShadowSession { ended: Some(_), seen: None, .. }) => {
+                return None;
+            }
+            Some(ShadowSession { ended, seen: Some(Seen::Back), .. }) => *ended,
+            _ => None,
+        };
+        Some((instance, (reason, back)))
     };
-    ours.retain(|instance, (_, written_at)| !over(instance, *written_at));
-    ours.into_iter().map(|(instance, (reason, _))| (instance, reason)).collect()
+    ours.into_iter().filter_map(still).collect()
 }
 
 /// Whom a call of ours names that was given up in doubt, and nothing since: they may have left by it, or by hand.
@@ -771,6 +778,7 @@ pub(crate) mod tests {
             boot_until: 600,
             hard_limit: started + 6_000,
             ended,
+            seen: None,
             reason: "not needed".to_owned(),
             price_per_hour: None,
         }
@@ -800,12 +808,18 @@ pub(crate) mod tests {
         assert_eq!(said(&[out.clone(), attached, again], &[]), ["i-1", "i-2"]);
         let ended = line(Action::Terminate { instances: vec![id("i-2")] }, 200, done(&["i-2"]));
         assert_eq!(said(&[out.clone(), ended], &[]), ["i-1"]);
-        // Released, or seen back in its group: that session is over.
+        // Released: that session is over.
         let released = [session("i-1", 110, Some(500)), session("i-2", 110, None)];
         assert_eq!(said(std::slice::from_ref(&out), &released), ["i-2"]);
         // Back by somebody's hand, and taken out again by it.
         let theirs = ShadowSession { origin: Origin::Foreign, ..session("i-1", 300, None) };
         assert_eq!(said(std::slice::from_ref(&out), &[session("i-1", 110, Some(200)), theirs]), ["i-2"]);
+        // Seen back, or not at all: a description, or an agent, may show otherwise again.
+        let ended_as = |seen| ShadowSession { seen: Some(seen), ..session("i-1", 110, Some(200)) };
+        for (seen, back) in [(Seen::Back, Some(200)), (Seen::Gone, None)] {
+            let still = ours(std::slice::from_ref(&out), &[ended_as(seen)]);
+            assert_eq!(still.get(&id("i-1")).map(|(_, back)| *back), Some(back), "{seen:?}");
+        }
         let before = [session("i-1", 50, Some(90))];
         assert_eq!(said(&[out], &before), ["i-1", "i-2"], "an older session says nothing");
     }

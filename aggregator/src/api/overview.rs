@@ -470,6 +470,7 @@ mod tests {
                 boot_until: 1,
                 hard_limit: 1,
                 ended: None,
+                seen: None,
                 reason: String::new(),
                 price_per_hour: price,
             });

@@ -212,6 +212,7 @@ mod tests {
             boot_until: NOW.boot + 900,
             hard_limit: NOW.wall + 9_000,
             ended: None,
+            seen: None,
             reason: "not needed".to_owned(),
             price_per_hour: Some(0.1),
         }

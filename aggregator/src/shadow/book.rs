@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use foreshadow_proto::convert::Id;
 
-use super::{Origin, ShadowConfig, ShadowSession};
+use super::{Origin, Seen, ShadowConfig, ShadowSession};
 use crate::clock::Now;
 use crate::observe::{InstanceMode, Move};
 
@@ -84,6 +84,12 @@ impl Book {
         self.detached.extend(instances.iter().map(mark));
     }
 
+    /// The same after a restart, of one that was seen in its group again at `back`, seconds since the epoch: that may have been
+    /// a description from before it left.
+    pub fn mark_again(&mut self, instance: Id, reason: String, back: Option<i64>) {
+        self.detached.insert(instance, Mark { reason, back, in_doubt: false });
+    }
+
     /// A call of ours that detaches these was given up and may still come, or may never have been. Whoever leaves from now
     /// on may have been taken out by somebody else: it is foreign, and its session says why.
     pub fn doubt(&mut self, instances: &[Id], now: Now) {
@@ -109,13 +115,15 @@ impl Book {
                     self.begin(change, now, &mut changed)
                 }
                 InstanceMode::Serving | InstanceMode::Warming => {
-                    self.end(&change.instance, now, "back in its group", &mut changed);
+                    self.end(&change.instance, now, "back in its group", Some(Seen::Back), &mut changed);
                     if let Some(mark) = self.detached.get_mut(&change.instance) {
                         mark.back.get_or_insert(now.wall);
                     }
                 }
                 // One that is only silent, or seems so while a clock jumps, may be heard again: its mark stays.
-                InstanceMode::Gone => self.end(&change.instance, now, "silent or terminated", &mut changed),
+                InstanceMode::Gone => {
+                    self.end(&change.instance, now, "silent or terminated", Some(Seen::Gone), &mut changed)
+                }
                 InstanceMode::Draining | InstanceMode::Shadow => {}
             }
         }
@@ -124,7 +132,7 @@ impl Book {
         let due =
             self.sessions.iter().filter(|it| it.ended.is_none() && it.origin == Origin::Foreign && it.is_over(now));
         for instance in due.map(|session| session.instance.clone()).collect::<Vec<_>>() {
-            self.end(&instance, now, "the lease ended: released, left running", &mut changed);
+            self.end(&instance, now, "the lease ended: released, left running", None, &mut changed);
             changed.released.push(instance);
         }
         self.sessions.retain(|session| session.ended.is_none_or(|ended| ended >= now.wall - SHOWN_SECONDS));
@@ -161,6 +169,7 @@ impl Book {
             boot_until: now.boot + seconds,
             hard_limit: now.wall + i64::from(self.config.maximum_seconds),
             ended: None,
+            seen: None,
             reason: ours.unwrap_or_else(foreign),
         };
         self.last += 1;
@@ -180,9 +189,10 @@ impl Book {
         Ok(Changed { sessions: vec![session.clone()], released: Vec::new() })
     }
 
-    fn end(&mut self, instance: &Id, now: Now, why: &str, changed: &mut Changed) {
+    fn end(&mut self, instance: &Id, now: Now, why: &str, seen: Option<Seen>, changed: &mut Changed) {
         if let Some(session) = self.open_mut(instance) {
             session.ended = Some(now.wall);
+            session.seen = seen;
             session.reason = format!("{}; {why}", session.reason);
             changed.sessions.push(session.clone());
         }
@@ -229,7 +239,7 @@ impl Book {
             return Err(SessionError::NotOpen(instance.to_string()));
         }
         let mut changed = Changed { released: vec![instance.clone()], ..Changed::default() };
-        self.end(instance, now, &format!("released, left running: {why}"), &mut changed);
+        self.end(instance, now, &format!("released, left running: {why}"), None, &mut changed);
         self.detached.remove(instance);
         Ok(changed)
     }
@@ -240,7 +250,7 @@ impl Book {
             return Err(SessionError::NotOpen(instance.to_string()));
         }
         let mut changed = Changed::default();
-        self.end(instance, now, why, &mut changed);
+        self.end(instance, now, why, None, &mut changed);
         self.detached.remove(instance);
         Ok(changed)
     }
@@ -416,6 +426,25 @@ mod tests {
         book.follow(&[], later(1_800));
         book.follow(&[moved("i-1", InstanceMode::Draining)], later(1_900));
         assert_eq!(book.open(&id("i-1")).map(|it| it.origin), Some(Origin::Ours));
+    }
+
+    #[test]
+    fn who_was_seen_back_by_an_old_description_is_ours_after_a_restart_as_well() {
+        let mut before = book();
+        before.mark_ours(&["i-1", "i-2"].map(id), "not needed");
+        before.follow(&["i-1", "i-2"].map(|name| moved(name, InstanceMode::Draining)), START);
+        before.follow(&[moved("i-1", InstanceMode::Serving), moved("i-2", InstanceMode::Gone)], later(20));
+        let seen: Vec<_> = before.sessions().iter().map(|it| (it.ended, it.seen)).collect();
+        assert_eq!(seen, [(Some(later(20).wall), Some(Seen::Back)), (Some(later(20).wall), Some(Seen::Gone))]);
+        for (restarted, outside, whose) in
+            [(30, 40, Origin::Ours), (619, 625, Origin::Ours), (620, 625, Origin::Foreign)]
+        {
+            let mut after = Book::new(before.config.clone(), before.sessions().to_vec());
+            after.mark_again(id("i-1"), "not needed".to_owned(), Some(later(20).wall));
+            after.follow(&[], later(restarted));
+            after.follow(&[moved("i-1", InstanceMode::Draining)], later(outside));
+            assert_eq!(after.open(&id("i-1")).map(|it| it.origin), Some(whose), "restarted {restarted} s later");
+        }
     }
 
     #[test]

@@ -27,6 +27,15 @@ pub enum Origin {
     Foreign,
 }
 
+/// What was seen that ended a session: a description may show otherwise again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// In its group.
+    Back,
+    /// Silent, or nowhere.
+    Gone,
+}
+
 /// One detached instance under measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ShadowSession {
@@ -50,6 +59,9 @@ pub struct ShadowSession {
     pub hard_limit: i64,
     /// When the session ended, absent while open.
     pub ended: Option<i64>,
+    /// What was seen that ended it; absent while open, and where a word or its lease ended it.
+    #[serde(skip)]
+    pub seen: Option<Seen>,
     pub reason: String,
     /// Price of the instance while it stands in shadow, per hour, where the configuration knows it.
     pub price_per_hour: Option<f64>,

@@ -8,7 +8,7 @@ use sqlx::{Row, SqlitePool};
 use tokio::sync::RwLock;
 
 use super::book::{Book, Changed, SHOWN_SECONDS, SessionError};
-use super::{ConfigProblem, Origin, ShadowConfig, ShadowSession, sql};
+use super::{ConfigProblem, Origin, Seen, ShadowConfig, ShadowSession, sql};
 use crate::clock::Now;
 use crate::observe::{Move, Timeline};
 
@@ -65,6 +65,7 @@ impl Sessions {
                 started,
                 until,
                 ended: row.try_get(7)?,
+                seen: row.try_get::<Option<&str>, _>(13)?.and_then(seen),
                 reason: row.try_get(8)?,
                 price_per_hour: row.try_get(9)?,
                 version: row.try_get(10)?,
@@ -124,6 +125,11 @@ impl Sessions {
     /// A Detach of ours names these instances: when they leave, the session is ours.
     pub async fn mark_ours(&self, instances: &[Id], reason: &str) {
         self.book.write().await.mark_ours(instances, reason);
+    }
+
+    /// After a start, as it was before: see [`Book::mark_again`].
+    pub async fn mark_again(&self, instance: Id, reason: String, back: Option<i64>) {
+        self.book.write().await.mark_again(instance, reason, back);
     }
 
     /// A Detach of ours was given up, and may have been done to these after all, or may yet be: whoever leaves is foreign.
@@ -248,9 +254,61 @@ impl Sessions {
                 .bind(&session.version)
                 .bind(session.hard_limit)
                 .bind(session.boot_until)
+                .bind(session.seen.map(word))
                 .execute(&self.pool)
                 .await?;
         }
         Ok(())
+    }
+}
+
+/// How it is stored.
+const fn word(seen: Seen) -> &'static str {
+    match seen {
+        Seen::Back => "back",
+        Seen::Gone => "gone",
+    }
+}
+
+fn seen(word: &str) -> Option<Seen> {
+    [Seen::Back, Seen::Gone].into_iter().find(|it| self::word(*it) == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::act::service::tests::kept_in;
+    use crate::clock::{Clock, SystemClock};
+    use crate::observe::{InstanceMode, Patience, Placement};
+
+    #[tokio::test]
+    async fn what_was_seen_to_end_a_session_is_known_after_a_restart_as_what_a_word_ended() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (store, now) = (kept_in(directory.path(), clock.clone()).await, clock.now());
+        let opened = async || {
+            let timeline = Timeline::new(Patience { warm_up: 0, drain: 0, silent: 0 }, 1_000, 1_000);
+            Sessions::open(store.pool(), timeline, ShadowConfig::default(), now).await.expect("sessions")
+        };
+        let id = |name: &str| Id::new("id", name).expect("an id");
+        let moved = |name: &str, mode| Move {
+            instance: id(name),
+            from: None,
+            to: Placement { group: id("web"), mode, since_micros: 0 },
+            claimed: false,
+            instance_type: None,
+            version: None,
+            word: Some("detached"),
+            why: None,
+        };
+        let sessions = opened().await;
+        let names = ["i-back", "i-gone", "i-released", "i-open"];
+        sessions.follow(&names.map(|name| moved(name, InstanceMode::Shadow)), now).await;
+        sessions.follow(&[moved("i-back", InstanceMode::Serving), moved("i-gone", InstanceMode::Gone)], now).await;
+        sessions.release(&id("i-released"), "ana: keep it", now).await.expect("released");
+        let seen: Vec<_> =
+            opened().await.sessions().await.into_iter().map(|it| (it.instance.to_string(), it.seen)).collect();
+        let expected = [Some(Seen::Back), Some(Seen::Gone), None, None];
+        assert_eq!(seen, names.map(str::to_owned).into_iter().zip(expected).collect::<Vec<_>>());
     }
 }

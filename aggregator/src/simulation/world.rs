@@ -441,8 +441,8 @@ impl World {
         let mut lines: Vec<Line> = self.disk.values().map(Kept::line).collect();
         lines.sort_by_key(|line| line.intent.written_at);
         self.book = Book::new(self.options.shadow.clone(), self.book.sessions().to_vec());
-        for (instance, reason) in ours(&lines, self.book.sessions()) {
-            self.book.mark_ours(&[instance], &reason);
+        for (instance, (reason, back)) in ours(&lines, self.book.sessions()) {
+            self.book.mark_again(instance, reason, back);
         }
         self.keep_leased();
         let (mut open, mut done) = (Vec::new(), Vec::new());
