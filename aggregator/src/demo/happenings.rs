@@ -11,6 +11,9 @@ use crate::fleet::{Action, Token};
 /// Lines kept for the view; it reads them four times a second.
 const KEPT: usize = 400;
 
+/// What is refused for the same reason in every round is told once in so long, simulated seconds.
+const TOLD_AGAIN: i64 = 600;
+
 /// What kind of thing happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -104,7 +107,11 @@ impl Happenings {
                 self.say(plan.made_at, kind, format!("{done} {instances}{how}: {reason}{wrong}"));
             }
             Settled::Refused { why, .. } => {
-                self.say(plan.made_at, Kind::Refused, format!("{done}{how} was refused: {}", why.join("; ")));
+                let why = why.join("; ");
+                let mut lately = self.lines.iter().rev().take_while(|line| plan.made_at - line.at < TOLD_AGAIN);
+                if !lately.any(|line| line.kind == Kind::Refused && line.words.ends_with(&why)) {
+                    self.say(plan.made_at, Kind::Refused, format!("{done}{how} was refused: {why}"));
+                }
             }
         }
     }
@@ -119,5 +126,42 @@ impl Happenings {
         if self.lines.len() > KEPT {
             self.lines.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foreshadow_proto::convert::Id;
+
+    use super::*;
+    use crate::act::verdicts::tests::planned;
+    use crate::store::StoreId;
+
+    #[test]
+    fn what_is_refused_for_the_same_reason_is_told_once_in_ten_minutes() {
+        let mut happenings = Happenings::default();
+        let mut refused = |at: i64, why: &str| {
+            let mut planned = planned();
+            (planned.plan.made_at, planned.plan.generation) = (at, u64::try_from(at).expect("a time"));
+            let group = Id::new("group", "web").expect("an id");
+            let intent = Intent {
+                token: Token::new(StoreId([1; 16]), &group, planned.plan.generation, 0),
+                group,
+                generation: planned.plan.generation,
+                step: 0,
+                epoch: 1,
+                action: Action::launch(1, 3),
+                written_at: at,
+                valid_until: at + 60,
+            };
+            let settled = Settled::Refused { why: vec![why.to_owned()], by_cloud: false, in_doubt: false };
+            happenings.carried_out(&planned, [(&intent, Some(&settled))].into_iter(), None);
+            happenings.lines.iter().filter(|line| line.kind == Kind::Refused).count()
+        };
+        assert_eq!(refused(1_000, "claimed"), 1);
+        assert_eq!(refused(1_060, "claimed"), 1);
+        assert_eq!(refused(1_120, "throttled"), 2, "another reason");
+        assert_eq!(refused(1_180, "claimed"), 2);
+        assert_eq!(refused(1_600, "claimed"), 3, "still");
     }
 }
