@@ -198,10 +198,16 @@ impl Ledger {
         let back = self.of(group).filter(|entry| entry.action.brings_back()).flat_map(|entry| &entry.awaited);
         let back: BTreeSet<Id> = back.cloned().collect();
         let state = self.groups.entry(group.clone()).or_default();
-        if state.served.back().is_none_or(|(at, _)| now - at >= SERVED_EVERY) {
-            state.served.push_back((now, serving));
-            while state.served.front().is_some_and(|(at, _)| now - at > KEPT) {
-                state.served.pop_front();
+        let first = state.served.len() == 1;
+        match state.served.back_mut() {
+            // After a start agents come back one by one. Of its first ten minutes, in which nobody is taken away, the most counts: by
+            // the few of the first picture hardly anybody might go for six hours.
+            Some((at, most)) if now - *at < SERVED_EVERY => *most = if first { serving.max(*most) } else { *most },
+            _ => {
+                state.served.push_back((now, serving));
+                while state.served.front().is_some_and(|(at, _)| now - at > KEPT) {
+                    state.served.pop_front();
+                }
             }
         }
         let before = state.replaced.filter(|(number, _)| lacking <= *number);

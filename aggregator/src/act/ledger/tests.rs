@@ -345,3 +345,18 @@ fn a_cloud_that_lets_nobody_out_is_asked_again_after_five_minutes_then_ten() {
         "one went in between: from the beginning"
     );
 }
+
+#[test]
+fn who_is_heard_only_minutes_after_a_start_served_six_hours_ago_as_well() {
+    let mut ledger = Ledger::default();
+    let mut seen = |serving: u32, at: i64| {
+        ledger.seen(&id("web"), &picture(&set(&[]), serving, at), at);
+        ledger.served_6_hours_ago(&id("web"))
+    };
+    assert_eq!(seen(7, NOW), 7);
+    assert_eq!(seen(26, NOW + 10), 26, "agents come back");
+    assert_eq!(seen(19, NOW + 599), 26);
+    assert_eq!(seen(40, NOW + 600), 26, "what is launched later did not serve then");
+    assert_eq!(seen(50, NOW + 700), 26);
+    assert_eq!(seen(30, NOW + 6 * 3_600 + 1), 40, "and later counts are what served when they were made");
+}
