@@ -32,7 +32,7 @@ use crate::fleet::{Called, Fleet, Found, Reach, Token};
 use crate::leash::Leash;
 use crate::observe::{Hint, Timeline};
 use crate::rounds::invariants::Invariant;
-use crate::shadow::{Origin, Seen, Sessions, ShadowSession};
+use crate::shadow::{Origin, Sessions, ShadowSession};
 use crate::store::StoreId;
 use crate::traces::{Span, Stage, Traces};
 
@@ -642,8 +642,8 @@ fn begun_twice(open: &[(Intent, bool)]) -> BTreeSet<&Id> {
 
 /// Whom the journal names as detached by us, with the reason, and since when it was seen in its group again: by the latest that
 /// was done to it, and unless its session was ended by a word since, or is somebody else's: it came back and was taken out once more.
-/// What was only seen to end it may be a description from before it left, or an agent that is heard again. A call that was given
-/// up in doubt makes nobody ours who had not left by then.
+/// What was only seen to end it may be a description from before it left, or an agent that is heard again: for as long as one may be
+/// late, and no longer, for a hand may have put it back since without a session that says so. A call that was given up in doubt makes nobody ours who had not left by then.
 pub(crate) fn ours(lines: &[Line], sessions: &[ShadowSession]) -> BTreeMap<Id, (String, Option<i64>)> {
     let mut ours: BTreeMap<Id, (String, i64)> = BTreeMap::new();
     for Line { intent, reason, sent_at, settled, .. } in lines {
@@ -672,8 +672,7 @@ pub(crate) fn ours(lines: &[Line], sessions: &[ShadowSession]) -> BTreeMap<Id, (
             Some(ShadowSession { origin: Origin::Foreign, .. } | ShadowSession { ended: Some(_), seen: None, .. }) => {
                 return None;
             }
-            Some(ShadowSession { ended, seen: Some(Seen::Back), .. }) => *ended,
-            _ => None,
+            last => last.and_then(|session| session.ended),
         };
         Some((instance, (reason, back)))
     };
@@ -712,7 +711,7 @@ pub(crate) mod tests {
     use crate::leash::{CommonLimits, FileLimits};
     use crate::observe::Patience;
     use crate::rounds::GroupPolicy;
-    use crate::shadow::ShadowConfig;
+    use crate::shadow::{Seen, ShadowConfig};
     use crate::store::{Embedded, Options, SampleStore as _};
 
     /// A store of this directory.
@@ -816,7 +815,7 @@ pub(crate) mod tests {
         assert_eq!(said(std::slice::from_ref(&out), &[session("i-1", 110, Some(200)), theirs]), ["i-2"]);
         // Seen back, or not at all: a description, or an agent, may show otherwise again.
         let ended_as = |seen| ShadowSession { seen: Some(seen), ..session("i-1", 110, Some(200)) };
-        for (seen, back) in [(Seen::Back, Some(200)), (Seen::Gone, None)] {
+        for (seen, back) in [(Seen::Back, Some(200)), (Seen::Gone, Some(200))] {
             let still = ours(std::slice::from_ref(&out), &[ended_as(seen)]);
             assert_eq!(still.get(&id("i-1")).map(|(_, back)| *back), Some(back), "{seen:?}");
         }
